@@ -1,0 +1,4 @@
+"""What a ResNet is: layers, blocks, stages and networks, in plain Python.
+
+Nothing here imports anything but the standard library.
+"""

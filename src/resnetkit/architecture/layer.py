@@ -1,0 +1,415 @@
+"""The smallest units of a network: what each makes of a shape, and what it costs.
+
+Shapes are ``(C, H, W)`` for maps and ``(C,)`` for vectors; the batch is left out.
+
+Conventions, stated here once for the whole project:
+
+* **MAC**: one multiply-add of a convolution or linear layer. Bias, norm, activation, pool and
+  addition count nothing. 1 MAC = 2 FLOPs.
+* **Activations**: elements that a convolution or linear layer puts out, as pycls, fvcore and timm
+  count them; every other layer counts 0.
+* **Parameters** are what training changes; **buffers** what it only keeps (a norm's running mean,
+  running variance and batch counter).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar, Literal
+
+Rounding = Literal["floor", "ceil"]
+Shape = tuple[int, ...]
+
+
+class ShapeError(ValueError):
+    """A layer cannot take the shape it is given; the message says why."""
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape as people write it, e.g. ``2048x15x15``."""
+    return "x".join(str(size) for size in shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A square window that slides over a map: the arithmetic that convolutions and pools share.
+
+    ``padding`` is added on all four sides, ``end_padding`` at the bottom and right only.
+    ``starts_inside`` is torch's rule for pools that round up: a window may not start beyond the
+    input and its left padding (``torch.nn.MaxPool2d``, ``ceil_mode``).
+    """
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    end_padding: int = 0
+    rounding: Rounding = "floor"
+    starts_inside: bool = False
+
+    @property
+    def extent(self) -> int:
+        """Pixels from the first to the last one the window touches."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    def _slack(self, size: int) -> int:
+        return size + 2 * self.padding + self.end_padding - self.extent
+
+    def _steps(self, size: int) -> int:
+        slack = self._slack(size)
+        return slack // self.stride if self.rounding == "floor" else -(-slack // self.stride)
+
+    def _drops_last(self, size: int) -> bool:
+        last_start = self._steps(size) * self.stride
+        return self.starts_inside and self.rounding == "ceil" and last_start >= size + self.padding
+
+    def output(self, size: int) -> int:
+        """Positions of the window along one axis of ``size`` pixels; below 1 there is none."""
+        return self._steps(size) + 1 - self._drops_last(size)
+
+    def overhang(self, size: int) -> int:
+        """Rows that the last window of a rounded-up size needs below the padded input."""
+        return max(0, (self.output(size) - 1) * self.stride - self._slack(size))
+
+    def formula(self, size: int) -> str:
+        """``output`` with the numbers filled in, e.g. ``floor((473 + 2*1 - 3) / 2) + 1 = 237``."""
+        padded = f"{size} + 2*{self.padding}"
+        if self.end_padding:
+            padded += f" + {self.end_padding}"
+        extent = str(self.kernel)
+        if self.dilation > 1:
+            extent = f"({self.dilation}*({self.kernel} - 1) + 1)"
+        text = f"{self.rounding}(({padded} - {extent}) / {self.stride}) + 1"
+        if self._drops_last(size):
+            text += " - 1 (the last window would start outside)"
+        return f"{text} = {self.output(size)}"
+
+
+def _map_size(shape: Shape, what: str) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ShapeError(f"{what} takes a map (C, H, W), and {shape_text(shape)} is none")
+    channels, height, width = shape
+    return channels, height, width
+
+
+def _slide(window: Window, shape: Shape, channels: int, what: str) -> Shape:
+    _, height, width = _map_size(shape, what)
+    rows, columns = window.output(height), window.output(width)
+    if rows < 1 or columns < 1:
+        raise ShapeError(
+            f"{what} takes {window.extent} pixels at a time and has {height}x{width} "
+            f"with {window.padding} of padding: nothing is left of the map"
+        )
+    return channels, rows, columns
+
+
+def _axis_formulas(window: Window, shape: Shape) -> str:
+    _, height, width = _map_size(shape, "a window")
+    if height == width:
+        return window.formula(height)
+    return f"height {window.formula(height)}; width {window.formula(width)}"
+
+
+def _check_channels(shape: Shape, expected: int, what: str) -> None:
+    if shape[0] != expected:
+        raise ShapeError(f"{what} takes {expected} channels and is given {shape[0]}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What every layer has; a kind of layer overrides what differs.
+
+    ``name`` is its place in its block or stage, the name of the torch submodule.
+    """
+
+    name: str
+    kind: ClassVar[str]
+
+    @property
+    def window(self) -> Window | None:
+        """The window it slides, or None where it looks at single pixels or at all of them."""
+        return None
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers."""
+        return 0
+
+    @property
+    def buffers(self) -> int:
+        """Numbers kept but not trained."""
+        return 0
+
+    @property
+    def text(self) -> str:
+        """What it is, in a few words."""
+        return self.kind
+
+    def output(self, shape: Shape) -> Shape:
+        """The shape it makes of ``shape``. Raises ``ShapeError`` where it cannot take it."""
+        return shape
+
+    def macs(self, shape: Shape) -> int:
+        """Multiply-adds for one image that enters with ``shape``."""
+        return 0
+
+    def activations(self, shape: Shape) -> int:
+        """Elements put out for one image, 0 unless it is a convolution or linear layer."""
+        return 0
+
+    def size_formula(self, shape: Shape) -> str:
+        """The output size with its numbers filled in; empty where the size does not change."""
+        return ""
+
+    def parameters_formula(self) -> str:
+        """The parameters with their numbers filled in; empty where there are none."""
+        return ""
+
+    def macs_formula(self, shape: Shape) -> str:
+        """The MACs with their numbers filled in; empty where there are none."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv(Layer):
+    """A 2-d convolution, ``(C, H, W) -> (outputs, H', W')``."""
+
+    kind: ClassVar[str] = "conv"
+    inputs: int
+    outputs: int
+    slides: Window
+    groups: int = 1
+    bias: bool = False
+
+    @property
+    def window(self) -> Window:
+        return self.slides
+
+    @property
+    def parameters(self) -> int:
+        weights = self.outputs * (self.inputs // self.groups) * self.slides.kernel**2
+        return weights + self.outputs * self.bias
+
+    @property
+    def text(self) -> str:
+        window = self.slides
+        words = f"conv {window.kernel}x{window.kernel}, {self.inputs}->{self.outputs}"
+        if self.groups > 1:
+            words += f", groups {self.groups}"
+        if window.stride > 1:
+            words += f", stride {window.stride}"
+        if window.dilation > 1:
+            words += f", dilation {window.dilation}"
+        return words
+
+    def output(self, shape: Shape) -> Shape:
+        _check_channels(shape, self.inputs, f"the {self.slides.kernel}x{self.slides.kernel} conv")
+        what = f"the {self.slides.kernel}x{self.slides.kernel} convolution"
+        return _slide(self.slides, shape, self.outputs, what)
+
+    def macs(self, shape: Shape) -> int:
+        per_output = (self.inputs // self.groups) * self.slides.kernel**2
+        return prod(self.output(shape)) * per_output
+
+    def activations(self, shape: Shape) -> int:
+        return prod(self.output(shape))
+
+    def size_formula(self, shape: Shape) -> str:
+        return _axis_formulas(self.slides, shape)
+
+    def _fan_in(self) -> str:
+        inputs = f"{self.inputs}/{self.groups}" if self.groups > 1 else f"{self.inputs}"
+        return f"{inputs}*{self.slides.kernel}*{self.slides.kernel}"
+
+    def parameters_formula(self) -> str:
+        bias = f" + {self.outputs}" if self.bias else ""
+        return f"{self.outputs}*{self._fan_in()}{bias} = {self.parameters:,}"
+
+    def macs_formula(self, shape: Shape) -> str:
+        channels, rows, columns = self.output(shape)
+        return f"{channels}*{rows}*{columns} * {self._fan_in()} = {self.macs(shape):,}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Norm(Layer):
+    """Batch normalisation over ``channels`` (Ioffe & Szegedy 2015).
+
+    ``momentum`` is torch's: the share of the new batch in the running statistics.
+    """
+
+    kind: ClassVar[str] = "norm"
+    channels: int
+    epsilon: float
+    momentum: float
+
+    @property
+    def parameters(self) -> int:
+        return 2 * self.channels
+
+    @property
+    def buffers(self) -> int:
+        return 2 * self.channels + 1
+
+    @property
+    def text(self) -> str:
+        return f"batch norm, {self.channels}"
+
+    def output(self, shape: Shape) -> Shape:
+        _check_channels(shape, self.channels, "the norm")
+        return shape
+
+    def parameters_formula(self) -> str:
+        return f"2*{self.channels} = {self.parameters:,}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation(Layer):
+    """A function of each element."""
+
+    kind: ClassVar[str] = "activation"
+    function: Literal["relu", "sigmoid"] = "relu"
+
+    @property
+    def text(self) -> str:
+        return {"relu": "ReLU", "sigmoid": "sigmoid"}[self.function]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool(Layer):
+    """The largest or the mean of each window; with no window, the mean of the whole map.
+
+    ``count_padding`` tells whether padded zeros take part in a mean.
+    """
+
+    kind: ClassVar[str] = "pool"
+    function: Literal["max", "average"]
+    slides: Window | None
+    count_padding: bool = False
+
+    @property
+    def window(self) -> Window | None:
+        return self.slides
+
+    @property
+    def text(self) -> str:
+        if self.slides is None:
+            return "global average pool"
+        kernel = f"{self.slides.kernel}x{self.slides.kernel}"
+        stride = f", stride {self.slides.stride}"
+        return f"{self.function} pool {kernel}{stride}"
+
+    def output(self, shape: Shape) -> Shape:
+        what = f"the {self.text}"
+        if self.slides is None:
+            return _map_size(shape, what)[0], 1, 1
+        return _slide(self.slides, shape, shape[0], what)
+
+    def size_formula(self, shape: Shape) -> str:
+        if self.slides is None:
+            _, height, width = _map_size(shape, "the pool")
+            return f"mean of {height}*{width} = {height * width} pixels"
+        return _axis_formulas(self.slides, shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subsample(Layer):
+    """Every ``stride``-th pixel, zero channels added behind: the shortcut without parameters.
+
+    Option A of He et al. 2015, section 4.2; zeros go behind the channels, as in fb.resnet.torch.
+    """
+
+    kind: ClassVar[str] = "subsample"
+    inputs: int
+    outputs: int
+    stride: int
+    rounding: Rounding = "floor"
+
+    @property
+    def window(self) -> Window:
+        return Window(kernel=1, stride=self.stride, rounding=self.rounding)
+
+    @property
+    def text(self) -> str:
+        return f"every {self.stride}. pixel, {self.inputs}->{self.outputs} with zeros"
+
+    def output(self, shape: Shape) -> Shape:
+        _check_channels(shape, self.inputs, "the subsampling shortcut")
+        return _slide(self.window, shape, self.outputs, "the subsampling shortcut")
+
+    def size_formula(self, shape: Shape) -> str:
+        return _axis_formulas(self.window, shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flatten(Layer):
+    """A map as a vector, ``(C, H, W) -> (C*H*W,)``."""
+
+    kind: ClassVar[str] = "flatten"
+
+    def output(self, shape: Shape) -> Shape:
+        return (prod(_map_size(shape, "flatten")),)
+
+    def size_formula(self, shape: Shape) -> str:
+        return f"{'*'.join(str(size) for size in shape)} = {prod(shape)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear(Layer):
+    """A fully connected layer, ``(inputs,) -> (outputs,)``, with bias."""
+
+    kind: ClassVar[str] = "linear"
+    inputs: int
+    outputs: int
+
+    @property
+    def parameters(self) -> int:
+        return (self.inputs + 1) * self.outputs
+
+    @property
+    def text(self) -> str:
+        return f"linear, {self.inputs}->{self.outputs}"
+
+    def output(self, shape: Shape) -> Shape:
+        if shape != (self.inputs,):
+            raise ShapeError(
+                f"the fully connected layer takes {self.inputs} numbers and is given {prod(shape)}"
+            )
+        return (self.outputs,)
+
+    def macs(self, shape: Shape) -> int:
+        return self.inputs * self.outputs
+
+    def activations(self, shape: Shape) -> int:
+        return self.outputs
+
+    def size_formula(self, shape: Shape) -> str:
+        return f"{self.inputs} -> {self.outputs}"
+
+    def parameters_formula(self) -> str:
+        return f"{self.inputs}*{self.outputs} + {self.outputs} = {self.parameters:,}"
+
+    def macs_formula(self, shape: Shape) -> str:
+        return f"{self.inputs}*{self.outputs} = {self.macs(shape):,}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Add(Layer):
+    """The shortcut added to the main path."""
+
+    kind: ClassVar[str] = "add"
+
+    @property
+    def text(self) -> str:
+        return "add the shortcut"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale(Layer):
+    """The main path times its gate, channel by channel."""
+
+    kind: ClassVar[str] = "scale"
+
+    @property
+    def text(self) -> str:
+        return "times the gate"

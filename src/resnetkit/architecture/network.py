@@ -1,0 +1,247 @@
+"""Stages and networks: the whole description, made from the options of one ResNet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from resnetkit.architecture.block import EXPANSION, Block, Placement, residual_block
+from resnetkit.architecture.layer import (
+    Activation,
+    Conv,
+    Flatten,
+    Layer,
+    Linear,
+    Norm,
+    Pool,
+    Window,
+)
+from resnetkit.architecture.options import Options
+
+Branch = Literal["main", "gate", "shortcut", "junction"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A run of blocks at one resolution; stage 0 is the stem and has layers instead."""
+
+    name: str
+    layers: tuple[Layer, ...] = ()
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """A layer and where it is. ``path`` is the name of its torch submodule."""
+
+    path: str
+    layer: Layer
+    stage: str
+    block: str | None = None
+    branch: Branch = "main"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A ResNet without weights: stages and a head, made from ``options``.
+
+    Two networks are equal when their name, options and the size they are usually given are.
+    ``about`` and ``source`` say in one line what it is and where it comes from.
+    """
+
+    name: str
+    options: Options
+    input_size: int = 224
+    about: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
+    stages: tuple[Stage, ...] = field(init=False, compare=False, repr=False)
+    head: tuple[Layer, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if type(self.input_size) is not int or self.input_size < 1:
+            raise ValueError(f"input_size is {self.input_size!r}; it takes a whole number >= 1")
+        stages = (Stage(name="stage0", layers=_stem(self.options)), *_stages(self.options))
+        object.__setattr__(self, "stages", stages)
+        object.__setattr__(self, "head", _head(self.options))
+
+    @property
+    def features(self) -> int:
+        """Channels of the last map."""
+        return self.options.widths[-1] * EXPANSION[self.options.block]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the image it is usually given."""
+        return self.options.input_channels, self.input_size, self.input_size
+
+    def layers(self) -> Iterator[Located]:
+        """Every layer in the order in which it runs; a shortcut comes after its main path."""
+        for stage in self.stages:
+            for layer in stage.layers:
+                yield Located(path=layer.name, layer=layer, stage=stage.name)
+            for block in stage.blocks:
+                yield from _block_layers(stage, block)
+        for layer in self.head:
+            yield Located(path=layer.name, layer=layer, stage="head")
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers of the whole network, head included."""
+        return sum(located.layer.parameters for located in self.layers())
+
+    @property
+    def layer_count(self) -> dict[str, int]:
+        """How many layers it has, by two ways of counting.
+
+        ``paper``: convolutions on the main path and the fully connected layer (He et al. 2015,
+        table 1). ``notes``: convolutions on the main path and the stem's max-pool, without the
+        fully connected layer (2+9+12+18+9 = 50). In both the stem's convolutions count as one, for
+        three 3x3 stand in for the one 7x7; shortcuts and gates do not count.
+        """
+        stem, pools, by_stage = self.layer_sums()
+        linear = sum(isinstance(layer, Linear) for layer in self.head)
+        return {"paper": stem + sum(by_stage) + linear, "notes": stem + pools + sum(by_stage)}
+
+    def layer_sums(self) -> tuple[int, int, list[int]]:
+        """What is counted: the stem's convolutions (as one), its pools, the main path by stage."""
+        pools = sum(isinstance(layer, Pool) for layer in self.stages[0].layers)
+        by_stage = [
+            sum(isinstance(layer, Conv) for block in stage.blocks for layer in block.main)
+            for stage in self.stages[1:]
+        ]
+        return 1, pools, by_stage
+
+    def override(self, **changes: Any) -> Network:
+        """This network with some options changed. Raises ``ValueError`` as ``Options`` does."""
+        return replace(self, options=self.options.override(**changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The description as JSON types; ``from_dict`` gives an equal network back."""
+        return {
+            "name": self.name,
+            "about": self.about,
+            "source": self.source,
+            "input_size": self.input_size,
+            "options": self.options.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Network:
+        """The network of ``to_dict``. Raises ``ValueError`` for missing or unknown fields."""
+        known = {"name", "about", "source", "input_size", "options"}
+        if not isinstance(document, Mapping) or set(document) != known:
+            raise ValueError(
+                f"a network is described by {', '.join(sorted(known))}, "
+                f"and this one by {', '.join(sorted(document)) or 'nothing'}"
+            )
+        return cls(**{**document, "options": Options.from_dict(document["options"])})
+
+    def to_json(self) -> str:
+        """``to_dict`` as text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Network:
+        """The network of ``to_json``. Raises ``ValueError`` where the text describes none."""
+        return cls.from_dict(json.loads(text))
+
+
+def _block_layers(stage: Stage, block: Block) -> Iterator[Located]:
+    branches: tuple[tuple[Branch, tuple[Layer, ...]], ...] = (
+        ("main", block.main),
+        ("gate", block.gate),
+        ("shortcut", block.shortcut),
+        ("junction", block.junction),
+    )
+    for branch, layers in branches:
+        for layer in layers:
+            path = f"{block.name}.{layer.name}"
+            yield Located(path=path, layer=layer, stage=stage.name, block=block.name, branch=branch)
+
+
+def _stem(options: Options) -> tuple[Layer, ...]:
+    """Stage 0. A single convolution is ``conv1``; a deep stem is ``conv1`` to ``conv3``."""
+    assert options.stem_widths is not None
+    assert options.stem_padding is not None
+    layers: list[Layer] = []
+    inputs = options.input_channels
+    kernel = 7 if options.stem == "7x7" else 3
+    for number, width in enumerate(options.stem_widths, start=1):
+        strided = number == 1 and options.stem != "3x3"
+        window = Window(
+            kernel=kernel,
+            stride=2 if strided else 1,
+            padding=options.stem_padding,
+            rounding=options.rounding,
+        )
+        layers += (
+            Conv(
+                name=f"conv{number}",
+                inputs=inputs,
+                outputs=width,
+                slides=window,
+                bias=options.conv_bias,
+            ),
+            Norm(
+                name=f"bn{number}",
+                channels=width,
+                epsilon=options.norm_epsilon,
+                momentum=options.norm_momentum,
+            ),
+            Activation(name=f"relu{number}" if len(options.stem_widths) > 1 else "relu"),
+        )
+        inputs = width
+    if options.stem_pool != "none":
+        caffe = options.stem_pool == "caffe"
+        window = Window(
+            kernel=3,
+            stride=2,
+            padding=0 if caffe else 1,
+            rounding="ceil" if caffe else options.rounding,
+            starts_inside=True,
+        )
+        layers.append(Pool(name="maxpool", function="max", slides=window))
+    return tuple(layers)
+
+
+def _stages(options: Options) -> Iterator[Stage]:
+    """The stages of blocks, strided until ``output_stride`` is reached and dilated from there."""
+    assert options.stem_widths is not None
+    assert options.output_stride is not None
+    inputs, reached, dilation = options.stem_widths[-1], options.stem_stride, 1
+    for number, (depth, width) in enumerate(
+        zip(options.depths, options.widths, strict=True), start=1
+    ):
+        stride, entry = 1, dilation
+        if number > 1 and reached < options.output_stride:
+            stride, reached = 2, reached * 2
+        elif number > 1:
+            dilation *= 2
+        if options.dilation_entry == "own":
+            entry = dilation
+        blocks = []
+        for index in range(depth):
+            place = Placement(
+                name=f"layer{number}.{index}",
+                inputs=inputs,
+                width=width,
+                stride=stride if index == 0 else 1,
+                dilation=dilation,
+                entry_dilation=entry if index == 0 else dilation,
+            )
+            blocks.append(residual_block(options, place))
+            inputs = width * EXPANSION[options.block]
+        yield Stage(name=f"stage{number}", blocks=tuple(blocks))
+
+
+def _head(options: Options) -> tuple[Layer, ...]:
+    """The pool, and flatten and the fully connected layer where there are classes."""
+    window = None if options.head_pool == "global" else Window(kernel=7)
+    pool = Pool(name="avgpool", function="average", slides=window)
+    if options.classes is None:
+        return (pool,)
+    features = options.widths[-1] * EXPANSION[options.block]
+    linear = Linear(name="fc", inputs=features, outputs=options.classes)
+    return pool, Flatten(name="flatten"), linear

@@ -1,0 +1,216 @@
+"""An explanation as plain text: table, tree, Markdown and CSV, from the same cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+from resnetkit.architecture.layer import shape_text
+
+if TYPE_CHECKING:
+    from resnetkit.architecture.table import Explanation, Level, Row
+
+#: What a MAC is, printed wherever a number of them is.
+MAC_MEANING = (
+    "1 MAC = one multiply-add of a convolution or linear layer = 2 FLOPs; nothing else counts"
+)
+_LEFT = {"stage", "path", "what", "size", "parameters =", "MACs ="}
+
+
+def columns(level: Level, formulas: bool) -> tuple[str, ...]:
+    """The headings of a level's table."""
+    names: tuple[str, ...] = (
+        "stage",
+        "path",
+        "what",
+        "output",
+        "parameters",
+        "MACs",
+        "field",
+        "stride",
+    )
+    if level == "network":
+        names = names[1:]
+    elif level == "stage":
+        names = names[:1] + names[2:]
+    return names + (("size", "parameters =", "MACs =") if formulas else ())
+
+
+def cells(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
+    """A row as the texts of the named columns."""
+    texts = {
+        "stage": row.stage,
+        "path": row.path,
+        "what": row.what,
+        "output": "-" if row.output is None else shape_text(row.output),
+        "parameters": f"{row.parameters:,}",
+        "MACs": f"{row.macs:,}",
+        "field": f"{row.receptive_field:,}",
+        "stride": str(row.stride),
+        "size": row.formula,
+        "parameters =": row.parameters_formula,
+        "MACs =": row.macs_formula,
+    }
+    return tuple(texts[name] for name in names)
+
+
+def total_cells(explanation: Explanation, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The last row: the sums of the columns that add up."""
+    totals = explanation.totals
+    sums = {
+        "parameters": f"{totals.parameters:,}",
+        "MACs": f"{totals.macs:,}",
+        "output": shape_text(explanation.output),
+        names[0]: "total",
+    }
+    return tuple(sums.get(name, "") for name in names)
+
+
+def notes(explanation: Explanation) -> list[str]:
+    """The lines below a table: the problem, if any, both layer counts, what the columns mean."""
+    network = explanation.network
+    stem, pools, stages = network.layer_sums()
+    counts = network.layer_count
+    linear = counts["paper"] - stem - sum(stages)
+    paper = " + ".join(map(str, (stem, *stages, linear)))
+    counted = " + ".join(map(str, (stem + pools, *stages)))
+    lines = [f"! {explanation.problem}"] if explanation.problem else []
+    return [
+        *lines,
+        f"{counts['paper']} layers by the paper: {paper} "
+        "(stem, main-path convolutions of each stage, fully connected)",
+        f"{counts['notes']} layers by the notes: {counted} "
+        "(stem and max-pool, main-path convolutions of each stage)",
+        MAC_MEANING,
+        "field: side of the square of input pixels that one output sees; "
+        "stride: input pixels between outputs",
+    ]
+
+
+def heading(explanation: Explanation) -> str:
+    """The line above a table."""
+    totals = explanation.totals
+    return (
+        f"{explanation.title} at {shape_text(explanation.input)}: "
+        f"{totals.parameters / 1e6:.2f} M parameters, {totals.macs / 1e9:.2f} GMACs, "
+        f"{totals.activations / 1e6:.2f} M activations"
+    )
+
+
+def table_lines(
+    explanation: Explanation, level: Level, formulas: bool = False
+) -> list[tuple[str, str]]:
+    """The aligned table as ``(stage, line)``; stage is ``""`` for lines of no stage."""
+    names = columns(level, formulas)
+    rows = explanation.rows(level)
+    body = [cells(row, names) for row in rows]
+    total = total_cells(explanation, names)
+    every = [names, *body, total] if level != "network" else [names, *body]
+    widths = [max(len(line[i]) for line in every) for i in range(len(names))]
+
+    def align(line: tuple[str, ...]) -> str:
+        padded = (
+            text.ljust(width) if name in _LEFT else text.rjust(width)
+            for name, text, width in zip(names, line, widths, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    rule = "-" * max(len(align(line)) for line in every)
+    lines = [("", align(names)), ("", rule)]
+    lines += [(row.stage, align(line)) for row, line in zip(rows, body, strict=True)]
+    return lines if level == "network" else [*lines, ("", rule), ("", align(total))]
+
+
+def table(explanation: Explanation, level: Level, formulas: bool = False) -> str:
+    """Heading, aligned table and notes."""
+    lines = [line for _, line in table_lines(explanation, level, formulas)]
+    return "\n".join([heading(explanation), "", *lines, "", *notes(explanation)])
+
+
+def markdown(explanation: Explanation, level: Level, formulas: bool = False) -> str:
+    """The table in GitHub's Markdown."""
+    names = columns(level, formulas)
+    lines = [cells(row, names) for row in explanation.rows(level)]
+    if level != "network":
+        lines.append(total_cells(explanation, names))
+    rule = [":--" if name in _LEFT else "--:" for name in names]
+    body = ["| " + " | ".join(line) + " |" for line in (names, rule, *lines)]
+    return "\n".join([f"**{heading(explanation)}**", "", *body, "", *_bullets(explanation)])
+
+
+def _bullets(explanation: Explanation) -> list[str]:
+    return [f"- {line}" for line in notes(explanation)]
+
+
+def comma_separated(explanation: Explanation, level: Level, formulas: bool = False) -> str:
+    """The rows as CSV with plain numbers and no total."""
+    names = ["stage", "path", "what", "output", "parameters", "buffers", "macs", "activations"]
+    names += ["receptive_field", "stride"]
+    names += ["formula", "parameters_formula", "macs_formula"] if formulas else []
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for row in explanation.rows(level):
+        output = "" if row.output is None else shape_text(row.output)
+        writer.writerow([output if name == "output" else getattr(row, name) for name in names])
+    return out.getvalue().rstrip("\n")
+
+
+def tree_lines(
+    explanation: Explanation, level: Level, formulas: bool = False
+) -> list[tuple[str, str]]:
+    """The hierarchy network, stage, block, layer as ``(stage, line)``, down to ``level``."""
+    items = _tree_items(explanation, level)
+    lasts = _last_of_siblings([depth for depth, _ in items])
+    drawn: list[tuple[str, str, Row]] = []
+    open_branches: list[bool] = []
+    for (depth, row), last in zip(items, lasts, strict=True):
+        open_branches = open_branches[: depth - 1]
+        bars = "".join("│  " if more else "   " for more in open_branches)
+        branch = "" if depth == 0 else ("└─ " if last else "├─ ")
+        label = row.path.split(".", 2)[2] if depth == 3 else row.path
+        drawn.append((row.stage, f"{bars}{branch}{label}", row))
+        if depth:
+            open_branches.append(not last)
+    width = max(len(name) for _, name, _ in drawn)
+    outputs = [("-" if row.output is None else shape_text(row.output)) for _, _, row in drawn]
+    wide = max(map(len, outputs))
+    lines = []
+    for (stage, name, row), output in zip(drawn, outputs, strict=True):
+        numbers = f"{row.parameters:>13,} params {row.macs:>15,} MACs"
+        words = row.formula if formulas and row.formula else row.what
+        lines.append((stage, f"{name:<{width}}  {output:>{wide}}  {numbers}  {words}".rstrip()))
+    return lines
+
+
+def _tree_items(explanation: Explanation, level: Level) -> list[tuple[int, Row]]:
+    """Rows with their depth: 0 network, 1 stage, 2 block or lone layer, 3 layer."""
+    items = [(0, explanation.rows("network")[0])]
+    if level == "network":
+        return items
+    blocks, layers = explanation.rows("block"), explanation.rows("layer")
+    for stage in explanation.rows("stage"):
+        items.append((1, stage))
+        if level == "stage":
+            continue
+        for block in (row for row in blocks if row.stage == stage.stage):
+            items.append((2, block))
+            if level == "layer" and block.level == "block":
+                inside = (row for row in layers if row.path.startswith(f"{block.path}."))
+                items += [(3, row) for row in inside]
+    return items
+
+
+def _last_of_siblings(depths: list[int]) -> list[bool]:
+    lasts = []
+    for index, depth in enumerate(depths):
+        following = next((d for d in depths[index + 1 :] if d <= depth), -1)
+        lasts.append(following < depth)
+    return lasts
+
+
+def tree(explanation: Explanation, level: Level, formulas: bool = False) -> str:
+    """Heading, tree and notes."""
+    lines = [line for _, line in tree_lines(explanation, level, formulas)]
+    return "\n".join([heading(explanation), "", *lines, "", *notes(explanation)])
