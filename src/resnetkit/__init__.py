@@ -1,0 +1,63 @@
+"""resnetkit: every ResNet, exactly - see it, train it, classify with it.
+
+    network(name, **options) -> Network            a description; needs no torch
+    catalog() -> tuple[Entry, ...]                 every named network; needs no torch
+    explain(name_or_network, input=473)            rows and totals; prints as the table; no torch
+    build(name_or_network, **options)              the torch module; `.network` is its description
+    Bundle.from_module(module, preprocess=..., classes=...), bundle.save(path)
+    load(path) -> Bundle                           .module() .network .preprocess .classes
+    bundle.predict(images, top=5)                  ranked classes
+
+Each name is imported when it is first used, so that describing a network loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnetkit.architecture.catalog import catalog, network
+    from resnetkit.architecture.network import Network
+    from resnetkit.architecture.table import explain
+    from resnetkit.bundle import Bundle, load
+    from resnetkit.errors import InputError
+    from resnetkit.module.build import build
+    from resnetkit.preprocess import Preprocess
+
+__version__ = "0.1.0"
+__all__ = [
+    "Bundle",
+    "InputError",
+    "Network",
+    "Preprocess",
+    "build",
+    "catalog",
+    "explain",
+    "load",
+    "network",
+]
+
+_HOMES = {
+    "Bundle": "resnetkit.bundle",
+    "InputError": "resnetkit.errors",
+    "Network": "resnetkit.architecture.network",
+    "Preprocess": "resnetkit.preprocess",
+    "build": "resnetkit.module.build",
+    "catalog": "resnetkit.architecture.catalog",
+    "explain": "resnetkit.architecture.table",
+    "load": "resnetkit.bundle",
+    "network": "resnetkit.architecture.catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'resnetkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

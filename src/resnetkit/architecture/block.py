@@ -41,7 +41,7 @@ class Block:
     def junction(self) -> tuple[Layer, ...]:
         """What joins the paths: the scaling by the gate, the addition, the last activation."""
         convolutions = sum(isinstance(layer, Conv) for layer in self.main)
-        scale = (Scale(name="se.scale"),) if self.gate else ()
+        scale = (Scale(name="scale"),) if self.gate else ()
         return *scale, Add(name="add"), Activation(name=f"relu{convolutions}")
 
 

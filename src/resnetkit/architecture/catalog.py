@@ -15,6 +15,7 @@ from typing import Any
 
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
+from resnetkit.errors import InputError
 
 _RESNET = "He et al. 2015, arXiv:1512.03385"
 _V15 = f"{_RESNET}; stride as in torchvision"
@@ -235,6 +236,11 @@ def entries() -> MappingProxyType[str, Entry]:
     return MappingProxyType(found)
 
 
+def catalog() -> tuple[Entry, ...]:
+    """Every named network, in catalogue order."""
+    return tuple(entries().values())
+
+
 def names() -> tuple[str, ...]:
     """The names of all networks."""
     return tuple(entries())
@@ -252,7 +258,7 @@ def network(name: str | Network, **options: Any) -> Network:
     if entry is None:
         near = difflib.get_close_matches(str(name).lower(), names(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(
+        raise InputError(
             f"no network is named {name!r}; {hint}`resnetkit catalog` lists all {len(names())}"
         )
     described = entry.network()

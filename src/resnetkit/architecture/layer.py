@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
 
+from resnetkit.errors import InputError
+
 Rounding = Literal["floor", "ceil"]
 Shape = tuple[int, ...]
 
 
-class ShapeError(ValueError):
+class ShapeError(InputError):
     """A layer cannot take the shape it is given; the message says why."""
 
 

@@ -19,6 +19,7 @@ from resnetkit.architecture.layer import (
     Window,
 )
 from resnetkit.architecture.options import Options
+from resnetkit.errors import InputError
 
 Branch = Literal["main", "gate", "shortcut", "junction"]
 
@@ -30,6 +31,11 @@ class Stage:
     name: str
     layers: tuple[Layer, ...] = ()
     blocks: tuple[Block, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The name of its torch submodule, e.g. ``layer1``; empty for the stem, which has none."""
+        return self.blocks[0].name.partition(".")[0] if self.blocks else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +67,7 @@ class Network:
 
     def __post_init__(self) -> None:
         if type(self.input_size) is not int or self.input_size < 1:
-            raise ValueError(f"input_size is {self.input_size!r}; it takes a whole number >= 1")
+            raise InputError(f"input_size is {self.input_size!r}; it takes a whole number >= 1")
         stages = (Stage(name="stage0", layers=_stem(self.options)), *_stages(self.options))
         object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "head", _head(self.options))
@@ -132,7 +138,7 @@ class Network:
         """The network of ``to_dict``. Raises ``ValueError`` for missing or unknown fields."""
         known = {"name", "about", "source", "input_size", "options"}
         if not isinstance(document, Mapping) or set(document) != known:
-            raise ValueError(
+            raise InputError(
                 f"a network is described by {', '.join(sorted(known))}, "
                 f"and this one by {', '.join(sorted(document)) or 'nothing'}"
             )

@@ -12,12 +12,16 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from resnetkit.architecture.layer import Rounding
+from resnetkit.errors import InputError
 
 BlockKind = Literal["basic", "bottleneck"]
 StemKind = Literal["7x7", "deep", "3x3"]
 StemPool = Literal["padded", "caffe", "none"]
 ShortcutKind = Literal["projection", "avgpool+projection", "pad"]
 HeadPool = Literal["global", "7x7"]
+
+#: More blocks than any published ResNet has; beyond, a description is a mistake or an attack.
+MAX_BLOCKS = 2000
 
 _STEM_WIDTHS = {"7x7": (64,), "deep": (32, 32, 64), "3x3": (64,)}
 #: Options whose natural value follows from the stem or the number of stages.
@@ -98,15 +102,14 @@ class Options:
 
     def __post_init__(self) -> None:
         _check_values(self)
-        settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
         if self.stem_widths is None:
-            settle("stem_widths", _STEM_WIDTHS[self.stem])
+            object.__setattr__(self, "stem_widths", _STEM_WIDTHS[self.stem])
         if self.stem_padding is None:
-            settle("stem_padding", 3 if self.stem == "7x7" else 1)
+            object.__setattr__(self, "stem_padding", 3 if self.stem == "7x7" else 1)
         if self.stem_pool is None:
-            settle("stem_pool", "none" if self.stem == "3x3" else "padded")
+            object.__setattr__(self, "stem_pool", "none" if self.stem == "3x3" else "padded")
         if self.output_stride is None:
-            settle("output_stride", self.natural_stride)
+            object.__setattr__(self, "output_stride", self.natural_stride)
         _check_together(self)
 
     @property
@@ -148,7 +151,10 @@ class Options:
     def from_dict(cls, document: Mapping[str, Any]) -> Options:
         """The options of ``to_dict``. Raises ``ValueError`` for an unknown or bad one."""
         _check_names(document)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in document.items()
+        }
+        return cls(**values)
 
 
 def option_names() -> tuple[str, ...]:
@@ -159,7 +165,7 @@ def option_names() -> tuple[str, ...]:
 def _check_names(given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in option_names():
-            raise ValueError(
+            raise InputError(
                 f"{name!r} is no option of a network; the options are {', '.join(option_names())}"
             )
 
@@ -174,48 +180,52 @@ def _check_values(options: Options) -> None:
         value, choices = getattr(options, option.name), option.metadata["choices"]
         missing = value is None and option.default is None
         if choices and value not in choices and not missing:
-            raise ValueError(f"{option.name} is {value!r}; it may be {', '.join(choices)}")
+            raise InputError(f"{option.name} is {value!r}; it may be {', '.join(choices)}")
     for name in ("depths", "widths", "stem_widths"):
         value = getattr(options, name)
         if value is None and name == "stem_widths":
             continue
         if not isinstance(value, tuple) or not value or not all(map(_is_count, value)):
-            raise ValueError(f"{name} is {value!r}; it takes whole numbers from 1, e.g. 3,4,6,3")
+            raise InputError(f"{name} is {value!r}; it takes whole numbers from 1, e.g. 3,4,6,3")
     for name in ("groups", "width_per_group", "squeeze_multiple", "input_channels"):
         if not _is_count(getattr(options, name)):
-            raise ValueError(f"{name} is {getattr(options, name)!r}; it takes a whole number >= 1")
+            raise InputError(f"{name} is {getattr(options, name)!r}; it takes a whole number >= 1")
     for name in ("classes", "squeeze_excitation", "output_stride"):
         value = getattr(options, name)
         if value is not None and not _is_count(value):
-            raise ValueError(f"{name} is {value!r}; it takes a whole number >= 1, or none")
+            raise InputError(f"{name} is {value!r}; it takes a whole number >= 1, or none")
     padding = options.stem_padding
     if padding is not None and (type(padding) is not int or padding < 0):
-        raise ValueError(f"stem_padding is {padding!r}; it takes a whole number >= 0")
+        raise InputError(f"stem_padding is {padding!r}; it takes a whole number >= 0")
     if type(options.conv_bias) is not bool:
-        raise ValueError(f"conv_bias is {options.conv_bias!r}; it may be true or false")
+        raise InputError(f"conv_bias is {options.conv_bias!r}; it may be true or false")
     epsilon, momentum = options.norm_epsilon, options.norm_momentum
     if not isinstance(epsilon, float | int) or not 0 < epsilon < 1:
-        raise ValueError(f"norm_epsilon is {epsilon!r}; it takes a number between 0 and 1")
+        raise InputError(f"norm_epsilon is {epsilon!r}; it takes a number between 0 and 1")
     if not isinstance(momentum, float | int) or not 0 < momentum <= 1:
-        raise ValueError(f"norm_momentum is {momentum!r}; it takes a number above 0, up to 1")
+        raise InputError(f"norm_momentum is {momentum!r}; it takes a number above 0, up to 1")
 
 
 def _check_together(options: Options) -> None:
     """Choices that contradict each other."""
     assert options.stem_widths is not None
+    if sum(options.depths) > MAX_BLOCKS:
+        raise InputError(
+            f"depths asks for {sum(options.depths)} blocks; at most {MAX_BLOCKS} are allowed"
+        )
     if len(options.depths) != len(options.widths):
-        raise ValueError(
+        raise InputError(
             f"depths has {len(options.depths)} stages and widths has {len(options.widths)}; "
             "give one width for each stage"
         )
     wanted = 3 if options.stem == "deep" else 1
     if len(options.stem_widths) != wanted:
-        raise ValueError(
+        raise InputError(
             f"a {options.stem} stem has {wanted} convolution(s) and stem_widths has "
             f"{len(options.stem_widths)} width(s); give {wanted}"
         )
     if options.stem == "3x3" and options.stem_pool != "none":
-        raise ValueError(
+        raise InputError(
             "the 3x3 stem keeps the full resolution and has no pool; leave stem_pool out, "
             "or choose stem 7x7 or deep"
         )
@@ -223,20 +233,20 @@ def _check_together(options: Options) -> None:
         _check_basic(options)
     middles = [width * options.width_per_group // 64 for width in options.widths]
     if min(middles) < 1:
-        raise ValueError(
+        raise InputError(
             f"width_per_group {options.width_per_group} leaves a stage of width "
             f"{min(options.widths)} without channels; give at least {-(-64 // min(options.widths))}"
         )
     natural = options.natural_stride
     allowed = [natural // 2**halvings for halvings in range(min(3, len(options.depths)))]
     if options.output_stride not in allowed:
-        raise ValueError(
+        raise InputError(
             f"output_stride is {options.output_stride}; with this stem and "
             f"{len(options.depths)} stages it may be {', '.join(map(str, allowed))}"
         )
     inputs = (options.stem_widths[-1], *options.widths)
     if options.shortcut == "pad" and any(a > b for a, b in pairwise(inputs)):
-        raise ValueError(
+        raise InputError(
             "shortcut pad can only add channels, and the widths "
             f"{', '.join(map(str, inputs))} (stem first) become smaller; use projection"
         )
@@ -245,7 +255,7 @@ def _check_together(options: Options) -> None:
 def _check_basic(options: Options) -> None:
     for name, only in (("groups", 1), ("width_per_group", 64), ("stride_on", "3x3")):
         if getattr(options, name) != only:
-            raise ValueError(
+            raise InputError(
                 f"{name} {getattr(options, name)} is about the middle of a bottleneck, and "
                 "block basic has none; use block bottleneck"
             )

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 from resnetkit.architecture import catalog, text
 from resnetkit.architecture.block import Block
 from resnetkit.architecture.layer import Conv, Shape
-from resnetkit.architecture.network import Network
+from resnetkit.architecture.network import Network, Stage
 from resnetkit.architecture.walk import Step, Walk, walk
+from resnetkit.errors import InputError
 
 Level = Literal["network", "stage", "block", "layer"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -94,13 +95,13 @@ class Explanation:
         Raises ``ValueError`` for an unknown level.
         """
         if level not in LEVELS:
-            raise ValueError(f"the level is {level!r}; it may be {', '.join(LEVELS)}")
+            raise InputError(f"the level is {level!r}; it may be {', '.join(LEVELS)}")
         steps = self.walk.steps
         if level == "network":
             return (self._sum(level, "", self.network.name, self.network.about, steps),)
         if level == "stage":
             return tuple(
-                self._sum(level, stage, stage, self._stage_text(stage, run), run)
+                self._sum(level, stage, stage, self._stage_text(stage), run)
                 for stage, run in _runs(steps, lambda step: step.located.stage)
             )
         if level == "block":
@@ -134,13 +135,11 @@ class Explanation:
             stride=last.stride,
         )
 
-    def _stage_text(self, name: str, steps: tuple[Step, ...]) -> str:
-        blocks = next((stage.blocks for stage in self.network.stages if stage.name == name), ())
-        if blocks:
-            first = block_text(blocks[0])
-            return f"{len(blocks)} blocks, first: {first}" if len(blocks) > 1 else first
-        drawn = [s.layer.text for s in steps if s.layer.kind in ("conv", "pool", "linear")]
-        return "; ".join(drawn)
+    def _stage_text(self, name: str) -> str:
+        for stage in self.network.stages:
+            if stage.name == name:
+                return stage_text(stage)
+        return ", ".join(layer.text for layer in self.network.head if layer.kind != "flatten")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types; stage 0 and the head list their layers, stages their blocks."""
@@ -194,11 +193,28 @@ def explain(name: str | Network, input: int | Shape | None = None, **options: An
     and for an input in which a map vanishes.
     """
     described = catalog.network(name, **options)
-    if isinstance(input, int):
-        shape: Shape | None = (described.options.input_channels, input, input)
+    if input is None:
+        shape: Shape = described.input_shape
+    elif isinstance(input, int):
+        shape = (described.options.input_channels, input, input)
     else:
-        shape = None if input is None else tuple(input)
+        shape = tuple(input)
     return Explanation(walk(described, shape))
+
+
+def stage_text(stage: Stage) -> str:
+    """A stage in a few words, e.g. ``4 bottlenecks, 128->128->512, stride 2, projection``."""
+    if stage.blocks:
+        kind, _, rest = block_text(stage.blocks[0]).partition(" ")
+        widths = rest.partition("->")[2]
+        number = len(stage.blocks)
+        kind = {"basic": "basic block"}.get(kind, kind)
+        return f"{number} {kind}{'s' * (number > 1)}, {widths}"
+    convolutions = [layer for layer in stage.layers if isinstance(layer, Conv)]
+    kernel = convolutions[0].slides.kernel
+    widths = "->".join(str(layer.outputs) for layer in convolutions)
+    pool = "".join(f", {layer.text}" for layer in stage.layers if layer.kind == "pool")
+    return f"conv {kernel}x{kernel}, {convolutions[0].inputs}->{widths}{pool}"
 
 
 def block_text(block: Block) -> str:

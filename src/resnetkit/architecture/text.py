@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from resnetkit.architecture.layer import shape_text
@@ -104,22 +105,28 @@ def table_lines(
     """The aligned table as ``(stage, line)``; stage is ``""`` for lines of no stage."""
     names = columns(level, formulas)
     rows = explanation.rows(level)
+    stages = [row.stage for row in rows]
     body = [cells(row, names) for row in rows]
-    total = total_cells(explanation, names)
-    every = [names, *body, total] if level != "network" else [names, *body]
-    widths = [max(len(line[i]) for line in every) for i in range(len(names))]
+    left = {index for index, name in enumerate(names) if name in _LEFT}
+    if level == "network":
+        head, *lines = aligned([names, *body], left)
+    else:
+        head, *lines = aligned([names, *body, total_cells(explanation, names)], left)
+    rule = ("", "-" * max(map(len, (head, *lines))))
+    drawn = [("", head), rule, *zip(stages, lines, strict=False)]
+    return drawn if level == "network" else [*drawn, rule, ("", lines[-1])]
 
-    def align(line: tuple[str, ...]) -> str:
-        padded = (
-            text.ljust(width) if name in _LEFT else text.rjust(width)
-            for name, text, width in zip(names, line, widths, strict=True)
-        )
-        return "  ".join(padded).rstrip()
 
-    rule = "-" * max(len(align(line)) for line in every)
-    lines = [("", align(names)), ("", rule)]
-    lines += [(row.stage, align(line)) for row, line in zip(rows, body, strict=True)]
-    return lines if level == "network" else [*lines, ("", rule), ("", align(total))]
+def aligned(lines: Sequence[tuple[str, ...]], left: Container[int]) -> list[str]:
+    """Cells as lines of equally wide columns; the columns in ``left`` are set to the left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            text.ljust(width) if index in left else text.rjust(width)
+            for index, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
 
 
 def table(explanation: Explanation, level: Level, formulas: bool = False) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from resnetkit.architecture.layer import Flatten, Layer, Pool, Shape, ShapeError, shape_text
 from resnetkit.architecture.network import Branch, Located, Network
+from resnetkit.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,27 +86,28 @@ class _Signal:
         return _Signal(shape, self.field, self.stride)
 
 
-def walk(network: Network, shape: Shape | None = None) -> Walk:
-    """Carry an image of ``shape`` ``(C, H, W)``, by default the usual one, through ``network``.
+def walk(network: Network, shape: Shape) -> Walk:
+    """Carry an image of ``shape`` ``(C, H, W)`` through ``network``.
 
     Raises ``ValueError`` for a shape that is no image of the network's, or that is so small that
     a map vanishes; the message names the layer. A head that cannot take the features is no
     error: ``Walk.problem`` says so.
     """
-    shape = network.input_shape if shape is None else shape
     if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(
+        raise InputError(
             f"the input is {shape!r}; it takes (channels, height, width), e.g. 3x224x224"
         )
     if shape[0] != network.options.input_channels:
-        raise ValueError(
+        raise InputError(
             f"the input {shape_text(shape)} has {shape[0]} channels and {network.name} takes "
             f"{network.options.input_channels}; give {network.options.input_channels} channels, "
             f"or the option input_channels {shape[0]}"
         )
     steps: list[Step] = []
     signals: dict[Branch, _Signal] = {"main": _Signal(shape, 1, 1)}
-    block, last_map, problem = None, shape, None
+    block: str | None = None
+    problem: str | None = None
+    last_map: Shape = shape
     for located in network.layers():
         if located.block != block:
             block = located.block
@@ -117,7 +119,7 @@ def walk(network: Network, shape: Shape | None = None) -> Walk:
         except ShapeError as error:
             where = f"at {located.path}, {error}"
             if located.stage != "head":
-                raise ValueError(
+                raise InputError(
                     f"the input {shape_text(shape)} is too small for {network.name}: {where}"
                 ) from None
             problem = (

@@ -1,0 +1,134 @@
+"""Two networks side by side: the options, numbers and layers in which they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from resnetkit.architecture.layer import Shape, shape_text
+from resnetkit.architecture.table import Explanation
+from resnetkit.architecture.walk import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """A layer of one of the two networks."""
+
+    what: str
+    output: Shape | None
+    parameters: int
+    macs: int
+
+    @property
+    def text(self) -> str:
+        """What it is and what it puts out."""
+        output = "not reached" if self.output is None else shape_text(self.output)
+        return f"{self.what}, {output}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A path whose layer differs, or that only one of the networks has (the other is None)."""
+
+    path: str
+    first: Side | None
+    second: Side | None
+
+
+class Comparison:
+    """Where two explained networks differ. ``options`` and ``numbers`` hold pairs by name.
+
+    Layers are compared by path: what they are, what they put out, parameters and MACs.
+    """
+
+    def __init__(self, first: Explanation, second: Explanation) -> None:
+        self.first = first
+        self.second = second
+        self.options = _pairs(
+            first.network.options.to_dict(), second.network.options.to_dict(), changed_only=True
+        )
+        self.numbers = _pairs(_numbers(first), _numbers(second), changed_only=False)
+        self.layers = _layers(first, second)
+
+    @property
+    def paths(self) -> int:
+        """How many paths the two networks have together."""
+        both = (*self.first.walk.steps, *self.second.walk.steps)
+        return len({step.path for step in both})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        return {
+            "first": self.first.network.name,
+            "second": self.second.network.name,
+            "options": {name: list(pair) for name, pair in self.options.items()},
+            "numbers": {name: list(pair) for name, pair in self.numbers.items()},
+            "layers": [
+                {
+                    "path": difference.path,
+                    "first": _side_dict(difference.first),
+                    "second": _side_dict(difference.second),
+                }
+                for difference in self.layers
+            ],
+        }
+
+
+def _numbers(explanation: Explanation) -> dict[str, Any]:
+    last_map = [step for step in explanation.walk.steps if step.located.stage != "head"][-1]
+    totals = explanation.totals
+    return {
+        "input": list(explanation.input),
+        "output": list(explanation.output),
+        "parameters": totals.parameters,
+        "macs": totals.macs,
+        "activations": totals.activations,
+        "receptive_field": last_map.receptive_field,
+        "stride": last_map.stride,
+        "layers_paper": explanation.network.layer_count["paper"],
+        "layers_notes": explanation.network.layer_count["notes"],
+    }
+
+
+def _pairs(
+    first: dict[str, Any], second: dict[str, Any], *, changed_only: bool
+) -> dict[str, tuple[Any, Any]]:
+    return {
+        name: (first[name], second[name])
+        for name in first
+        if not changed_only or first[name] != second[name]
+    }
+
+
+def _side(step: Step | None) -> Side | None:
+    if step is None:
+        return None
+    return Side(
+        what=step.layer.text,
+        output=step.output,
+        parameters=step.layer.parameters,
+        macs=step.macs,
+    )
+
+
+def _layers(first: Explanation, second: Explanation) -> tuple[Difference, ...]:
+    """The differing layers in the order of the first network, then those only the second has."""
+    sides = [{step.path: step for step in e.walk.steps} for e in (first, second)]
+    differences = []
+    for path in dict.fromkeys((*sides[0], *sides[1])):
+        one, other = (side.get(path) for side in sides)
+        same_layer = one is not None and other is not None and one.layer == other.layer
+        if not same_layer or _side(one) != _side(other):
+            differences.append(Difference(path=path, first=_side(one), second=_side(other)))
+    return tuple(differences)
+
+
+def _side_dict(side: Side | None) -> dict[str, Any] | None:
+    if side is None:
+        return None
+    return {
+        "what": side.what,
+        "output": None if side.output is None else list(side.output),
+        "parameters": side.parameters,
+        "macs": side.macs,
+    }

@@ -1,0 +1,216 @@
+"""A bundle: a network made usable, in one ``.safetensors`` file.
+
+The header's metadata carries all that is not a tensor: ``resnetkit`` is a JSON document with the
+format's version, network, preprocessing, class names, origin and measurements; ``resnetkit.sha256``
+is the digest of that document and of every tensor, so that an altered file is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from resnetkit.architecture.network import Network
+from resnetkit.errors import InputError
+from resnetkit.files import atomic
+from resnetkit.module.build import ResNet
+from resnetkit.prediction import Image, Prediction, predict
+from resnetkit.preprocess import Preprocess
+
+#: The newest version of the format that this code writes and reads.
+VERSION = 1
+_DOCUMENT, _DIGEST = "resnetkit", "resnetkit.sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """Network, weights, preprocessing, class names, origin and measured accuracy.
+
+    ``arrays`` are the tensors by the parameter names of ``resnetkit.build``. ``origin`` says where
+    the weights come from and ``measured`` what was measured of them; both are JSON objects.
+
+    Raises ``ValueError`` where the parts do not fit together.
+    """
+
+    network: Network
+    arrays: Mapping[str, Tensor]
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_arrays(self.network, self.arrays)
+        wanted = self.network.options.classes or 0
+        if len(self.classes) != wanted:
+            raise InputError(
+                f"{len(self.classes)} class names for a network with {wanted} classes; "
+                f"give {wanted} names"
+            )
+        if len(set(self.classes)) != len(self.classes):
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise InputError(f"the class name {twice!r} stands twice; names have to differ")
+        channels = self.network.options.input_channels
+        if self.preprocess.channel_count != channels:
+            raise InputError(
+                f"the preprocessing makes {self.preprocess.channel_count} channels "
+                f"({self.preprocess.channels}) and the network takes {channels}"
+            )
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        preprocess: Preprocess | None = None,
+        classes: Sequence[str] | None = None,
+        origin: Mapping[str, Any] | None = None,
+        measured: Mapping[str, Any] | None = None,
+    ) -> Bundle:
+        """The bundle of a module made by ``resnetkit.build``; its weights are copied to the CPU.
+
+        Without ``preprocess`` the network's usual size with torchvision's ImageNet mean and
+        standard deviation is taken; without ``classes`` they are named ``0``, ``1``, ...
+        Raises ``ValueError`` for another module and for parts that do not fit together.
+        """
+        if not isinstance(module, ResNet):
+            raise InputError(
+                f"a bundle is made from a module of resnetkit.build, and this is a "
+                f"{type(module).__name__}; build one and load its state_dict"
+            )
+        network = module.network
+        if classes is None:
+            classes = tuple(str(number) for number in range(network.options.classes or 0))
+        state = module.state_dict()
+        return cls(
+            network=network,
+            arrays={k: v.detach().cpu().clone().contiguous() for k, v in state.items()},
+            preprocess=preprocess or Preprocess(size=network.input_size),
+            classes=tuple(classes),
+            origin=dict(origin or {}),
+            measured=dict(measured or {}),
+        )
+
+    def module(self) -> ResNet:
+        """A new torch module with these weights, in evaluation mode, on the CPU."""
+        with torch.device("meta"):
+            module = ResNet(self.network)
+        module.load_state_dict({k: v.clone() for k, v in self.arrays.items()}, assign=True)
+        return module.eval()
+
+    def predict(self, images: Image | Sequence[Image], top: int = 5) -> list[Prediction]:
+        """The ``top`` classes of each image, best first; see ``resnetkit.prediction.predict``."""
+        return predict(self.module(), self.preprocess, self.classes, images, top=top)
+
+    def with_measured(self, **measured: Any) -> Bundle:
+        """This bundle with measurements added."""
+        return replace(self, measured={**self.measured, **measured})
+
+    def save(self, path: str | Path) -> None:
+        """Write the bundle, wholly or not at all. Raises ``ValueError`` where it cannot."""
+        document = json.dumps(
+            {
+                "version": VERSION,
+                "network": self.network.to_dict(),
+                "preprocess": self.preprocess.to_dict(),
+                "classes": list(self.classes),
+                "origin": dict(self.origin),
+                "measured": dict(self.measured),
+            }
+        )
+        metadata = {_DOCUMENT: document, _DIGEST: _digest(document, self.arrays)}
+        with atomic(path) as temporary:
+            try:
+                safetensors.torch.save_file(dict(self.arrays), temporary, metadata)
+            except SafetensorError as error:
+                raise InputError(f"cannot write {path}: {error}") from None
+
+
+def load(path: str | Path) -> Bundle:
+    """Read a bundle.
+
+    Raises ``ValueError`` for a file that is missing, truncated, altered, no bundle, or written by a
+    newer version of the format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {what}; give a bundle, e.g. RUN/best.safetensors")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            document = _document(path, metadata)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is truncated or no safetensors file ({error}); get it again"
+        ) from None
+    if metadata.get(_DIGEST) != _digest(metadata[_DOCUMENT], arrays):
+        raise InputError(
+            f"{path} was altered after it was written: its digest differs; get it again"
+        )
+    try:
+        return Bundle(
+            network=Network.from_dict(document["network"]),
+            arrays=arrays,
+            preprocess=Preprocess.from_dict(document["preprocess"]),
+            classes=tuple(document["classes"]),
+            origin=document["origin"],
+            measured=document["measured"],
+        )
+    except (InputError, KeyError, TypeError) as error:
+        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+
+
+def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if _DOCUMENT not in metadata:
+        raise InputError(
+            f"{path} is a safetensors file, but no bundle: its header has no {_DOCUMENT!r} entry; "
+            "give a file written by resnetkit"
+        )
+    try:
+        document = json.loads(metadata[_DOCUMENT])
+        version = document["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} has a header that cannot be read ({error}); get it again"
+        ) from None
+    if version != VERSION:
+        raise InputError(
+            f"{path} has version {version} of the bundle format and this resnetkit reads "
+            f"{VERSION}; update resnetkit"
+        )
+    return dict(document)
+
+
+def _digest(document: str, arrays: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(document.encode())
+    for name in sorted(arrays):
+        tensor = arrays[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_arrays(network: Network, arrays: Mapping[str, Tensor]) -> None:
+    with torch.device("meta"):
+        wanted = {name: tuple(v.shape) for name, v in ResNet(network).state_dict().items()}
+    for name, shape in wanted.items():
+        if name not in arrays:
+            raise InputError(f"the weights lack {name}, which {network.name} has")
+        if tuple(arrays[name].shape) != shape:
+            raise InputError(
+                f"{name} has the shape {tuple(arrays[name].shape)} and {network.name} has {shape}"
+            )
+    extra = sorted(set(arrays) - set(wanted))
+    if extra:
+        raise InputError(f"the weights have {extra[0]}, which {network.name} has not")

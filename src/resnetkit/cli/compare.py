@@ -1,0 +1,33 @@
+"""Show where two networks differ: options, numbers and layers, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from resnetkit.architecture.comparison import Comparison
+from resnetkit.architecture.table import explain
+from resnetkit.cli.network_options import input_size
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", help="a network of `resnetkit catalog`")
+    parser.add_argument("second", help="another one")
+    parser.add_argument(
+        "--input",
+        type=input_size,
+        metavar="SIZE",
+        help="473, or 3x473x473; default: the usual ones",
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+
+
+def run(args: argparse.Namespace) -> int:
+    comparison = Comparison(explain(args.first, args.input), explain(args.second, args.input))
+    if args.format == "json":
+        print(json.dumps(comparison.to_dict(), indent=2))
+        return 0
+    from resnetkit.views import terminal
+
+    terminal.show_comparison(comparison)
+    return 0

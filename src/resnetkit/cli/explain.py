@@ -1,0 +1,64 @@
+"""Show a network: what each layer makes of the shape, and what it costs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from resnetkit.architecture import text
+from resnetkit.architecture.table import LEVELS, Explanation, explain
+from resnetkit.cli.network_options import add_options, given_options, input_size
+
+_FORMATS = ("table", "tree", "markdown", "csv", "json", "svg", "html")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="a network of `resnetkit catalog`")
+    parser.add_argument(
+        "--input", type=input_size, metavar="SIZE", help="473, or 3x473x473; default: its usual one"
+    )
+    parser.add_argument("--level", choices=LEVELS, default="block", help="default: block")
+    parser.add_argument(
+        "--formulas", action="store_true", help="show how sizes, parameters and MACs come about"
+    )
+    parser.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
+    parser.add_argument("--out", metavar="FILE", help="write to a file instead of printing")
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    explanation = explain(args.name, args.input, **given_options(args))
+    if args.out is None and args.format in ("table", "tree"):
+        from resnetkit.views import terminal
+
+        tree = args.format == "tree"
+        terminal.show(explanation, args.level, formulas=args.formulas, tree=tree)
+        return 0
+    page = _page(explanation, args)
+    if args.out is None:
+        sys.stdout.write(page + "\n")
+    else:
+        from resnetkit.files import write_text
+
+        write_text(args.out, page + "\n")
+    return 0
+
+
+def _page(explanation: Explanation, args: argparse.Namespace) -> str:
+    if args.format == "json":
+        return explanation.to_json()
+    if args.format == "svg":
+        from resnetkit.views import svg
+
+        return svg.drawing(explanation)
+    if args.format == "html":
+        from resnetkit.views import html
+
+        return html.page(explanation)
+    write = {
+        "table": text.table,
+        "tree": text.tree,
+        "markdown": text.markdown,
+        "csv": text.comma_separated,
+    }[args.format]
+    return write(explanation, args.level, args.formulas)

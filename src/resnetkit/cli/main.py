@@ -1,0 +1,96 @@
+"""``resnetkit COMMAND``: find the command, import it, run it, and turn what goes wrong into a line.
+
+Exit codes: 0 done; 1 done, but some of the inputs could not be used; 2 the input or a file was
+wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+from resnetkit.errors import InputError
+
+#: Every command with its line in the overview, in the order of a first visit.
+COMMANDS = {
+    "explain": "show a network layer by layer: shapes, parameters, MACs, receptive field",
+    "catalog": "list every named network",
+    "compare": "show where two networks differ",
+    "train": "train a network on a folder of class folders, or on digits",
+    "evaluate": "measure a trained bundle on labelled images",
+    "predict": "classify images with a trained bundle",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
+def overview() -> str:
+    """The page that ``resnetkit`` and ``resnetkit --help`` print."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        [
+            "resnetkit: every ResNet, exactly - see it, train it, classify with it",
+            "",
+            "usage: resnetkit COMMAND ...",
+            "",
+            *lines,
+            "",
+            "`resnetkit COMMAND --help` tells what a command takes.",
+        ]
+    )
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if argv[0] == "--version":
+        from resnetkit import __version__
+
+        print(f"resnetkit {__version__}")
+        return 0
+    name, *rest = argv
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"no command is named {name!r}; {hint}there are {', '.join(COMMANDS)}")
+    command = importlib.import_module(f"resnetkit.cli.{name}")
+    parser = Parser(prog=f"resnetkit {name}", description=command.__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.arguments(parser)
+    return int(command.run(parser.parse_args(rest)))
+
+
+def _file_error(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("resnetkit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone, as in `resnetkit catalog | head`; nothing more can be told it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except InputError as error:
+        print(f"resnetkit: {' '.join(str(error).split())}", file=sys.stderr)
+    except OSError as error:
+        print(f"resnetkit: {_file_error(error)}", file=sys.stderr)
+    return 2

@@ -1,0 +1,68 @@
+"""The options of a network as flags, made from the fields of ``Options``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from resnetkit.architecture.layer import Shape
+from resnetkit.architecture.options import Options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each option; only those that are given are set."""
+    group = parser.add_argument_group("options of the network (its catalogue entry's by default)")
+    hints = get_type_hints(Options)
+    for option in fields(Options):
+        flag = f"--{option.name.replace('_', '-')}"
+        words = {"default": argparse.SUPPRESS, "help": option.metadata["help"]}
+        choices = option.metadata["choices"]
+        hint = str(hints[option.name])
+        if choices:
+            group.add_argument(flag, choices=choices, **words)
+        elif hints[option.name] is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **words)
+        elif "tuple" in hint:
+            group.add_argument(flag, type=_numbers, metavar="N,N,...", **words)
+        elif hints[option.name] is float:
+            group.add_argument(flag, type=float, metavar="X", **words)
+        elif option.name in ("classes", "squeeze_excitation"):
+            group.add_argument(flag, type=_number_or_none, metavar="N|none", **words)
+        else:
+            group.add_argument(flag, type=int, metavar="N", **words)
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of the network that were given."""
+    names = {option.name for option in fields(Options)}
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
+def input_size(text: str) -> int | Shape:
+    """``473`` as a side, ``3x473x473`` as a shape."""
+    try:
+        sizes = tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        sizes = ()
+    if len(sizes) not in (1, 3) or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give one like 473 or 3x473x473")
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of whole numbers; give one like 3,4,6,3"
+        ) from None
+
+
+def _number_or_none(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, nor none") from None

@@ -1,0 +1,86 @@
+"""What has to be done to an image before a network sees it. Facts, no pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from resnetkit.errors import InputError
+
+Channels = Literal["RGB", "BGR", "L"]
+Resize = Literal["shortest", "squash"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocess:
+    """From an upright 8-bit image to the network's ``(C, size, size)`` input.
+
+    1. ``shortest``: the shorter side becomes ``resize_to`` pixels, then the centre ``size`` x
+       ``size`` is cut out; ``squash``: both sides become ``size``.
+    2. Pixels are divided by ``divisor`` (255 gives 0..1, 1 leaves 0..255), ``mean`` is taken
+       off and the result divided by ``std``, channel by channel in the order of ``channels``.
+
+    Raises ``ValueError`` for values that do not fit together.
+    """
+
+    size: int
+    resize: Resize = "shortest"
+    resize_to: int | None = None
+    interpolation: Interpolation = "bilinear"
+    channels: Channels = "RGB"
+    divisor: float = 255.0
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if type(self.size) is not int or self.size < 1:
+            raise InputError(f"preprocess size is {self.size!r}; it takes a whole number >= 1")
+        if self.resize_to is None and self.resize == "shortest":
+            object.__setattr__(self, "resize_to", self.size)
+        allowed = {"channels": Channels, "resize": Resize, "interpolation": Interpolation}
+        for name, kind in allowed.items():
+            if getattr(self, name) not in get_args(kind):
+                raise InputError(
+                    f"preprocess {name} is {getattr(self, name)!r}; "
+                    f"it may be {', '.join(get_args(kind))}"
+                )
+        if self.resize == "squash" and self.resize_to is not None:
+            raise InputError("preprocess resize_to goes with resize shortest; leave it out")
+        if self.resize_to is not None and self.resize_to < self.size:
+            raise InputError(
+                f"preprocess resize_to is {self.resize_to}, smaller than size {self.size}; "
+                f"give at least {self.size}"
+            )
+        if not len(self.mean) == len(self.std) == self.channel_count:
+            raise InputError(
+                f"preprocess mean and std have {len(self.mean)} and {len(self.std)} values; "
+                f"{self.channels} takes {self.channel_count} each"
+            )
+        if self.divisor <= 0 or min(self.std) <= 0:
+            raise InputError("preprocess divisor and std have to be above 0")
+
+    @property
+    def channel_count(self) -> int:
+        """Channels of the network's input: 1 for ``L``, else 3."""
+        return 1 if self.channels == "L" else 3
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as JSON types; ``from_dict`` gives an equal object back."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Preprocess:
+        """The facts of ``to_dict``. Raises ``ValueError`` for unknown names and bad values."""
+        unknown = set(document) - {field.name for field in fields(cls)}
+        if unknown or "size" not in document:
+            raise InputError(
+                f"preprocessing is described by {', '.join(f.name for f in fields(cls))}, "
+                f"and this one by {', '.join(sorted(document)) or 'nothing'}"
+            )
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in document.items()
+        }
+        return cls(**values)
