@@ -11,18 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnetkit.architecture.layer import (
-    Activation,
-    Add,
-    Conv,
-    Layer,
-    Norm,
-    Pool,
-    Scale,
-    Subsample,
-    Window,
-)
+from resnetkit.architecture.layer import Activation, Add, Conv, Layer, Norm, Pool, Scale, Subsample
 from resnetkit.architecture.options import Options
+from resnetkit.architecture.window import Window
 
 #: Output channels of a block for each channel of its width.
 EXPANSION = {"basic": 1, "bottleneck": 4}

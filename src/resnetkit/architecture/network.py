@@ -8,17 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from resnetkit.architecture.block import EXPANSION, Block, Placement, residual_block
-from resnetkit.architecture.layer import (
-    Activation,
-    Conv,
-    Flatten,
-    Layer,
-    Linear,
-    Norm,
-    Pool,
-    Window,
-)
+from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Norm, Pool
 from resnetkit.architecture.options import Options
+from resnetkit.architecture.window import Window
 from resnetkit.errors import InputError
 
 Branch = Literal["main", "gate", "shortcut", "junction"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any, Literal
 
-from resnetkit.architecture.layer import Rounding
+from resnetkit.architecture.window import Rounding
 from resnetkit.errors import InputError
 
 BlockKind = Literal["basic", "bottleneck"]

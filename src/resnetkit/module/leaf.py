@@ -19,8 +19,8 @@ from resnetkit.architecture.layer import (
     Pool,
     Scale,
     Subsample,
-    Window,
 )
+from resnetkit.architecture.window import Window
 
 
 def leaf(layer: Layer, path: str) -> nn.Module:

@@ -1,0 +1,29 @@
+# Two commands, each from a bare clone: `make demo` shows the main job, `make test` checks everything.
+# Both make .venv when it is missing or pyproject.toml has changed, and otherwise start at once.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/installed
+
+.PHONY: demo test slow clean
+
+demo: $(STAMP)
+	$(VENV)/bin/python demo/demo.py
+
+test: $(STAMP)
+	$(VENV)/bin/ruff format --check src tests benchmarks demo
+	$(VENV)/bin/ruff check src tests benchmarks demo
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest
+
+# The sweeps that take minutes; .ci/run runs them after `make test`.
+slow: $(STAMP)
+	$(VENV)/bin/pytest -m slow
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
