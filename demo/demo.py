@@ -1,0 +1,127 @@
+"""The main job, start to end: see the notes' network, run it on a photograph, train, measure, predict.
+
+Run by `make demo`. Everything it writes is in runs/demo, which it makes anew. It fails where a
+shape differs from the described one, or where the trained network is worse than it should be.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RUN = Path("runs/demo")
+GOAL = 0.985
+console = Console(highlight=False)
+
+
+def main() -> int:
+    start = time.monotonic()
+    shutil.rmtree(RUN, ignore_errors=True)
+    RUN.parent.mkdir(exist_ok=True)
+
+    chapter(1, "The notes' ResNet-50 at 473, layer by layer")
+    resnetkit("explain", "resnet50_deep", "--input", "473")
+
+    chapter(2, "A real photograph through it: described and real shapes")
+    photograph()
+
+    chapter(3, "Train on handwritten digits")
+    resnetkit("train", "digits", "--out", str(RUN))
+
+    chapter(4, "Measure on the test split, which neither training nor the choice of epoch has seen")
+    resnetkit("evaluate", str(RUN / "best.safetensors"), "digits")
+    accuracy = measured_accuracy()
+
+    chapter(5, "Predict held-out images: the file's name starts with its true class")
+    resnetkit("predict", str(RUN / "best.safetensors"), str(held_out_images()), "--top", "3")
+
+    chapter(6, "Where to look next")
+    console.print(f"{RUN}/confusion.png, curves.png   plots of this run")
+    console.print(f"{RUN}/best.safetensors            the bundle: weights, preprocessing, classes")
+    console.print("docs/notes.md                      ResNet-50 from Layer to Network")
+    console.print("docs/train.md                      the same three commands on your own pictures")
+    console.print(
+        "resnetkit explain resnet50 --format html --out resnet50.html   the whole drawing"
+    )
+    console.print(f"\nDone in {time.monotonic() - start:.0f} s.")
+    if accuracy < GOAL:
+        console.print(f"The accuracy {accuracy:.2%} is below the expected {GOAL:.1%}.", style="red")
+        return 1
+    return 0
+
+
+def chapter(number: int, title: str) -> None:
+    console.print(f"\n{number}. {title}\n", style="bold")
+
+
+def resnetkit(*words: str) -> None:
+    """Run a command as a person would, after showing it."""
+    console.print(f"$ resnetkit {' '.join(words)}\n", style="cyan", soft_wrap=True)
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-m", "resnetkit", *words], check=True)
+
+
+def photograph() -> None:
+    """Push scikit-learn's china.jpg through resnet50_deep and hold the shapes against the walk."""
+    import torch
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    import resnetkit as kit
+    from resnetkit.images.pixels import to_input
+
+    preprocess = kit.Preprocess(size=473)
+    image = to_input(Image.fromarray(load_sample_image("china.jpg")), preprocess).unsqueeze(0)
+    module = kit.build("resnet50_deep").eval()
+    seen: dict[str, tuple[int, ...]] = {}
+    for leaf in module.modules():
+        if hasattr(leaf, "path"):
+            leaf.register_forward_hook(
+                lambda leaf, _, out: seen.__setitem__(leaf.path, tuple(out.shape[1:]))
+            )
+    with torch.inference_mode():
+        module.avgpool(module.features(image))
+    table = Table("after", "what", "described", "real", title="china.jpg as 3x473x473")
+    steps = {step.path: step for step in kit.explain("resnet50_deep", 473).walk.steps}
+    shown = ["conv1", "conv2", "conv3", "maxpool", "layer1.2.relu3", "layer2.3.relu3"]
+    for path in [*shown, "layer3.5.relu3", "layer4.2.relu3", "avgpool"]:
+        step = steps[path]
+        table.add_row(path, step.layer.text, str(step.output), str(seen[path]))
+    console.print(table)
+    differing = [path for path, shape in seen.items() if steps[path].output != shape]
+    if differing:
+        raise SystemExit(f"these layers put out another shape than described: {differing}")
+    console.print(f"All {len(seen)} layers that ran put out the shape described.")
+
+
+def measured_accuracy() -> float:
+    """The accuracy on the test split, as the run's bundle records it."""
+    import resnetkit as kit
+
+    return float(kit.load(RUN / "best.safetensors").measured["test"]["accuracy"])
+
+
+def held_out_images() -> Path:
+    """Ten images of the test split as PNG files."""
+    from PIL import Image
+
+    from resnetkit.images.digits import digits
+
+    folder = RUN / "held-out"
+    folder.mkdir()
+    source = digits()
+    for number, example in enumerate(source.parts["test"][:10]):
+        name = f"{source.classes[example.label]}-{number}.png"
+        Image.fromarray(example.image).save(folder / name)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
