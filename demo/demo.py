@@ -1,4 +1,4 @@
-"""The main job, start to end: see the notes' network, run it on a photograph, train, measure, predict.
+"""The main job: see the notes' network, run it on a photograph, train, measure, predict.
 
 Run by `make demo`. Everything it writes is in runs/demo, which it makes anew. It fails where a
 shape differs from the described one, or where the trained network is worse than it should be.
@@ -6,7 +6,6 @@ shape differs from the described one, or where the trained network is worse than
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -35,7 +34,7 @@ def main() -> int:
     chapter(3, "Train on handwritten digits")
     resnetkit("train", "digits", "--out", str(RUN))
 
-    chapter(4, "Measure on the test split, which neither training nor the choice of epoch has seen")
+    chapter(4, "Measure on the test split, unseen by training and by the choice of the epoch")
     resnetkit("evaluate", str(RUN / "best.safetensors"), "digits")
     accuracy = measured_accuracy()
 
@@ -43,13 +42,14 @@ def main() -> int:
     resnetkit("predict", str(RUN / "best.safetensors"), str(held_out_images()), "--top", "3")
 
     chapter(6, "Where to look next")
-    console.print(f"{RUN}/confusion.png, curves.png   plots of this run")
-    console.print(f"{RUN}/best.safetensors            the bundle: weights, preprocessing, classes")
-    console.print("docs/notes.md                      ResNet-50 from Layer to Network")
-    console.print("docs/train.md                      the same three commands on your own pictures")
-    console.print(
-        "resnetkit explain resnet50 --format html --out resnet50.html   the whole drawing"
-    )
+    for place, what in (
+        (f"{RUN}/confusion.png, curves.png", "plots of this run"),
+        (f"{RUN}/best.safetensors", "the bundle: weights, preprocessing, classes"),
+        ("docs/notes.md", "ResNet-50 from Layer to Network"),
+        ("docs/train.md", "the same three commands on your own pictures"),
+        ("resnetkit explain resnet50 --format html --out resnet50.html", "the drawing"),
+    ):
+        console.print(f"{place:<40}  {what}", soft_wrap=True)
     console.print(f"\nDone in {time.monotonic() - start:.0f} s.")
     if accuracy < GOAL:
         console.print(f"The accuracy {accuracy:.2%} is below the expected {GOAL:.1%}.", style="red")

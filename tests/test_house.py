@@ -20,7 +20,8 @@ FLOORS = (
     ("images", "module"),
     ("prediction",),
     ("bundle",),
-    ("training", "evaluation"),
+    ("evaluation",),
+    ("training",),
     ("views",),
     ("cli",),
 )

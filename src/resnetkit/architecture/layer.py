@@ -278,7 +278,8 @@ class Subsample(Layer):
 
     @property
     def text(self) -> str:
-        return f"every {self.stride}. pixel, {self.inputs}->{self.outputs} with zeros"
+        kept = "" if self.stride == 1 else f"1 pixel in {self.stride}x{self.stride}, "
+        return f"{kept}{self.inputs}->{self.outputs} with zeros"
 
     def output(self, shape: Shape) -> Shape:
         _check_channels(shape, self.inputs, "the subsampling shortcut")

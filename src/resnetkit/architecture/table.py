@@ -205,33 +205,36 @@ def explain(name: str | Network, input: int | Shape | None = None, **options: An
 def stage_text(stage: Stage) -> str:
     """A stage in a few words, e.g. ``4 bottlenecks, 128->128->512, stride 2, projection``."""
     if stage.blocks:
-        kind, _, rest = block_text(stage.blocks[0]).partition(" ")
-        widths = rest.partition("->")[2]
+        kind, widths, facts = _block_facts(stage.blocks[0])
         number = len(stage.blocks)
-        kind = {"basic": "basic block"}.get(kind, kind)
-        return f"{number} {kind}{'s' * (number > 1)}, {widths}"
+        kind = f"{kind} block" if kind == "basic" else kind
+        return ", ".join((f"{number} {kind}{'s' * (number > 1)}", "->".join(widths[1:]), *facts))
     convolutions = [layer for layer in stage.layers if isinstance(layer, Conv)]
     kernel = convolutions[0].slides.kernel
-    widths = "->".join(str(layer.outputs) for layer in convolutions)
+    chain = "->".join(str(layer.outputs) for layer in convolutions)
     pool = "".join(f", {layer.text}" for layer in stage.layers if layer.kind == "pool")
-    return f"conv {kernel}x{kernel}, {convolutions[0].inputs}->{widths}{pool}"
+    return f"conv {kernel}x{kernel}, {convolutions[0].inputs}->{chain}{pool}"
 
 
 def block_text(block: Block) -> str:
     """A block and its shortcut, e.g. ``bottleneck 256->128->128->512, stride 2, projection``."""
+    kind, widths, facts = _block_facts(block)
+    return ", ".join((f"{kind} {'->'.join(widths)}", *facts))
+
+
+def _block_facts(block: Block) -> tuple[str, list[str], list[str]]:
+    """A block's kind, its widths from the input on, and what else there is to say of it."""
     convolutions = [layer for layer in block.main if isinstance(layer, Conv)]
     kind = "bottleneck" if len(convolutions) == 3 else "basic"
-    widths = "->".join(str(c.outputs) for c in convolutions)
-    words = [f"{kind} {convolutions[0].inputs}->{widths}"]
+    widths = [str(n) for n in (convolutions[0].inputs, *(c.outputs for c in convolutions))]
     groups = max(c.groups for c in convolutions)
     stride = max(c.slides.stride for c in convolutions)
     dilation = max(c.slides.dilation for c in convolutions)
-    words += [f"groups {groups}"] * (groups > 1)
-    words += [f"stride {stride}"] * (stride > 1)
-    words += [f"dilation {dilation}"] * (dilation > 1)
-    words += ["squeeze-excitation"] * bool(block.gate)
-    words += [shortcut_text(block)]
-    return ", ".join(words)
+    facts = [f"groups {groups}"] * (groups > 1)
+    facts += [f"stride {stride}"] * (stride > 1)
+    facts += [f"dilation {dilation}"] * (dilation > 1)
+    facts += ["squeeze-excitation"] * bool(block.gate)
+    return kind, widths, [*facts, shortcut_text(block)]
 
 
 def shortcut_text(block: Block) -> str:

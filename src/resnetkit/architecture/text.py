@@ -94,9 +94,13 @@ def heading(explanation: Explanation) -> str:
     totals = explanation.totals
     return (
         f"{explanation.title} at {shape_text(explanation.input)}: "
-        f"{totals.parameters / 1e6:.2f} M parameters, {totals.macs / 1e9:.2f} GMACs, "
+        f"{totals.parameters / 1e6:.2f} M parameters, {_macs(totals.macs)}, "
         f"{totals.activations / 1e6:.2f} M activations"
     )
+
+
+def _macs(macs: int) -> str:
+    return f"{macs / 1e9:.2f} GMACs" if macs >= 1e9 else f"{macs / 1e6:.2f} MMACs"
 
 
 def table_lines(
