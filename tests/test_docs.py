@@ -18,7 +18,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from photographs import write_classes
+from resnetkit.images.digits import digits
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -65,11 +68,21 @@ def console(block: str, folder: Path) -> str:
     return written
 
 
+def write_seven(folder: Path) -> None:
+    """A held-out digit as a picture."""
+    source = digits()
+    seven = next(e for e in source.parts["test"] if source.classes[e.label] == "7")
+    folder.mkdir()
+    Image.fromarray(seven.image).save(folder / "seven.png")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if page.name == "train.md":
         write_classes(tmp_path / "pictures", 18)
+    elif page.name == "README.md":
+        write_seven(tmp_path / "pictures")
     text = page.read_text()
     names: dict[str, object] = {"__name__": page.stem}
 

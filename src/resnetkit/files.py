@@ -26,8 +26,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         os.close(handle)
-        temporary.chmod(0o666 & ~_umask())
         yield temporary
+        # After the body, which may have put another file in its place, as safetensors does.
+        temporary.chmod(0o666 & ~_umask())
         _sync(temporary)
         temporary.replace(target)
         _sync(target.parent)

@@ -1,0 +1,110 @@
+"""Train a network on a folder of class folders, or on scikit-learn's digits.
+
+DATA is `digits` (the default), a folder DATA/CLASS/*.jpg, or one with train/, val/ and test/
+folders of class folders. The run folder gets recipe.toml, split.json, log.jsonl, the best and the
+last bundle, curves.png and, where there are test images, confusion.png. Ctrl-C leaves a run that
+--resume continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnetkit.errors import InputError
+
+if TYPE_CHECKING:
+    from resnetkit.training.run import Result, Watch
+
+_CHOICES = (
+    "model",
+    "epochs",
+    "batch_size",
+    "lr",
+    "size",
+    "seed",
+    "device",
+    "weight_decay",
+    "label_smoothing",
+    "warmup",
+    "validation",
+    "test",
+    "threads",
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", nargs="?", metavar="DATA", help="a folder, or digits (default)")
+    add("--model", metavar="NAME", help="a network of `resnetkit catalog`; default: resnet20 "
+        "for digits, resnet18 for a folder")  # fmt: skip
+    add("--out", type=Path, metavar="RUN", help="the run's new folder; default: runs/DATA-MODEL")
+    add("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
+    add("--epochs", type=int, metavar="N", help="default: 20 for digits, 30 for a folder")
+    add("--batch-size", type=int, metavar="N", help="default: 64 for digits, else 4 to 32")
+    add("--lr", type=float, metavar="X", help="peak learning rate; default: 0.1 for batches of 64")
+    add("--size", type=int, metavar="PIXELS", help="side of the network's input")
+    add("--seed", type=int, metavar="N", help="default: 0")
+    add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda where there is one")
+    add("--weight-decay", type=float, metavar="X", help="default: 0.0005")
+    add("--label-smoothing", type=float, metavar="X", help="default: 0.1")
+    add("--warmup", type=float, metavar="EPOCHS", help="epochs of rising learning rate; default: 2")
+    add("--validation", type=float, metavar="SHARE", help="held back to choose the best epoch; "
+        "default: 0.15")  # fmt: skip
+    add("--test", type=float, metavar="SHARE", help="held back to measure; default: 0.15")
+    add("--no-augment", action="store_true", help="train on the images as they are")
+    add("--threads", type=int, metavar="N", help="processor threads of torch")
+
+
+def run(args: argparse.Namespace) -> int:
+    # Threads that wait by spinning make training many times slower where the processor is shared;
+    # sleeping costs some 5 % where it is not. OpenMP reads this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from resnetkit.training.run import RECIPE
+    from resnetkit.views import plots
+    from resnetkit.views.run import Printed, show_result
+
+    folder = args.resume or args.out or default_folder(args)
+    with Printed() as watch:
+        try:
+            result = _resumed(args, watch) if args.resume else _started(args, folder, watch)
+        except KeyboardInterrupt:
+            if (folder / RECIPE).exists():
+                watch.warn(f"{folder} can be continued: resnetkit train --resume {folder}")
+            raise
+    plots.save_curves(result.rows, result.folder / "curves.png")
+    if result.test is not None:
+        title = f"{result.recipe.network.name} on the test images"
+        plots.save_confusion(result.test, result.folder / "confusion.png", title)
+    show_result(result)
+    return 0
+
+
+def default_folder(args: argparse.Namespace) -> Path:
+    """Where a run goes without --out."""
+    from resnetkit.training.plan import usual_model
+
+    data = args.data or "digits"
+    return Path("runs", f"{Path(data).resolve().name}-{args.model or usual_model(data)}")
+
+
+def _started(args: argparse.Namespace, folder: Path, watch: Watch) -> Result:
+    from resnetkit.training.plan import plan
+    from resnetkit.training.run import train
+
+    choices = {name: getattr(args, name) for name in _CHOICES}
+    recipe = plan(args.data or "digits", augment=not args.no_augment, **choices)
+    return train(recipe, folder, watch)
+
+
+def _resumed(args: argparse.Namespace, watch: Watch) -> Result:
+    from resnetkit.training.run import resume
+
+    given = [name for name in ("data", "out", *_CHOICES) if getattr(args, name) is not None]
+    if given or args.no_augment:
+        flag = (given or ["no_augment"])[0].replace("_", "-")
+        flag = "DATA" if flag == "data" else f"--{flag}"
+        raise InputError(f"a resumed run keeps its recipe; leave {flag} out")
+    return resume(args.resume, watch)

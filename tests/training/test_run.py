@@ -1,0 +1,211 @@
+"""Runs: the same twice, the same after an interruption, and those that cannot go on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import resnetkit
+from photographs import write_classes
+from resnetkit.errors import InputError
+from resnetkit.evaluation import measure_bundle
+from resnetkit.training.feed import Feed
+from resnetkit.training.log import Row, best_of, is_best, read_log
+from resnetkit.training.plan import plan
+from resnetkit.training.recipe import Recipe
+from resnetkit.training.run import DivergedError, Watch, read_recipe, resume, train
+
+TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
+
+
+class Interrupted(Watch):
+    """Ctrl-C after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def images(self, count: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+class Warned(Watch):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def tiny(**choices: object) -> Recipe:
+    return plan(model=TINY, size=8, **{"epochs": 3, "batch_size": 128, "seed": 5, **choices})
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(path)
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
+    train(tiny(), folder)
+    return folder
+
+
+def test_run_folder(finished: Path) -> None:
+    assert sorted(path.name for path in finished.iterdir()) == [
+        "best.safetensors",
+        "last.safetensors",
+        "log.jsonl",
+        "recipe.toml",
+        "split.json",
+    ]
+    assert read_recipe(finished) == tiny()
+    rows = read_log(finished)
+    assert [row.epoch for row in rows] == [1, 2, 3]
+    assert rows[-1].loss < rows[0].loss
+    best = resnetkit.load(finished / "best.safetensors")
+    assert best.classes == tuple("0123456789")
+    assert best.preprocess == tiny().preprocess
+    assert best.origin["epoch"] == best_of(rows).epoch
+    assert best.measured["validation"]["accuracy"] == best_of(rows).validation_accuracy
+    assert best.measured["test"]["images"] == 359
+
+
+def test_the_bundle_alone_measures_the_same(finished: Path) -> None:
+    best = resnetkit.load(finished / "best.safetensors")
+    for part in ("validation", "test"):
+        again = measure_bundle(finished / "best.safetensors", "digits", split=part).evaluation
+        assert again.accuracy == best.measured[part]["accuracy"]
+        assert again.loss == pytest.approx(best.measured[part]["loss"], rel=1e-4)
+
+
+def test_same_recipe_same_weights(finished: Path, tmp_path: Path) -> None:
+    torch.manual_seed(123)
+    train(tiny(), tmp_path / "again")
+    assert same(tmp_path / "again" / "last.safetensors", finished / "last.safetensors")
+    train(tiny(seed=6), tmp_path / "other")
+    assert not same(tmp_path / "other" / "last.safetensors", finished / "last.safetensors")
+
+
+@pytest.mark.parametrize("batches", [3, 14, 29])
+def test_resumed_run_ends_in_the_same_weights(batches: int, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), folder, Interrupted(batches))
+    assert not list(folder.glob(".*")), "a temporary file was left"
+    result = resume(folder)
+    assert [row.epoch for row in result.rows] == [1, 2, 3]
+    for name in ("best.safetensors", "last.safetensors"):
+        assert same(folder / name, finished / name)
+    assert resume(folder).test.accuracy == result.test.accuracy
+
+
+def test_an_epoch_that_was_half_written_is_trained_again(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), folder, Interrupted(14))
+    log = folder / "log.jsonl"
+    row = json.loads(log.read_text().splitlines()[0])
+    log.write_text(log.read_text() + json.dumps({**row, "epoch": 2, "best": True}) + "\n")
+    resume(folder)
+    assert same(folder / "best.safetensors", finished / "best.safetensors")
+
+
+def test_divergence_is_one_line_and_keeps_what_was_good(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"in epoch 1; .*--lr below 1e\+20") as caught:
+        train(tiny(lr=1e20, epochs=2), tmp_path / "run")
+    assert isinstance(caught.value, InputError)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(finished: Path, tmp_path: Path) -> None:
+    before = (finished / "best.safetensors").read_bytes()
+    with pytest.raises(InputError, match="--resume"):
+        train(tiny(), finished)
+    assert (finished / "best.safetensors").read_bytes() == before
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(InputError, match="--out"):
+            train(tiny(), place)
+
+
+def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run"):
+        resume(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), tmp_path / "run", Interrupted(14))
+    state = tmp_path / "run" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(InputError, match="damaged"):
+        resume(tmp_path / "run")
+
+
+def test_changed_images_cannot_be_resumed(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", 6, classes=("brick", "coffee"))
+    recipe = plan(data, TINY, size=16, epochs=2, batch_size=4)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", Interrupted(1))
+    (data / "brick" / "01.jpg").write_bytes((data / "brick" / "02.jpg").read_bytes())
+    with pytest.raises(InputError, match="not those"):
+        resume(tmp_path / "run", Warned())
+
+
+def test_copies_in_two_parts_are_told(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", 3, classes=("brick", "coffee"))
+    for name in ("brick", "coffee"):
+        for number in (1, 2):
+            (data / name / f"0{number}.jpg").write_bytes((data / name / "00.png").read_bytes())
+    watch = Warned()
+    train(plan(data, TINY, size=16, epochs=1, batch_size=4), tmp_path / "run", watch)
+    assert [text.split(" image")[0] for text in watch.warnings] == ["2 validation", "2 test"]
+
+
+def test_feed_depends_on_seed_and_epoch_only(tmp_path: Path) -> None:
+    data = write_classes(tmp_path, 5, classes=("brick", "coffee"))
+    from resnetkit.images.sources import open_source
+
+    recipe = plan(data, TINY, size=16)
+    examples = open_source(data).examples
+
+    def feed(seed: int) -> Feed:
+        return Feed(examples, recipe.preprocess, batch_size=3, augment=recipe.augment, seed=seed)
+
+    def pixels(feed: Feed, epoch: int) -> torch.Tensor:
+        return torch.cat([inputs for inputs, _ in feed.batches(epoch)])
+
+    one = feed(1)
+    first = pixels(one, 0)
+    assert first.shape == (10, 3, 16, 16)
+    assert not torch.equal(first, pixels(one, 1))
+    assert torch.equal(first, pixels(one, 0)), "the cache changed the pixels"
+    assert torch.equal(first, pixels(feed(1), 0))
+    assert not torch.equal(first, pixels(feed(2), 0))
+    # 10 images in batches of 3: the last one goes along with the batch before it.
+    assert [len(labels) for _, labels in one.batches(0)] == [3, 3, 4]
+    assert len(one) == 3
+
+
+def test_best_is_accuracy_first_and_loss_at_a_tie() -> None:
+    row = Row(epoch=1, lr=0.1, loss=1.0, accuracy=0.5, validation_loss=0.4,
+              validation_accuracy=0.9, seconds=1.0, rate=1.0, best=True)  # fmt: skip
+    assert is_best([], 0.0, 9.0)
+    assert is_best([row], 0.91, 5.0)
+    assert is_best([row], 0.9, 0.39)
+    assert not is_best([row], 0.9, 0.4)
+    assert not is_best([row], 0.89, 0.1)
+    assert best_of([row, replace(row, epoch=2, best=False)]).epoch == 1
