@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# Threads that wait by spinning make a shared machine many times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
 STAMP := $(VENV)/installed
 
 .PHONY: demo test slow clean
@@ -20,7 +22,9 @@ test: $(STAMP)
 slow: $(STAMP)
 	$(VENV)/bin/pytest -m slow
 
+# Debian's python3 has no ensurepip until python3-venv is installed.
 $(STAMP): pyproject.toml
+	$(PYTHON) -c 'import ensurepip' || { apt-get update && apt-get install -y python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $(STAMP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +23,8 @@ from resnetkit.images.splits import SplitRecord, load_record
 from resnetkit.prediction import Model, classified, device_named
 from resnetkit.preprocess import Preprocess
 
+#: Hands examples on, one by one.
+Track = Callable[[Sequence[Example]], Iterable[Example]]
 #: What ``--split`` may name.
 SPLITS = (*PARTS, "all")
 
@@ -95,8 +97,11 @@ def evaluate(
     *,
     batch_size: int = 64,
     device: str = "cpu",
+    track: Track = iter,
 ) -> Evaluation:
     """Measure ``model`` on examples whose labels are numbers of ``classes``; see ``matched``.
+
+    ``track`` is handed the examples and hands them on, so that a view can show how far it is.
 
     The metrics are scikit-learn's. Raises ``ValueError`` where no image can be read.
     """
@@ -104,7 +109,7 @@ def evaluate(
     problems: list[tuple[str, str]] = []
     images = (example.image for example in examples)
     results = classified(model, preprocess, images, batch_size=batch_size, device=device)
-    for example, (read, logits) in zip(examples, results, strict=True):
+    for example, (read, logits) in zip(track(examples), results, strict=True):
         if logits is None:
             problems.append((read.name, read.problem or ""))
         else:
@@ -249,6 +254,7 @@ def measure_bundle(
     split: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
+    track: Track = iter,
 ) -> Measurement:
     """Measure the bundle at ``path`` on ``data``, see ``chosen`` for ``split``.
 
@@ -271,6 +277,7 @@ def measure_bundle(
         examples,
         batch_size=batch_size,
         device=place,
+        track=track,
     )
     return Measurement(
         network=bundle.network.name,

@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from resnetkit import evaluation
     from resnetkit.views import plots
+    from resnetkit.views.progress import track
     from resnetkit.views.run import show_measurement, tell_trained_on, tell_unreadable
 
     measurement = evaluation.measure_bundle(
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         split=args.split,
         batch_size=args.batch_size,
         device=args.device,
+        track=lambda examples: track(examples, len(examples)),
     )
     tell_trained_on(measurement.trained_on)
     for name, reason in measurement.evaluation.problems:

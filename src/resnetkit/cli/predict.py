@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.files import atomic
     from resnetkit.prediction import device_named, expand, stream
     from resnetkit.views.predictions import WRITERS
+    from resnetkit.views.progress import track
 
     paths = expand(args.paths)
     bundle = load(args.bundle)
@@ -46,5 +47,7 @@ def run(args: argparse.Namespace) -> int:
         if args.out is not None:
             temporary = stack.enter_context(atomic(args.out))
             file = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
+        if not file.isatty():  # on a terminal, the answers themselves show how far it is
+            predictions = track(predictions, len(paths))
         skipped = WRITERS[args.format](predictions, file)
     return 1 if skipped else 0

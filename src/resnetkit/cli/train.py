@@ -9,7 +9,6 @@ last bundle, curves.png and, where there are test images, confusion.png. Ctrl-C 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +58,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    # Threads that wait by spinning make training many times slower where the processor is shared;
-    # sleeping costs some 5 % where it is not. OpenMP reads this when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from resnetkit.training.run import RECIPE
     from resnetkit.views import plots
     from resnetkit.views.run import Printed, show_result

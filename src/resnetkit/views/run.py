@@ -18,18 +18,12 @@ from resnetkit.images.sources import Part
 from resnetkit.training.log import Row
 from resnetkit.training.recipe import Recipe
 from resnetkit.training.run import Result, Watch
+from resnetkit.views.progress import clock
 
 
 def percent(share: float | None) -> str:
     """A share from 0 to 1 as people read it; a dash for none."""
     return "-" if share is None else f"{100 * share:.2f} %"
-
-
-def clock(seconds: float) -> str:
-    """A time as ``m:ss`` or ``h:mm:ss``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Printed(Watch):
