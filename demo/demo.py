@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 RUN = Path("runs/demo")
 GOAL = 0.985
@@ -75,6 +74,8 @@ def photograph() -> None:
     from sklearn.datasets import load_sample_image
 
     import resnetkit as kit
+    from resnetkit.architecture.layer import shape_text
+    from resnetkit.architecture.text import aligned
     from resnetkit.images.pixels import to_input
 
     preprocess = kit.Preprocess(size=473)
@@ -88,13 +89,16 @@ def photograph() -> None:
             )
     with torch.inference_mode():
         module.avgpool(module.features(image))
-    table = Table("after", "what", "described", "real", title="china.jpg as 3x473x473")
     steps = {step.path: step for step in kit.explain("resnet50_deep", 473).walk.steps}
-    shown = ["conv1", "conv2", "conv3", "maxpool", "layer1.2.relu3", "layer2.3.relu3"]
-    for path in [*shown, "layer3.5.relu3", "layer4.2.relu3", "avgpool"]:
-        step = steps[path]
-        table.add_row(path, step.layer.text, str(step.output), str(seen[path]))
-    console.print(table)
+    shown = {f"stem, {path}": path for path in ("conv1", "conv2", "conv3", "maxpool")}
+    for stage in module.network.stages[1:]:
+        last = stage.blocks[-1]
+        shown[stage.name] = f"{last.name}.{last.junction[-1].name}"
+    shown["head, avgpool"] = "avgpool"
+    rows = [("after", "described", "real")]
+    for place, path in shown.items():
+        rows.append((place, shape_text(steps[path].output), shape_text(seen[path])))
+    console.print("\n".join(["china.jpg as 3x473x473", "", *aligned(rows, left={0}), ""]))
     differing = [path for path, shape in seen.items() if steps[path].output != shape]
     if differing:
         raise SystemExit(f"these layers put out another shape than described: {differing}")
