@@ -1,4 +1,4 @@
-"""The test accuracy of `resnetkit train digits` over several seeds, all other choices the usual ones.
+"""The test accuracy of `resnetkit train digits` over several seeds, with the usual choices.
 
 .venv/bin/python benchmarks/digits.py [--seeds 7]
 """

@@ -97,6 +97,19 @@ def test_predict_ranks_classes(bundle: resnetkit.Bundle) -> None:
         assert 1 >= first.probability >= second.probability >= 0
 
 
+def test_a_network_without_classes_makes_maps_and_no_guesses(tmp_path: Path) -> None:
+    bundle = resnetkit.Bundle.from_module(
+        resnetkit.build("resnet50_notes", depths=(1, 1, 1, 1), widths=(8, 8, 8, 8))
+    )
+    bundle.save(tmp_path / "maps.safetensors")
+    again = resnetkit.load(tmp_path / "maps.safetensors")
+    assert again.classes == ()
+    with torch.inference_mode():
+        assert again.module()(torch.rand(1, 3, 473, 473)).shape == (1, 32, 10, 10)
+    with pytest.raises(InputError, match="no classes to rank"):
+        again.predict([np.zeros((40, 60, 3), np.uint8)])
+
+
 def test_defaults_of_from_module() -> None:
     bundle = resnetkit.Bundle.from_module(resnetkit.build("resnet20"))
     assert bundle.classes == tuple("0123456789")
@@ -112,12 +125,14 @@ def test_defaults_of_from_module() -> None:
             {"preprocess": resnetkit.Preprocess(size=8, channels="L", mean=(0,), std=(1,))},
             "makes 1 channels",
         ),
+        ({"preprocess": resnetkit.Preprocess(size=64)}, "makes 64x64 pixels, and the head cannot"),
     ],
 )
 def test_parts_have_to_fit(change: dict, reason: str) -> None:
-    module = resnetkit.build("resnet20", classes=3)
+    module = resnetkit.build("resnet18", classes=3, widths=(8, 8, 8, 8), head_pool="7x7")
+    usable = resnetkit.Preprocess(size=224)
     with pytest.raises(InputError, match=reason):
-        resnetkit.Bundle.from_module(module, **{"preprocess": PREPROCESS, **change})
+        resnetkit.Bundle.from_module(module, **{"preprocess": usable, **change})
 
 
 def test_only_modules_of_ours() -> None:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from resnetkit.architecture.network import Network
+from resnetkit.architecture.walk import walk
 from resnetkit.errors import InputError
 from resnetkit.files import atomic
 from resnetkit.module.build import ResNet
@@ -59,12 +60,15 @@ class Bundle:
         if len(set(self.classes)) != len(self.classes):
             twice = next(name for name in self.classes if self.classes.count(name) > 1)
             raise InputError(f"the class name {twice!r} stands twice; names have to differ")
-        channels = self.network.options.input_channels
+        channels, size = self.network.options.input_channels, self.preprocess.size
         if self.preprocess.channel_count != channels:
             raise InputError(
                 f"the preprocessing makes {self.preprocess.channel_count} channels "
                 f"({self.preprocess.channels}) and the network takes {channels}"
             )
+        problem = walk(self.network, (channels, size, size)).problem
+        if problem is not None:
+            raise InputError(f"the preprocessing makes {size}x{size} pixels, and {problem}")
 
     @classmethod
     def from_module(

@@ -115,8 +115,11 @@ def stream(
     """As ``predict``, one prediction at a time; never more than a few batches are in memory.
 
     An image that cannot be read gives a prediction with a ``problem`` in its place. ``model`` has
-    to be on ``device``. Raises ``ValueError`` for a ``top`` or ``batch_size`` below 1.
+    to be on ``device``. Raises ``ValueError`` for a ``top`` or ``batch_size`` below 1, and where
+    there are no classes.
     """
+    if not classes:
+        raise InputError("the network has no classes to rank; give one with a classifier")
     if top < 1 or batch_size < 1:
         raise InputError(f"top is {top} and the batch size {batch_size}; both take a number >= 1")
     for read, logits in classified(model, preprocess, images, batch_size=batch_size, device=device):
