@@ -18,7 +18,8 @@ from torch import Tensor
 
 from resnetkit.bundle import load
 from resnetkit.errors import InputError
-from resnetkit.images.sources import DIGITS, PARTS, Example, Part, Source, open_source
+from resnetkit.images.opening import open_source
+from resnetkit.images.sources import DIGITS, PARTS, Example, Part, Source
 from resnetkit.images.splits import SplitRecord, load_record
 from resnetkit.prediction import Model, classified, device_named
 from resnetkit.preprocess import Preprocess

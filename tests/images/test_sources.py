@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetkit.errors import InputError
-from resnetkit.images.sources import open_source
+from resnetkit.images.opening import open_source
 from resnetkit.images.splits import PARTS, SplitRecord, load_record, split, stratified
 
 

@@ -177,7 +177,7 @@ def test_copies_in_two_parts_are_told(tmp_path: Path) -> None:
 
 def test_feed_depends_on_seed_and_epoch_only(tmp_path: Path) -> None:
     data = write_classes(tmp_path, 5, classes=("brick", "coffee"))
-    from resnetkit.images.sources import open_source
+    from resnetkit.images.opening import open_source
 
     recipe = plan(data, TINY, size=16)
     examples = open_source(data).examples

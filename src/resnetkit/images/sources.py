@@ -62,24 +62,12 @@ class Source:
         return (*self.flat, *(example for part in self.parts.values() for example in part))
 
 
-def open_source(data: str | Path, *, least: int = 2) -> Source:
-    """``digits``, or the folder ``data`` with at least ``least`` classes.
-
-    Raises ``ValueError`` where there is no such folder, and for one without class folders, with
-    too few of them, or with an empty one.
-    """
-    if str(data) == DIGITS:
-        from resnetkit.images.digits import digits
-
-        return digits()
-    return folder(Path(data), least=least)
-
-
 def folder(path: Path, *, least: int = 2) -> Source:
     """``path/CLASS/*.jpg`` (a flat folder) or ``path/train/CLASS/*.jpg`` with ``val`` and ``test``.
 
     Images may lie deeper below the class folder; hidden files and other suffixes are left out.
-    Raises ``ValueError`` as ``open_source`` does.
+    Raises ``ValueError`` where there is no such folder, and for one without class folders, with
+    fewer than ``least`` of them, or with an empty one.
     """
     if not path.is_dir():
         what = "is no folder" if path.exists() else "does not exist"

@@ -10,7 +10,8 @@ from resnetkit.architecture import catalog
 from resnetkit.architecture.network import Network
 from resnetkit.errors import InputError
 from resnetkit.images import digits
-from resnetkit.images.sources import DIGITS, Source, open_source
+from resnetkit.images.opening import open_source
+from resnetkit.images.sources import DIGITS, Source
 from resnetkit.prediction import device_named
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.augment import Augment

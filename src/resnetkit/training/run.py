@@ -18,8 +18,9 @@ from resnetkit.bundle import Bundle, load
 from resnetkit.errors import InputError
 from resnetkit.evaluation import Evaluation, evaluate
 from resnetkit.files import write_text
+from resnetkit.images.opening import open_source
 from resnetkit.images.reading import verify
-from resnetkit.images.sources import PARTS, Example, Part, Source, open_source
+from resnetkit.images.sources import PARTS, Example, Part, Source
 from resnetkit.images.splits import SplitRecord, load_record, split
 from resnetkit.module.build import ResNet, build
 from resnetkit.training import state
