@@ -18,13 +18,14 @@ test: $(STAMP)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest
 
-# The sweeps that take minutes; .ci/run runs them after `make test`.
+# The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler.
 slow: $(STAMP)
+	@command -v g++ >/dev/null || { apt-get update && apt-get install -y g++ python3-dev; }
 	$(VENV)/bin/pytest -m slow
 
 # Debian's python3 has no ensurepip until python3-venv is installed.
 $(STAMP): pyproject.toml
-	$(PYTHON) -c 'import ensurepip' || { apt-get update && apt-get install -y python3-venv; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update && apt-get install -y python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $(STAMP)

@@ -83,7 +83,7 @@ def test_traced_shapes_are_the_described_ones(name: str, rounding: str) -> None:
 def test_traced_shapes_at_many_sizes(name: str, rounding: str) -> None:
     trace = Trace(name, rounding)
 
-    @settings(max_examples=40)
+    @settings(max_examples=16)
     @given(st.integers(33, 512), st.integers(33, 512))
     def at_any_size(height: int, width: int) -> None:
         trace.check(height, width)
