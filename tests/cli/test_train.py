@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 
 from photographs import CLASSES, add_odd_files, write_classes, write_divided
+from resnetkit.bundle import load as resnetkit_load
 from resnetkit.cli.main import main
 
 FAST = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
@@ -200,3 +201,18 @@ def test_bad_input_is_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "r").exists()
     alone = resnetkit(*cases[0][0])
     assert (alone.returncode, alone.stderr) == (2, lines[0] + "\n")
+
+
+def test_options_of_the_network_are_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = "--model resnet18 --stem 3x3 --depths 1,1 --widths 8,16 --size 8 --epochs 1".split()
+    assert inside(capsys, "train", "--out", out, *words)[0] == 0
+    options = resnetkit_load(out / "last.safetensors").network.options
+    assert (options.stem, options.depths, options.widths) == ("3x3", (1, 1), (8, 16))
+    assert (options.classes, options.input_channels) == (10, 1)
+    code, _, errors = inside(capsys, "train", "--resume", out, "--stem", "3x3")
+    assert (code, "leave --stem out" in errors) == (2, True)
+    code, _, errors = inside(capsys, "train", "--out", tmp_path / "x", "--classes", "3")
+    assert (code, "unrecognized arguments: --classes" in errors) == (2, True)

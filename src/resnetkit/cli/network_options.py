@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Container
 from dataclasses import fields
 from typing import Any, get_type_hints
 
@@ -10,11 +11,13 @@ from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.options import Options
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each option; only those that are given are set."""
+def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
+    """Add a flag for each option but those named; only those that are given are set."""
     group = parser.add_argument_group("options of the network (its catalogue entry's by default)")
     hints = get_type_hints(Options)
     for option in fields(Options):
+        if option.name in without:
+            continue
         flag = f"--{option.name.replace('_', '-')}"
         words = {"default": argparse.SUPPRESS, "help": option.metadata["help"]}
         choices = option.metadata["choices"]

@@ -12,6 +12,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnetkit.architecture.catalog import network
+from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--test", type=float, metavar="SHARE", help="held back to measure; default: 0.15")
     add("--no-augment", action="store_true", help="train on the images as they are")
     add("--threads", type=int, metavar="N", help="processor threads of torch")
+    # The data says how many classes and channels there are.
+    add_options(parser, without=("classes", "input_channels"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,11 +91,14 @@ def default_folder(args: argparse.Namespace) -> Path:
 
 
 def _started(args: argparse.Namespace, folder: Path, watch: Watch) -> Result:
-    from resnetkit.training.plan import plan
+    from resnetkit.training.plan import plan, usual_model
     from resnetkit.training.run import train
 
     choices = {name: getattr(args, name) for name in _CHOICES}
-    recipe = plan(args.data or "digits", augment=not args.no_augment, **choices)
+    data, options = args.data or "digits", given_options(args)
+    if options:
+        choices["model"] = network(args.model or usual_model(data), **options)
+    recipe = plan(data, augment=not args.no_augment, **choices)
     return train(recipe, folder, watch)
 
 
@@ -99,6 +106,7 @@ def _resumed(args: argparse.Namespace, watch: Watch) -> Result:
     from resnetkit.training.run import resume
 
     given = [name for name in ("data", "out", *_CHOICES) if getattr(args, name) is not None]
+    given += given_options(args)
     if given or args.no_augment:
         flag = (given or ["no_augment"])[0].replace("_", "-")
         flag = "DATA" if flag == "data" else f"--{flag}"
