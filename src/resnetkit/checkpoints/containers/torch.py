@@ -1,0 +1,71 @@
+"""``.pth``, ``.pt``, ``.ckpt``, ``.bin``: the zip file that ``torch.save`` writes since torch 1.6.
+
+``NAME/data.pkl`` describes the tensors, ``NAME/data/KEY`` holds a storage each
+(``torch/serialization.py``). torch itself is not loaded: its tensors are read from where they
+stand, one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from resnetkit.checkpoints.containers import archive
+from resnetkit.checkpoints.containers.allowed import ALLOWED, STORAGES
+from resnetkit.checkpoints.containers.archive import Entry
+from resnetkit.checkpoints.containers.contents import Container, UnfitError, short
+from resnetkit.checkpoints.containers.machine import Name
+from resnetkit.checkpoints.containers.opcodes import unpickle
+from resnetkit.checkpoints.containers.stored import Storage
+from resnetkit.checkpoints.containers.tree import Tree
+from resnetkit.checkpoints.containers.window import Window
+
+
+def claims(head: bytes, path: Path) -> bool:
+    return archive.is_zip(head) and any(
+        name.endswith(("/data.pkl", "/constants.pkl")) for name in archive.entries(path)
+    )
+
+
+def open_file(path: Path) -> Container:
+    entries = archive.entries(path)
+    root = next(iter(entries)).split("/")[0]
+    if f"{root}/constants.pkl" in entries or any(n.startswith(f"{root}/code/") for n in entries):
+        raise UnfitError(
+            "is a TorchScript program, which is never run; save the model's state_dict()"
+        )
+    description = entries.get(f"{root}/data.pkl")
+    if description is None:
+        raise UnfitError("is a zip file without the data.pkl of torch.save; save a state_dict()")
+    order = entries.get(f"{root}/byteorder")
+    if order is not None and archive.text(path, order, "byteorder") != b"little":
+        raise UnfitError(
+            "was written on a big-endian machine; save it again on a little-endian one"
+        )
+    archive.text(path, description, "data.pkl")
+
+    def persistent(asked: object) -> Storage:
+        return _storage(asked, entries, root)
+
+    with path.open("rb") as file:
+        window = Window(file, description.offset, description.length)
+        return Tree(unpickle(window, ALLOWED, persistent)).container(path, "torch")
+
+
+def _storage(asked: object, entries: Mapping[str, Entry], root: str) -> Storage:
+    match asked:
+        case ("storage", Name(name=kind), str() as key, str(), int() as count) if kind in STORAGES:
+            pass
+        case _:
+            raise UnfitError(f"refers to {short(asked)}, which is no storage; get it again")
+    entry = entries.get(f"{root}/data/{key}")
+    made = Storage(key=key, dtype=STORAGES[kind], count=count)
+    if entry is None or not 0 <= made.nbytes <= entry.length:
+        have = 0 if entry is None else entry.length
+        raise UnfitError(
+            f"declares {count} numbers of {made.dtype} for the storage {short(key)} and holds "
+            f"{have} bytes; get it again"
+        )
+    made.offset = entry.offset
+    made.crc = entry.crc if made.nbytes == entry.length else 0
+    return made

@@ -1,0 +1,108 @@
+"""What a pickle describes, taken apart: arrays with the keys that lead to them, and the facts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.checkpoints.containers.allowed import Namespace
+from resnetkit.checkpoints.containers.contents import (
+    ArrayInfo,
+    Container,
+    UnfitError,
+    listed,
+    short,
+)
+from resnetkit.checkpoints.containers.machine import Name, Span
+from resnetkit.checkpoints.containers.stored import PickledArray, Storage, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: A file may share one thing under many names; so many are followed, and so deep.
+MOST_STEPS, DEEPEST = 300_000, 32
+#: Stands for an array, and for what holds only arrays, where facts are collected.
+_NOTHING = object()
+
+
+class Tree:
+    """Arrays and facts of what a pickle describes. Raises ``UnfitError`` where it is endless."""
+
+    def __init__(self, root: object) -> None:
+        self.found: list[tuple[ArrayInfo, PickledArray | Tensor]] = []
+        self._steps = 0
+        facts = self._take(root, ())
+        self.facts: dict[str, Any] = facts if isinstance(facts, dict) else {"value": facts}
+        if facts is _NOTHING:
+            self.facts = {}
+
+    def container(self, path: Path, kind: str, more: dict[str, Any] | None = None) -> Container:
+        """The container of these arrays and facts, with ``more`` facts."""
+        places = {info.name: array for info, array in self.found}
+
+        def reader(name: str) -> np.ndarray[Any, Any]:
+            return places[name].load(path)
+
+        return Container(
+            path=path,
+            kind=kind,
+            arrays=listed(info for info, _ in self.found),
+            facts={**self.facts, **(more or {})},
+            reader=reader,
+        )
+
+    def _take(self, value: object, path: tuple[str, ...]) -> Any:
+        self._spend(1)
+        if len(path) > DEEPEST:
+            raise UnfitError(f"is nested deeper than {DEEPEST} levels; no checkpoint is")
+        if isinstance(value, Namespace):
+            value = value.values
+        if isinstance(value, (PickledArray, Tensor)) and value.dtype:
+            info = ArrayInfo(path=path, shape=value.shape, dtype=value.dtype)
+            self.found.append((info, value))
+            return _NOTHING
+        if isinstance(value, dict):
+            return self._dict(value, path)
+        if isinstance(value, (list, tuple)):
+            taken = [self._take(item, (*path, str(i))) for i, item in enumerate(value)]
+            if taken and all(item is _NOTHING for item in taken):
+                return _NOTHING
+            return [None if item is _NOTHING else item for item in taken]
+        if isinstance(value, (set, frozenset)):
+            return [self._take(item, path) for item in sorted(value, key=repr)]
+        return self._leaf(value)
+
+    def _dict(self, value: dict[Any, Any], path: tuple[str, ...]) -> Any:
+        facts = {}
+        for key, item in value.items():
+            name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+            self._spend(len(name) // 64)
+            taken = self._take(item, (*path, name))
+            if taken is not _NOTHING:
+                facts[name] = taken
+        return facts if facts or not value else _NOTHING
+
+    def _leaf(self, value: object) -> Any:
+        match value:
+            case None | bool() | int():
+                return value
+            case float():
+                return value if math.isfinite(value) else str(value)
+            case complex():
+                return [self._leaf(value.real), self._leaf(value.imag)]
+            case str() | bytes():
+                self._spend(len(value) // 64)
+                return value if isinstance(value, str) else value.decode("latin-1")
+            case Span():
+                return f"({value.length} bytes)"
+            case Name():
+                return value.name
+            case Storage():
+                raise UnfitError("holds a storage that is no tensor; get it again")
+        raise UnfitError(f"holds a {short(type(value).__name__)} by itself; get it again")
+
+    def _spend(self, count: int) -> None:
+        self._steps += count
+        if self._steps > MOST_STEPS:
+            raise UnfitError("repeats its parts more often than any checkpoint does")
