@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 from PIL import Image
 
 from photographs import write_classes
@@ -81,6 +83,9 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     if page.name == "train.md":
         write_classes(tmp_path / "pictures", 18)
+    elif page.name == "checkpoints.md":
+        torch.manual_seed(0)
+        torch.save(torchvision.models.resnet50().state_dict(), tmp_path / "resnet50.pth")
     elif page.name == "README.md":
         write_seven(tmp_path / "pictures")
     text = page.read_text()

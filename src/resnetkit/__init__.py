@@ -5,7 +5,8 @@
     explain(name_or_network, input=473)            rows and totals; prints as the table; no torch
     build(name_or_network, **options)              the torch module; `.network` is its description
     Bundle.from_module(module, preprocess=..., classes=...), bundle.save(path)
-    load(path) -> Bundle                           .module() .network .preprocess .classes
+    load(path, assume=False, stride_on=...)        a bundle, or a checkpoint of any framework
+                                               .module() .network .preprocess .classes
     bundle.predict(images, top=5)                  ranked classes
 
 Each name is imported when it is first used, so that describing a network loads no torch.
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from resnetkit.architecture.catalog import catalog, network
     from resnetkit.architecture.network import Network
     from resnetkit.architecture.table import explain
-    from resnetkit.bundle import Bundle, load
+    from resnetkit.bundle import Bundle
+    from resnetkit.conversion import load
     from resnetkit.errors import InputError
     from resnetkit.module.build import build
     from resnetkit.preprocess import Preprocess
@@ -46,7 +48,7 @@ _HOMES = {
     "build": "resnetkit.module.build",
     "catalog": "resnetkit.architecture.catalog",
     "explain": "resnetkit.architecture.table",
-    "load": "resnetkit.bundle",
+    "load": "resnetkit.conversion",
     "network": "resnetkit.architecture.catalog",
 }
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "train": "train a network on a folder of class folders, or on digits",
     "evaluate": "measure a trained bundle on labelled images",
     "predict": "classify images with a trained bundle",
+    "identify": "say what a file of weights is, and what it cannot tell",
+    "convert": "convert a checkpoint to another framework, with proof",
 }
 
 

@@ -1,0 +1,337 @@
+"""A dialect: how one framework names and lays out the parameters, and what its tensors cannot show.
+
+A dialect is written down once, as the name of a ``Place``. Writing takes the names of a network's
+places; reading asks for the same names, and so finds the network that has them (``reading.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.architecture.layer import Shape
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.options import Options
+from resnetkit.checkpoints.description import TENSORS, Kind, Place, places, tensors
+from resnetkit.errors import InputError
+from resnetkit.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+#: torch's names of a layer's tensors, by ours.
+TORCH: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
+    {
+        kind: MappingProxyType({name: f".{name}" for name in (*names, "bias")})
+        for kind, names in TENSORS.items()
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """An option that no tensor shows: what it may be, what it means, and what the framework does.
+
+    The first value is what the framework does unless its configuration says otherwise, as
+    ``source`` documents; ``natural`` gives it where it depends on the other options.
+    """
+
+    option: str
+    values: tuple[Any, ...]
+    meaning: str
+    source: str
+    natural: Callable[[Options], Any] | None = None
+
+    def ordered(self, options: Options) -> tuple[Any, ...]:
+        """The values, first what the framework does for a network of these options.
+
+        Output strides are given for a natural stride of 32 and scaled to that of ``options``.
+        """
+        values = self.values
+        if self.option == "output_stride":
+            values = tuple(options.natural_stride * value // 32 for value in values)
+        if self.natural is None:
+            return values
+        first = self.natural(options)
+        return first, *(value for value in values if value != first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One way in which a framework prepares images, and where it says so."""
+
+    label: str
+    preprocess: Preprocess
+    source: str
+
+
+def stride_on(default: str, source: str, natural: Callable[[Options], Any] | None = None) -> Fact:
+    """Where a bottleneck has its stride: names and shapes are the same for both."""
+    other = "3x3" if default == "1x1" else "1x1"
+    return Fact(
+        option="stride_on",
+        values=(default, other),
+        meaning="the convolution of a bottleneck that has the stride: 1x1 is v1, 3x3 is v1.5",
+        source=source,
+        natural=natural,
+    )
+
+
+def epsilon(source: str, *values: float) -> Fact:
+    """The norms' epsilon, 1e-5 almost everywhere."""
+    return Fact(
+        option="norm_epsilon",
+        values=values or (1e-5, 1.001e-5, 1e-3),
+        meaning="what norms add to the variance; 1.001e-5 is Keras', 1e-3 TensorFlow's",
+        source=source,
+    )
+
+
+def stem_pool(source: str, *values: str) -> Fact:
+    """The stem's max-pool."""
+    return Fact(
+        option="stem_pool",
+        values=values or ("padded", "caffe"),
+        meaning="max-pool 3x3 stride 2 padded by 1, or without padding and rounded up (Caffe)",
+        source=source,
+    )
+
+
+def head_pool(source: str, *values: str) -> Fact:
+    """The pool before the classifier; both are equal at 224x224."""
+    return Fact(
+        option="head_pool",
+        values=values or ("global", "7x7"),
+        meaning="mean of the whole map, or of 7x7 windows; the same at 224x224",
+        source=source,
+    )
+
+
+def output_stride(source: str, *values: int) -> Fact:
+    """Dilation; the values are halved with the natural stride of smaller stems."""
+    return Fact(
+        option="output_stride",
+        values=values or (32, 16, 8),
+        meaning="stride of the last map; below the natural one, stages are dilated instead",
+        source=source,
+    )
+
+
+def dilation_entry(default: str, source: str) -> Fact:
+    """The dilation of a dilated stage's first block."""
+    other = "own" if default == "previous" else "previous"
+    return Fact(
+        option="dilation_entry",
+        values=(default, other),
+        meaning="dilation of a dilated stage's first block: the previous stage's, or its own",
+        source=source,
+    )
+
+
+#: ImageNet's mean and deviation for pixels in 0..255: torchvision's times 255.
+RGB_255: Mapping[str, Any] = {
+    "divisor": 1.0,
+    "mean": (123.675, 116.28, 103.53),
+    "std": (58.395, 57.12, 57.375),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one framework names and lays out the parameters of a ResNet.
+
+    ``path`` gives the name of a layer of the body, below ``root``; ``heads`` are the names of the
+    fully connected layer, the first is written and all are read. ``suffixes`` give the tensors of
+    each kind of layer, and ``template`` joins both. ``sizes_first`` tells of HWIO kernels and
+    (in, out) dense layers. ``absent`` are tensors that its files do not have; ``unfolds`` tells
+    that a file may have scales and biases only, of norms whose statistics were folded into them,
+    and ``folds`` that they are written so.
+
+    ``holds`` are the values of options that the framework's code can have (others cannot be
+    written); ``fixed`` are those that reading takes as known. ``facts`` and ``preprocess`` are
+    what the tensors cannot show; ``configured`` gives the options that a configuration tells.
+
+    Where names do not tell places (numbers in order of creation), ``spell`` gives the layers of a
+    network by our paths, ``respell`` the tensors below a prefix by the names of ``path``, and
+    ``anchors`` what to look for.
+    """
+
+    name: str
+    about: str
+    source: str
+    path: Callable[[Place], str]
+    root: str = ""
+    heads: tuple[str, ...] = ("fc",)
+    suffixes: Mapping[Kind, Mapping[str, str]] = field(default_factory=lambda: TORCH)
+    template: str = "{path}{suffix}"
+    sizes_first: bool = False
+    absent: tuple[str, ...] = ()
+    unfolds: bool = False
+    folds: bool = False
+    holds: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    facts: tuple[Fact, ...] = ()
+    preprocess: tuple[Choice, ...] = ()
+    configured: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    spell: Callable[[Network], dict[str, str]] | None = None
+    respell: Callable[[Mapping[str, Shape], str], dict[str, Shape]] | None = None
+    anchors: tuple[str, ...] = ()
+
+    def tensor(self, layer: str, kind: Kind, name: str) -> str:
+        """The name of one tensor of the layer that is named ``layer``."""
+        return self.template.format(path=layer, suffix=self.suffixes[kind][name])
+
+    def layer(self, place: Place, *, rooted: bool = True) -> tuple[str, ...]:
+        """The names that the layer at ``place`` may have, the one that is written first."""
+        if place.part == "head":
+            return self.heads
+        return ((self.root if rooted else "") + self.path(place),)
+
+    def cannot(self, options: Options) -> str | None:
+        """Why the framework has no network of ``options``; None where it has."""
+        for option, values in self.holds.items():
+            value = getattr(options, option)
+            if option == "head_pool" and options.classes is None:
+                continue  # a backbone is used without its head
+            if value not in values:
+                allowed = ", ".join(_text(v) for v in values)
+                return f"{option} is {_text(value)}, and {self.name} has only {allowed}"
+        dilates = any(fact.option == "output_stride" for fact in self.facts)
+        if not dilates and options.output_stride != options.natural_stride:
+            return f"output_stride is {options.output_stride}, and {self.name} dilates no stage"
+        return None
+
+    def layers(self, network: Network, *, rooted: bool = True, head: int = 0) -> dict[str, str]:
+        """The names of the layers with parameters: our path to theirs. Checks nothing."""
+        spelled = self.spell(network) if self.spell else None
+        found = {}
+        for path, place in places(network).items():
+            if spelled is not None:
+                found[path] = spelled[path]
+            else:
+                names = self.layer(place, rooted=rooted)
+                found[path] = names[head] if place.part == "head" else names[0]
+        return found
+
+    def map(
+        self, network: Network, *, rooted: bool = True, head: int = 0, prefix: str = ""
+    ) -> dict[str, str]:
+        """Every tensor of ``network``: our name to theirs, as reading needs it. Checks nothing."""
+        layers = self.layers(network, rooted=rooted, head=head)
+        kinds = {path: place.kind for path, place in places(network).items()}
+        found = {}
+        for ours in tensors(network):
+            path, _, name = ours.rpartition(".")
+            if name in self.suffixes[kinds[path]]:
+                found[ours] = prefix + self.tensor(layers[path], kinds[path], name)
+        return found
+
+    def names(self, network: Network) -> dict[str, str]:
+        """The tensors that the framework's file of ``network`` has: our name to theirs.
+
+        Raises ``InputError`` for a network that the framework cannot have.
+        """
+        reason = self.cannot(network.options)
+        if reason is not None:
+            raise InputError(
+                f"{self.name} cannot hold {network.name}: {reason}; "
+                "choose another framework, or a network that it has"
+            )
+        skipped = {"running_mean", "running_var"} if self.folds else set()
+        return {
+            ours: theirs
+            for ours, theirs in self.map(network).items()
+            if ours.rpartition(".")[2] not in {*self.absent, *skipped}
+        }
+
+    def shape(self, ours: Shape) -> Shape:
+        """Our shape in their layout."""
+        return _sizes_first(ours) if self.sizes_first else ours
+
+    def our_shape(self, theirs: Shape) -> Shape:
+        """Their shape in our layout: kernels OIHW, dense layers (out, in)."""
+        return _sizes_last(theirs) if self.sizes_first else theirs
+
+    def to_ours(self, array: Array) -> Array:
+        """One of their arrays in our layout; a view where nothing has to be copied."""
+        return array.transpose(_AXES_TO_OURS[array.ndim]) if self._turns(array) else array
+
+    def to_theirs(self, array: Array) -> Array:
+        """One of our arrays in their layout."""
+        return array.transpose(_AXES_TO_THEIRS[array.ndim]) if self._turns(array) else array
+
+    def _turns(self, array: Array) -> bool:
+        return self.sizes_first and array.ndim in _AXES_TO_OURS
+
+    def write(self, network: Network, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The framework's tensors of ``network`` from ours: every tensor once, every shape equal.
+
+        Norms are folded where the framework keeps only scale and bias; counters that it does not
+        have are left out. Raises ``InputError`` as ``names`` does, and for arrays that are not
+        those of ``network``.
+        """
+        names = self.names(network)
+        _check_ours(network, arrays)
+        if self.folds:
+            arrays = _fold(network, arrays)
+        return {theirs: self.to_theirs(arrays[ours]) for ours, theirs in names.items()}
+
+
+_AXES_TO_OURS = {4: (3, 2, 0, 1), 2: (1, 0)}
+_AXES_TO_THEIRS = {4: (2, 3, 1, 0), 2: (1, 0)}
+
+
+def _sizes_last(shape: Shape) -> Shape:
+    axes = _AXES_TO_OURS.get(len(shape))
+    return shape if axes is None else tuple(shape[axis] for axis in axes)
+
+
+def _sizes_first(shape: Shape) -> Shape:
+    axes = _AXES_TO_THEIRS.get(len(shape))
+    return shape if axes is None else tuple(shape[axis] for axis in axes)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_ours(network: Network, arrays: Mapping[str, Array]) -> None:
+    wanted = tensors(network)
+    for name in (*wanted, *arrays):
+        if name not in arrays:
+            raise InputError(f"the weights of {network.name} lack {name}; give all {len(wanted)}")
+        if name not in wanted:
+            raise InputError(f"{network.name} has no tensor {name}; leave it out")
+        if tuple(arrays[name].shape) != wanted[name]:
+            raise InputError(
+                f"{name} is {tuple(arrays[name].shape)} and {network.name} has {wanted[name]}"
+            )
+
+
+def _fold(network: Network, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Norms as ``scale * x + bias``: the running statistics go into the scale and the bias.
+
+    ``(x - mean) / sqrt(var + eps) * weight + bias``, worked out in float64.
+    """
+    import numpy as np
+
+    folded = dict(arrays)
+    for path, place in places(network).items():
+        if place.kind != "norm":
+            continue
+        weight, bias, mean, variance = (
+            np.asarray(arrays[f"{path}.{name}"], dtype=np.float64) for name in TENSORS["norm"][:4]
+        )
+        scale = weight / np.sqrt(variance + network.options.norm_epsilon)
+        dtype = arrays[f"{path}.weight"].dtype
+        folded[f"{path}.weight"] = scale.astype(dtype)
+        folded[f"{path}.bias"] = (bias - mean * scale).astype(dtype)
+    return folded

@@ -1,0 +1,34 @@
+"""The dialects: one small file a framework, each with ``path`` and ``DIALECTS``.
+
+The order decides between dialects that read the same names equally well: frameworks with fewer
+networks come first, resnetkit's own names last.
+"""
+
+from __future__ import annotations
+
+from resnetkit.checkpoints.dialect import Dialect
+from resnetkit.checkpoints.dialects import (
+    caffe2,
+    detectron2,
+    keras,
+    mmpretrain,
+    pytorchcv,
+    resnetkit,
+    semseg,
+    timm,
+    torchvision,
+    transformers,
+)
+
+DIALECTS: tuple[Dialect, ...] = (
+    *torchvision.DIALECTS,
+    *timm.DIALECTS,
+    *semseg.DIALECTS,
+    *transformers.DIALECTS,
+    *mmpretrain.DIALECTS,
+    *detectron2.DIALECTS,
+    *caffe2.DIALECTS,
+    *keras.DIALECTS,
+    *pytorchcv.DIALECTS,
+    *resnetkit.DIALECTS,
+)

@@ -1,0 +1,185 @@
+"""Keras applications: ResNet50, 101 and 152, in the four spellings in which Keras saves them.
+
+Source: keras/src/applications/resnet.py. Kernels are HWIO, dense layers (in, out), convolutions
+have a bias, epsilon is 1.001e-5. Layers are ``conv2_block1_1_conv``; ``_0_`` is the shortcut.
+Spellings: paths of variables; legacy HDF5, whose datasets repeat the layer (tf.keras adds ``:0``);
+and ``.weights.h5`` of Keras 3, which numbers layers by class in the order of their creation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from resnetkit.architecture.layer import Shape
+from resnetkit.architecture.network import Network
+from resnetkit.checkpoints.description import Kind, Part, Place, places
+from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.preprocess import Preprocess
+
+_CODE = "keras/src/applications/resnet.py"
+_NORM = ("weight", "bias", "running_mean", "running_var")
+_BY_NAME: Mapping[Kind, Mapping[str, str]] = {
+    "conv": {"weight": "/kernel", "bias": "/bias"},
+    "norm": dict(zip(_NORM, ("/gamma", "/beta", "/moving_mean", "/moving_variance"), strict=True)),
+    "linear": {"weight": "/kernel", "bias": "/bias"},
+}
+_BY_NUMBER: Mapping[Kind, Mapping[str, str]] = {
+    "conv": {"weight": "/vars/0", "bias": "/vars/1"},
+    "norm": {name: f"/vars/{number}" for number, name in enumerate(_NORM)},
+    "linear": {"weight": "/vars/0", "bias": "/vars/1"},
+}
+_GROUPS: Mapping[Kind, str] = {"conv": "conv2d", "norm": "batch_normalization", "linear": "dense"}
+#: The order in which a block creates its layers of a class.
+_CREATION: tuple[tuple[Part, int], ...] = (("main", 1), ("main", 2), ("shortcut", 1), ("main", 3))
+
+
+def path(place: Place) -> str:
+    """``conv1_conv``, ``conv1_bn``, ``conv2_block1_1_conv``, ``conv2_block1_0_bn``."""
+    layer = "conv" if place.kind == "conv" else "bn"
+    if place.part == "stem":
+        return f"conv{place.number}_{layer}"
+    number = 0 if place.part == "shortcut" else place.number
+    return f"conv{place.stage + 1}_block{place.block + 1}_{number}_{layer}"
+
+
+def _group(kind: Kind, number: int) -> str:
+    return f"layers/{_GROUPS[kind]}" + (f"_{number}" if number else "")
+
+
+def created(network: Network) -> dict[str, str]:
+    """Our paths to ``layers/conv2d_3``: numbered by class in order of creation."""
+    found: dict[str, str] = {}
+    for kind in _GROUPS:
+        layers = [(path, place) for path, place in places(network).items() if place.kind == kind]
+        layers.sort(key=lambda item: _created(item[1]))
+        found |= {path: _group(kind, number) for number, (path, _) in enumerate(layers)}
+    return found
+
+
+def _created(place: Place) -> tuple[int, int, int]:
+    within = (place.part, place.number)
+    return place.stage, place.block, _CREATION.index(within) if within in _CREATION else 0
+
+
+def named(shapes: Mapping[str, Shape], prefix: str) -> dict[str, Shape]:
+    """Numbered tensors below ``prefix`` by the layers' names, as far as they tell a ResNet.
+
+    A block's convolutions put out w, w, 4w, and w, w, 4w, 4w where the third is the shortcut.
+    """
+    outputs: list[int] = []
+    while (width := _width(shapes, prefix + _group("conv", len(outputs)))) is not None:
+        outputs.append(width)
+    found: dict[str, Shape] = {}
+    for number, place in enumerate(_parsed(outputs)):
+        for kind in ("conv", "norm"):
+            _rename(shapes, prefix, _group(kind, number), path(replace(place, kind=kind)), found)
+    _rename(shapes, prefix, _group("linear", 0), "predictions", found)
+    return found
+
+
+def _width(shapes: Mapping[str, Shape], group: str) -> int | None:
+    """Outputs of a numbered convolution, by its bias or else by its kernel."""
+    for name in ("/vars/1", "/vars/0"):
+        if shapes.get(group + name):
+            return shapes[group + name][-1]
+    return None
+
+
+def _rename(
+    shapes: Mapping[str, Shape], prefix: str, group: str, layer: str, found: dict[str, Shape]
+) -> None:
+    for number in range(len(_NORM)):
+        theirs = f"{prefix}{group}/vars/{number}"
+        if theirs in shapes:
+            found[f"{prefix}{layer}/vars/{number}"] = shapes[theirs]
+
+
+def _parsed(outputs: list[int]) -> Iterator[Place]:
+    """The places of convolutions in order of creation, from their outputs."""
+    yield Place(kind="conv", part="stem")
+    at, stage, block = 1, 0, 0
+    while at + 2 < len(outputs):
+        width = outputs[at]
+        first = at + 3 < len(outputs) and outputs[at + 2] == outputs[at + 3] == 4 * width
+        stage, block = (stage + 1, 0) if first else (stage, block + 1)
+        for part, number in _CREATION if first else _CREATION[:2] + _CREATION[3:]:
+            yield Place(kind="conv", part=part, number=number, stage=stage, block=block)
+        at += 4 if first else 3
+
+
+_FIXED: dict[str, Any] = {
+    "stem_pool": "padded",
+    "stride_on": "1x1",
+    "norm_epsilon": 1.001e-5,
+    "norm_momentum": 0.01,
+    "head_pool": "global",
+    "dilation_entry": "previous",
+}
+
+
+def _spelling(name: str, about: str, **differences: Any) -> Dialect:
+    return Dialect(
+        name=name,
+        about=about,
+        source=_CODE,
+        path=path,
+        heads=("predictions",),
+        sizes_first=True,
+        absent=("num_batches_tracked",),
+        holds={
+            "block": ("bottleneck",),
+            "groups": (1,),
+            "width_per_group": (64,),
+            "stem": ("7x7",),
+            "stem_padding": (3,),
+            "shortcut": ("projection",),
+            "squeeze_excitation": (None,),
+            "conv_bias": (True,),
+            "rounding": ("floor",),
+            **{option: (value,) for option, value in _FIXED.items()},
+        },
+        fixed=_FIXED,
+        preprocess=(
+            Choice(
+                label="keras.applications",
+                preprocess=Preprocess(
+                    size=224,
+                    resize="squash",
+                    interpolation="nearest",
+                    channels="BGR",
+                    divisor=1.0,
+                    mean=(103.939, 116.779, 123.68),
+                    std=(1.0, 1.0, 1.0),
+                ),
+                source="keras.applications.resnet.preprocess_input; load_img resizes to nearest",
+            ),
+        ),
+        **differences,
+    )
+
+
+DIALECTS = (
+    _spelling("keras", "Keras applications, by the paths of variables", suffixes=_BY_NAME),
+    _spelling(
+        "keras-h5",
+        "Keras applications in legacy HDF5",
+        suffixes=_BY_NAME,
+        template="{path}/{path}{suffix}",
+    ),
+    _spelling(
+        "keras-h5-tf",
+        "Keras applications in legacy HDF5 of tf.keras",
+        suffixes=_BY_NAME,
+        template="{path}/{path}{suffix}:0",
+    ),
+    _spelling(
+        "keras-weights",
+        "Keras applications in .weights.h5 of Keras 3",
+        suffixes=_BY_NUMBER,
+        spell=created,
+        respell=named,
+        anchors=("layers/conv2d/vars/0", "layers/conv2d/vars/1"),
+    ),
+)

@@ -1,0 +1,51 @@
+"""resnetkit's own names: torchvision's, continued to every network that can be described.
+
+A deep stem is ``conv1`` to ``conv3`` at the top; a shortcut with a pool has the pool at
+``downsample.0`` and only then the projection at ``.1``.
+"""
+
+from __future__ import annotations
+
+from resnetkit.checkpoints.description import Place
+from resnetkit.checkpoints.dialect import (
+    Dialect,
+    dilation_entry,
+    epsilon,
+    head_pool,
+    output_stride,
+    stem_pool,
+    stride_on,
+)
+
+_CODE = "resnetkit/architecture/block.py"
+
+
+def path(place: Place) -> str:
+    """The path of the torch submodule."""
+    norm = place.kind == "norm"
+    layer = f"{'bn' if norm else 'conv'}{place.number}"
+    if place.part == "stem":
+        return layer
+    if place.part == "shortcut":
+        layer = f"downsample.{place.pooled + norm}"
+    if place.part == "gate":
+        layer = f"se.fc{place.number}"
+    return f"layer{place.stage}.{place.block}.{layer}"
+
+
+DIALECTS = (
+    Dialect(
+        name="resnetkit",
+        about="every network of resnetkit, by the paths of its layers",
+        source=_CODE,
+        path=path,
+        facts=(
+            stride_on("3x3", "resnetkit's default"),
+            epsilon("resnetkit's default"),
+            stem_pool("resnetkit's default"),
+            head_pool("resnetkit's default"),
+            output_stride("resnetkit's default"),
+            dilation_entry("previous", "resnetkit's default"),
+        ),
+    ),
+)

@@ -1,0 +1,247 @@
+"""Somebody's checkpoint understood: the dialect, the network, the total map between tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from resnetkit.architecture.layer import Shape, shape_text
+from resnetkit.architecture.network import Network
+from resnetkit.checkpoints.description import named, tensors
+from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.errors import InputError
+
+if TYPE_CHECKING:
+    from resnetkit.checkpoints.dialect import Array
+
+Head = Literal["classifier", "none", "other"]
+
+#: What people wrap networks into. Others are peeled off as well, and reported without a meaning.
+WRAPPERS: Mapping[str, str] = MappingProxyType(
+    {
+        "state_dict": "the weights beside the state of training",
+        "model": "the network inside of another module, or beside the state of training",
+        "net": "the network inside of another module",
+        "network": "the network inside of another module",
+        "state_dict_ema": "an average of the weights over training",
+        "model_ema": "an average of the weights over training",
+        "ema": "an average of the weights over training",
+        "module": "torch's DataParallel, or an average of weights (timm's ModelEma)",
+        "_orig_mod": "torch.compile",
+        "backbone": "the backbone of a larger network",
+        "bottom_up": "the backbone below a feature pyramid (detectron2)",
+        "body": "the backbone below a feature pyramid (torchvision)",
+        "encoder": "the encoder of a larger network",
+        "encoder_q": "MoCo's query encoder; its fc projects, it does not classify",
+        "encoder_k": "MoCo's key encoder, a moving average of the query encoder",
+        "momentum_encoder": "a moving average of the encoder",
+        "blobs": "Caffe2's tensors",
+        "model_weights": "Keras' weights of a whole model",
+    }
+)
+#: The fc of these is no classifier.
+PROJECTS = {"encoder_q", "encoder_k", "momentum_encoder"}
+COUNTER, _MEAN, _VARIANCE = "num_batches_tracked", "running_mean", "running_var"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ambiguity:
+    """What the tensors do not show: what it may be and means, and what is taken unless told."""
+
+    fact: str
+    candidates: tuple[Any, ...]
+    default: Any
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A checkpoint understood. All names are complete, as they are in the file.
+
+    ``prefix`` was peeled off, segment by segment in ``wrappers``. ``names`` maps our tensors to
+    theirs; ``created`` are ours that the file does not have and need not have; ``missing`` maps
+    ours to the names that should be there, ``misshapen`` theirs to (shape, wanted shape).
+    ``leftover`` are their tensors that the network does not use; ``ignored`` those of further
+    copies of the network, with the reason. ``known`` tells how each option was found out,
+    ``ambiguous`` what was not. ``also`` names the dialects that read the same names equally well.
+    """
+
+    dialect: Dialect
+    prefix: str
+    rooted: bool
+    network: Network
+    shapes: Mapping[str, Shape]
+    names: Mapping[str, str]
+    created: tuple[str, ...]
+    missing: Mapping[str, str]
+    misshapen: Mapping[str, tuple[Shape, Shape]]
+    leftover: tuple[str, ...]
+    ignored: Mapping[str, str]
+    known: Mapping[str, str]
+    ambiguous: tuple[Ambiguity, ...]
+    also: tuple[str, ...] = ()
+
+    @property
+    def wrappers(self) -> tuple[str, ...]:
+        """The segments of ``prefix``; ``WRAPPERS`` tells what the usual ones are."""
+        return segments(self.prefix)
+
+    @property
+    def head(self) -> Head:
+        """``classifier``, ``none``, or ``other``: a projection, a decoder, something else."""
+        if self.network.options.classes is None:
+            return "other" if self.leftover else "none"
+        return "other" if PROJECTS & set(self.wrappers) else "classifier"
+
+    @property
+    def preprocess(self) -> tuple[Choice, ...]:
+        """How the framework prepares images; the first is its default."""
+        return self.dialect.preprocess
+
+    def settle(self, **facts: Any) -> Reading:
+        """This reading with facts that its tensors do not show, e.g. ``stride_on="1x1"``.
+
+        Any option may be given, ``classes=None`` to leave the head. Raises ``InputError`` for an
+        unknown option and for a value that contradicts the others.
+        """
+        network = named(self.network.override(**self._entry(facts), **facts).options)
+        kept = {name: shape for name, shape in self.shapes.items() if name not in self.ignored}
+        return replace(
+            compare(self.dialect, kept, self.prefix, self.rooted, network),
+            shapes=self.shapes,
+            ignored=self.ignored,
+            known={**self.known, **dict.fromkeys(facts, "given")},
+            ambiguous=tuple(fact for fact in self.ambiguous if fact.fact not in facts),
+            also=self.also,
+        )
+
+    def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """How the framework dilates the first block of a stage, where stages are dilated now."""
+        dilated = self.network.options.output_stride != self.network.options.natural_stride
+        if "output_stride" not in facts or "dilation_entry" in facts or dilated:
+            return {}
+        ways = [fact for fact in self.dialect.facts if fact.option == "dilation_entry"]
+        return {way.option: way.values[0] for way in ways}
+
+    def problems(self) -> tuple[str, ...]:
+        """What keeps the map from being total, one line each, leftovers aside."""
+        return (
+            *(f"{theirs} is missing (our {ours})" for ours, theirs in self.missing.items()),
+            *(
+                f"{name} is {_shape_text(given)} and should be {_shape_text(wanted)}"
+                for name, (given, wanted) in self.misshapen.items()
+            ),
+        )
+
+    def check(self, drop: Iterable[str] = ()) -> None:
+        """Raise ``InputError`` unless every tensor is used once and every shape is equal.
+
+        ``drop`` are tensors to do without, or beginnings of their names; each has to fit.
+        """
+        problems = self.problems()
+        if problems:
+            more = f"; {len(problems) - 3} more" if len(problems) > 3 else ""
+            raise InputError(
+                f"the checkpoint is no complete {self.network.name} of {self.dialect.name}: "
+                f"{'; '.join(problems[:3])}{more}"
+            )
+        left = list(self.leftover)
+        for start in drop:
+            kept = [name for name in left if not name.startswith(start)]
+            if len(kept) == len(left):
+                raise InputError(f"no leftover tensor begins with {start!r}; leave it out")
+            left = kept
+        if left:
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            raise InputError(
+                f"{len(left)} tensors are not part of {self.network.name}: "
+                f"{', '.join(left[:3])}{more}; drop them by name to go on"
+            )
+
+    def to_ours(self, arrays: Mapping[str, Array], drop: Iterable[str] = ()) -> dict[str, Array]:
+        """Our tensors of the network from theirs: every name once, every shape equal.
+
+        Counters that the file does not have are 0; norms that were folded into scale and bias get
+        mean 0 and variance ``1 - epsilon``, so that nothing is divided. Raises as ``check`` does.
+        """
+        import numpy as np
+
+        self.check(drop)
+        ours = {name: self.dialect.to_ours(arrays[theirs]) for name, theirs in self.names.items()}
+        wanted = tensors(self.network)
+        dtype = next(iter(ours.values())).dtype
+        fill = {COUNTER: 0.0, _MEAN: 0.0, _VARIANCE: 1 - self.network.options.norm_epsilon}
+        for name in self.created:
+            part = name.rpartition(".")[2]
+            kind = np.dtype(np.int64) if part == COUNTER else dtype
+            ours[name] = np.full(wanted[name], fill[part], dtype=kind)
+        return {name: ours[name] for name in wanted}
+
+    def to_theirs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The file's tensors from ours, by their names there; the reverse of ``to_ours``."""
+        return {theirs: self.dialect.to_theirs(arrays[ours]) for ours, theirs in self.names.items()}
+
+
+def _shape_text(shape: Shape) -> str:
+    return shape_text(shape) or "one number"
+
+
+def segments(prefix: str) -> tuple[str, ...]:
+    """The wrappers in a prefix, which end with a dot or a slash."""
+    return tuple(segment for segment in re.split(r"[./]", prefix) if segment)
+
+
+def compare(
+    dialect: Dialect, shapes: Mapping[str, Shape], prefix: str, rooted: bool, network: Network
+) -> Reading:
+    """The tensors of ``network`` against those that are there; nothing is known of facts yet."""
+    places_of_heads = range(len(dialect.heads))
+    maps = [dialect.map(network, rooted=rooted, head=n, prefix=prefix) for n in places_of_heads]
+    expected = max(maps, key=lambda names: sum(theirs in shapes for theirs in names.values()))
+    names: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    misshapen: dict[str, tuple[Shape, Shape]] = {}
+    created: list[str] = []
+    absent = _absent(dialect, expected, shapes)
+    for ours, wanted in tensors(network).items():
+        theirs = expected.get(ours)
+        if ours.rpartition(".")[2] in absent or theirs is None:
+            created.append(ours)
+        elif theirs not in shapes:
+            missing[ours] = theirs
+        elif dialect.our_shape(shapes[theirs]) != wanted:
+            misshapen[theirs] = shapes[theirs], dialect.shape(wanted)
+        else:
+            names[ours] = theirs
+    used = {*names.values(), *misshapen}
+    return Reading(
+        dialect=dialect,
+        prefix=prefix,
+        rooted=rooted,
+        network=network,
+        shapes=shapes,
+        names=names,
+        created=tuple(created),
+        missing=missing,
+        misshapen=misshapen,
+        leftover=tuple(name for name in shapes if name not in used),
+        ignored={},
+        known={},
+        ambiguous=(),
+    )
+
+
+def _absent(
+    dialect: Dialect, expected: Mapping[str, str], shapes: Mapping[str, Shape]
+) -> frozenset[str]:
+    """The kinds of tensors that a file may do without, and of which it has not a single one."""
+    there = {ours.rpartition(".")[2] for ours, theirs in expected.items() if theirs in shapes}
+    # torch before 0.4.1 had no counters of batches.
+    absent = {COUNTER} - there
+    if dialect.unfolds and not {_MEAN, _VARIANCE} & there:
+        absent |= {_MEAN, _VARIANCE}
+    return frozenset(absent)

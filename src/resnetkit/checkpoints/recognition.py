@@ -1,0 +1,393 @@
+"""Which dialect somebody's names are, and which network their shapes are.
+
+Every dialect is asked whether the names that it would give are there. Whatever stands before them
+is a wrapper and is peeled off; what the names do not use is left over and reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from resnetkit.architecture.layer import Shape
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.options import Options, StemKind
+from resnetkit.checkpoints.description import (
+    BlockSketch,
+    ConvSketch,
+    Place,
+    Sketch,
+    describe,
+    named,
+)
+from resnetkit.checkpoints.dialect import Dialect
+from resnetkit.checkpoints.dialects import DIALECTS
+from resnetkit.checkpoints.reading import COUNTER, Ambiguity, Reading, compare
+from resnetkit.errors import InputError
+
+#: Below this share of tensors that fit, something is no ResNet of a dialect.
+LEAST_SHARE = 0.9
+#: Of two copies the one with the lower rank is read. An average comes first, as in timm's
+#: ``load_state_dict(use_ema=True)``; MoCo's key encoder comes last, as in its own evaluation.
+RANKS = {"state_dict_ema": -1, "model_ema": -1, "ema": -1, "encoder_k": 1, "momentum_encoder": 1}
+_EMPTY = ConvSketch(kernel=None, votes=(), bias=False)
+
+
+def recognise(
+    shapes: Mapping[str, Shape],
+    *,
+    config: Mapping[str, Any] | None = None,
+    prefix: str | None = None,
+) -> Reading | None:
+    """The network that has these tensors, or None where they are no ResNet of any dialect.
+
+    ``shapes`` are names, with dots or slashes between their parts, and shapes. ``config`` is what
+    the framework writes beside its weights, e.g. a ``config.json``. ``prefix`` chooses one of
+    several networks in a file. Raises ``InputError`` where the choice is needed, and where
+    ``config`` contradicts the shapes.
+    """
+    found = [r for r in _readings(shapes, config) if prefix is None or r.prefix == prefix]
+    found = [r for r in found if _share(r) >= LEAST_SHARE and _whole(r)]
+    if not found:
+        return None
+    best = min(found, key=_order)
+    if config is not None:
+        _check_config(best, config)
+    copies = [r for r in found if r.prefix != best.prefix and _disjoint(r, best)]
+    if prefix is None:
+        _check_choice(best, copies)
+    ignored = {
+        name: f"belongs to the copy under {copy.prefix!r}"
+        for copy in copies
+        for name in shapes
+        if name.startswith(copy.prefix) and not name.startswith(best.prefix or " ")
+    }
+    same = [
+        r.dialect.name
+        for r in found
+        if r is not best and r.names == best.names and len(r.leftover) == len(best.leftover)
+    ]
+    return replace(
+        best,
+        network=named(best.network.options),
+        ignored=ignored,
+        leftover=tuple(name for name in best.leftover if name not in ignored),
+        also=tuple(dict.fromkeys(name for name in same if name != best.dialect.name)),
+    )
+
+
+def read(
+    shapes: Mapping[str, Shape],
+    *,
+    config: Mapping[str, Any] | None = None,
+    prefix: str | None = None,
+) -> Reading:
+    """``recognise``, with an ``InputError`` that says what was looked for where there is none."""
+    found = recognise(shapes, config=config, prefix=prefix)
+    if found is not None:
+        return found
+    some = ", ".join(list(shapes)[:3]) or "none"
+    where = "" if prefix is None else f" under {prefix!r}"
+    near = max(_readings(shapes, config), key=_share, default=None)
+    nearest = ""
+    if near is not None:
+        lacking = [*near.missing.values(), *near.misshapen]
+        nearest = (
+            f"; {near.dialect.name} is nearest, with {len(near.names)} tensors that fit and "
+            f"{len(lacking)} that do not, e.g. {', '.join(lacking[:2]) or near.leftover[0]}"
+        )
+    looked = ", ".join(f"{_anchors(dialect)[0]} ({dialect.name})" for dialect in DIALECTS)
+    raise InputError(
+        f"no ResNet is recognised in {len(shapes)} tensors{where} (e.g. {some}){nearest}; "
+        f"looked for {looked}"
+    )
+
+
+def dialect(name: str) -> Dialect:
+    """The dialect of that name. Raises ``InputError`` for an unknown one, with all names."""
+    for candidate in DIALECTS:
+        if candidate.name == name:
+            return candidate
+    raise InputError(
+        f"no dialect is named {name!r}; there are {', '.join(d.name for d in DIALECTS)}"
+    )
+
+
+def _share(reading: Reading) -> float:
+    """The share of the network's tensors that fit; counters of batches do not count."""
+    fit, lacking = (
+        sum(not name.endswith(COUNTER) for name in names)
+        for names in (reading.names, [*reading.missing, *reading.misshapen])
+    )
+    return fit / max(1, fit + lacking)
+
+
+def _whole(reading: Reading) -> bool:
+    """Whether it is more than the beginning of another network that happens to fit (HRNet)."""
+    return len(reading.network.options.depths) > 1 or not reading.leftover
+
+
+def _rank(reading: Reading) -> int:
+    return sum(RANKS.get(segment, 0) for segment in reading.wrappers)
+
+
+def _order(reading: Reading) -> tuple[int, int, int]:
+    problems = len(reading.missing) + len(reading.misshapen) + len(reading.leftover)
+    return _rank(reading), problems, len(reading.wrappers)
+
+
+def _disjoint(one: Reading, other: Reading) -> bool:
+    return not set(one.names.values()) & set(other.names.values())
+
+
+def _check_choice(best: Reading, copies: list[Reading]) -> None:
+    rivals = sorted({copy.prefix for copy in copies if _rank(copy) == _rank(best)})
+    if rivals:
+        raise InputError(
+            f"the file has {len(rivals) + 1} networks, under "
+            f"{', '.join(repr(prefix) for prefix in (best.prefix, *rivals))}; choose a prefix"
+        )
+
+
+def _readings(shapes: Mapping[str, Shape], config: Mapping[str, Any] | None) -> Iterator[Reading]:
+    """The best reading of each dialect below each prefix."""
+    for dialect in DIALECTS:
+        for prefix, rooted in _starts(dialect, shapes):
+            told = shapes if dialect.respell is None else dialect.respell(shapes, prefix)
+            tries = (
+                _Try(
+                    dialect=dialect,
+                    shapes=shapes,
+                    told=told,
+                    prefix=prefix,
+                    rooted=rooted,
+                    stem=stem,
+                    averaged=averaged,
+                ).read(config)
+                for stem in _stems(dialect)
+                for averaged in _averaged(dialect)
+            )
+            readings = [reading for reading in tries if reading is not None]
+            if readings:
+                yield min(readings, key=_order)
+
+
+def _stems(dialect: Dialect) -> list[StemKind]:
+    """The kinds of stems that a framework has, one of those with the same names."""
+    kinds: tuple[StemKind, ...] = ("7x7", "deep", "3x3")
+    found: dict[tuple[str, ...], StemKind] = {}
+    for stem in kinds:
+        if stem in dialect.holds.get("stem", kinds):
+            count = 3 if stem == "deep" else 1
+            at = partial(Place, kind="conv", part="stem", stem=stem)
+            names = tuple(dialect.path(at(number=number + 1)) for number in range(count))
+            found.setdefault(names, stem)
+    return list(found.values())
+
+
+def _averaged(dialect: Dialect) -> tuple[bool, ...]:
+    """Whether to look for shortcuts with average pools, besides those without."""
+    shortcuts = dialect.holds.get("shortcut", ("avgpool+projection",))
+    return (False, True) if "avgpool+projection" in shortcuts else (False,)
+
+
+def _anchors(dialect: Dialect) -> tuple[str, ...]:
+    """Names that every network of a dialect has, below its root: the first block's."""
+    if dialect.anchors:
+        return dialect.anchors
+    at = partial(Place, part="main", stage=1, block=0)
+    first = [at(kind="conv", number=1), at(kind="conv", number=2), at(kind="norm", number=1)]
+    return tuple(
+        dialect.tensor(name, place.kind, "weight")
+        for place in first
+        for name in dialect.layer(place, rooted=False)
+    )
+
+
+def _starts(dialect: Dialect, shapes: Mapping[str, Shape]) -> list[tuple[str, bool]]:
+    """What stands before the names of a dialect, and whether its root is among that."""
+    found: dict[tuple[str, bool], None] = {}
+    for anchor in _anchors(dialect):
+        for name in shapes:
+            prefix = name[: -len(anchor)]
+            if not name.endswith(anchor) or (prefix and prefix[-1] not in "./"):
+                continue
+            if dialect.root and prefix.endswith(dialect.root):
+                found[prefix.removesuffix(dialect.root), True] = None
+            found[prefix, not dialect.root] = None
+    return list(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Try:
+    """One way to read a file: a dialect below a prefix, with or without its root.
+
+    ``told`` are the tensors by names that tell places, ``shapes`` those of the file.
+    """
+
+    dialect: Dialect
+    shapes: Mapping[str, Shape]
+    told: Mapping[str, Shape]
+    prefix: str
+    rooted: bool
+    stem: StemKind
+    averaged: bool
+
+    def seen(self, place: Place) -> dict[str, Shape]:
+        """The tensors that are there of the layer at ``place``, in our layout."""
+        place = replace(place, stem=self.stem, averaged=self.averaged)
+        found: dict[str, Shape] = {}
+        for layer in self.dialect.layer(place, rooted=self.rooted):
+            for name in self.dialect.suffixes[place.kind]:
+                theirs = self.prefix + self.dialect.tensor(layer, place.kind, name)
+                if theirs in self.told:
+                    found[name] = self.dialect.our_shape(self.told[theirs])
+        return found
+
+    def conv(self, place: Place) -> ConvSketch | None:
+        """The convolution at ``place`` and its norm, or None where neither has left a trace."""
+        conv, norm = self.seen(place), self.seen(replace(place, kind="norm"))
+        if not conv and not norm:
+            return None
+        kernel = conv.get("weight", ())
+        votes = [shape[0] for shape in norm.values() if len(shape) == 1]
+        votes += [shape[0] for shape in conv.values() if shape]
+        square = len(kernel) == 4 and min(kernel) > 0
+        return ConvSketch(
+            kernel=kernel if square else None, votes=tuple(votes), bias="bias" in conv
+        )
+
+    def block(self, stage: int, block: int) -> BlockSketch | None:
+        at = partial(Place, kind="conv", stage=stage, block=block)
+        main = [self.conv(at(part="main", number=number)) for number in (1, 2, 3)]
+        if not any(main):
+            return None
+        pooled = self.averaged and stage > 1
+        shortcut = self.conv(at(part="shortcut", pooled=pooled))
+        if pooled and (shortcut is None or shortcut.kernel is None):
+            # A dilated stage has no pool (mmpretrain), so that its names are those of no pool.
+            other = self.conv(at(part="shortcut", pooled=False))
+            if other is not None and other.kernel is not None:
+                shortcut, pooled = other, False
+        gated = self.dialect.holds.get("squeeze_excitation") != (None,)
+        gate = [self.seen(at(part="gate", number=number)) for number in (1, 2) if gated]
+        inner = gate[0].get("bias", gate[0].get("weight", ())) if gated else ()
+        return BlockSketch(
+            main=tuple(conv or _EMPTY for conv in (main if main[2] else main[:2])),
+            shortcut=shortcut,
+            pooled=pooled,
+            gated=any(gate),
+            squeezed=inner[0] if inner else None,
+        )
+
+    def sketch(self) -> Sketch | None:
+        stem = [
+            self.conv(Place(kind="conv", part="stem", number=number))
+            for number in range(1, 4 if self.stem == "deep" else 2)
+        ]
+        stages: list[tuple[BlockSketch, ...]] = []
+        while blocks := self._blocks(len(stages) + 1):
+            stages.append(blocks)
+        if not any(stem) or not stages:
+            return None
+        linear = self.seen(Place(kind="linear", part="head"))
+        classes = [shape[0] for shape in linear.values() if shape]
+        return Sketch(
+            stem=tuple(conv or _EMPTY for conv in stem),
+            stages=tuple(stages),
+            classes=classes[0] if classes else None,
+            averaged=self.averaged,
+        )
+
+    def _blocks(self, stage: int) -> tuple[BlockSketch, ...]:
+        blocks: list[BlockSketch] = []
+        while (block := self.block(stage, len(blocks))) is not None:
+            blocks.append(block)
+        return tuple(blocks)
+
+    def read(self, config: Mapping[str, Any] | None) -> Reading | None:
+        """The reading with the facts as the dialect documents them; None where it is no network."""
+        sketch = self.sketch()
+        if sketch is None:
+            return None
+        configured = self.dialect.configured
+        told = configured(config) if configured and config is not None else {}
+        try:
+            network, known, ambiguous = _settled(self.dialect, describe(sketch), told)
+        except InputError:
+            return None
+        if self.dialect.cannot(network.options) is not None:
+            return None
+        found = compare(self.dialect, self.shapes, self.prefix, self.rooted, network)
+        return replace(found, known=known, ambiguous=ambiguous)
+
+
+def _settled(
+    dialect: Dialect, described: dict[str, Any], told: Mapping[str, Any]
+) -> tuple[Network, dict[str, str], tuple[Ambiguity, ...]]:
+    """The network, with what the tensors do not show as the dialect documents it."""
+    known = dict.fromkeys(described, "the names and shapes")
+    known |= dict.fromkeys(dialect.fixed, f"always so in {dialect.name}")
+    choices = {**dialect.fixed, **described}
+    for option in told:
+        if option not in described:
+            choices[option] = told[option]
+            known[option] = "the configuration"
+    ambiguous: list[Ambiguity] = []
+    natural = Options(**{**choices, "output_stride": None})
+    for fact in dialect.facts:
+        values = fact.ordered(natural)
+        if fact.option in choices or not _matters(fact.option, natural):
+            continue
+        stride = choices.get("output_stride", natural.natural_stride)
+        if fact.option == "dilation_entry" and stride == natural.natural_stride:
+            continue  # no stage is dilated
+        choices[fact.option] = values[0]
+        ambiguous.append(
+            Ambiguity(
+                fact=fact.option,
+                candidates=values,
+                default=values[0],
+                meaning=fact.meaning,
+                source=fact.source,
+            )
+        )
+    if dialect.preprocess:
+        ambiguous.append(_preprocessing(dialect))
+    return Network(name="custom", options=Options(**choices)), known, tuple(ambiguous)
+
+
+def _matters(option: str, options: Options) -> bool:
+    """Whether a network of these options has what the option is about."""
+    if option == "stride_on":
+        return options.block == "bottleneck"
+    if option == "stem_pool":
+        return options.stem != "3x3"
+    if option == "output_stride":
+        return len(options.depths) > 1
+    return True
+
+
+def _preprocessing(dialect: Dialect) -> Ambiguity:
+    return Ambiguity(
+        fact="preprocess",
+        candidates=tuple(choice.label for choice in dialect.preprocess),
+        default=dialect.preprocess[0].label,
+        meaning="how images are resized, cut and normalised, and the order of the channels",
+        source=dialect.preprocess[0].source,
+    )
+
+
+def _check_config(reading: Reading, config: Mapping[str, Any]) -> None:
+    """The configuration and the shapes have to tell the same."""
+    if reading.dialect.configured is None:
+        return
+    for option, value in reading.dialect.configured(config).items():
+        actual = getattr(reading.network.options, option)
+        if actual != value:
+            raise InputError(
+                f"the configuration says {option} {value} and the tensors say {actual}; "
+                "give the configuration that belongs to them"
+            )

@@ -1,0 +1,699 @@
+"""Every dialect: recognised, described, converted both ways; what does not fit is named."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resnetkit.architecture import catalog
+from resnetkit.architecture.network import Network
+from resnetkit.checkpoints.description import tensors
+from resnetkit.checkpoints.dialects import DIALECTS
+from resnetkit.checkpoints.reading import Reading
+from resnetkit.checkpoints.recognition import dialect, read, recognise
+from resnetkit.errors import InputError
+from resnetkit.module.build import ResNet
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+BOTTLENECK = ["stride_on", "norm_epsilon", "stem_pool", "head_pool", "output_stride"]
+BASIC = BOTTLENECK[1:]
+#: The manifest: dialect, network, what it is said to be besides, and the ambiguous facts.
+MANIFESTS = {
+    "torchvision-resnet18": ("torchvision", "resnet18", {}, BASIC),
+    "torchvision-resnet34": ("torchvision", "resnet34", {}, BASIC),
+    "torchvision-resnet50": ("torchvision", "resnet50", {}, BOTTLENECK),
+    "torchvision-resnet101": ("torchvision", "resnet101", {}, BOTTLENECK),
+    "torchvision-resnet152": ("torchvision", "resnet152", {}, BOTTLENECK),
+    "torchvision-wide_resnet50_2": ("torchvision", "wide_resnet50_2", {}, BOTTLENECK),
+    "torchvision-resnext50_32x4d": ("torchvision", "resnext50_32x4d", {}, BOTTLENECK),
+    "timm-resnet50": ("torchvision", "resnet50", {}, BOTTLENECK),
+    "timm-resnet50c": ("timm", "resnet50c", {}, BOTTLENECK),
+    "timm-resnet50d": ("timm", "resnet50d", {}, BOTTLENECK),
+    "timm-resnet26t": ("timm", "resnet26t", {}, BOTTLENECK),
+    "timm-seresnet50": ("timm", "seresnet50", {}, BOTTLENECK),
+    "transformers-resnet50": ("transformers", "resnet50", {}, BOTTLENECK[:-1]),
+    "transformers-resnet50-stride1x1": (
+        "transformers",
+        "resnet50_v1",
+        {"stride_on": "1x1"},
+        BOTTLENECK[:-1],
+    ),
+    "transformers-resnet18": ("transformers", "resnet18", {}, BASIC[:-1]),
+    "semseg-resnet50": ("semseg", "resnet50_deep", {}, BOTTLENECK),
+    "semseg-pspnet50": (
+        "semseg-pspnet",
+        "resnet50_deep",
+        {},
+        [*BOTTLENECK, "dilation_entry"],
+    ),
+    "mmpretrain-resnet50": ("mmpretrain", "resnet50", {}, BOTTLENECK),
+    "mmpretrain-resnet50-caffe": ("mmpretrain", "resnet50_v1", {"stride_on": "1x1"}, BOTTLENECK),
+    "mmpretrain-resnetv1c50": ("mmpretrain", "resnet50c", {}, BOTTLENECK),
+    "mmpretrain-resnetv1d50": ("mmpretrain", "resnet50d", {}, BOTTLENECK),
+    "detectron2-resnet50-stride1x1": ("detectron2", "resnet50_v1", {}, BOTTLENECK),
+    "detectron2-resnet50-stride3x3": (
+        "detectron2",
+        "resnet50",
+        {"stride_on": "3x3"},
+        BOTTLENECK,
+    ),
+    "detectron2-resnet50-fpn": ("detectron2", "resnet50_v1", {}, BOTTLENECK),
+    "keras-resnet50": ("keras", "resnet50_keras", {}, []),
+}
+#: tests/module/test_exactness.py computes the others, whose names are ours or tested there.
+COMPUTED = [
+    name
+    for name in MANIFESTS
+    if not name.startswith(("torchvision", "timm", "semseg-resnet")) or name == "timm-resnet50d"
+]
+
+
+@functools.cache
+def document(manifest: str) -> dict:
+    return json.loads((REFERENCE / f"{manifest}.json").read_text())
+
+
+def shapes_of(manifest: str) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(shape) for name, shape in document(manifest)["keys"]}
+
+
+@pytest.fixture(scope="module")
+def weights() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("weights", REFERENCE / "weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_manifest_is_a_case() -> None:
+    assert {path.stem for path in REFERENCE.glob("*.json")} == set(MANIFESTS)
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_manifest_is_recognised(manifest: str) -> None:
+    expected, name, facts, ambiguous = MANIFESTS[manifest]
+    reading = read(shapes_of(manifest))
+    assert reading.dialect.name == expected
+    assert [fact.fact for fact in reading.ambiguous] == [*ambiguous, "preprocess"]
+    backbone = document(manifest).get("backbone") or {"ignore": []}
+    reading.check(drop=backbone["ignore"])
+    assert all(name.startswith(tuple(backbone["ignore"])) for name in reading.leftover)
+    assert reading.settle(**facts).network.name == name
+    assert set(reading.names) | set(reading.created) == set(tensors(reading.network))
+    assert len(set(reading.names.values())) == len(reading.names)
+    assert reading.head == (
+        "classifier"
+        if document(manifest)["runs"][0]["logits"]
+        else "other"
+        if backbone["ignore"]
+        else "none"
+    )
+    described = document(manifest)["architecture"]
+    options = reading.settle(**facts).network.options
+    assert list(options.depths) == described["depths"]
+    assert list(options.stem_widths) == described["stem_widths"]
+    assert options.norm_epsilon == described["bn_eps"]
+    assert options.output_stride == described["output_stride"]
+    assert options.groups == described["groups"]
+    assert options.conv_bias == described["conv_bias"]
+    if options.block == "bottleneck":
+        assert options.stride_on == {"conv1": "1x1", "conv2": "3x3"}[described["stride_in"]]
+
+
+@pytest.mark.parametrize("manifest", COMPUTED)
+def test_manifest_computes_its_numbers(manifest: str, weights: ModuleType) -> None:
+    told = document(manifest)
+    _, _, facts, _ = MANIFESTS[manifest]
+    reading = read(shapes_of(manifest)).settle(**facts)
+    drop = (told.get("backbone") or {"ignore": []})["ignore"]
+    plain = weights.state_dict(told["keys"])
+    module = ResNet(reading.network).eval()
+    ran = 0
+    for run in told["runs"]:
+        size = run["input"]["image"]
+        if max(size[2:]) > 300:
+            continue
+        probe = run["weights"] == "eps_probe"
+        theirs = weights.eps_probe(plain) if probe else plain
+        load(module, reading.to_ours(theirs, drop))
+        image = torch.from_numpy(weights.image(tuple(size)))
+        with torch.inference_mode():
+            maps = module.stages(image)
+            last = maps[reading.network.stages[-1].name]
+            if run["logits"]:
+                y = last
+                for layer in reading.network.head:
+                    y = module.get_submodule(layer.name)(y)
+                check_logits(y, run["logits"])
+        maps["stem"] = maps["stage0"]
+        stages = [stage for stage in run["stages"] if stage["name"] in maps]
+        assert stages
+        for stage in stages:
+            check_stage(maps[stage["name"]], stage)
+        ran += 1
+    assert ran >= 2
+
+
+def load(module: ResNet, arrays: dict[str, np.ndarray]) -> None:
+    state = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+    module.load_state_dict(state)
+
+
+def check_logits(logits: torch.Tensor, expected: dict) -> None:
+    rows = zip(logits, expected["first16"], expected["argmax"], expected["max_abs"], strict=True)
+    for row, first, top, scale in rows:
+        assert (row[:16] - torch.tensor(first)).abs().max() <= 1e-5 * scale
+        assert row.argmax() == top
+
+
+def check_stage(actual: torch.Tensor, expected: dict) -> None:
+    assert list(actual.shape) == expected["shape"]
+    assert float(actual.double().norm()) == pytest.approx(expected["l2"], rel=1e-5)
+    _, _, y, x = expected["sample"]["at"]
+    rms = expected["l2"] / actual.numel() ** 0.5
+    sample = expected["sample"]["values"]
+    assert actual[0, 0:4, y, x].tolist() == pytest.approx(sample, abs=1e-4 * rms)
+
+
+# ---------------------------------------------------------------- both ways, for every dialect
+
+#: Catalogue networks, made narrow where they are wide: the names are the same.
+NETWORKS = (
+    ("resnet18", {}),
+    ("resnet50", {}),
+    ("resnet50", {"classes": None}),
+    ("resnet50_v1", {"input_channels": 1, "classes": 7}),
+    ("resnet50_keras", {}),
+    ("resnet50_deep", {}),
+    ("resnet50_deep", {"classes": None, "output_stride": 8, "dilation_entry": "own"}),
+    ("resnet26d", {}),
+    ("resnet26d", {"output_stride": 16, "dilation_entry": "own"}),
+    ("resnet50t", {}),
+    ("resnet50c", {}),
+    ("wide_resnet50_2", {}),
+    ("resnext50_32x4d", {}),
+    ("seresnet50", {}),
+    ("seresnext26d_32x4d", {}),
+    ("resnet20", {}),
+)
+#: How many of them each dialect can hold: those that have what its framework has.
+HELD = {
+    "torchvision": 5,
+    "timm": 10,
+    "semseg": 2,
+    "semseg-pspnet": 1,
+    "transformers": 4,
+    "mmpretrain": 13,
+    "mmseg": 6,
+    "detectron2": 8,
+    "caffe2": 5,
+    "keras": 1,
+    "keras-h5": 1,
+    "keras-h5-tf": 1,
+    "keras-weights": 1,
+    "pytorchcv": 10,
+    "resnetkit": 16,
+}
+
+
+def narrow(name: str, options: dict) -> Network:
+    network = catalog.network(name, **options)
+    if network.input_size == 32:
+        return network
+    return network.override(widths=tuple(3 * width // 8 for width in network.options.widths))
+
+
+def arrays_of(network: Network) -> dict[str, np.ndarray]:
+    """Different numbers everywhere, variances above 0."""
+    random = np.random.default_rng(0)
+    found = {}
+    for name, shape in tensors(network).items():
+        if name.endswith("num_batches_tracked"):
+            found[name] = np.zeros(shape, np.int64)
+        else:
+            low, high = (-1, 1) if len(shape) > 1 else (0.5, 1.5)
+            scale = (3 / np.prod(shape[1:])) ** 0.5
+            found[name] = (scale * random.uniform(low, high, shape)).astype(np.float32)
+    return found
+
+
+def held(name: str) -> list[Network]:
+    networks = [narrow(*case) for case in NETWORKS]
+    return [n for n in networks if dialect(name).cannot(n.options) is None]
+
+
+def test_every_dialect_is_a_case() -> None:
+    assert [d.name for d in DIALECTS] == list(HELD)
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_a_dialect_cannot_hold_is_refused(name: str) -> None:
+    networks = [narrow(*case) for case in NETWORKS]
+    assert len(held(name)) == HELD[name]
+    for network in networks:
+        if dialect(name).cannot(network.options) is not None:
+            with pytest.raises(InputError, match=f"{name} cannot hold {network.name}: .* is "):
+                dialect(name).names(network)
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_both_ways_are_bit_identical(name: str) -> None:
+    foreign = dialect(name)
+    for network in held(name):
+        ours = arrays_of(network)
+        theirs = foreign.write(network, ours)
+        assert len(theirs) == len(foreign.names(network))
+        shapes = {key: value.shape for key, value in theirs.items()}
+        reading = read(shapes)
+        assert name in (reading.dialect.name, *reading.also)
+        facts = {fact.fact for fact in reading.ambiguous} - {"preprocess"} | {"norm_momentum"}
+        facts |= {"dilation_entry"}
+        settled = reading.settle(**{f: getattr(network.options, f) for f in facts})
+        assert settled.network.options == network.options
+        back = settled.to_ours(theirs)
+        assert list(back) == list(ours)
+        again = foreign.write(network, back)
+        as_read = settled.to_theirs(back)
+        assert set(as_read) == set(theirs)
+        assert all(np.array_equal(as_read[key], value) for key, value in theirs.items())
+        assert list(again) == list(theirs)
+        for key, value in theirs.items():
+            assert np.array_equal(again[key], value), key
+        if not foreign.folds:
+            for key, value in ours.items():
+                assert back[key].dtype == value.dtype
+                assert np.array_equal(back[key], value), key
+
+
+def test_layouts_turn_kernels_and_dense_layers() -> None:
+    keras = dialect("keras")
+    kernel = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    assert keras.to_ours(kernel).shape == (5, 4, 2, 3)
+    assert keras.to_ours(kernel)[4, 3, 1, 2] == kernel[1, 2, 3, 4]
+    assert keras.shape(keras.our_shape(kernel.shape)) == kernel.shape
+    dense = np.arange(6).reshape(2, 3)
+    assert np.array_equal(keras.to_ours(dense), dense.T)
+    assert np.array_equal(keras.to_theirs(keras.to_ours(kernel)), kernel)
+
+
+def test_folded_norms_compute_the_same() -> None:
+    network = narrow("resnet50_v1", {"classes": 7})
+    ours = arrays_of(network)
+    theirs = dialect("caffe2").write(network, ours)
+    assert not any(name.endswith(("_rm", "_riv")) for name in theirs)
+    reading = read({name: value.shape for name, value in theirs.items()})
+    assert reading.dialect.name == "caffe2"
+    assert any(name.endswith("running_mean") for name in reading.created)
+    first, second = ResNet(network).eval(), ResNet(reading.network).eval()
+    load(first, ours)
+    load(second, reading.to_ours(theirs))
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = first(image)
+        assert (second(image) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_detectron2_files_may_be_folded() -> None:
+    shapes = shapes_of("detectron2-resnet50-stride1x1")
+    folded = {k: s for k, s in shapes.items() if "running" not in k}
+    reading = read(folded)
+    reading.check()
+    created = [name for name in reading.created if name.endswith("running_var")]
+    assert len(created) == 53
+    arrays = {name: np.ones(shape, np.float32) for name, shape in folded.items()}
+    ours = reading.to_ours(arrays)
+    assert np.all(ours["bn1.running_var"] == np.float32(1 - 1e-5))
+    assert np.all(ours["bn1.running_mean"] == 0)
+
+
+def test_a_groupnorm_network_of_timm_is_not_read_as_folded() -> None:
+    model = timm.create_model("resnet50_gn")
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    reading = recognise(shapes)
+    assert reading is None or any("running_mean" in name for name in reading.missing)
+
+
+def test_files_of_msra_name_the_head_fc1000_and_have_a_bias_too_many() -> None:
+    network = catalog.network("resnet50_v1")
+    names = dialect("caffe2").names(network)
+    shapes = {
+        "blobs/" + theirs.replace("pred_", "fc1000_"): tensors(network)[ours]
+        for ours, theirs in names.items()
+    }
+    reading = read({**shapes, "blobs/conv1_b": (64,)})
+    assert reading.dialect.name == "caffe2"
+    assert reading.names["fc.weight"] == "blobs/fc1000_w"
+    assert reading.leftover == ("blobs/conv1_b",)
+
+
+# ------------------------------------------------------------------- Keras' four spellings
+
+
+def test_keras_spells_in_four_ways() -> None:
+    told = document("keras-resnet50")
+    shapes = shapes_of("keras-resnet50")
+    by_name = read(shapes)
+    groups, variables = dict(told["weights_h5"]["groups"]), told["weights_h5"]["vars"]
+    numbered = {}
+    for name in shapes:
+        layer, _, variable = name.rpartition("/")
+        numbered[name] = f"{groups[layer]}/vars/{variables[variable]}"
+    spellings = {
+        "keras-weights": numbered,
+        "keras-h5": {name: "{0}/{0}/{1}".format(*name.split("/")) for name in shapes},
+        "keras-h5-tf": {name: "{0}/{0}/{1}:0".format(*name.split("/")) for name in shapes},
+    }
+    for spelling, names in spellings.items():
+        for prefix in ("", "model_weights/"):
+            renamed = {prefix + names[name]: shape for name, shape in shapes.items()}
+            reading = read(dict(sorted(renamed.items())))
+            assert reading.dialect.name == spelling
+            assert reading.prefix == prefix
+            reading.check()
+            assert reading.network == by_name.network
+            expected = {ours: prefix + names[theirs] for ours, theirs in by_name.names.items()}
+            assert reading.names == expected
+
+
+# --------------------------------------------------------------------------- total and strict
+
+
+@functools.cache
+def small(name: str) -> tuple[Network, dict[str, tuple[int, ...]]]:
+    network = held(name)[0]
+    names = dialect(name).names(network)
+    layout = dialect(name).shape
+    return network, {theirs: layout(tensors(network)[ours]) for ours, theirs in names.items()}
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(HELD)))
+def test_one_wrong_tensor_is_named(data: st.DataObject, name: str) -> None:
+    network, shapes = small(name)
+    names = dialect(name).names(network)
+    victim = data.draw(st.sampled_from(sorted(shapes)))
+    how = data.draw(st.sampled_from(["removed", "renamed", "longer", "flat"]))
+    changed = dict(shapes)
+    shape = changed.pop(victim)
+    if how == "renamed":
+        changed[victim + "x"] = shape
+    elif how == "longer":
+        changed[victim] = (*shape[:-1], shape[-1] + 1) if shape else (1,)
+    elif how == "flat":
+        changed[victim] = (*shape, 1)
+    reading = recognise(changed)
+    assert reading is not None
+    if how == "longer" and not reading.problems():
+        assert_another_network(reading, changed, victim)
+        return
+    with pytest.raises(InputError) as caught:
+        reading.check()
+    named = {*reading.missing.values(), *reading.misshapen}
+    # Of two tensors that disagree about the number of classes either is named.
+    heads = {theirs for ours, theirs in names.items() if ours.startswith("fc.")}
+    assert victim in named or (victim in heads and heads & named)
+    assert next(name for name in named) in " ".join(reading.problems())
+    assert str(caught.value).startswith("the checkpoint is no complete")
+    if how == "renamed":
+        assert f"{victim}x" in reading.leftover
+
+
+def assert_another_network(reading: Reading, changed: dict, victim: str) -> None:
+    """One more input channel is another network, and every tensor of it fits."""
+    assert changed[victim][-1] != 0
+    assert len(reading.names) == len(changed)
+
+
+def test_a_tensor_that_is_left_over_is_named_and_can_be_dropped() -> None:
+    shapes = {**tensors(catalog.network("resnet18")), "queue": (128, 65536), "queue_ptr": (1,)}
+    reading = read(shapes)
+    assert reading.leftover == ("queue", "queue_ptr")
+    with pytest.raises(InputError, match="2 tensors are not part of resnet18: queue, queue_ptr"):
+        reading.check()
+    reading.check(drop=["queue"])
+    with pytest.raises(InputError, match="no leftover tensor begins with 'fc'"):
+        reading.check(drop=["queue", "fc"])
+
+
+def test_counters_may_be_absent_all_together() -> None:
+    shapes = tensors(catalog.network("resnet18"))
+    without = {k: s for k, s in shapes.items() if "num_batches" not in k}
+    reading = read(without)
+    reading.check()
+    assert len(reading.created) == 20
+    arrays = {name: np.ones(shape, np.float32) for name, shape in without.items()}
+    counter = reading.to_ours(arrays)["bn1.num_batches_tracked"]
+    assert (counter.dtype, counter.shape, int(counter)) == (np.int64, (), 0)
+    without["bn1.num_batches_tracked"] = ()
+    assert len(read(without).missing) == 19
+
+
+def test_writing_wants_the_tensors_of_the_network() -> None:
+    network = narrow("resnet18", {})
+    ours = arrays_of(network)
+    lacking = {name: value for name, value in ours.items() if name != "fc.bias"}
+    with pytest.raises(InputError, match=r"lack fc\.bias"):
+        dialect("timm").write(network, lacking)
+    with pytest.raises(InputError, match="has no tensor fd"):
+        dialect("timm").write(network, {**ours, "fd": ours["fc.bias"]})
+    with pytest.raises(InputError, match=r"fc\.bias is \(3,\)"):
+        dialect("timm").write(network, {**ours, "fc.bias": np.zeros(3)})
+
+
+# ----------------------------------------------------------------------------------- wrappers
+
+WRAPPERS = ["state_dict/", "model/", "state_dict_ema/", "module.", "model.", "backbone."]
+WRAPPERS += ["encoder.", "module.encoder_q.", "_orig_mod.", "model_ema/", "net.", "lit_module."]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(sorted(set(HELD) - {"mmpretrain", "mmseg", "transformers"})),
+    wrappers=st.lists(st.sampled_from(WRAPPERS), max_size=4),
+)
+def test_wrappers_are_peeled_and_reported(name: str, wrappers: list[str]) -> None:
+    _, shapes = small(name)
+    prefix = "".join(wrappers)
+    reading = read({prefix + theirs: shape for theirs, shape in shapes.items()})
+    reading.check()
+    assert reading.prefix == prefix
+    assert "".join(reading.wrappers) == prefix.replace(".", "").replace("/", "")
+    assert reading.network.options == read(shapes).network.options
+
+
+@pytest.mark.parametrize("name", ["mmpretrain", "transformers"])
+def test_a_root_is_no_wrapper_but_may_be_absent(name: str) -> None:
+    _, shapes = small(name)
+    wrapped = {f"state_dict/module.{theirs}": shape for theirs, shape in shapes.items()}
+    assert read(wrapped).prefix == "state_dict/module."
+    root = dialect(name).root
+    body = {k.removeprefix(root): s for k, s in shapes.items() if k.startswith(root)}
+    reading = read(body)
+    reading.check()
+    assert name in (reading.dialect.name, *reading.also)
+    assert reading.head == "none"
+
+
+def test_of_moco_the_query_encoder_is_read() -> None:
+    network = catalog.network("resnet50", classes=128)
+    shapes = {
+        f"state_dict/module.encoder_{which}.{name}": shape
+        for which in "kq"
+        for name, shape in tensors(network).items()
+    }
+    shapes["state_dict/module.queue"] = (128, 65536)
+    reading = read(shapes)
+    assert reading.prefix == "state_dict/module.encoder_q."
+    assert reading.head == "other"
+    assert reading.leftover == ("state_dict/module.queue",)
+    assert len(reading.ignored) == 320
+    assert all("encoder_k" in name for name in reading.ignored)
+    other = read(shapes, prefix="state_dict/module.encoder_k.")
+    assert other.prefix == "state_dict/module.encoder_k."
+    assert reading.settle(classes=None).leftover[-1] == "state_dict/module.queue"
+    assert len(reading.settle(classes=None).leftover) == 3
+
+
+def test_of_a_training_state_the_average_is_read() -> None:
+    wanted = tensors(catalog.network("resnet18"))
+    parts = ("state_dict", "state_dict_ema")
+    reading = read({f"{p}/{name}": shape for p in parts for name, shape in wanted.items()})
+    assert reading.prefix == "state_dict_ema/"
+    assert len(reading.ignored) == len(wanted)
+    reading.check()
+
+
+def test_two_unknown_networks_ask_for_a_choice() -> None:
+    wanted = tensors(catalog.network("resnet18"))
+    shapes = {f"{part}.{name}": s for part in ("left", "right") for name, s in wanted.items()}
+    with pytest.raises(InputError, match=r"2 networks, under 'left\.', 'right\.'; choose a prefix"):
+        read(shapes)
+    assert read(shapes, prefix="right.").prefix == "right."
+
+
+# ------------------------------------------------------------------------- what is no ResNet
+
+
+def foreign() -> dict[str, dict]:
+    found = {"nothing": {}, "mlp": {"0.weight": (10, 5), "0.bias": (10,)}}
+    for name in ("vgg11", "densenet121", "vit_b_32", "mobilenet_v2"):
+        with torch.device("meta"):
+            model = getattr(torchvision.models, name)()
+        found[name] = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    for name in ("res2net50_26w_4s", "resnest14d", "hrnet_w18_small", "convnext_nano"):
+        model = timm.create_model(name)
+        found[name] = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    return found
+
+
+def test_what_is_no_resnet_is_refused_with_what_was_looked_for() -> None:
+    for name, shapes in foreign().items():
+        assert recognise(shapes) is None, name
+        with pytest.raises(InputError, match="no ResNet is recognised") as caught:
+            read(shapes)
+        for one in DIALECTS:
+            assert f"({one.name})" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_dialect_is_refused_with_all_names() -> None:
+    with pytest.raises(InputError, match="no dialect is named 'mxnet'; there are torchvision, "):
+        dialect("mxnet")
+
+
+# -------------------------------------------------------------------------------------- peers
+
+
+def randomised(model: torch.nn.Module) -> torch.nn.Module:
+    for key, value in model.named_buffers():
+        if key.endswith("running_mean"):
+            value.uniform_(-0.1, 0.1)
+        elif key.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def state_of(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def through(reading: Reading, state: dict[str, np.ndarray]) -> ResNet:
+    module = ResNet(reading.network).eval()
+    load(module, reading.to_ours(state))
+    written = reading.dialect.write(reading.network, reading.to_ours(state))
+    assert set(written) == set(state)
+    return module
+
+
+IMAGE = torch.randn(2, 3, 97, 129, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet26d", "resnet14t", "seresnet18", "seresnext26t_32x4d"]
+)
+def test_timm(name: str) -> None:
+    model = randomised(timm.create_model(name, num_classes=11))
+    reading = read({k: v.shape for k, v in state_of(model).items()})
+    assert reading.network.name == name
+    assert "timm" in (reading.dialect.name, *reading.also)
+    with torch.inference_mode():
+        assert torch.equal(through(reading, state_of(model))(IMAGE), model(IMAGE))
+
+
+SMALL = {"embedding_size": 16, "hidden_sizes": [32, 64, 128], "depths": [1, 2, 1], "num_labels": 5}
+
+
+@pytest.mark.parametrize("kind", ["basic", "bottleneck"])
+@pytest.mark.parametrize("early", [False, True])
+def test_transformers(kind: str, early: bool) -> None:
+    config = transformers.ResNetConfig(layer_type=kind, downsample_in_bottleneck=early, **SMALL)
+    model = randomised(transformers.ResNetForImageClassification(config))
+    shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    reading = read(shapes, config=config.to_dict())
+    assert reading.dialect.name == "transformers"
+    assert reading.network.options.depths == (1, 2, 1)
+    if kind == "bottleneck":
+        assert reading.known["stride_on"] == "the configuration"
+        assert reading.network.options.stride_on == ("1x1" if early else "3x3")
+    module = through(reading, state_of(model))
+    with torch.inference_mode():
+        expected = model(pixel_values=IMAGE).logits
+        assert (module(IMAGE) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_transformers_without_a_head() -> None:
+    config = transformers.ResNetConfig(**SMALL)
+    for kind in (transformers.ResNetModel, transformers.ResNetBackbone):
+        model = randomised(kind(config))
+        reading = read({k: tuple(v.shape) for k, v in model.state_dict().items()})
+        assert (reading.dialect.name, reading.head) == ("transformers", "none")
+        module = ResNet(reading.network).eval()
+        load(module, reading.to_ours(state_of(model)))
+        with torch.inference_mode():
+            out = model(pixel_values=IMAGE)
+            expected = out.feature_maps[-1] if "feature_maps" in out else out.last_hidden_state
+            actual = module.features(IMAGE)
+        assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_configuration_of_another_network_is_refused() -> None:
+    config = document("transformers-resnet18")["config"]
+    with pytest.raises(InputError, match=r"the configuration says .* and the tensors say"):
+        read(shapes_of("transformers-resnet50"), config=config)
+    with pytest.raises(InputError, match="the configuration is of 'bert'"):
+        read(shapes_of("transformers-resnet50"), config={"model_type": "bert"})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("name", "ours", "size"),
+    [
+        ("resnet18", "resnet18", 224),
+        ("resnetbc14b", "custom", 224),
+        ("resnet50", "resnet50_v1", 224),
+        ("resnext26_32x4d", "custom", 224),
+        ("seresnet18", "seresnet18", 224),
+        ("resnet20_cifar10", "custom", 32),
+    ],
+)
+def test_pytorchcv(name: str, ours: str, size: int) -> None:
+    provider = pytest.importorskip("pytorchcv.model_provider")
+    model = randomised(provider.get_model(name))
+    reading = read({k: tuple(v.shape) for k, v in model.state_dict().items()})
+    assert (reading.dialect.name, reading.prefix) == ("pytorchcv", "")
+    if name == "resnetbc14b":
+        reading = reading.settle(stride_on="3x3")
+    assert reading.network.name == ours
+    module = through(reading, state_of(model))
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(image)
+        assert (module(image) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_recognising_loads_neither_torch_nor_numpy() -> None:
+    check = (
+        "import sys; from resnetkit.checkpoints.recognition import read\n"
+        "from resnetkit.checkpoints.description import tensors\n"
+        "from resnetkit.architecture import catalog\n"
+        "assert read(tensors(catalog.network('resnet50'))).network.name == 'resnet50'\n"
+        "assert not {'torch', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,254 @@
+"""Conversions: there and back bit for bit, with proof, and nothing resolved silently."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torchvision
+
+import resnetkit
+from resnetkit.bundle import load as load_bundle
+from resnetkit.cli.main import main
+from resnetkit.conversion import convert, load
+from resnetkit.errors import InputError
+
+SMALL: dict[str, Any] = {"depths": (2, 1, 1, 1), "widths": (16, 16, 32, 32), "classes": 7}
+NETWORKS = {
+    "torchvision": ("resnet50", {}),
+    "timm": ("seresnext26t_32x4d", {"width_per_group": 64, "groups": 2}),
+    "semseg": ("resnet50_deep", {}),
+    "transformers": ("resnet50", {}),
+    "mmpretrain": ("resnet50d", {}),
+    "detectron2": ("resnet50_v1", {}),
+    "pytorchcv": ("resnet50", {}),
+    "resnetkit": ("resnet50_notes", {"squeeze_excitation": 16}),
+    "bundle": ("resnet50_notes", {"squeeze_excitation": 16}),
+    "caffe2": ("resnet50_v1", {}),
+}
+
+
+def bundle_of(name: str, **options: Any) -> resnetkit.Bundle:
+    """A small network with weights and statistics that are not fresh."""
+    torch.manual_seed(1)
+    module = resnetkit.build(name, **{**SMALL, **options})
+    for key, value in module.named_buffers():
+        if key.endswith("running_mean"):
+            value.uniform_(-0.1, 0.1)
+        elif key.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+    size = 224 if module.network.options.head_pool == "7x7" else 64
+    if name == "resnet50_notes":
+        module = resnetkit.build(module.network.override(head_pool="global"))
+    return resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=size))
+
+
+def facts(bundle: resnetkit.Bundle) -> dict[str, Any]:
+    names = "stride_on norm_epsilon stem_pool stem_padding head_pool output_stride dilation_entry"
+    options = bundle.network.options
+    return {name: getattr(options, name) for name in (*names.split(), "rounding", "norm_momentum")}
+
+
+TARGETS = [
+    (to, suffix)
+    for to in NETWORKS
+    for suffix in (".safetensors", ".pth", ".pkl")
+    if to != "bundle" or suffix == ".safetensors"
+]
+
+
+@pytest.mark.parametrize(("to", "suffix"), TARGETS)
+def test_there_and_back(to: str, suffix: str, tmp_path: Path) -> None:
+    name, options = NETWORKS[to]
+    bundle = bundle_of(name, **options)
+    target = tmp_path / f"there{suffix}"
+    done = convert(bundle, Path("here"), target, to)
+    again = load(target, preprocess=bundle.preprocess, assume=True, **facts(bundle))
+    assert again.network.options == bundle.network.options
+    assert done.largest > 0
+    if to == "caffe2":  # norms are folded into scale and bias, and come back as such
+        assert done.difference <= 1e-5 * done.largest
+        return
+    assert done.difference == 0
+    assert set(again.arrays) == set(bundle.arrays)
+    frozen = [k for k in again.arrays if k.endswith("num_batches_tracked")]
+    for key, value in bundle.arrays.items():
+        assert torch.equal(again.arrays[key], value) or key in frozen, key
+
+
+def test_torchvisions_own_file(tmp_path: Path) -> None:
+    theirs = torchvision.models.resnet18()
+    path = tmp_path / "resnet18.pth"
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in theirs.state_dict().items()}}, path
+    )
+    bundle = load(path, assume=True)
+    assert bundle.network.name == "resnet18"
+    assert bundle.origin["wrappers"] == ["state_dict", "module"]
+    assert bundle.origin["assumed"]["preprocess"] == "IMAGENET1K_V2"
+    assert bundle.preprocess.resize_to == 232
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(bundle.module()(image), theirs.eval()(image))
+
+
+def test_timm_to_torchvision_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "d.safetensors"
+    safetensors.torch.save_file(timm.create_model("resnet26d").state_dict(), path)
+    bundle = load(path, assume=True)
+    assert bundle.network.name == "resnet26d"
+    with pytest.raises(InputError, match=r"torchvision cannot hold resnet26d: .*deep"):
+        convert(bundle, path, tmp_path / "out.pth", "torchvision")
+    assert not (tmp_path / "out.pth").exists()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "small.pth"
+    convert(bundle_of("resnet50"), Path("here"), path, "torchvision")
+    return path
+
+
+def test_nothing_is_resolved_silently(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot tell stride_on .3x3 or 1x1.*--assume"):
+        load(checkpoint)
+    asked = []
+
+    def answer(fact: Any) -> Any:
+        asked.append(fact.fact)
+        return fact.candidates[-1]
+
+    bundle = load(checkpoint, ask=answer, output_stride=32)
+    assert "stride_on" in asked
+    assert "output_stride" not in asked
+    assert bundle.network.options.stride_on == "1x1"
+    assert bundle.network.options.norm_epsilon == 1e-3
+    assert bundle.origin["given"]["stride_on"] == "1x1"
+    assert bundle.origin["assumed"] == {}
+    assert load(checkpoint, assume=True).network.options.stride_on == "3x3"
+
+
+def test_a_new_head_is_explicit(checkpoint: Path) -> None:
+    bundle = load(checkpoint, assume=True, classes=3)
+    assert bundle.network.options.classes == 3
+    assert bundle.arrays["fc.weight"].shape == (3, 128)
+    assert bundle.origin["new_head"] is True
+    old = load(checkpoint, assume=True)
+    assert all(torch.equal(bundle.arrays[k], old.arrays[k]) for k in old.arrays if "fc" not in k)
+
+
+def test_leftovers_are_an_error_unless_dropped(checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    path = tmp_path / "more.pth"
+    torch.save({**state, "decoder.weight": torch.zeros(2, 2)}, path)
+    with pytest.raises(InputError, match=r"1 tensors are not part of .*decoder\.weight"):
+        load(path, assume=True)
+    assert load(path, assume=True, drop=["decoder."]).origin["dropped"] == ["decoder."]
+    with pytest.raises(InputError, match="no leftover tensor begins with 'x'"):
+        load(path, assume=True, drop=["decoder.", "x"])
+    del state["layer2.0.bn1.weight"]
+    torch.save(state, path)
+    with pytest.raises(InputError, match=r"layer2\.0\.bn1\.weight is missing"):
+        load(path, assume=True)
+
+
+def test_weights_and_their_average(checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    average = {k: v + 1 if v.is_floating_point() else v for k, v in state.items()}
+    path = tmp_path / "ema.pth"
+    torch.save({"state_dict": state, "state_dict_ema": average}, path)
+    with pytest.raises(InputError, match="choose with --ema or --no-ema"):
+        load(path, assume=True)
+    plain, averaged = (load(path, assume=True, ema=ema) for ema in (False, True))
+    assert torch.equal(plain.arrays["fc.bias"], state["fc.bias"])
+    assert torch.equal(averaged.arrays["fc.bias"], average["fc.bias"])
+    with pytest.raises(InputError, match="has no average"):
+        load(checkpoint, assume=True, ema=True)
+
+
+def test_bfloat16_stays_bfloat16(tmp_path: Path) -> None:
+    bundle = bundle_of("resnet50")
+    half = {
+        k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in bundle.arrays.items()
+    }
+    for name in ("half.safetensors", "half.pth"):
+        path = tmp_path / name
+        state = half
+        safetensors.torch.save_file(state, path) if "safe" in name else torch.save(state, path)
+        again = load(path, assume=True)
+        assert again.arrays["fc.weight"].dtype is torch.bfloat16
+        done = convert(again, path, tmp_path / f"hf-{name}", "transformers")
+        assert done.difference == 0
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    return code, *capsys.readouterr()
+
+
+def test_commands(checkpoint: Path, tmp_path: Path, capsys) -> None:
+    code, out, _ = run(capsys, "identify", checkpoint, "--format", "json")
+    found = json.loads(out)
+    assert code == 0
+    wanted = "container wrapper dialect network parameters classes known assumed ambiguous"
+    assert {*wanted.split(), "leftover", "missing", "warnings"} <= set(found)
+    assert (found["dialect"], found["classes"]) == ("torchvision", 7)
+    assert "stride_on" in {fact["fact"] for fact in found["ambiguous"]}
+    code, out, _ = run(capsys, "identify", checkpoint)
+    assert "stride_on: 3x3 or 1x1" in out
+    target = tmp_path / "out.safetensors"
+    code, _, err = run(capsys, "convert", checkpoint, target)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--assume" in err
+    assert not target.exists()
+    code, out, _ = run(capsys, "convert", checkpoint, target, "--assume", "--stride-on", "1x1")
+    assert code == 0
+    assert "the logits differ by 0 at most" in out
+    bundle = load_bundle(target)
+    assert bundle.network.options.stride_on == "1x1"
+    assert bundle.origin["proof"] == {
+        "images": 4,
+        "difference": 0.0,
+        "largest": pytest.approx(bundle.origin["proof"]["largest"]),
+    }
+    code, out, _ = run(
+        capsys, "convert", target, tmp_path / "hf.pth", "--to", "transformers", "--format", "json"
+    )
+    assert json.loads(out)["proof"]["difference"] == 0
+    code, out, _ = run(capsys, "identify", target)
+    assert "the bundle's header" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--to", "keras2"), "no dialect is named 'keras2'"),
+        (("--to", "keras"), "which are read and not written yet"),
+        (("--to", "torchvision"), "ends in '.bin'; written are .safetensors, .pth, .pt, .pkl"),
+        ((), "give a name that ends in .safetensors"),
+        (("--preprocess", "V9"), "has no preprocessing 'V9'; it has IMAGENET1K_V2, IMAGENET1K_V1"),
+        (("--stride-on", "5x5"), "invalid choice"),
+    ],
+)
+def test_bad_conversions(checkpoint: Path, tmp_path: Path, capsys, words, reason: str) -> None:
+    target = tmp_path / "out.bin"
+    code, _, err = run(capsys, "convert", checkpoint, target, "--assume", *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert reason in err
+    assert not target.exists()
+
+
+def test_identify_loads_no_torch(checkpoint: Path) -> None:
+    program = (
+        "import sys; from resnetkit.cli.main import main\n"
+        f"code = main(['identify', {str(checkpoint)!r}])\n"
+        "sys.exit(code or int('torch' in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
