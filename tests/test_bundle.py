@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 
 import resnetkit
+from resnetkit.bundle import load as load_bundle
 from resnetkit.errors import InputError
 
 CLASSES = ("bark", "sand", "water")
@@ -147,10 +148,12 @@ def saved(bundle: resnetkit.Bundle, tmp_path: Path) -> Path:
 
 
 def refused(path: Path, reason: str) -> None:
-    with pytest.raises(InputError, match=reason) as caught:
-        resnetkit.load(path)
-    assert "\n" not in str(caught.value)
-    assert path.name in str(caught.value)
+    """As a bundle for the given reason, and as any checkpoint as well."""
+    for load, why in ((load_bundle, reason), (resnetkit.load, None)):
+        with pytest.raises(InputError, match=why) as caught:
+            load(path)
+        assert "\n" not in str(caught.value)
+        assert path.name in str(caught.value)
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 0.3, 0.999])

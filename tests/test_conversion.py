@@ -169,7 +169,7 @@ def test_weights_and_their_average(checkpoint: Path, tmp_path: Path) -> None:
     plain, averaged = (load(path, assume=True, ema=ema) for ema in (False, True))
     assert torch.equal(plain.arrays["fc.bias"], state["fc.bias"])
     assert torch.equal(averaged.arrays["fc.bias"], average["fc.bias"])
-    with pytest.raises(InputError, match="has no average"):
+    with pytest.raises(InputError, match="there is no average"):
         load(checkpoint, assume=True, ema=True)
 
 

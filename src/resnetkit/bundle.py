@@ -156,7 +156,8 @@ def load(path: str | Path) -> Bundle:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path} is truncated or no safetensors file ({error}); get it again"
+            f"{path} is truncated or no safetensors file ({error}); get it again, or make a "
+            "bundle of another framework's file with `resnetkit convert`"
         ) from None
     if metadata.get(_DIGEST) != _digest(metadata[_DOCUMENT], arrays):
         raise InputError(
@@ -179,7 +180,7 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if _DOCUMENT not in metadata:
         raise InputError(
             f"{path} is a safetensors file, but no bundle: its header has no {_DOCUMENT!r} entry; "
-            "give a file written by resnetkit"
+            "make a bundle of it with `resnetkit convert`"
         )
     try:
         document = json.loads(metadata[_DOCUMENT])

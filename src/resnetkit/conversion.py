@@ -23,9 +23,9 @@ from torch import Tensor
 from resnetkit.architecture.options import option_names
 from resnetkit.bundle import Bundle
 from resnetkit.bundle import load as load_bundle
-from resnetkit.checkpoints.container import Container
+from resnetkit.checkpoints.container import Container, open_container
 from resnetkit.checkpoints.dialect import Dialect
-from resnetkit.checkpoints.identification import Identification, averaged, identify
+from resnetkit.checkpoints.identification import Identification, averaged, identify, is_bundle
 from resnetkit.checkpoints.reading import Ambiguity, Reading
 from resnetkit.checkpoints.recognition import dialect
 from resnetkit.errors import InputError
@@ -119,9 +119,9 @@ def load(
     Raises ``ValueError`` for a file that cannot be read, in which no ResNet is found, whose tensors
     are not exactly those of the network, and for facts that stay open.
     """
-    found = identify(path, prefix=prefix, ema=ema)
-    if found.described is not None:
+    if is_bundle(open_container(path)):
         return load_bundle(path)
+    found = identify(path, prefix=prefix, ema=ema)
     if ema is None and prefix is None and averaged(found.reading) and found.reading.ignored:
         raise InputError(
             f"{path} has weights and their average over training; choose with --ema or --no-ema"

@@ -104,20 +104,33 @@ def identify(
     read, in which no ResNet is found, or, with ``ema``, no average.
     """
     container = open_container(path)
-    config = _config(container.path)
-    shapes = {name: info.shape for name, info in container.arrays.items()}
-    reading = read(shapes, config=config, prefix=prefix)
-    if ema is False and averaged(reading):
-        rest = {n: s for n, s in shapes.items() if not n.startswith(reading.prefix)}
-        reading = read(rest, config=config)
-    elif ema and not averaged(reading):
-        raise InputError(f"{path} has no average of the weights over training; leave --ema out")
+    try:
+        reading = _read(container, prefix=prefix, ema=ema)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return Identification(
         container=container,
         reading=reading,
         described=_described(container),
         warnings=tuple(_warnings(container, reading)),
     )
+
+
+def _read(container: Container, *, prefix: str | None, ema: bool | None) -> Reading:
+    config = _config(container.path)
+    shapes = {name: info.shape for name, info in container.arrays.items()}
+    reading = read(shapes, config=config, prefix=prefix)
+    if ema is False and averaged(reading):
+        rest = {n: s for n, s in shapes.items() if not n.startswith(reading.prefix)}
+        return read(rest, config=config)
+    if ema and not averaged(reading):
+        raise InputError("there is no average of the weights over training; leave --ema out")
+    return reading
+
+
+def is_bundle(container: Container) -> bool:
+    """Whether the file is one of our own, which describes itself."""
+    return BUNDLE in container.facts.get("metadata", {})
 
 
 def averaged(reading: Reading) -> bool:
@@ -137,14 +150,14 @@ def _config(path: Path) -> Mapping[str, Any] | None:
 
 def _described(container: Container) -> Network | None:
     """The network that the header of one of our bundles describes."""
-    text = container.facts.get("metadata", {}).get(BUNDLE)
-    if not isinstance(text, str):
+    if not is_bundle(container):
         return None
     try:
-        return Network.from_dict(json.loads(text)["network"])
+        return Network.from_dict(json.loads(container.facts["metadata"][BUNDLE])["network"])
     except (ValueError, KeyError, TypeError):
         raise InputError(
-            f"{container.path} has a bundle's header that cannot be understood; get it again"
+            f"{container.path} has a bundle's header that cannot be understood; get it again, "
+            "or update resnetkit if it is of a newer one"
         ) from None
 
 
