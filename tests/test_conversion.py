@@ -70,7 +70,8 @@ def test_there_and_back(to: str, suffix: str, tmp_path: Path) -> None:
     bundle = bundle_of(name, **options)
     target = tmp_path / f"there{suffix}"
     done = convert(bundle, Path("here"), target, to)
-    again = load(target, preprocess=bundle.preprocess, assume=True, **facts(bundle))
+    told = {} if to == "bundle" else {"preprocess": bundle.preprocess, **facts(bundle)}
+    again = load(target, assume=True, **told)
     assert again.network.options == bundle.network.options
     assert done.largest > 0
     if to == "caffe2":  # norms are folded into scale and bias, and come back as such
@@ -142,6 +143,18 @@ def test_a_new_head_is_explicit(checkpoint: Path) -> None:
     assert bundle.origin["new_head"] is True
     old = load(checkpoint, assume=True)
     assert all(torch.equal(bundle.arrays[k], old.arrays[k]) for k in old.arrays if "fc" not in k)
+
+
+def test_a_bundle_says_all_of_itself(tmp_path: Path) -> None:
+    bundle = bundle_of("resnet50")
+    path = tmp_path / "bundle.safetensors"
+    bundle.save(path)
+    with pytest.raises(InputError, match=r"is a bundle, .* leave out stride_on"):
+        load(path, stride_on="1x1")
+    fresh = load(path, classes=2)
+    assert fresh.classes == ("0", "1")
+    assert fresh.measured == {}
+    assert torch.equal(fresh.arrays["conv1.weight"], bundle.arrays["conv1.weight"])
 
 
 def test_leftovers_are_an_error_unless_dropped(checkpoint: Path, tmp_path: Path) -> None:

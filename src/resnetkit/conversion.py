@@ -120,33 +120,55 @@ def load(
     are not exactly those of the network, and for facts that stay open.
     """
     if is_bundle(open_container(path)):
-        return load_bundle(path)
+        told = {**facts, "prefix": prefix, "ema": ema, "preprocess": preprocess, "drop": drop}
+        _check_untold(path, told)
+        bundle = load_bundle(path)
+        return bundle if classes is None else _with_new_head(bundle, classes)
     found = identify(path, prefix=prefix, ema=ema)
     if ema is None and prefix is None and averaged(found.reading) and found.reading.ignored:
         raise InputError(
             f"{path} has weights and their average over training; choose with --ema or --no-ema"
         )
     reading, origin = _settled(found, facts, preprocess, assume, ask)
-    if classes is not None and reading.network.options.classes is not None:
-        head = [theirs for ours, theirs in reading.names.items() if ours.startswith("fc.")]
-        reading, drop = reading.settle(classes=None), (*drop, *head)
-    arrays = {
-        name: _tensor(array)
-        for name, array in reading.to_ours(_Arrays(found.container), drop).items()
-    }
-    network = reading.network
-    if classes is not None:
-        network = network.override(classes=classes)
-        fresh = ResNet(network).get_submodule("fc").state_dict()
-        arrays |= {f"fc.{name}": value for name, value in fresh.items()}
-    chosen = _preprocess(reading, origin, preprocess)
-    return Bundle(
-        network=network,
-        arrays=arrays,
-        preprocess=chosen,
-        classes=tuple(str(number) for number in range(network.options.classes or 0)),
-        origin={**origin, "dropped": list(drop), "new_head": classes is not None},
+    bundle = Bundle(
+        network=reading.network,
+        arrays={
+            name: _tensor(array)
+            for name, array in reading.to_ours(_Arrays(found.container), drop).items()
+        },
+        preprocess=_preprocess(reading, origin, preprocess),
+        classes=_numbered(reading.network.options.classes),
+        origin={**origin, "dropped": list(drop)},
     )
+    return bundle if classes is None else _with_new_head(bundle, classes)
+
+
+def _check_untold(path: str | Path, told: Mapping[str, Any]) -> None:
+    """A bundle says all of itself; what is told besides would be ignored."""
+    given = [name for name, value in told.items() if value not in (None, (), [])]
+    if given:
+        raise InputError(
+            f"{path} is a bundle, which says all of this itself; leave out {', '.join(given)}"
+        )
+
+
+def _with_new_head(bundle: Bundle, classes: int) -> Bundle:
+    """The bundle with an untrained classifier in the place of the old one, if it had any."""
+    network = bundle.network.override(classes=classes)
+    fresh = ResNet(network).get_submodule("fc").state_dict()
+    return replace(
+        bundle,
+        network=network,
+        arrays={**bundle.arrays, **{f"fc.{name}": value for name, value in fresh.items()}},
+        classes=_numbered(classes),
+        origin={**bundle.origin, "new_head": True},
+        measured={},
+    )
+
+
+def _numbered(classes: int | None) -> tuple[str, ...]:
+    """Class names where a file has none."""
+    return tuple(str(number) for number in range(classes or 0))
 
 
 def convert(bundle: Bundle, source: Path, target: Path, to: str) -> Converted:
