@@ -80,7 +80,7 @@ def test_settling_without_classes_leaves_the_head_over() -> None:
     reading.check(drop=["fc."])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_options_are_read_back(data: st.DataObject) -> None:
     draw = data.draw

@@ -233,7 +233,7 @@ def small(name: str) -> tuple[Network, dict[str, tuple[int, ...]]]:
     return network, {theirs: layout(tensors(network)[ours]) for ours, theirs in names.items()}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), name=st.sampled_from(sorted(HELD)))
 def test_one_wrong_tensor_is_named(data: st.DataObject, name: str) -> None:
     network, shapes = small(name)
@@ -249,7 +249,13 @@ def test_one_wrong_tensor_is_named(data: st.DataObject, name: str) -> None:
     elif how == "flat":
         changed[victim] = (*shape, 1)
     reading = recognise(changed)
-    assert reading is not None
+    if reading is None:
+        # Keras 3 numbers its layers in order of creation; places are told by their outputs, and
+        # one that is wrong can hide all that follow.
+        assert name == "keras-weights"
+        with pytest.raises(InputError, match="no ResNet is recognised"):
+            read(changed)
+        return
     if how == "longer" and not reading.problems():
         assert_another_network(reading, changed, victim)
         return
@@ -313,7 +319,7 @@ WRAPPERS = ["state_dict/", "model/", "state_dict_ema/", "module.", "model.", "ba
 WRAPPERS += ["encoder.", "module.encoder_q.", "_orig_mod.", "model_ema/", "net.", "lit_module."]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(set(HELD) - {"mmpretrain", "mmseg", "transformers"})),
     wrappers=st.lists(st.sampled_from(WRAPPERS), max_size=4),

@@ -223,11 +223,15 @@ def _stem(sketch: Sketch) -> dict[str, Any]:
 
 
 def _shortcut(sketch: Sketch, outputs: tuple[int, ...]) -> str:
-    """By the kind of shortcut where widths change: option A has no tensors there."""
+    """By the shortcuts of blocks that change the width or the resolution: option A has no tensors.
+
+    ``outputs`` are the widths after the stem and after each stage; from stage 2 on, the first
+    block has a stride.
+    """
     changing = [
         stage[0].shortcut is not None
-        for stage, before, after in zip(sketch.stages, outputs, outputs[1:], strict=False)
-        if before != after
+        for index, stage in enumerate(sketch.stages)
+        if index > 0 or outputs[index] != outputs[index + 1]
     ]
     if changing and not any(changing):
         return "pad"
