@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 import torchvision
 
 import resnetkit
+from resnetkit import conversion
 from resnetkit.bundle import load as load_bundle
+from resnetkit.checkpoints.identification import identify
 from resnetkit.cli.main import main
 from resnetkit.conversion import convert, load
 from resnetkit.errors import InputError
@@ -82,6 +85,30 @@ def test_there_and_back(to: str, suffix: str, tmp_path: Path) -> None:
     frozen = [k for k in again.arrays if k.endswith("num_batches_tracked")]
     for key, value in bundle.arrays.items():
         assert torch.equal(again.arrays[key], value) or key in frozen, key
+
+
+def test_the_proof_sees_what_tensors_do_not() -> None:
+    """The same tensors with the stride elsewhere: names and shapes agree, the answers do not."""
+    bundle = bundle_of("resnet50")
+    other = replace(bundle, network=bundle.network.override(stride_on="1x1"))
+    difference, largest = conversion._proof(bundle, other)
+    assert difference > 1e-3 * largest > 0
+    assert conversion._proof(bundle, bundle)[0] == 0
+
+
+def test_statistics_that_are_fresh_or_broken_are_told(tmp_path: Path) -> None:
+    module = resnetkit.build("resnet18", **{**SMALL, "block": "basic"})
+    path = tmp_path / "net.pth"
+    torch.save(module.state_dict(), path)
+    (warning,) = identify(path).warnings
+    assert "running mean 0 and variance 1" in warning
+    module.bn1.running_mean.fill_(0.5)
+    torch.save(module.state_dict(), path)
+    assert identify(path).warnings == ()
+    module.bn1.running_var[3] = float("nan")
+    torch.save(module.state_dict(), path)
+    (warning,) = identify(path).warnings
+    assert "1 norms have statistics that are not finite or negative: bn1.running_mean" in warning
 
 
 def test_torchvisions_own_file(tmp_path: Path) -> None:

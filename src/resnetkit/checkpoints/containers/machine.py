@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -193,11 +194,12 @@ class Machine:
             raise UnfitError(f"holds a pickle of protocol {version}; 0 to 5 are read")
 
 
-class Built:
+class Built(ABC):
     """Something of ours that a pickle first makes and then gives a state."""
 
+    @abstractmethod
     def build(self, state: object) -> None:
-        raise NotImplementedError
+        """Take the state."""
 
 
 def key_of(value: object) -> Any:
