@@ -29,7 +29,7 @@ from resnetkit.preprocess import Preprocess
 
 #: The newest version of the format that this code writes and reads.
 VERSION = 1
-_DOCUMENT, _DIGEST = "resnetkit", "resnetkit.sha256"
+DOCUMENT, DIGEST = "resnetkit", "resnetkit.sha256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,6 +111,28 @@ class Bundle:
         module.load_state_dict({k: v.clone() for k, v in self.arrays.items()}, assign=True)
         return module.eval()
 
+    def with_new_head(self, classes: Sequence[str], *, seed: int = 0) -> Bundle:
+        """This bundle with an untrained classifier of ``classes``, drawn by ``seed``.
+
+        What the old classifier was measured at is left out. Raises ``ValueError`` for no classes.
+        """
+        network = self.network.override(classes=len(classes))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = ResNet(network).get_submodule("fc").state_dict()
+        dtype = next(iter(self.arrays.values())).dtype
+        return replace(
+            self,
+            network=network,
+            arrays={
+                **self.arrays,
+                **{f"fc.{name}": value.to(dtype) for name, value in fresh.items()},
+            },
+            classes=tuple(classes),
+            origin={**self.origin, "new_head": True},
+            measured={},
+        )
+
     def predict(self, images: Image | Sequence[Image], top: int = 5) -> list[Prediction]:
         """The ``top`` classes of each image, best first; see ``resnetkit.prediction.predict``."""
         return predict(self.module(), self.preprocess, self.classes, images, top=top)
@@ -119,9 +141,9 @@ class Bundle:
         """This bundle with measurements added."""
         return replace(self, measured={**self.measured, **measured})
 
-    def save(self, path: str | Path) -> None:
-        """Write the bundle, wholly or not at all. Raises ``ValueError`` where it cannot."""
-        document = json.dumps(
+    def document(self) -> str:
+        """All that is not a tensor, as JSON: what the file's header has."""
+        return json.dumps(
             {
                 "version": VERSION,
                 "network": self.network.to_dict(),
@@ -131,7 +153,15 @@ class Bundle:
                 "measured": dict(self.measured),
             }
         )
-        metadata = {_DOCUMENT: document, _DIGEST: _digest(document, self.arrays)}
+
+    def metadata(self) -> dict[str, str]:
+        """The header's entries: the document, and the digest of it and of every tensor."""
+        document = self.document()
+        return {DOCUMENT: document, DIGEST: _digest(document, self.arrays)}
+
+    def save(self, path: str | Path) -> None:
+        """Write the bundle, wholly or not at all. Raises ``ValueError`` where it cannot."""
+        metadata = self.metadata()
         with atomic(path) as temporary:
             try:
                 safetensors.torch.save_file(dict(self.arrays), temporary, metadata)
@@ -159,7 +189,7 @@ def load(path: str | Path) -> Bundle:
             f"{path} is truncated or no safetensors file ({error}); get it again, or make a "
             "bundle of another framework's file with `resnetkit convert`"
         ) from None
-    if metadata.get(_DIGEST) != _digest(metadata[_DOCUMENT], arrays):
+    if metadata.get(DIGEST) != _digest(metadata[DOCUMENT], arrays):
         raise InputError(
             f"{path} was altered after it was written: its digest differs; get it again"
         )
@@ -177,13 +207,13 @@ def load(path: str | Path) -> Bundle:
 
 
 def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    if _DOCUMENT not in metadata:
+    if DOCUMENT not in metadata:
         raise InputError(
-            f"{path} is a safetensors file, but no bundle: its header has no {_DOCUMENT!r} entry; "
+            f"{path} is a safetensors file, but no bundle: its header has no {DOCUMENT!r} entry; "
             "make a bundle of it with `resnetkit convert`"
         )
     try:
-        document = json.loads(metadata[_DOCUMENT])
+        document = json.loads(metadata[DOCUMENT])
         version = document["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

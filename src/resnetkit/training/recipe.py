@@ -24,8 +24,9 @@ class Recipe:
     """A training run: SGD with momentum, linear warm-up and a cosine to zero.
 
     ``data`` is a folder or ``digits``; ``validation`` and ``test`` are the shares held back of a
-    folder that is not divided; ``lr`` is the peak, reached after ``warmup`` epochs; ``threads``
-    None leaves the number of processor threads to torch.
+    folder that is not divided; ``lr`` is the peak, reached after ``warmup`` epochs; ``start`` names
+    the weights that training starts from, None are new ones; ``threads`` None leaves the number of
+    processor threads to torch.
 
     Raises ``ValueError`` for a value that is not allowed, and where the network cannot take the
     images that ``preprocess`` makes.
@@ -48,6 +49,7 @@ class Recipe:
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
+    start: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in _WHOLE.items():

@@ -31,6 +31,8 @@ from resnetkit.training.optimizer import learning_rate, optimizer_of
 from resnetkit.training.recipe import Recipe
 
 RECIPE, BEST, LAST = "recipe.toml", "best.safetensors", "last.safetensors"
+#: What a run that trains other weights further has to start from, until it is finished.
+START = "start.safetensors"
 
 
 class Watch:
@@ -74,27 +76,62 @@ class _Held:
     record: SplitRecord
 
 
-def train(recipe: Recipe, out: str | Path, watch: Watch | None = None) -> Result:
-    """Train by ``recipe`` into the new folder ``out``.
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    watch: Watch | None = None,
+    *,
+    start: Bundle | None = None,
+) -> Result:
+    """Train by ``recipe`` into the new folder ``out``, from new weights or those of ``start``.
+
+    The classifier of ``start`` is kept where its classes are those of the data, in order;
+    otherwise a new one is drawn.
 
     The folder gets ``recipe.toml``, ``split.json``, ``log.jsonl``, ``best.safetensors`` (best
     validation accuracy, at the same one the lower loss), ``last.safetensors`` and, until the run
     is finished, ``state.safetensors``. The best bundle is measured on the test images once, at
     the end. The same recipe gives the same weights, bit for bit, on the same machine's CPU.
 
-    Raises ``ValueError`` for a folder that is not empty, for data that cannot be used, and where
-    the loss diverges.
+    Raises ``ValueError`` for a folder that is not empty, for data that cannot be used, for a
+    ``start`` with another network than the recipe's, and where the loss diverges.
     """
     folder, watch = Path(out), watch or Watch()
     _check_free(folder)
     held = _hold(recipe, watch)
+    if start is not None:
+        start = _with_head_for(start, held.classes, recipe, watch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
+    if start is not None:
+        start.save(folder / START)
     write_text(folder / RECIPE, recipe.to_toml())
     held.record.save(folder)
     return _go_on(recipe, folder, held, watch)
+
+
+def _with_head_for(start: Bundle, classes: tuple[str, ...], recipe: Recipe, watch: Watch) -> Bundle:
+    """``start`` in float32 with a classifier of ``classes``."""
+    if start.classes != classes:
+        watch.warn(f"a new classifier is trained: {_difference(start.classes, classes)}")
+        start = start.with_new_head(classes, seed=recipe.seed)
+    if start.network.options != recipe.network.options:
+        raise InputError(
+            f"the recipe trains {recipe.network.name} and the weights are those of another "
+            f"network, {start.network.name}; make the recipe with plan(..., start=...)"
+        )
+    arrays = {k: v.float() if v.is_floating_point() else v for k, v in start.arrays.items()}
+    return replace(start, arrays=arrays)
+
+
+def _difference(old: tuple[str, ...], new: tuple[str, ...]) -> str:
+    if not old:
+        return "the weights have none"
+    if sorted(old) == sorted(new):
+        return "the weights have the same classes in another order"
+    return f"the weights are for {len(old)} classes ({old[0]}, ...), the data has {len(new)}"
 
 
 def resume(out: str | Path, watch: Watch | None = None) -> Result:
@@ -199,7 +236,8 @@ def _train(recipe: Recipe, folder: Path, held: _Held, watch: Watch) -> list[Row]
     counts = {part: len(held.parts.get(part, ())) for part in PARTS}
     if len(rows) == recipe.epochs and not (folder / state.FILE).exists():
         return rows
-    module = _module(recipe)
+    start = None if recipe.start is None else load(folder / START)
+    module = _module(recipe, start)
     optimizer = optimizer_of(module, recipe)
     finished = state.load_state(folder, module, optimizer)
     if finished > len(rows):
@@ -218,17 +256,23 @@ def _train(recipe: Recipe, folder: Path, held: _Held, watch: Watch) -> list[Row]
                 f"{recipe.lr:g}"
             ) from None
         rows.append(row)
-        _keep(recipe, folder, module, held.classes, rows)
+        _keep(recipe, folder, module, held.classes, rows, start)
         state.save_state(folder, module, optimizer, len(rows))
         watch.epoch(row)
     return rows
 
 
-def _module(recipe: Recipe) -> ResNet:
-    """The network with weights drawn by the recipe's seed; torch's own generator is untouched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        module = build(recipe.network)
+def _module(recipe: Recipe, start: Bundle | None) -> ResNet:
+    """The network with the weights of ``start``, or with some drawn by the recipe's seed.
+
+    torch's own generator is untouched.
+    """
+    if start is not None:
+        module = start.module()
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            module = build(recipe.network)
     # Channels last is the faster layout for convolutions, on processors too.
     return module.to(recipe.device).to(memory_format=torch.channels_last)
 
@@ -284,7 +328,12 @@ def _rates(recipe: Recipe, first: int, steps: int, warmup: int) -> Iterator[floa
 
 
 def _keep(
-    recipe: Recipe, folder: Path, module: ResNet, classes: tuple[str, ...], rows: list[Row]
+    recipe: Recipe,
+    folder: Path,
+    module: ResNet,
+    classes: tuple[str, ...],
+    rows: list[Row],
+    start: Bundle | None,
 ) -> None:
     """Write the bundles and the log; ``state`` comes last, for what it says is what counts."""
     row = rows[-1]
@@ -292,7 +341,7 @@ def _keep(
         module,
         preprocess=recipe.preprocess,
         classes=classes,
-        origin=_origin(recipe, row.epoch),
+        origin=_origin(recipe, row.epoch, start),
         measured={"validation": {"accuracy": row.validation_accuracy, "loss": row.validation_loss}},
     )
     if row.best:
@@ -301,7 +350,7 @@ def _keep(
     write_log(folder, rows)
 
 
-def _origin(recipe: Recipe, epoch: int) -> dict[str, Any]:
+def _origin(recipe: Recipe, epoch: int, start: Bundle | None) -> dict[str, Any]:
     """Where the weights come from; the folder by its name only, for a bundle travels."""
     return {
         "made_by": "resnetkit train",
@@ -309,6 +358,7 @@ def _origin(recipe: Recipe, epoch: int) -> dict[str, Any]:
         "recipe": {**recipe.to_dict(), "data": Path(recipe.data).name},
         "torch": str(torch.__version__),
         "python": platform.python_version(),
+        **({} if start is None else {"start": dict(start.origin)}),
     }
 
 
@@ -326,7 +376,8 @@ def _finish(recipe: Recipe, folder: Path, held: _Held, rows: list[Row]) -> Resul
             device=recipe.device,
         )
         bundle.with_measured(test=evaluation.measured()).save(folder / BEST)
-    (folder / state.FILE).unlink(missing_ok=True)
+    for name in (state.FILE, START):
+        (folder / name).unlink(missing_ok=True)
     return Result(folder=folder, recipe=recipe, rows=tuple(rows), test=evaluation)
 
 
