@@ -6,6 +6,7 @@ VENV := .venv
 # Threads that wait by spinning make a shared machine many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 STAMP := $(VENV)/installed
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test slow clean
 
@@ -16,12 +17,12 @@ test: $(STAMP)
 	$(VENV)/bin/ruff format --check src tests benchmarks demo
 	$(VENV)/bin/ruff check src tests benchmarks demo
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest $(PARALLEL)
 
 # The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler.
 slow: $(STAMP)
 	@command -v g++ >/dev/null || { apt-get update && apt-get install -y g++ python3-dev; }
-	$(VENV)/bin/pytest -m slow
+	$(VENV)/bin/pytest $(PARALLEL) -m slow
 
 # Debian's python3 has no ensurepip until python3-venv is installed.
 $(STAMP): pyproject.toml

@@ -18,6 +18,7 @@ from resnetkit.images.sources import Part
 from resnetkit.training.log import Row
 from resnetkit.training.recipe import Recipe
 from resnetkit.training.run import Result, Watch
+from resnetkit.trial import Candidate, Trial
 from resnetkit.views.progress import clock
 
 
@@ -147,6 +148,31 @@ def show_measurement(measurement: Measurement, matrix: int = 20) -> None:
         rows = zip(evaluation.names, evaluation.confusion.tolist(), strict=True)
         grid = [("", *evaluation.names), *((name, *map(str, row)) for name, row in rows)]
         _table(aligned(grid, left={0}))
+
+
+def show_trial(trial: Trial) -> None:
+    """The candidates of a trial, best first, and whether the best is the right one."""
+    say(f"{trial.file} on {trial.data} ({trial.part}): {trial.images} images", "bold")
+    if trial.in_order:
+        say("the file has no class names: the data's are taken in alphabetical order")
+    heads = (*trial.candidates[0].facts, "accuracy", "loss")
+    rows = [
+        (*map(str, c.facts.values()), percent(c.accuracy), f"{c.loss:.4f}")
+        for c in trial.candidates
+    ]
+    _table(aligned([heads, *rows], left=set(range(len(heads) - 2))))
+    best, second = (_facts(candidate) for candidate in trial.candidates[:2])
+    if trial.is_sure:
+        say(f"{best}: {second} does so much worse by chance with p = {trial.chance:.1g}", "green")
+    else:
+        say(
+            f"these images do not tell {best} from {second} (p = {trial.chance:.2g}); give more, "
+            "or other ones"
+        )
+
+
+def _facts(candidate: Candidate) -> str:
+    return ", ".join(f"{name} {value}" for name, value in candidate.facts.items())
 
 
 def tell_unreadable(name: str, reason: str) -> None:
