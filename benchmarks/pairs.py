@@ -22,8 +22,9 @@ def compare(ours: Program, theirs: Program, *, runs: int, packages: Sequence[str
     pairs = [(seconds(ours[1]), seconds(theirs[1])) for _ in range(runs)]
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
     ratio = statistics.median(their / our for our, their in pairs)
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    print(f"{date.today()}, {processor()}, Python {platform.python_version()}, {versions}")
+    print(
+        f"{date.today()}, {processor()}, Python {platform.python_version()}, {versions(packages)}"
+    )
     print(f"n = {runs} pairs of whole processes, in turn")
     width = max(len(ours[0]), len(theirs[0]))
     for (name, _), median in zip((ours, theirs), medians, strict=True):
@@ -36,6 +37,11 @@ def seconds(arguments: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
     return time.perf_counter() - start
+
+
+def versions(packages: Sequence[str]) -> str:
+    """The packages with their versions."""
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
 
 
 def processor() -> str:

@@ -42,7 +42,7 @@ def main() -> int:
 
     chapter(6, "Where to look next")
     for place, what in (
-        (f"{RUN}/confusion.png, curves.png", "plots of this run"),
+        (f"{RUN}/report.html", "this run as a page: curves, mistakes, calibration, network"),
         (f"{RUN}/best.safetensors", "the bundle: weights, preprocessing, classes"),
         ("docs/notes.md", "ResNet-50 from Layer to Network"),
         ("docs/train.md", "the same three commands on your own pictures"),
@@ -76,7 +76,7 @@ def photograph() -> None:
     import resnetkit as kit
     from resnetkit.architecture.layer import shape_text
     from resnetkit.architecture.text import aligned
-    from resnetkit.images.pixels import to_input
+    from resnetkit.images.inputs import to_input
 
     preprocess = kit.Preprocess(size=473)
     image = to_input(Image.fromarray(load_sample_image("china.jpg")), preprocess).unsqueeze(0)

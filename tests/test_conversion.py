@@ -16,12 +16,13 @@ import torch
 import torchvision
 
 import resnetkit
-from resnetkit import conversion
+from resnetkit import proof
 from resnetkit.bundle import load as load_bundle
 from resnetkit.checkpoints.identification import identify
 from resnetkit.cli.main import main
-from resnetkit.conversion import convert, load
+from resnetkit.conversion import convert
 from resnetkit.errors import InputError
+from resnetkit.loading import load
 
 SMALL: dict[str, Any] = {"depths": (2, 1, 1, 1), "widths": (16, 16, 32, 32), "classes": 7}
 NETWORKS = {
@@ -87,13 +88,34 @@ def test_there_and_back(to: str, suffix: str, tmp_path: Path) -> None:
         assert torch.equal(again.arrays[key], value) or key in frozen, key
 
 
+def test_a_bundle_is_saved_for_another_framework(tmp_path: Path) -> None:
+    bundle = bundle_of("resnet50")
+    path = tmp_path / "net.safetensors"
+    bundle.save(path, dialect="transformers")
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert "resnet.embedder.embedder.convolution.weight" in file.keys()  # noqa: SIM118
+        origin = json.loads(file.metadata()["origin"])
+    assert (origin["converted_to"], origin["proof"]["difference"]) == ("transformers", 0)
+    again = load(path, assume=True, preprocess=bundle.preprocess)
+    assert all(torch.equal(again.arrays[name], value) for name, value in bundle.arrays.items())
+    before = path.read_bytes()
+    for dialect, reason in (("semseg", "semseg cannot hold"), ("mxnet", "no dialect is named")):
+        with pytest.raises(InputError, match=reason):
+            bundle.save(path, dialect=dialect)
+    with pytest.raises(InputError, match=r"ends in '\.bin'"):
+        bundle.save(tmp_path / "net.bin", dialect="timm")
+    assert path.read_bytes() == before
+
+
 def test_the_proof_sees_what_tensors_do_not() -> None:
     """The same tensors with the stride elsewhere: names and shapes agree, the answers do not."""
     bundle = bundle_of("resnet50")
     other = replace(bundle, network=bundle.network.override(stride_on="1x1"))
-    difference, largest = conversion._proof(bundle, other)
-    assert difference > 1e-3 * largest > 0
-    assert conversion._proof(bundle, bundle)[0] == 0
+    pixels = proof.images(3, 64)
+    first, second = (proof.answers(b.network, b.arrays, pixels) for b in (bundle, other))
+    assert proof.compare(first, second).relative > 1e-3
+    assert proof.compare(first, first).relative == 0
+    assert torch.equal(first, bundle.module()(pixels))
 
 
 def test_statistics_that_are_fresh_or_broken_are_told(tmp_path: Path) -> None:
@@ -151,7 +173,9 @@ def test_nothing_is_resolved_silently(checkpoint: Path) -> None:
 
     def answer(fact: Any) -> Any:
         asked.append(fact.fact)
-        return fact.candidates[-1]
+        assert len(fact.means) == len(fact.candidates)
+        # A stride in the 1x1 leaves nothing to be done against aliasing, and 7x7 wants 224 pixels.
+        return fact.candidates[{"anti_alias": 0, "preprocess": 1}.get(fact.fact, -1)]
 
     bundle = load(checkpoint, ask=answer, output_stride=32)
     assert "stride_on" in asked
@@ -184,6 +208,19 @@ def test_a_bundle_says_all_of_itself(tmp_path: Path) -> None:
     assert torch.equal(fresh.arrays["conv1.weight"], bundle.arrays["conv1.weight"])
 
 
+def test_grey_images_have_no_coloured_preprocessing(tmp_path: Path) -> None:
+    module = resnetkit.build("resnet18", depths=(1, 1), widths=(8, 16), input_channels=1)
+    path = tmp_path / "grey.pth"
+    torch.save(module.state_dict(), path)
+    (fact,) = (f for f in identify(path).reading.ambiguous if f.fact == "preprocess")
+    assert fact.candidates == ("grey",)
+    others = {f.fact: f.default for f in identify(path).reading.ambiguous if f is not fact}
+    with pytest.raises(InputError, match=r"cannot tell preprocess \(grey\)"):
+        load(path, **{k: v for k, v in others.items() if k != "preprocess"})
+    bundle = load(path, assume=True)
+    assert (bundle.preprocess.channels, bundle.preprocess.mean) == ("L", (0.0,))
+
+
 def test_leftovers_are_an_error_unless_dropped(checkpoint: Path, tmp_path: Path) -> None:
     state = torch.load(checkpoint, weights_only=True)
     path = tmp_path / "more.pth"
@@ -191,12 +228,49 @@ def test_leftovers_are_an_error_unless_dropped(checkpoint: Path, tmp_path: Path)
     with pytest.raises(InputError, match=r"1 tensors are not part of .*decoder\.weight"):
         load(path, assume=True)
     assert load(path, assume=True, drop=["decoder."]).origin["dropped"] == ["decoder."]
+    backbone = load(path, assume=True, drop=["decoder.", "fc"])
+    assert backbone.network.options.classes is None
+    assert backbone.origin["dropped"] == ["decoder.", "fc"]
+    with pytest.raises(InputError, match=r"begins with 'fc\.w'"):
+        load(path, assume=True, drop=["decoder.", "fc.w"])
     with pytest.raises(InputError, match="no leftover tensor begins with 'x'"):
         load(path, assume=True, drop=["decoder.", "x"])
     del state["layer2.0.bn1.weight"]
     torch.save(state, path)
     with pytest.raises(InputError, match=r"layer2\.0\.bn1\.weight is missing"):
         load(path, assume=True)
+
+
+def test_what_is_ignored_may_be_dropped(checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "training.pth"
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({"state_dict": state, "optimizer": {"state": {0: torch.zeros(3)}}}, path)
+    assert load(path, assume=True, drop=["optimizer"]).origin["dropped"] == ["optimizer"]
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.complex64])
+def test_quantised_weights_are_refused(
+    dtype: torch.dtype, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"].to(dtype)
+    path = tmp_path / "quantised.pth"
+    torch.save(state, path)
+    words = ["convert", str(path), str(tmp_path / "out.safetensors"), "--assume"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert f"has layer1.0.conv1.weight in {str(dtype).removeprefix('torch.')}" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_scales_that_are_not_finite_are_told(checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    state["layer1.0.bn1.weight"][3] = torch.nan
+    path = tmp_path / "diverged.pth"
+    torch.save(state, path)
+    found = " ".join(identify(path).warnings)
+    assert "1 norms have a scale or bias that is NaN or infinite: layer1.0.bn1.weight" in found
 
 
 def test_weights_and_their_average(checkpoint: Path, tmp_path: Path) -> None:
@@ -240,7 +314,9 @@ def test_commands(checkpoint: Path, tmp_path: Path, capsys) -> None:
     wanted = "container wrapper dialect network parameters classes known assumed ambiguous"
     assert {*wanted.split(), "leftover", "missing", "warnings"} <= set(found)
     assert (found["dialect"], found["classes"]) == ("torchvision", 7)
-    assert "stride_on" in {fact["fact"] for fact in found["ambiguous"]}
+    stride = next(fact for fact in found["ambiguous"] if fact["fact"] == "stride_on")
+    assert stride["candidates"] == ["3x3", "1x1"]
+    assert [text.partition(":")[0] for text in stride["means"]] == ["v1.5", "v1"]
     code, out, _ = run(capsys, "identify", checkpoint)
     assert "stride_on: 3x3 or 1x1" in out
     target = tmp_path / "out.safetensors"
@@ -270,8 +346,10 @@ def test_commands(checkpoint: Path, tmp_path: Path, capsys) -> None:
     ("words", "reason"),
     [
         (("--to", "keras2"), "no dialect is named 'keras2'"),
-        (("--to", "keras"), "which are read and not written yet"),
-        (("--to", "torchvision"), "ends in '.bin'; written are .safetensors, .pth, .pt, .pkl"),
+        (
+            ("--to", "torchvision"),
+            "ends in '.bin'; torchvision is written to .safetensors, .pth, .pt, .pkl",
+        ),
         ((), "give a name that ends in .safetensors"),
         (("--preprocess", "V9"), "has no preprocessing 'V9'; it has IMAGENET1K_V2, IMAGENET1K_V1"),
         (("--stride-on", "5x5"), "invalid choice"),

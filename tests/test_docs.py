@@ -10,11 +10,14 @@ where it has ``...``.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
 import subprocess
-import sys
+import tarfile
+import warnings
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,8 @@ import torch
 import torchvision
 from PIL import Image
 
+import resnetkit
+from forking import Forks
 from photographs import write_classes
 from resnetkit.images.digits import digits
 
@@ -31,21 +36,22 @@ BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 UPDATE = bool(os.environ.get("RESNETKIT_UPDATE_DOCS"))
 
 
-def run(command: str, folder: Path) -> str:
-    words = shlex.split(command)
-    if words[0] == "resnetkit":
-        words[:1] = [sys.executable, "-m", "resnetkit"]
-    elif words[0] in ("cat", "ls"):
-        pass
+def run(command: str, folder: Path, forks: Forks) -> str:
+    name, *words = shlex.split(command)
+    if name == "resnetkit":
+        environment = {"COLUMNS": "160", "NO_COLOR": "1", "RESNETKIT_CACHE": str(folder / "cache")}
+        code = forks.run(*words, folder=folder, environment=environment)
+        printed, errors = forks.printed, forks.errors
+    elif name in ("cat", "ls"):
+        done = subprocess.run(
+            [name, *words], cwd=folder, capture_output=True, text=True, check=False
+        )
+        code, printed, errors = done.returncode, done.stdout, done.stderr
     else:
-        raise AssertionError(f"the pages only show resnetkit, cat and ls, and this is {words[0]!r}")
-    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode in (0, 1, 2), f"{command}: {done.stderr}"
-    assert "Traceback" not in done.stderr, done.stderr
-    return "\n".join(line.rstrip() for line in (done.stdout + done.stderr).splitlines())
+        raise AssertionError(f"the pages only show resnetkit, cat and ls, and this is {name!r}")
+    assert code in (0, 1, 2), f"{command}: {errors}"
+    assert "Traceback" not in errors, errors
+    return "\n".join(line.rstrip() for line in (printed + errors).splitlines())
 
 
 def matches(expected: str, actual: str) -> bool:
@@ -56,18 +62,32 @@ def matches(expected: str, actual: str) -> bool:
     return re.fullmatch(pattern, actual + "\n" if actual else "") is not None
 
 
-def console(block: str, folder: Path) -> str:
+def console(block: str, folder: Path, forks: Forks) -> str:
     """Run a block's commands; the block as it is, or with the true output when updating."""
     parts = re.split(r"(?m)^\$ (.*)\n", block)
     assert parts[0] == "", f"output before the first command: {parts[0]!r}"
     written = ""
     for command, expected in zip(parts[1::2], parts[2::2], strict=True):
-        actual = run(command, folder)
+        actual = run(command, folder, forks)
         if UPDATE and "..." not in expected:
             expected = f"{actual}\n" if actual else ""  # noqa: PLW2901
         assert matches(expected.rstrip("\n"), actual), f"$ {command}\n{actual}"
         written += f"$ {command}\n{expected}"
     return written
+
+
+def write_checkpoints(folder: Path) -> None:
+    """Fresh networks as other programs leave them: a state dict, and a graph without norms."""
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet50().state_dict(), folder / "resnet50.pth")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # torch's first exporter is deprecated, and widely used
+        torch.onnx.export(
+            torchvision.models.resnet18().eval(),
+            (torch.zeros(1, 3, 224, 224),),
+            folder / "resnet18.onnx",
+            dynamo=False,
+        )
 
 
 def write_seven(folder: Path) -> None:
@@ -78,15 +98,43 @@ def write_seven(folder: Path) -> None:
     Image.fromarray(seven.image).save(folder / "seven.png")
 
 
+def write_predictable(folder: Path) -> None:
+    """A bundle with random weights, pictures, two shards, and a broken image."""
+    torch.manual_seed(0)
+    write_classes(folder / "pictures", 2)
+    names = ("rose", "tulip", "lily")
+    module = resnetkit.build("resnet18", classes=3).eval()
+    facts = resnetkit.Preprocess(size=64)
+    bundle = resnetkit.Bundle.from_module(module, preprocess=facts, classes=names)
+    bundle.save(folder / "flowers.safetensors")
+    photograph = (folder / "pictures/coffee/01.jpg").read_bytes()
+    (folder / "broken.jpg").write_bytes(photograph[:900])
+    for number, name in enumerate(("a.jpg", "b.jpg")):
+        with tarfile.open(folder / f"shard-{number}.tar", "w") as tar:
+            tar.add(folder / "pictures/coffee/01.jpg", name)
+
+
+def write_numbered(folder: Path) -> None:
+    """Photographs in folders that are not named as the classes are, and which is which."""
+    write_classes(folder / "photographs", 2, classes=("brick", "coffee"))
+    for number, name in enumerate(("brick", "coffee"), 1):
+        (folder / "photographs" / name).rename(folder / "photographs" / f"n{number}")
+    (folder / "names.csv").write_text("folder,class\nn1,rose\nn2,tulip\n")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> None:
     monkeypatch.chdir(tmp_path)
     if page.name == "train.md":
         write_classes(tmp_path / "pictures", 18)
+    elif page.name in ("predict.md", "serve.md", "speed.md"):
+        write_predictable(tmp_path)
+    elif page.name == "report.md":
+        write_predictable(tmp_path)
+        write_numbered(tmp_path)
     elif page.name == "checkpoints.md":
-        torch.manual_seed(0)
-        torch.save(torchvision.models.resnet50().state_dict(), tmp_path / "resnet50.pth")
-    elif page.name == "README.md":
+        write_checkpoints(tmp_path)
+    elif page.name in ("README.md", "export.md"):
         write_seven(tmp_path / "pictures")
     text = page.read_text()
     names: dict[str, object] = {"__name__": page.stem}
@@ -96,7 +144,7 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if kind == "python":
             exec(compile(block, str(page), "exec"), names)
             return match[0]
-        return f"```console\n{console(block, tmp_path)}```"
+        return f"```console\n{console(block, tmp_path, forks)}```"
 
     assert BLOCK.search(text), f"{page.name} shows nothing"
     updated = BLOCK.sub(check, text)

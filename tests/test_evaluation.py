@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from resnetkit.engines.torch import Torch
 from resnetkit.errors import InputError
 from resnetkit.evaluation import chosen, evaluate, matched
 from resnetkit.images.sources import Example, Source
@@ -21,13 +22,13 @@ from resnetkit.views.plots import save_confusion, save_curves
 GREY = Preprocess(size=2, channels="L", divisor=1, mean=(0.0,), std=(1.0,))
 
 
-def named(classes: int) -> object:
+def named(classes: int) -> Torch:
     """A model that gives class ``g`` to grey value ``g``, with logit 5 more than all others."""
 
     def model(batch: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(batch[:, 0, 0, 0].long(), classes).float() * 5
 
-    return model
+    return Torch(model, GREY)
 
 
 def example(label: int, grey: int, name: str = "x") -> Example:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnetkit.errors import InputError
-from resnetkit.files import atomic, write_text
+from resnetkit.files import atomic, check_target, write_text
 
 
 def test_the_old_file_stands_until_the_new_one_takes_its_name(tmp_path: Path) -> None:
@@ -54,3 +54,15 @@ def test_file_and_folder_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_place_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot write .*No such file"):
         write_text(tmp_path / "none" / "page", "text")
+
+
+def test_devices_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, what in (("pipe", "a device or a pipe"), ("folder", "a folder")):
+        with pytest.raises(InputError, match=what):
+            write_text(tmp_path / name, "text")
+    with pytest.raises(InputError, match="a device"):
+        check_target(Path(os.devnull))
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]

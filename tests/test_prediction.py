@@ -10,19 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from resnetkit.engines.torch import Torch
 from resnetkit.errors import InputError
+from resnetkit.images.listing import expanded, listed
 from resnetkit.images.pixels import UnreadableImageError
-from resnetkit.prediction import expand, predict, stream
+from resnetkit.prediction import NOT_FINITE, predict, ranked, stream
 from resnetkit.preprocess import Preprocess
 
 GREY = Preprocess(size=2, channels="L", divisor=1, mean=(0.0,), std=(1.0,))
 CLASSES = ("dark", "middle", "bright")
 
 
-def nearest(batch: Tensor) -> Tensor:
+def brightness(batch: Tensor) -> Tensor:
     """Logits by the distance of the mean to 0, 128 and 255."""
     means = batch.mean((1, 2, 3))
     return -(means[:, None] - torch.tensor([0.0, 128.0, 255.0])).abs() / 50
+
+
+nearest = Torch(brightness, GREY)
 
 
 def grey(value: int) -> np.ndarray:
@@ -36,6 +41,31 @@ def test_ranked_with_probabilities() -> None:
     assert prediction.probability == pytest.approx(float(expected[2]), rel=1e-5)
     (all_of_them,) = predict(nearest, GREY, CLASSES, grey(250), top=99)
     assert sum(guess.probability for guess in all_of_them.guesses) == pytest.approx(1)
+
+
+def test_of_equal_classes_the_first_comes_first() -> None:
+    names = tuple("abcdefgh")
+    for logits, wanted in (
+        ([1] * 8, "abc"),
+        ([0, 2, 1, 1, 2, 1, 1, 0], "bec"),
+        ([0] * 7 + [1], "hab"),
+    ):
+        row = np.array(logits, np.float32)
+        assert "".join(guess.label for guess in ranked(row, names, 3)) == wanted
+        assert ranked(row, names, 1)[0].label == names[int(row.argmax())]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_answers_that_are_not_finite_are_no_classes(bad: float) -> None:
+    def broken(batch: Tensor) -> Tensor:
+        rows = brightness(batch)
+        rows[batch.mean((1, 2, 3)) > 200, 1] = bad
+        return rows
+
+    found = list(stream(Torch(broken, GREY), GREY, CLASSES, [grey(0), grey(250), grey(2)]))
+    assert [p.problem or p.label for p in found] == ["dark", NOT_FINITE, "dark"]
+    embedded = list(stream(Torch(broken, GREY, output="embeddings"), GREY, (), [grey(250)]))
+    assert embedded[0].problem == NOT_FINITE
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
@@ -93,14 +123,12 @@ def test_folders_are_searched_in_order(tmp_path: Path) -> None:
     for name in ("b/2.png", "b/a/1.jpg", "a.png", ".hidden/3.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    inside = [tmp_path / name for name in ("a.png", "b/2.png", "b/a/1.jpg")]
-    assert expand([tmp_path]) == inside
-    assert expand([tmp_path / "notes.txt", str(tmp_path / "b")]) == [
-        tmp_path / "notes.txt",
-        *inside[1:],
-    ]
+    inside = [str(tmp_path / name) for name in ("a.png", "b/2.png", "b/a/1.jpg")]
+    assert [one.name for one in listed([str(tmp_path)])] == inside
+    given = expanded([str(tmp_path / "notes.txt"), str(tmp_path / "b")])
+    assert [one.name for one in listed(given)] == [str(tmp_path / "notes.txt"), *inside[1:]]
     with pytest.raises(InputError, match="does not exist"):
-        expand([tmp_path / "c"])
+        expanded([str(tmp_path / "c")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has no images"):
-        expand([tmp_path / "empty"])
+        expanded([str(tmp_path / "empty")])

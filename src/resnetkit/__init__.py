@@ -7,6 +7,9 @@
     Bundle.from_module(module, preprocess=..., classes=...), bundle.save(path)
     load(path, assume=False, stride_on=...)        a bundle, or a checkpoint of any framework
                                                .module() .network .preprocess .classes
+    bundle.save(path, dialect="timm")              another framework's file, proved
+    fetch(source, assume=False)                a bundle of published weights, e.g. of
+                                               "torchvision:resnet50", "hf:microsoft/resnet-50"
     bundle.predict(images, top=5)                  ranked classes
 
 Each name is imported when it is first used, so that describing a network loads no torch.
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from resnetkit.architecture.network import Network
     from resnetkit.architecture.table import explain
     from resnetkit.bundle import Bundle
-    from resnetkit.conversion import load
     from resnetkit.errors import InputError
+    from resnetkit.fetching.fetch import fetch
+    from resnetkit.loading import load
     from resnetkit.module.build import build
     from resnetkit.preprocess import Preprocess
 
@@ -36,6 +40,7 @@ __all__ = [
     "build",
     "catalog",
     "explain",
+    "fetch",
     "load",
     "network",
 ]
@@ -48,7 +53,8 @@ _HOMES = {
     "build": "resnetkit.module.build",
     "catalog": "resnetkit.architecture.catalog",
     "explain": "resnetkit.architecture.table",
-    "load": "resnetkit.conversion",
+    "fetch": "resnetkit.fetching.fetch",
+    "load": "resnetkit.loading",
     "network": "resnetkit.architecture.catalog",
 }
 

@@ -3,6 +3,8 @@
 The header's metadata carries all that is not a tensor: ``resnetkit`` is a JSON document with the
 format's version, network, preprocessing, class names, origin and measurements; ``resnetkit.sha256``
 is the digest of that document and of every tensor, so that an altered file is noticed.
+
+torch is not loaded before a tensor or a module is asked for.
 """
 
 from __future__ import annotations
@@ -12,31 +14,43 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+import numpy as np
+import numpy.typing as npt
 
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.walk import walk
+from resnetkit.checkpoints.containers import safetensors, safetensors_writing
+from resnetkit.checkpoints.containers.contents import UnfitError
+from resnetkit.checkpoints.description import tensors
+from resnetkit.checkpoints.recognition import dialect as dialect_named
+from resnetkit.engines.choosing import open_engine
+from resnetkit.engines.engine import Choice, Engine
 from resnetkit.errors import InputError
 from resnetkit.files import atomic
-from resnetkit.module.build import ResNet
-from resnetkit.prediction import Image, Prediction, predict
 from resnetkit.preprocess import Preprocess
+from resnetkit.writing import Tensors, array
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from resnetkit.delivery import DialectFile
+    from resnetkit.module.build import ResNet
+    from resnetkit.prediction import Image, Prediction
 
 #: The newest version of the format that this code writes and reads.
 VERSION = 1
 DOCUMENT, DIGEST = "resnetkit", "resnetkit.sha256"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Bundle:
     """Network, weights, preprocessing, class names, origin and measured accuracy.
 
-    ``arrays`` are the tensors by the parameter names of ``resnetkit.build``. ``origin`` says where
+    ``arrays`` are the tensors by the parameter names of ``resnetkit.build``, and ``numbers`` the
+    same as numpy's. ``origin`` says where
     the weights come from and ``measured`` what was measured of them; both are JSON objects.
 
     Raises ``ValueError`` where the parts do not fit together.
@@ -86,6 +100,8 @@ class Bundle:
         standard deviation is taken; without ``classes`` they are named ``0``, ``1``, ...
         Raises ``ValueError`` for another module and for parts that do not fit together.
         """
+        from resnetkit.module.build import ResNet
+
         if not isinstance(module, ResNet):
             raise InputError(
                 f"a bundle is made from a module of resnetkit.build, and this is a "
@@ -106,6 +122,10 @@ class Bundle:
 
     def module(self) -> ResNet:
         """A new torch module with these weights, in evaluation mode, on the CPU."""
+        import torch
+
+        from resnetkit.module.build import ResNet
+
         with torch.device("meta"):
             module = ResNet(self.network)
         module.load_state_dict({k: v.clone() for k, v in self.arrays.items()}, assign=True)
@@ -116,6 +136,10 @@ class Bundle:
 
         What the old classifier was measured at is left out. Raises ``ValueError`` for no classes.
         """
+        import torch
+
+        from resnetkit.module.build import ResNet
+
         network = self.network.override(classes=len(classes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -133,9 +157,29 @@ class Bundle:
             measured={},
         )
 
-    def predict(self, images: Image | Sequence[Image], top: int = 5) -> list[Prediction]:
-        """The ``top`` classes of each image, best first; see ``resnetkit.prediction.predict``."""
-        return predict(self.module(), self.preprocess, self.classes, images, top=top)
+    @property
+    def numbers(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The tensors as numpy arrays, the same memory; bfloat16 is that of ml_dtypes."""
+        if isinstance(self.arrays, Tensors):
+            return self.arrays.numbers
+        return {name: array(tensor) for name, tensor in self.arrays.items()}
+
+    def predict(
+        self, images: Image | Sequence[Image], top: int = 5, *, engine: Choice = "auto"
+    ) -> list[Prediction]:
+        """The ``top`` classes of each image, best first; see ``resnetkit.prediction.predict``.
+
+        ``engine`` is a choice of ``resnetkit.engines.choosing.open_engine``; the engine is kept as
+        long as the bundle is.
+        """
+        from resnetkit.prediction import predict
+
+        if not self.classes:
+            raise InputError("the network has no classes to rank; give one with a classifier")
+        kept = _ENGINES.setdefault(self, {})
+        if engine not in kept:
+            kept[engine] = open_engine(self, engine)
+        return predict(kept[engine], self.preprocess, self.classes, images, top=top)
 
     def with_measured(self, **measured: Any) -> Bundle:
         """This bundle with measurements added."""
@@ -157,16 +201,46 @@ class Bundle:
     def metadata(self) -> dict[str, str]:
         """The header's entries: the document, and the digest of it and of every tensor."""
         document = self.document()
-        return {DOCUMENT: document, DIGEST: _digest(document, self.arrays)}
+        return {DOCUMENT: document, DIGEST: digest_of(document, self.numbers)}
 
-    def save(self, path: str | Path) -> None:
-        """Write the bundle, wholly or not at all. Raises ``ValueError`` where it cannot."""
+    def file_of(self, target: Path, dialect: str) -> DialectFile:
+        """This bundle as a file of another framework, to be delivered to ``target``."""
+        from resnetkit.delivery import DialectFile
+
+        return DialectFile(
+            target,
+            dialect_named(dialect),
+            network=self.network,
+            arrays=self.arrays,
+            origin=self.origin,
+        )
+
+    def save(self, path: str | Path, *, dialect: str | None = None) -> None:
+        """Write the bundle, or with ``dialect`` another framework's file, wholly or not at all.
+
+        A framework's file is read back and run, as ``resnetkit convert`` does, before it takes its
+        name. Raises ``ValueError`` where it cannot be written or answers differently.
+        """
+        if dialect is not None:
+            from resnetkit.delivery import deliver
+
+            deliver(
+                self.file_of(Path(path), dialect),
+                Path(path),
+                dialect,
+                network=self.network,
+                arrays=self.arrays,
+                origin=self.origin,
+                size=self.preprocess.size,
+            )
+            return
         metadata = self.metadata()
         with atomic(path) as temporary:
-            try:
-                safetensors.torch.save_file(dict(self.arrays), temporary, metadata)
-            except SafetensorError as error:
-                raise InputError(f"cannot write {path}: {error}") from None
+            safetensors_writing.write(temporary, self.numbers, metadata)
+
+
+#: The engines of ``Bundle.predict``, by the choice.
+_ENGINES: WeakKeyDictionary[Bundle, dict[str, Engine]] = WeakKeyDictionary()
 
 
 def load(path: str | Path) -> Bundle:
@@ -180,23 +254,23 @@ def load(path: str | Path) -> Bundle:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {what}; give a bundle, e.g. RUN/best.safetensors")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            document = _document(path, metadata)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        file = safetensors.open_file(path)
+        metadata = file.facts.get("metadata", {})
+        document = _document(path, metadata)
+        numbers = {name: file.reader(name) for name in file.arrays}
+    except (UnfitError, OSError) as error:
         raise InputError(
             f"{path} is truncated or no safetensors file ({error}); get it again, or make a "
             "bundle of another framework's file with `resnetkit convert`"
         ) from None
-    if metadata.get(DIGEST) != _digest(metadata[DOCUMENT], arrays):
+    if metadata.get(DIGEST) != digest_of(metadata[DOCUMENT], numbers):
         raise InputError(
             f"{path} was altered after it was written: its digest differs; get it again"
         )
     try:
         return Bundle(
             network=Network.from_dict(document["network"]),
-            arrays=arrays,
+            arrays=Tensors(numbers),
             preprocess=Preprocess.from_dict(document["preprocess"]),
             classes=tuple(document["classes"]),
             origin=document["origin"],
@@ -204,6 +278,20 @@ def load(path: str | Path) -> Bundle:
         )
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+
+
+def document_of(path: str | Path) -> dict[str, Any]:
+    """What a bundle's header says - network, classes, origin, measured - without its weights.
+
+    Nothing is checked against the digest. Raises ``ValueError`` for a file that is no bundle.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    try:
+        return _document(path, safetensors.open_file(path).facts.get("metadata", {}))
+    except (UnfitError, OSError) as error:
+        raise InputError(f"{path} is truncated or no safetensors file ({error})") from None
 
 
 def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -227,25 +315,28 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return dict(document)
 
 
-def _digest(document: str, arrays: Mapping[str, Tensor]) -> str:
+def digest_of(document: str, numbers: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256 of a document and of the names, types, shapes and values of arrays."""
     digest = hashlib.sha256(document.encode())
-    for name in sorted(arrays):
-        tensor = arrays[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    for name in sorted(numbers):
+        values = np.ascontiguousarray(numbers[name])
+        shape = numbers[name].shape
+        digest.update(f"{name} torch.{values.dtype.name} {shape}".encode())
+        digest.update(values.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
 def _check_arrays(network: Network, arrays: Mapping[str, Tensor]) -> None:
-    with torch.device("meta"):
-        wanted = {name: tuple(v.shape) for name, v in ResNet(network).state_dict().items()}
+    wanted = tensors(network)
+    # Shapes can be asked of either kind, and numpy's are there without torch.
+    have: Mapping[str, Any] = arrays.numbers if isinstance(arrays, Tensors) else arrays
     for name, shape in wanted.items():
-        if name not in arrays:
+        if name not in have:
             raise InputError(f"the weights lack {name}, which {network.name} has")
-        if tuple(arrays[name].shape) != shape:
+        if tuple(have[name].shape) != shape:
             raise InputError(
-                f"{name} has the shape {tuple(arrays[name].shape)} and {network.name} has {shape}"
+                f"{name} has the shape {tuple(have[name].shape)} and {network.name} has {shape}"
             )
-    extra = sorted(set(arrays) - set(wanted))
+    extra = sorted(set(have) - set(wanted))
     if extra:
         raise InputError(f"the weights have {extra[0]}, which {network.name} has not")

@@ -1,33 +1,42 @@
-"""How well a network names labelled images: accuracy, per-class figures, confusion matrix."""
+"""How well a network names labelled images: accuracy, calibration, per-class figures, confusion."""
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
+from scipy.special import logsumexp
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
-from torch import Tensor
 
-from resnetkit.bundle import load
+from resnetkit.bundle import Bundle
+from resnetkit.certainty import LEVEL, Calibration, calibration, wilson
+from resnetkit.engines.choosing import open_engine
+from resnetkit.engines.engine import Choice, Engine
+from resnetkit.engines.exported import Exported
 from resnetkit.errors import InputError
+from resnetkit.export.opening import open_model
+from resnetkit.images.mapping import mapped
 from resnetkit.images.opening import open_source
-from resnetkit.images.sources import DIGITS, PARTS, Example, Part, Source
-from resnetkit.images.splits import SplitRecord, load_record
-from resnetkit.prediction import Model, classified, device_named
+from resnetkit.images.parts import chosen, matched
+from resnetkit.images.pixels import Image
+from resnetkit.images.sources import DIGITS, Example
+from resnetkit.images.splits import load_record
+from resnetkit.prediction import Row, answered, check_classes
 from resnetkit.preprocess import Preprocess
 
 #: Hands examples on, one by one.
 Track = Callable[[Sequence[Example]], Iterable[Example]]
-#: What ``--split`` may name.
-SPLITS = (*PARTS, "all")
+#: So many mistakes are kept, those that the network is most sure of.
+MOST_MISTAKES = 24
+#: From all to a part of them, or back.
+Share = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,23 +52,54 @@ class ClassFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mistake:
+    """An image of the class ``truth`` that was named ``guess``.
+
+    ``confidence`` is the softmax of ``guess``, ``chance`` that of ``truth``, both 0 to 1.
+    """
+
+    name: str
+    image: Image
+    truth: str
+    guess: str
+    confidence: float
+    chance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; the image by its name."""
+        return {
+            "image": self.name,
+            "class": self.truth,
+            "predicted": self.guess,
+            "confidence": self.confidence,
+            "probability": self.chance,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
     """What was measured on ``images`` images.
 
     ``accuracy`` and ``top5`` are shares from 0 to 1 (``top5`` is None for up to five classes),
+    ``accuracy_interval`` and ``top5_interval`` their 95 % intervals (``certainty.wilson``),
     ``loss`` is the mean cross-entropy in nats, ``confusion[i, j]`` the number of images of class
     ``i`` named ``j``. ``classes`` has a row for each class that has images or was predicted,
-    ``names`` goes with the rows and columns of ``confusion``. ``problems`` are the images that
-    could not be read, with the reason; they count nowhere.
+    ``names`` goes with the rows and columns of ``confusion``. ``mistakes`` are up to 24 wrong
+    answers, the most confident first. ``problems`` are the images that could not be read, with the
+    reason; they count nowhere.
     """
 
     images: int
     accuracy: float
+    accuracy_interval: tuple[float, float]
     top5: float | None
+    top5_interval: tuple[float, float] | None
     loss: float
+    calibration: Calibration
     names: tuple[str, ...]
     classes: tuple[ClassFigures, ...]
     confusion: npt.NDArray[np.int64]
+    mistakes: tuple[Mistake, ...]
     problems: tuple[tuple[str, str], ...]
 
     def measured(self) -> dict[str, Any]:
@@ -75,6 +115,13 @@ class Evaluation:
         """Everything as JSON types."""
         return {
             **self.measured(),
+            "intervals": {
+                "level": LEVEL,
+                "method": "Wilson",
+                "accuracy": list(self.accuracy_interval),
+                **({} if self.top5_interval is None else {"top5": list(self.top5_interval)}),
+            },
+            "calibration": self.calibration.to_dict(),
             "classes": [
                 {
                     "name": row.name,
@@ -86,38 +133,50 @@ class Evaluation:
                 for row in self.classes
             ],
             "confusion": {"names": list(self.names), "rows": self.confusion.tolist()},
+            "mistakes": [mistake.to_dict() for mistake in self.mistakes],
             "unreadable": [{"image": name, "reason": reason} for name, reason in self.problems],
         }
 
 
 def evaluate(
-    model: Model,
+    engine: Engine,
     preprocess: Preprocess,
     classes: Sequence[str],
     examples: Sequence[Example],
     *,
     batch_size: int = 64,
-    device: str = "cpu",
     track: Track = iter,
+    share: Share = lambda items: items,
+    joined: Share = lambda items: items,
 ) -> Evaluation:
-    """Measure ``model`` on examples whose labels are numbers of ``classes``; see ``matched``.
+    """Measure ``engine`` on examples whose labels are numbers of ``classes``; see ``matched``.
 
     ``track`` is handed the examples and hands them on, so that a view can show how far it is.
+    Where several processes measure, ``share`` takes this one's examples, and ``joined`` makes of
+    what each has found what all have, in the order of the examples.
 
     The metrics are scikit-learn's. Raises ``ValueError`` where no image can be read.
     """
     answers: list[_Answer] = []
+    read: list[int] = []
     problems: list[tuple[str, str]] = []
-    images = (example.image for example in examples)
-    results = classified(model, preprocess, images, batch_size=batch_size, device=device)
-    for example, (read, logits) in zip(track(examples), results, strict=True):
+    numbers = share(range(len(examples)))
+    mine = [examples[number] for number in numbers]
+    images = (example.image for example in mine)
+    results = answered(engine, preprocess, images, batch_size=batch_size)
+    for number, example, (found, logits) in zip(numbers, track(mine), results, strict=True):
         if logits is None:
-            problems.append((read.name, read.problem or ""))
+            problems.append((found.name, found.problem or ""))
         else:
+            check_classes(logits, classes)
             answers.append(_answer(logits, example.label))
+            read.append(number)
+    answers, problems = list(joined(answers)), list(joined(problems))
+    read = list(joined(read))
     if not answers:
         raise InputError(f"none of the {len(examples)} images can be read; give others")
-    return _figures(answers, tuple(classes), tuple(problems))
+    mistakes = _mistakes(answers, [examples[number] for number in read], classes)
+    return _figures(answers, mistakes, tuple(classes), tuple(problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +187,40 @@ class _Answer:
     predicted: int
     in_top5: bool
     loss: float
+    confidence: float
 
 
-def _answer(logits: Tensor, label: int) -> _Answer:
-    best = logits.topk(min(5, len(logits))).indices.tolist()
-    loss = F.cross_entropy(logits.double(), torch.tensor(label))
-    return _Answer(label, best[0], label in best, float(loss))
+def _answer(logits: Row, label: int) -> _Answer:
+    best = np.argsort(-logits, kind="stable")[:5].tolist()
+    whole = logsumexp(logits.astype(np.float64))
+    loss, confidence = whole - logits[label], np.exp(logits[best[0]] - whole)
+    return _Answer(label, best[0], label in best, float(loss), min(1.0, float(confidence)))
+
+
+def _mistakes(
+    answers: Sequence[_Answer], examples: Sequence[Example], classes: Sequence[str]
+) -> tuple[Mistake, ...]:
+    """The most confident wrong answers; at the same confidence those that came first."""
+    wrong = (pair for pair in zip(answers, examples, strict=True)
+             if pair[0].predicted != pair[0].label)  # fmt: skip
+    return tuple(
+        Mistake(
+            name=example.name,
+            image=example.image,
+            truth=classes[answer.label],
+            guess=classes[answer.predicted],
+            confidence=answer.confidence,
+            chance=float(np.exp(-answer.loss)),
+        )
+        for answer, example in heapq.nlargest(
+            MOST_MISTAKES, wrong, key=lambda pair: pair[0].confidence
+        )
+    )
 
 
 def _figures(
     answers: Sequence[_Answer],
+    mistakes: tuple[Mistake, ...],
     classes: tuple[str, ...],
     problems: tuple[tuple[str, str], ...],
 ) -> Evaluation:
@@ -156,16 +239,21 @@ def _figures(
         )
         for name, precision, recall, f1, support in zip(names, *scores, strict=True)
     )
-    top5 = fmean(answer.in_top5 for answer in answers) if len(classes) > 5 else None
+    right = np.equal(truth, guess)
+    near = sum(answer.in_top5 for answer in answers) if len(classes) > 5 else None
     return Evaluation(
         images=len(answers),
         accuracy=float(accuracy_score(truth, guess)),
-        top5=top5,
+        accuracy_interval=wilson(int(right.sum()), len(answers)),
+        top5=None if near is None else near / len(answers),
+        top5_interval=None if near is None else wilson(near, len(answers)),
         loss=fmean(answer.loss for answer in answers),
+        calibration=calibration(np.array([answer.confidence for answer in answers]), right),
         names=names,
         classes=rows,
         # scikit-learn warns of a single class; one that nothing belongs to is cut off again.
         confusion=confusion_matrix(truth, guess, labels=[*shown, -1])[:-1, :-1],
+        mistakes=mistakes,
         problems=problems,
     )
 
@@ -174,56 +262,16 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def matched(source: Source, examples: Sequence[Example], classes: Sequence[str]) -> list[Example]:
-    """The examples with the numbers that ``classes`` gives to their classes' names.
-
-    Raises ``ValueError`` for class folders that ``classes`` has not.
-    """
-    numbers = {name: number for number, name in enumerate(classes)}
-    unknown = [name for name in source.classes if name not in numbers]
-    if unknown:
-        known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
-        raise InputError(
-            f"{source.name} has {len(unknown)} class folder(s) that the bundle does not know: "
-            f"{', '.join(unknown)}; it knows {known}"
-        )
-    return [replace(e, label=numbers[source.classes[e.label]]) for e in examples]
-
-
-def chosen(
-    source: Source, wanted: str | None, record: SplitRecord | None
-) -> tuple[str, Sequence[Example]]:
-    """The part of a source that is to be measured, and its name.
-
-    Without ``wanted`` that is the test part, else the validation part, else what the run held back
-    of this very folder for testing (``record`` says), else all. Raises ``ValueError`` for a part
-    that the source has not.
-    """
-    if wanted == "all":
-        return "all", source.examples
-    held: dict[Part, tuple[Example, ...]] = dict(source.parts)
-    if source.flat and record is not None:
-        held = {part: record.part_of(source.flat, part) for part in PARTS}
-    usual: tuple[Part, ...] = ("test", "validation") if source.parts else ("test",)
-    for part in usual if wanted is None else PARTS:
-        if held.get(part) and wanted in (None, part):
-            return part, held[part]
-    if wanted is None:
-        return "all", source.examples
-    have = ", ".join(part for part in PARTS if held.get(part))
-    hint = f"it has {have}" if have else "its images are in no parts that the bundle's run knows"
-    raise InputError(f"{source.name} has no {wanted} part: {hint}; --split all measures all")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measurement:
-    """A bundle measured on ``part`` of ``data``.
+    """``model`` measured on ``part`` of ``data``, by ``engine`` (``Engine.to_dict``).
 
     ``trained_on`` are the measured images that the bundle's run was trained on. ``run`` is the
     folder of that run, if the bundle still lies in one.
     """
 
-    network: str
+    model: Bundle | Exported
+    engine: Mapping[str, Any]
     data: str
     part: str
     evaluation: Evaluation
@@ -236,10 +284,16 @@ class Measurement:
         where = self.data if self.data == DIGITS else Path(self.data).resolve().name
         return f"{self.network} on {where} ({self.part})"
 
+    @property
+    def network(self) -> str:
+        """The name of what was measured."""
+        return self.model.network.name
+
     def to_json(self) -> str:
         """All figures as text."""
         document = {
             "network": self.network,
+            "engine": dict(self.engine),
             "data": self.data,
             "split": self.part,
             **self.evaluation.to_dict(),
@@ -255,33 +309,40 @@ def measure_bundle(
     split: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
+    engine: Choice = "auto",
+    classes_map: str | Path | None = None,
     track: Track = iter,
 ) -> Measurement:
-    """Measure the bundle at ``path`` on ``data``, see ``chosen`` for ``split``.
+    """Measure the bundle or the exported file at ``path`` on ``data``, see ``chosen`` for
+    ``split`` and ``open_engine`` for ``engine``. ``classes_map`` is a file that says which classes
+    the data's folders are, see ``mapped``.
 
-    Raises ``ValueError`` for a bundle, data, a split or a device that cannot be used, and where no
-    image can be read.
+    Raises ``ValueError`` for a bundle, data, a split, a map or a device that cannot be used, and
+    where no image can be read.
     """
     if batch_size < 1:
         raise InputError(f"--batch-size is {batch_size}; it takes a whole number from 1")
-    bundle = load(path)
+    bundle = open_model(path)
     source = open_source(data, least=1)
     folder = Path(path).resolve().parent
     record = load_record(folder)
     part, examples = chosen(source, split, record)
-    examples = matched(source, examples, bundle.classes)
-    place = device_named(device)
+    numbers = None
+    if classes_map is not None:
+        numbers = mapped(classes_map, source.classes, bundle.classes)
+    examples = matched(source, examples, bundle.classes, numbers)
+    opened = open_engine(bundle, engine, device=device)
     evaluation = evaluate(
-        bundle.module().to(place),
+        opened,
         bundle.preprocess,
         bundle.classes,
         examples,
         batch_size=batch_size,
-        device=place,
         track=track,
     )
     return Measurement(
-        network=bundle.network.name,
+        model=bundle,
+        engine=opened.to_dict(),
         data=str(data),
         part=part,
         evaluation=evaluation,

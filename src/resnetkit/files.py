@@ -16,9 +16,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Write to the yielded temporary path; on success it becomes ``path``, else it is removed.
 
     The file is on the disk (fsync) before it takes the name. A ``path`` that cannot be written
-    raises ``InputError``; so does a disk that fills up while the body writes.
+    raises ``InputError``; so does a disk that fills up while the body writes. A folder or a device
+    (``/dev/null``) is not replaced.
     """
     target = Path(path)
+    check_target(target)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
@@ -36,6 +38,18 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise InputError(f"cannot write {target}: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> None:
+    """Raise ``InputError`` for what is there already and is no file, which would be replaced."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no file, but a device or a pipe"
+        raise InputError(f"cannot write {path}: it is {what}; give the name of a file")
+
+
+def utf8(name: str) -> str:
+    """A name of a file with bytes that are no UTF-8 as ``\\udcff``, so that it can be written."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def write_text(path: str | Path, text: str) -> None:

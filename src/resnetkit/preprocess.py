@@ -11,6 +11,7 @@ from resnetkit.errors import InputError
 Channels = Literal["RGB", "BGR", "L"]
 Resize = Literal["shortest", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Centre = Literal["even", "floor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,8 @@ class Preprocess:
     """From an upright 8-bit image to the network's ``(C, size, size)`` input.
 
     1. ``shortest``: the shorter side becomes ``resize_to`` pixels, then the centre ``size`` x
-       ``size`` is cut out; ``squash``: both sides become ``size``.
+       ``size`` is cut out; ``squash``: both sides become ``size``. Half of an odd margin is
+       rounded to the ``even`` number (torchvision, timm) or down (``floor``, transformers).
     2. Pixels are divided by ``divisor`` (255 gives 0..1, 1 leaves 0..255), ``mean`` is taken
        off and the result divided by ``std``, channel by channel in the order of ``channels``.
 
@@ -29,6 +31,7 @@ class Preprocess:
     resize: Resize = "shortest"
     resize_to: int | None = None
     interpolation: Interpolation = "bilinear"
+    centre: Centre = "even"
     channels: Channels = "RGB"
     divisor: float = 255.0
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -40,6 +43,7 @@ class Preprocess:
         if self.resize_to is None and self.resize == "shortest":
             object.__setattr__(self, "resize_to", self.size)
         allowed = {"channels": Channels, "resize": Resize, "interpolation": Interpolation}
+        allowed["centre"] = Centre
         for name, kind in allowed.items():
             if getattr(self, name) not in get_args(kind):
                 raise InputError(
@@ -65,6 +69,23 @@ class Preprocess:
     def channel_count(self) -> int:
         """Channels of the network's input: 1 for ``L``, else 3."""
         return 1 if self.channels == "L" else 3
+
+    @property
+    def text(self) -> str:
+        """All of it in a line, e.g. ``RGB in 0..1, shorter side to 232, centre 224x224, ...``."""
+        scale = {1.0: "0..255", 255.0: "0..1"}.get(self.divisor, f"0..255 by {self.divisor:g}")
+        mean, std = (",".join(f"{number:.6g}" for number in part) for part in (self.mean, self.std))
+        return (
+            f"{self.channels} in {scale}, {self.resized}, {self.interpolation}, mean {mean}, "
+            f"std {std}"
+        )
+
+    @property
+    def resized(self) -> str:
+        """How an image becomes square, in words."""
+        if self.resize == "squash":
+            return f"squashed to {self.size}x{self.size}"
+        return f"shorter side to {self.resize_to}, centre {self.size}x{self.size}"
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as JSON types; ``from_dict`` gives an equal object back."""

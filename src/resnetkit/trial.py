@@ -10,22 +10,23 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch.nn.functional as F
+from scipy.special import logsumexp
 from scipy.stats import binomtest
-from torch import tensor
 
-from resnetkit import conversion
+from resnetkit import loading
 from resnetkit.architecture.options import Options
 from resnetkit.bundle import Bundle
 from resnetkit.checkpoints.container import open_container
 from resnetkit.checkpoints.description import tensors
 from resnetkit.checkpoints.identification import identify, is_bundle
+from resnetkit.engines.choosing import open_engine
 from resnetkit.errors import InputError
-from resnetkit.evaluation import Track, chosen, matched
+from resnetkit.evaluation import Track
 from resnetkit.images.opening import open_source
+from resnetkit.images.parts import chosen, matched
 from resnetkit.images.sources import Example, Source
 from resnetkit.images.splits import load_record
-from resnetkit.prediction import classified, device_named
+from resnetkit.prediction import answered
 
 #: Below this probability of a difference by chance, one candidate is called the right one.
 SURE = 0.01
@@ -117,7 +118,7 @@ def try_facts(
     problems: tuple[tuple[str, str], ...] = ()
     for values, bundle in found:
         candidate, problems = _measured(
-            values, bundle, track(examples), examples, batch_size, device_named(device)
+            values, bundle, track(examples), examples, batch_size, device
         )
         candidates.append(candidate)
     candidates.sort(key=lambda c: (-c.accuracy, c.loss))
@@ -137,7 +138,7 @@ def _candidates(
     path: Path, facts: Sequence[str], given: Mapping[str, Any]
 ) -> Iterator[tuple[dict[str, Any], Bundle]]:
     """The bundle for each combination of the facts' values."""
-    bundle = conversion.load(path) if is_bundle(open_container(path)) else None
+    bundle = loading.load(path) if is_bundle(open_container(path)) else None
     if bundle is not None and given:
         raise InputError(f"{path} is a bundle, which says all of itself; leave out {min(given)}")
     values = _of_checkpoint(path, given) if bundle is None else _of_bundle(bundle)
@@ -157,7 +158,7 @@ def _candidates(
     for combination in combinations:
         told = dict(zip(facts, combination, strict=True))
         if bundle is None:
-            yield told, conversion.load(path, assume=True, **{**given, **told})
+            yield told, loading.load(path, assume=True, **{**given, **told})
         else:
             yield told, replace(bundle, network=bundle.network.override(**told))
 
@@ -199,24 +200,23 @@ def _measured(
     tracked: Any,
     examples: Sequence[Example],
     batch_size: int,
-    device: str,
+    device: str | None,
 ) -> tuple[Candidate, tuple[tuple[str, str], ...]]:
     right: list[bool] = []
     losses: list[float] = []
     problems: list[tuple[str, str]] = []
-    results = classified(
-        bundle.module().to(device),
+    results = answered(
+        open_engine(bundle, "torch", device=device),
         bundle.preprocess,
         (example.image for example in tracked),
         batch_size=batch_size,
-        device=device,
     )
     for example, (read, logits) in zip(examples, results, strict=True):
         if logits is None:
             problems.append((read.name, read.problem or ""))
             continue
         right.append(int(logits.argmax()) == example.label)
-        losses.append(float(F.cross_entropy(logits, tensor(example.label))))
+        losses.append(float(logsumexp(logits) - logits[example.label]))
     if not right:
         raise InputError(f"none of the {len(examples)} images can be read; give others")
     candidate = Candidate(

@@ -40,6 +40,28 @@ REFUSED = [
     ({"squeeze_excitation": -1}, "squeeze_excitation is -1"),
     ({"input_channels": 0}, "input_channels is 0"),
     ({"conv_bias": 1}, "true or false"),
+    ({"efficient_attention": 1}, "efficient_attention is 1; it may be true or false"),
+    ({"efficient_attention": True, "squeeze_excitation": 16}, "two kinds of gates"),
+    ({"norm": "none"}, "set conv_bias too"),
+    ({"norm": "layer"}, "it may be batch, group, none"),
+    ({"norm": "group", "norm_groups": 48}, "48 does not divide a norm of 64 channels"),
+    ({"norm": "group", "width_per_group": 33}, "32 does not divide a norm of 33 channels"),
+    ({"blocks": ("basic",)}, "4 stages and blocks has 1"),
+    ({"blocks": ("basic", "wide")}, "it takes basic or bottleneck for each stage"),
+    ({"blocks": ("bottleneck", "basic") * 2, "groups": 2}, "middle of a bottleneck"),
+    ({"reduce_first": 65}, "reduce_first 65 leaves a block's first convolution with 0 channels"),
+    ({"groups": 64, "width_per_group": 1, "reduce_first": 2}, "32 channels for 64 groups"),
+    ({"conv_widths": (1, 2, 3)}, "has 3 widths and the blocks have 48 convolutions"),
+    ({"conv_widths": (8,) * 48, "groups": 2}, "gives every width; leave groups out"),
+    ({"conv_widths": (8,) * 47 + (9,)}, "stage 4 put out 8, 9 channels"),
+    ({"conv_widths": (8,) * 47 + (0,)}, "conv_widths is .*whole numbers from 1"),
+    ({"shortcut_kernel": 2}, "it may be 1, 3"),
+    ({"shortcut_kernel": 3, "shortcut": "pad"}, "shortcut pad has none"),
+    ({"anti_alias": "blur", "stride_on": "1x1"}, "use stride_on 3x3"),
+    ({"anti_alias": "blur", "stem_pool": "conv"}, "does not go with stem_pool conv"),
+    ({"anti_alias": "average", "rounding": "ceil"}, "use rounding floor"),
+    ({"anti_alias": "max"}, "it may be none, average, blur"),
+    ({"stem": "3x3", "stem_pool": "conv"}, "has no pool"),
     ({"rounding": "round"}, "floor, ceil"),
     ({"kernel": 5}, "'kernel' is no option"),
 ]
@@ -71,6 +93,42 @@ def test_dilation_conventions() -> None:
     assert own == [*plain, (1, 2), (1, 2), (1, 4), (1, 4)]
 
 
+def test_what_old_documents_do_not_have_is_as_it_was() -> None:
+    new = "norm norm_groups blocks reduce_first conv_widths shortcut_kernel anti_alias".split()
+    new.append("efficient_attention")
+    document = Options(classes=7).to_dict()
+    old = {name: value for name, value in document.items() if name not in new}
+    assert len(document) - len(old) == len(new)
+    assert Options.from_dict(old) == Options(classes=7)
+
+
+def test_one_kind_of_block_in_all_stages_is_said_in_one_way() -> None:
+    told = Options(blocks=("basic",) * 4)
+    assert told == Options(block="basic")
+    assert told.blocks is None
+    mixed = resnetkit.network("test_resnet")
+    assert mixed.options.block == "basic"
+    assert mixed.override(block="basic").options.blocks is None
+    assert Options.from_dict(mixed.options.to_dict()) == mixed.options
+
+
+def test_changed_widths_forget_what_was_pruned() -> None:
+    pruned = resnetkit.network("ecaresnet50d_pruned")
+    assert pruned.features == 2022
+    assert pruned.override(classes=7).features == 2022
+    assert pruned.override(widths=(8, 16, 32, 64)).features == 256
+
+
+def test_average_pools_against_aliasing_want_even_maps() -> None:
+    with pytest.raises(
+        InputError, match=r"the main path gives .* and the shortcut .* multiples of"
+    ):
+        resnetkit.explain("resnetaa50", 200)
+    assert resnetkit.explain("resnetaa50", 192).output == (1000,)
+    with pytest.raises(InputError, match=r"at layer\d\.0\.aa, the blur mirrors the edges"):
+        resnetkit.explain("resnetblur18", 8)
+
+
 @st.composite
 def composed(draw) -> dict:
     """Any options, small enough to run; contradictions included."""
@@ -84,10 +142,17 @@ def composed(draw) -> dict:
         "width_per_group": draw(st.sampled_from([64, 64, 32])),
         "stem": draw(st.sampled_from(["7x7", "deep", "3x3"])),
         "stem_padding": draw(st.sampled_from([None, 0, 1])),
-        "stem_pool": draw(st.sampled_from([None, "padded", "caffe", "none"])),
+        "stem_pool": draw(st.sampled_from([None, "padded", "caffe", "conv", "none"])),
         "stride_on": draw(st.sampled_from(["1x1", "3x3"])),
         "shortcut": draw(st.sampled_from(["projection", "avgpool+projection", "pad"])),
         "squeeze_excitation": draw(st.sampled_from([None, 4])),
+        "efficient_attention": draw(st.sampled_from([False, False, True])),
+        "anti_alias": draw(st.sampled_from(["none", "none", "average", "blur"])),
+        "shortcut_kernel": draw(st.sampled_from([1, 1, 3])),
+        "reduce_first": draw(st.sampled_from([1, 1, 2])),
+        "blocks": draw(st.none() | st.tuples(*[st.sampled_from(["basic", "bottleneck"])] * stages)),
+        "norm": draw(st.sampled_from(["batch", "batch", "group", "none"])),
+        "norm_groups": draw(st.sampled_from([1, 4, 8])),
         "conv_bias": draw(st.booleans()),
         "output_stride": draw(st.sampled_from([None, 32, 16, 8, 4])),
         "dilation_entry": draw(st.sampled_from(["previous", "own"])),
@@ -121,7 +186,7 @@ def test_whatever_is_not_refused_runs_as_described(choices, height, width) -> No
     try:
         walked = walk(described, shape)
     except InputError as error:
-        assert "too small" in str(error)
+        assert "too small" in str(error) or "does not fit" in str(error)
         with pytest.raises(RuntimeError):
             module(image)
         return

@@ -141,7 +141,9 @@ def test_formulas_of_a_rectangle_name_both_sides() -> None:
     assert row.macs_formula == "64*100*151 * 3*7*7 = 142,060,800"
 
 
-@pytest.mark.parametrize("name", ["resnext50_32x4d", "resnet50_keras", "seresnet50"])
+@pytest.mark.parametrize(
+    "name", ["resnext50_32x4d", "resnet50_keras", "seresnet50", "resnetblur50", "ecaresnet26t"]
+)
 def test_formulas_compute_what_they_say(name: str) -> None:
     for row in resnetkit.explain(name).rows("layer"):
         for formula, number in (

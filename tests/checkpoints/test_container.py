@@ -124,9 +124,11 @@ def test_facts_of_onnx(tmp_path: Path) -> None:
     facts = open_container(tmp_path / "a.onnx").facts
     assert (facts["producer"], facts["graph"]) == ("pytorch", "net")
     assert facts["opset"][""] > 10
-    assert facts["nodes"] == [
-        {"op": "Conv", "inputs": ["x", "w"], "outputs": ["y"], "attributes": {"strides": [2, 2]}}
-    ]
+    (node,) = facts["nodes"]
+    assert (node["op"], node["name"], node["attributes"]) == ("Conv", "", {"strides": [2, 2]})
+    assert (node["inputs"], node["outputs"]) == (["x", "w"], ["y"])
+    assert facts["inputs"] == [{"name": "x", "shape": [1, 3, 8, 8]}]
+    assert facts["outputs"] == [{"name": "y", "shape": [1, 4, 4, 4]}]
 
 
 def test_names_that_are_not_there(tmp_path: Path) -> None:
@@ -160,6 +162,9 @@ def test_no_file(tmp_path: Path) -> None:
         open_container(tmp_path / "net.pth")
     with pytest.raises(InputError, match="is a folder"):
         open_container(tmp_path)
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(InputError, match="is no regular file"):
+        open_container(tmp_path / "pipe.pth")
 
 
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from resnetkit.architecture import catalog
 from resnetkit.architecture.block import squeeze_width
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
-from resnetkit.checkpoints.description import named, places, squeeze, tensors
+from resnetkit.checkpoints.description import named, places, tensors
 from resnetkit.checkpoints.recognition import read
+from resnetkit.checkpoints.sketch import squeeze
 from resnetkit.errors import InputError
 from resnetkit.module.build import ResNet
 
@@ -21,6 +22,8 @@ UNSEEN = (
     "stride_on",
     "norm_epsilon",
     "norm_momentum",
+    "norm_groups",
+    "anti_alias",
     "stem_pool",
     "stem_padding",
     "head_pool",
@@ -56,6 +59,7 @@ def test_what_is_ambiguous_is_listed_and_not_guessed_silently() -> None:
         "stride_on",
         "norm_epsilon",
         "stem_pool",
+        "anti_alias",
         "head_pool",
         "output_stride",
         "preprocess",
@@ -100,6 +104,12 @@ def test_any_options_are_read_back(data: st.DataObject) -> None:
             shortcut=draw(st.sampled_from(["projection", "avgpool+projection", "pad"])),
             squeeze_excitation=draw(st.sampled_from([None, 1, 4, 16])),
             squeeze_multiple=draw(st.sampled_from([1, 8])),
+            efficient_attention=draw(st.sampled_from([False, False, True])),
+            shortcut_kernel=draw(st.sampled_from([1, 1, 3])),
+            reduce_first=draw(st.sampled_from([1, 1, 2])),
+            stem_pool=draw(st.sampled_from([None, None, "conv"])),
+            norm=draw(st.sampled_from(["batch", "batch", "group", "none"])),
+            norm_groups=1,
             conv_bias=draw(st.booleans()),
             classes=draw(st.sampled_from([None, 7])),
             input_channels=draw(st.integers(1, 5)),
@@ -111,6 +121,7 @@ def test_any_options_are_read_back(data: st.DataObject) -> None:
     reading.check()
     assert tensors(reading.network) == wanted
     same = ("depths", "block", "widths", "groups", "stem", "stem_widths", "conv_bias", "classes")
+    same += ("norm", "reduce_first", "efficient_attention")
     for name in (*same, "input_channels"):
         assert getattr(reading.network.options, name) == getattr(options, name)
 

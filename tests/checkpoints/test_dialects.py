@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from manifests import document, load, shapes_of
 
 from resnetkit.architecture import catalog
 from resnetkit.architecture.network import Network
+from resnetkit.architecture.options import Options
 from resnetkit.checkpoints.description import tensors
 from resnetkit.checkpoints.dialects import DIALECTS
 from resnetkit.checkpoints.reading import Reading
@@ -42,11 +45,21 @@ NETWORKS = (
     ("seresnet50", {}),
     ("seresnext26d_32x4d", {}),
     ("resnet20", {}),
+    ("resnet50_gn", {"norm_groups": 8}),
+    ("resnet18", {"norm": "none", "conv_bias": True}),
+    ("resnet50_v1", {"norm": "none", "conv_bias": True}),
+    ("ecaresnet26t", {}),
+    ("ecaresnet50d_pruned", {"classes": 7}),
+    ("resnetblur18", {}),
+    ("resnetaa50d", {}),
+    ("resnetrs50", {}),
+    ("senet154", {"depths": (2, 2, 2, 2), "groups": 8, "width_per_group": 32}),
+    ("test_resnet", {}),
 )
 #: How many of them each dialect can hold: those that have what its framework has.
 HELD = {
     "torchvision": 5,
-    "timm": 10,
+    "timm": 18,
     "semseg": 2,
     "semseg-pspnet": 1,
     "transformers": 4,
@@ -59,13 +72,13 @@ HELD = {
     "keras-h5-tf": 1,
     "keras-weights": 1,
     "pytorchcv": 10,
-    "resnetkit": 16,
+    "resnetkit": 26,
 }
 
 
 def narrow(name: str, options: dict) -> Network:
     network = catalog.network(name, **options)
-    if network.input_size == 32:
+    if network.input_size == 32 or network.options.conv_widths is not None:
         return network
     return network.override(widths=tuple(3 * width // 8 for width in network.options.widths))
 
@@ -91,6 +104,30 @@ def held(name: str) -> list[Network]:
 
 def test_every_dialect_is_a_case() -> None:
     assert [d.name for d in DIALECTS] == list(HELD)
+
+
+def test_every_candidate_says_what_it_would_mean() -> None:
+    for one in DIALECTS:
+        for fact in one.facts:
+            assert fact.option == "output_stride" or set(fact.values) <= set(fact.each), fact
+    reading = read(small("torchvision")[1])
+    facts = {fact.fact: fact for fact in reading.ambiguous}
+    assert facts["output_stride"].means[1] == (
+        "the last stage is dilated by 2 instead of having a stride"
+    )
+    tiny = Options(depths=(1,), widths=(8,), stem="3x3", stem_widths=(8,))
+    (strides,) = [fact for fact in dialect("resnetkit").facts if fact.option == "output_stride"]
+    assert strides.ordered(tiny) == (tiny.natural_stride,), "nothing has a stride below 1"
+    assert facts["preprocess"].candidates[:3] == (
+        "IMAGENET1K_V2",
+        "IMAGENET1K_V1",
+        "resnet50.a1_in1k",
+    ), "the names are timm's as well, and so may be the way to prepare images"
+    assert facts["preprocess"].means[0] == (
+        "RGB in 0..1, shorter side to 232, centre 224x224, bilinear, mean 0.485,0.456,0.406, "
+        "std 0.229,0.224,0.225"
+    )
+    assert [choice.label for choice in reading.preprocess] == list(facts["preprocess"].candidates)
 
 
 @pytest.mark.parametrize("name", HELD)
@@ -176,8 +213,53 @@ def test_detectron2_files_may_be_folded() -> None:
 def test_a_groupnorm_network_of_timm_is_not_read_as_folded() -> None:
     model = timm.create_model("resnet50_gn")
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    reading = recognise(shapes)
-    assert reading is None or any("running_mean" in name for name in reading.missing)
+    reading = read(shapes)
+    reading.check()
+    assert (reading.dialect.name, reading.network.name) == ("timm", "resnet50_gn")
+    assert reading.created == ()
+    facts = {fact.fact: fact.candidates for fact in reading.ambiguous}
+    assert facts["norm_groups"] == (32, 16, 8, 4, 2, 1)
+    assert reading.settle(norm_groups=16).network.options.norm_groups == 16
+
+
+def timm_cases() -> list:
+    """Every name; networks of many blocks take a second."""
+    deep = {e.name for e in catalog.catalog() if sum(e.network().options.depths) > 20}
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if name in deep else [])
+        for name in timm.list_models(module="resnet")
+    ]
+
+
+@pytest.mark.parametrize("name", timm_cases())
+def test_every_name_of_timm_is_read_and_written(name: str) -> None:
+    """Names and shapes as timm has them; pools and blurs against aliasing leave no trace."""
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    network = catalog.network(name)
+    reading = read(shapes)
+    reading.check()
+    assert "timm" in (reading.dialect.name, *reading.also)
+    # The stem's names tell what pools where it is a convolution.
+    told = {"anti_alias": network.options.anti_alias, "stem_pool": network.options.stem_pool}
+    assert reading.settle(**told).network == network
+    names, ours = dialect("timm").names(network), tensors(network)
+    assert {theirs: ours[our] for our, theirs in names.items()} == shapes
+    if network.options.anti_alias != "none":
+        assert "anti_alias" in {fact.fact for fact in reading.ambiguous}
+
+
+def test_what_subsamples_is_asked_for_where_timm_can_have_it() -> None:
+    facts = {}
+    for name in ("resnetblur50d", "resnetrs50"):
+        network = catalog.network(name)
+        wanted = tensors(network)
+        reading = read({t: wanted[ours] for ours, t in dialect("timm").names(network).items()})
+        facts[name] = {fact.fact: fact.candidates for fact in reading.ambiguous}
+    assert facts["resnetblur50d"]["anti_alias"] == ("none", "average", "blur")
+    assert "stem_pool" in facts["resnetblur50d"]
+    assert {"anti_alias", "stem_pool"}.isdisjoint(facts["resnetrs50"])
 
 
 def test_files_of_msra_name_the_head_fc1000_and_have_a_bias_too_many() -> None:
@@ -358,13 +440,15 @@ def test_of_moco_the_query_encoder_is_read() -> None:
     reading = read(shapes)
     assert reading.prefix == "state_dict/module.encoder_q."
     assert reading.head == "other"
-    assert reading.leftover == ("state_dict/module.queue",)
-    assert len(reading.ignored) == 320
-    assert all("encoder_k" in name for name in reading.ignored)
+    assert reading.leftover == ()
+    assert reading.ignored["state_dict/module.queue"] == "MoCo's queue of keys"
+    assert len(reading.ignored) == 321
+    assert sum("encoder_k" in name for name in reading.ignored) == 320
     other = read(shapes, prefix="state_dict/module.encoder_k.")
     assert other.prefix == "state_dict/module.encoder_k."
-    assert reading.settle(classes=None).leftover[-1] == "state_dict/module.queue"
-    assert len(reading.settle(classes=None).leftover) == 3
+    left = read(shapes).settle(classes=None)
+    assert left.leftover == left.other_head()
+    assert [name.rpartition("encoder_q.")[2] for name in left.leftover] == ["fc.weight", "fc.bias"]
 
 
 def test_of_a_training_state_the_average_is_read() -> None:
@@ -412,3 +496,30 @@ def test_what_is_no_resnet_is_refused_with_what_was_looked_for() -> None:
 def test_an_unknown_dialect_is_refused_with_all_names() -> None:
     with pytest.raises(InputError, match="no dialect is named 'mxnet'; there are torchvision, "):
         dialect("mxnet")
+
+
+def test_the_page_tells_the_stride_that_is_taken() -> None:
+    """Of each framework in the table of `docs/checkpoints.md`, the first that is named."""
+    page = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+    rows = re.findall(r"^\| (`.+?`(?:, `.+?`)*) \| (\dx\d)", page.read_text(), re.MULTILINE)
+    told = {name: stride for names, stride in rows for name in re.findall(r"`(.+?)`", names)}
+    for spoken in DIALECTS:
+        default = spoken.fixed.get("stride_on")
+        for fact in spoken.facts:
+            if fact.option == "stride_on":
+                default = fact.ordered(Options())[0]
+        if spoken.name in told:
+            assert (spoken.name, told[spoken.name]) == (spoken.name, default)
+    assert len(told) == 12
+
+
+@pytest.mark.parametrize("name", ["transformers", "caffe2", "keras-h5"])
+def test_a_dilated_network_is_not_written_where_no_stage_is_dilated(name: str) -> None:
+    """The file would load there and answer otherwise, for no tensor shows a dilation."""
+    spoken = dialect(name)
+    dilated = catalog.network("resnet50_v1").override(
+        output_stride=8, conv_bias=name.startswith("keras"), **spoken.fixed
+    )
+    with pytest.raises(InputError, match=rf"output_stride is 8, and {name} dilates no stage"):
+        spoken.names(dilated)
+    spoken.names(dilated.override(output_stride=32))

@@ -115,6 +115,16 @@ def test_torchscript_is_never_loaded(tmp_path: Path) -> None:
     refused(tmp_path / "net.pt", "TorchScript")
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.:FutureWarning", "ignore:.torch.jit.:DeprecationWarning"
+)
+def test_a_real_torchscript_program(tmp_path: Path) -> None:
+    """torch.jit packs its code, so that no other reason may come first."""
+    path = tmp_path / "net.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)
+    refused(path, "is a TorchScript program, which is never run")
+
+
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01bt"
 NEST = 200_000
 

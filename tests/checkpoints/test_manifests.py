@@ -15,20 +15,22 @@ from resnetkit.module.build import ResNet
 
 BOTTLENECK = ["stride_on", "norm_epsilon", "stem_pool", "head_pool", "output_stride"]
 BASIC = BOTTLENECK[1:]
+#: timm has pools and blurs against aliasing, and shares torchvision's names.
+TIMM = [*BOTTLENECK[:3], "anti_alias", *BOTTLENECK[3:]]
 #: The manifest: dialect, network, what it is said to be besides, and the ambiguous facts.
 MANIFESTS = {
-    "torchvision-resnet18": ("torchvision", "resnet18", {}, BASIC),
-    "torchvision-resnet34": ("torchvision", "resnet34", {}, BASIC),
-    "torchvision-resnet50": ("torchvision", "resnet50", {}, BOTTLENECK),
-    "torchvision-resnet101": ("torchvision", "resnet101", {}, BOTTLENECK),
-    "torchvision-resnet152": ("torchvision", "resnet152", {}, BOTTLENECK),
-    "torchvision-wide_resnet50_2": ("torchvision", "wide_resnet50_2", {}, BOTTLENECK),
-    "torchvision-resnext50_32x4d": ("torchvision", "resnext50_32x4d", {}, BOTTLENECK),
-    "timm-resnet50": ("torchvision", "resnet50", {}, BOTTLENECK),
-    "timm-resnet50c": ("timm", "resnet50c", {}, BOTTLENECK),
-    "timm-resnet50d": ("timm", "resnet50d", {}, BOTTLENECK),
-    "timm-resnet26t": ("timm", "resnet26t", {}, BOTTLENECK),
-    "timm-seresnet50": ("timm", "seresnet50", {}, BOTTLENECK),
+    "torchvision-resnet18": ("torchvision", "resnet18", {}, TIMM[1:]),
+    "torchvision-resnet34": ("torchvision", "resnet34", {}, TIMM[1:]),
+    "torchvision-resnet50": ("torchvision", "resnet50", {}, TIMM),
+    "torchvision-resnet101": ("torchvision", "resnet101", {}, TIMM),
+    "torchvision-resnet152": ("torchvision", "resnet152", {}, TIMM),
+    "torchvision-wide_resnet50_2": ("torchvision", "wide_resnet50_2", {}, TIMM),
+    "torchvision-resnext50_32x4d": ("torchvision", "resnext50_32x4d", {}, TIMM),
+    "timm-resnet50": ("torchvision", "resnet50", {}, TIMM),
+    "timm-resnet50c": ("timm", "resnet50c", {}, TIMM),
+    "timm-resnet50d": ("timm", "resnet50d", {}, TIMM),
+    "timm-resnet26t": ("timm", "resnet26t", {}, TIMM),
+    "timm-seresnet50": ("timm", "seresnet50", {}, TIMM),
     "transformers-resnet50": ("transformers", "resnet50", {}, BOTTLENECK[:-1]),
     "transformers-resnet50-stride1x1": (
         "transformers",

@@ -6,30 +6,20 @@ import csv
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import safetensors.torch
-import torch
+import safetensors
 
+from forking import Forks
 from photographs import CLASSES, add_odd_files, write_classes, write_divided
 from resnetkit.bundle import load as resnetkit_load
 from resnetkit.cli.main import main
 
 FAST = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
 QUICK = ["--model", "resnet20", "--size", "24", "--epochs", "10", "--batch-size", "16"]
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "resnetkit", *map(str, words)]
-
-
-def resnetkit(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), capture_output=True, text=True, env=FAST, check=False)
 
 
 def inside(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -44,41 +34,42 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(data: Path) -> Path:
+def run(data: Path, forks: Forks) -> Path:
     """A run on a divided folder with odd and broken files in one class."""
     add_odd_files(data / "train" / "coffee")
     folder = data.parent / "run"
-    done = resnetkit("train", data, "--out", folder, *QUICK)
-    assert done.returncode == 0, done.stderr
-    assert "coffee/truncated.jpg" in done.stderr
-    assert "coffee/empty.png" in done.stderr
-    assert "2 of 206 images" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout.count("epoch ") >= 10
-    assert "images/s" in done.stdout
-    assert "test accuracy" in done.stdout
+    assert forks.run("train", data, "--out", folder, *QUICK) == 0, forks.errors
+    assert "coffee/truncated.jpg" in forks.errors
+    assert "coffee/empty.png" in forks.errors
+    assert "2 of 206 images" in forks.errors
+    assert "Traceback" not in forks.errors
+    assert forks.printed.count("epoch ") >= 10
+    assert "images/s" in forks.printed
+    assert "test accuracy" in forks.printed
     return folder
 
 
 def test_run_folder_is_complete(run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == [
+        "bad-images.txt",
         "best.safetensors",
         "confusion.png",
         "curves.png",
         "last.safetensors",
         "log.jsonl",
         "recipe.toml",
+        "report.html",
         "split.json",
     ]
     trained = json.loads((run / "split.json").read_text())["parts"]["train"]
     assert len(trained) == 5 * 24 + 4
 
 
-def test_the_network_has_learned(run: Path, data: Path) -> None:
-    done = resnetkit("evaluate", run / "best.safetensors", data, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    figures = json.loads(done.stdout)
+def test_the_network_has_learned(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("evaluate", run / "best.safetensors", data, "--format", "json")
+    code, output, errors = inside(capsys, *words)
+    assert (code, errors) == (0, "")
+    figures = json.loads(output)
     assert (figures["split"], figures["images"]) == ("test", 40)
     assert figures["accuracy"] > 0.6, "chance is 0.2"
     assert [row["name"] for row in figures["classes"]] == list(CLASSES)
@@ -104,15 +95,14 @@ def test_predict_keeps_the_order_and_names_what_is_broken(
 ) -> None:
     folder, one = data / "train" / "coffee", data / "test" / "rocket" / "01.jpg"
     words = ("predict", run / "best.safetensors", one, folder, "--top", 3, "--batch-size", 5)
-    done = resnetkit(*words, "--format", "json")
-    assert done.returncode == 1
-    assert done.stderr.count("skipped") == 2
-    rows = json.loads(done.stdout)
-    assert [row["image"] for row in rows] == [
-        str(one),
-        *(str(p) for p in sorted(folder.iterdir()) if p.stem not in ("empty", "truncated")),
-    ]
-    for row in rows:
+    code, output, errors = inside(capsys, *words, "--format", "json")
+    assert code == 1
+    assert errors.count("skipped") == 2
+    rows = json.loads(output)
+    assert [row["image"] for row in rows] == [str(one), *map(str, sorted(folder.iterdir()))]
+    unreadable = [Path(row["image"]).stem for row in rows if "problem" in row]
+    assert unreadable == ["empty", "truncated"]
+    for row in (row for row in rows if "problem" not in row):
         probabilities = [guess["probability"] for guess in row["predictions"]]
         assert len(probabilities) == 3
         assert probabilities == sorted(probabilities, reverse=True)
@@ -126,38 +116,9 @@ def test_predict_keeps_the_order_and_names_what_is_broken(
     assert len(table.splitlines()) == 1 + len(CLASSES)
 
 
-def test_ctrl_c_leaves_a_run_that_ends_in_the_same_weights(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_bad_input_is_one_line(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--model", "resnet20", "--size", "8", "--epochs", "4", "--seed", "3"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert inside(capsys, "train", "--out", whole, *words)[0] == 0
-    process = subprocess.Popen(
-        command("train", "digits", "--out", broken, *words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=FAST,
-    )
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("epoch 1/4"):
-        assert process.poll() is None
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert f"--resume {broken}" in errors
-    assert "Traceback" not in errors
-    done = resnetkit("train", "--resume", broken)
-    assert done.returncode == 0, done.stderr
-    assert "continuing after epoch" in done.stdout
-    for name in ("best.safetensors", "last.safetensors"):
-        first, second = (safetensors.torch.load_file(f / name) for f in (whole, broken))
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[key], second[key]) for key in first)
-
-
-def test_bad_input_is_one_line(run: Path, data: Path, tmp_path: Path) -> None:
     one_class = write_classes(tmp_path / "one", 1, classes=("brick",))
     empty_class = write_classes(tmp_path / "empty", 1, classes=("brick",))
     (empty_class / "void").mkdir()
@@ -176,6 +137,9 @@ def test_bad_input_is_one_line(run: Path, data: Path, tmp_path: Path) -> None:
         (("train", "--resume", run, "--lr", 1), "leave --lr out"),
         (("train", "--model", "resnet1", "--out", tmp_path / "r"), "no network"),
         (("train", "--epochs", "many"), "--epochs"),
+        (("train", "--resume", run, "--overwrite"), "leave --overwrite out"),
+        (("train", "--max-bad", 2, "--out", tmp_path / "r"), "--max-bad"),
+        (("train", "--batch-size", 5000, "--out", tmp_path / "r"), "--batch-size is 5000"),
         (("train", "--out", image / "run"), "--out"),
         (("evaluate", best, strange), "unicorn"),
         (("evaluate", cut, data), "truncated"),
@@ -185,22 +149,19 @@ def test_bad_input_is_one_line(run: Path, data: Path, tmp_path: Path) -> None:
         (("predict", best, image, "--top", 0), "top"),
         (("predict", best, image, "--out", tmp_path / "no" / "file"), "cannot write"),
     ]
-    # One process for all, for starting one takes seconds; the first is also run on its own.
-    code = "import json, sys; from resnetkit.cli.main import main\n"
-    code += "for words in json.load(sys.stdin):\n    print(main(words), flush=True)"
-    given = json.dumps([[str(word) for word in words] for words, _ in cases])
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=given, capture_output=True, text=True, env=FAST,
-        check=False,
-    )  # fmt: skip
-    assert done.stdout.split() == ["2"] * len(cases)
-    lines = done.stderr.splitlines()
-    assert len(lines) == len(cases), done.stderr
-    for line, (words, message) in zip(lines, cases, strict=True):
-        assert message in line, (words, line)
+    said = []
+    for words, message in cases:
+        code, output, errors = inside(capsys, *words)
+        assert (code, output, errors.count("\n")) == (2, "", 1), (words, errors)
+        assert message in errors, (words, errors)
+        said.append(errors)
     assert not (tmp_path / "r").exists()
-    alone = resnetkit(*cases[0][0])
-    assert (alone.returncode, alone.stderr) == (2, lines[0] + "\n")
+    # The first as a process of its own as well.
+    alone = subprocess.run(
+        [sys.executable, "-m", "resnetkit", *map(str, cases[0][0])],
+        capture_output=True, text=True, env=FAST, check=False,
+    )  # fmt: skip
+    assert (alone.returncode, alone.stderr) == (2, said[0])
 
 
 def test_options_of_the_network_are_flags(

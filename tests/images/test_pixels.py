@@ -15,7 +15,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
 from resnetkit.errors import InputError
-from resnetkit.images.pixels import UnreadableImageError, to_input, upright
+from resnetkit.images.inputs import to_input
+from resnetkit.images.pixels import UnreadableImageError, upright, whole
 from resnetkit.preprocess import Preprocess
 
 UPRIGHT = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -196,3 +197,19 @@ def test_all_ways_to_give_an_image_agree(tmp_path: Path) -> None:
 def test_other_arrays_are_refused(array: np.ndarray) -> None:
     with pytest.raises(UnreadableImageError, match="uint8"):
         to_input(array, Preprocess(size=4))
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "reason"),
+    [((9_000_000, 1), "shortest", "too elongated"), ((9_000_000, 1), "squash", "too long")],
+)
+def test_a_graph_is_not_given_sides_that_it_could_not_resize(
+    size: tuple[int, int], resize: str, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.png"
+    PIL.Image.new("L", size).save(path)
+    with pytest.raises(UnreadableImageError, match=reason) as caught:
+        whole(path, Preprocess(size=32, resize=resize))
+    assert caught.value.name == str(path)
+    PIL.Image.new("L", (900, 3)).save(path)
+    assert whole(path, Preprocess(size=32, resize=resize)).shape == (3, 900, 3)

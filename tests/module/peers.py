@@ -10,11 +10,15 @@ def timm_names(network: Network) -> dict[str, str]:
     """Our submodule paths to timm's, where they differ.
 
     timm keeps a deep stem in one Sequential (conv1.0, .1, .3, .4, .6) and its last norm as bn1,
-    and has an Identity before the projection of a stage-1 shortcut of ResNet-D.
+    and has an Identity before the projection of a stage-1 shortcut of ResNet-D. A convolution in
+    place of the stem's pool is maxpool.0, its norm maxpool.1.
     """
     names = {}
+    if network.options.stem_pool == "conv":
+        number = len(network.options.stem_widths) + 1
+        names = {f"conv{number}": "maxpool.0", f"bn{number}": "maxpool.1"}
     if network.options.stem == "deep":
-        names = {
+        names |= {
             "conv1": "conv1.0",
             "bn1": "conv1.1",
             "conv2": "conv1.3",

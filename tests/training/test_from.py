@@ -14,8 +14,10 @@ from resnetkit.bundle import Bundle
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
+from resnetkit.training.folder import START
 from resnetkit.training.plan import plan
-from resnetkit.training.run import START, Watch, resume, train
+from resnetkit.training.run import resume, train
+from resnetkit.training.watch import Watch
 
 SMALL = resnetkit.network("resnet18", depths=(1, 1), widths=(8, 16), stem_widths=(8,), classes=7)
 USED_TO = Preprocess(
@@ -139,4 +141,4 @@ def test_from_a_checkpoint_on_the_command_line(
     assert main(["train", "--resume", str(tmp_path / "run"), "--from", "x"]) == 2
     assert "leave --from out" in capsys.readouterr().err
     assert main(["train", "digits", "--assume"]) == 2
-    assert "--assume and --preprocess are about the file" in capsys.readouterr().err
+    assert "--assume is about the file of --from" in capsys.readouterr().err

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photographs import write_classes
+from resnetkit.cli.main import main
+from resnetkit.cli.recipe_options import NAMES, add_choices
 from resnetkit.errors import InputError
+from resnetkit.training.augment import Augment
+from resnetkit.training.named import RECIPES
 from resnetkit.training.plan import plan
-from resnetkit.training.recipe import Recipe
+from resnetkit.training.recipe import SUBJECT, Recipe
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,25 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
         ({"model": "resnet50_deep", "size": 32}, "--size"),
         ({"device": "abacus"}, "--device abacus"),
         ({"test": 0.1}, "fixed split"),
+        ({"optimizer": "adam"}, "--optimizer is adam; it may be sgd"),
+        ({"schedule": "step"}, "--schedule is step"),
+        ({"drops": (0.5,)}, "--drops"),
+        ({"schedule": "step", "drops": (0.7, 0.5)}, "rising shares"),
+        ({"ramp": (0.9, 0.5)}, "--ramp"),
+        ({"accumulate": 40}, "--accumulate is 40"),
+        ({"freeze": 5}, "--freeze is 5; resnet20 has 4"),
+        ({"ema_decay": 1.0}, "--ema-decay is 1"),
+        ({"repeats": 0}, "--repeats is 0"),
+        ({"crop": 1.5}, "crop is 1.5"),
+        ({"shortest": (1.2,)}, "shortest"),
+        ({"shortest": (1.2, 2.0), "crop": 0.5}, "give one of them"),
+        ({"policy": "auto"}, "policy is auto"),
+        ({"magnitude": 31}, "magnitude 31"),
+        ({"erase": -1.0}, "erase"),
+        ({"epsilon": 0.0}, "--epsilon"),
+        ({"train_size": 0}, "--train-size is 0"),
+        ({"recipe": "a9"}, "no recipe a9"),
+        ({"learning_rate": 1.0}, "has no field learning_rate"),
     ],
 )
 def test_values_that_are_refused(choice: dict, message: str) -> None:
@@ -94,3 +118,94 @@ def test_shares_that_leave_nothing(folder: Path) -> None:
 def test_other_toml_is_no_recipe(text: str) -> None:
     with pytest.raises(InputError, match=r"no recipe|described by"):
         Recipe.from_toml(text)
+
+
+def test_unknown_fields_name_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    for text, message in (
+        ("label_smooting = 0.2", "no field label_smooting; did you mean label_smoothing"),
+        ("[augment]\nflips = true", "no field flips; did you mean flip"),
+        ("zzz = 1", "no field zzz; it has data, network"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message) as caught:
+            plan(recipe=path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_may_have_some_fields(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 3\nlabel_smoothing = 0.3\ndrops = [0.5]\n"
+                    "schedule = 'step'\n[augment]\nflip = true\n")  # fmt: skip
+    recipe = plan(recipe=path)
+    assert (recipe.epochs, recipe.label_smoothing, recipe.drops) == (3, 0.3, (0.5,))
+    assert recipe.augment.flip
+    assert recipe.augment.shift == 1
+    assert plan(recipe=path, epochs=4, flip=False).epochs == 4
+    assert plan(recipe=path, schedule="linear").drops == ()
+
+
+def test_a_whole_file_makes_the_same_recipe(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    choices = {"size": 40, "epochs": 7, "mixup": 0.3, "crop": 0.6}
+    recipe = plan(folder, "resnet20", **choices)
+    path.write_text(recipe.to_toml())
+    assert plan(folder, recipe=path) == recipe
+    assert plan("digits", recipe=path).network.options.classes == 10
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_published_recipes(name: str, folder: Path) -> None:
+    recipe = plan(folder, "resnet50", recipe=name, batch_size=RECIPES[name].values["batch_size"])
+    assert recipe.lr == RECIPES[name].values["lr"]
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    assert replace(recipe, **RECIPES[name].values) == recipe
+    small = plan(folder, "resnet50", recipe=name)
+    assert small.batch_size < recipe.batch_size
+    assert small.lr < recipe.lr
+
+
+def test_what_the_papers_say(folder: Path) -> None:
+    """The facts of each source once more, at its own size."""
+
+    def of(name: str) -> Recipe:
+        batch = RECIPES[name].values["batch_size"]
+        size = 256 if name == "ffcv" else 224
+        return plan(folder, "resnet50", recipe=name, size=size, batch_size=batch)
+
+    paper = of("paper")
+    assert paper.augment.shortest == pytest.approx((256 / 224, 480 / 224))
+    assert (paper.preprocess.resize_to, paper.schedule, paper.decayed) == (256, "step", "all")
+    vision = of("tv-v2")
+    assert (vision.preprocess.resize_to, vision.size_in(0), vision.repeats) == (232, 176, 4)
+    assert vision.ema_decay == pytest.approx(1 - 2e-5 * 1024 * 32 / 600, abs=1e-4)
+    for name, side in (("a1", 224), ("a2", 224), ("a3", 160)):
+        recipe = of(name)
+        assert (recipe.preprocess.resize_to, recipe.size_in(0)) == (236, side)
+        assert (recipe.optimizer, recipe.loss) == ("lamb", "bce")
+    ffcv = of("ffcv")
+    assert [ffcv.size_in(epoch) for epoch in (0, 11, 12, 13, 15)] == [160, 160, 192, 192, 192]
+    assert ffcv.test_flip
+
+
+def test_the_rate_follows_the_batch(folder: Path) -> None:
+    assert plan(recipe="paper", batch_size=64).lr == pytest.approx(0.1 / 4)
+    assert plan(recipe="a3", batch_size=128).lr == pytest.approx(8e-3 / 4)
+    assert plan(recipe="paper", batch_size=64, lr=0.7).lr == 0.7
+
+
+def test_flags_are_made_from_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "train digits --recipe a3 --epochs 2 --no-flip --crop 0.9 --drop-path 0.2 --drops "
+    words += "0.5 --schedule step --test-flip --ramp 0.1,0.2 --show-recipe"
+    assert main(words.split()) == 0
+    recipe = Recipe.from_toml(capsys.readouterr().out)
+    assert recipe == plan(recipe="a3", epochs=2, flip=False, crop=0.9, drop_path=0.2, drops=(0.5,),
+                          schedule="step", test_flip=True, ramp=(0.1, 0.2))  # fmt: skip
+    parser = argparse.ArgumentParser()
+    add_choices(parser)
+    flags = {action.dest for action in parser._actions}
+    assert flags - {"help"} == set(NAMES)
+    assert set(NAMES) | set(SUBJECT) == {f.name for f in (*fields(Recipe), *fields(Augment))} | {
+        "augment"
+    }

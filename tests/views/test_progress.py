@@ -26,3 +26,20 @@ def test_items_pass_and_a_pipe_gets_plain_lines(
 )
 def test_clock(seconds: float, text: str) -> None:
     assert progress.clock(seconds) == text
+
+
+def test_a_transfer_tells_size_rate_and_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter((0.0, 0.0, 2.0, 4.0, 6.0))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(progress, "INTERVAL", 1.0)
+    with progress.transfer("net") as tell:
+        tell(10_000_000, 50_000_000)  # continued: these were there before
+        tell(14_000_000, 50_000_000)
+        tell(26_000_000, None)
+        tell(50_000_000, 50_000_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "resnetkit: net: 14.0 of 50.0 MB, 2.0 MB/s, 0:18 left",
+        "resnetkit: net: 26.0 MB, 4.0 MB/s",
+    ]

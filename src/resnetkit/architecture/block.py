@@ -1,22 +1,21 @@
 """Blocks: two or three convolutions and a shortcut, added.
 
-``Block`` is ``relu(shortcut(x) + main(x))``; with a gate (squeeze-excitation) it is
-``relu(shortcut(x) + main(x) * gate(main(x)))``. An empty shortcut is the identity.
+``Block`` is ``relu(shortcut(x) + main(x))``; with a gate (squeeze-excitation, efficient channel
+attention) it is ``relu(shortcut(x) + main(x) * gate(main(x)))``. An empty shortcut is the identity.
 
-Sources: He et al. 2015 (both blocks); Hu et al. 2018 (the gate); He et al. 2019, "Bag of tricks"
-(the average pool of the shortcut, ResNet-D).
+Sources: He et al. 2015 (both blocks); Hu et al. 2018 and Wang et al. 2019 (the gates); He et al.
+2019, "Bag of tricks" (the average pool of the shortcut, ResNet-D); Zhang 2019 (the blur).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from resnetkit.architecture.layer import Activation, Add, Conv, Layer, Norm, Pool, Scale, Subsample
-from resnetkit.architecture.options import Options
+from resnetkit.architecture.options import BlockKind, Options
+from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.window import Window
-
-#: Output channels of a block for each channel of its width.
-EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +37,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a block stands: what it is given and what it has to do to the resolution."""
+    """Where a block stands: what it is given and what it has to do to the resolution.
+
+    ``convs`` are the outputs of the convolutions of its main path; ``expanded`` is what a block of
+    its width puts out where nothing is pruned.
+    """
 
     name: str
+    kind: BlockKind
     inputs: int
-    width: int
+    convs: tuple[int, ...]
+    expanded: int
     stride: int = 1
     dilation: int = 1
     entry_dilation: int = 1
@@ -50,7 +55,7 @@ class Placement:
 
 def residual_block(options: Options, place: Placement) -> Block:
     """The block that ``options`` ask for at ``place``."""
-    build = basic if options.block == "basic" else bottleneck
+    build = basic if place.kind == "basic" else bottleneck
     return build(options, place)
 
 
@@ -61,35 +66,59 @@ def basic(options: Options, place: Placement) -> Block:
     and plain where a stage is dilated from its first block on (mmpretrain).
     """
     second = place.dilation if options.dilation_entry == "previous" else 1
-    outputs = place.width * EXPANSION["basic"]
+    width, outputs = place.convs
+    stride = place.stride if options.anti_alias == "none" else 1
     main = (
-        _conv(options, "conv1", place.inputs, place.width, 3, place.stride, place.entry_dilation),
-        _norm(options, "bn1", place.width),
+        _conv(options, "conv1", place.inputs, width, 3, stride, place.entry_dilation),
+        *norms(options, "bn1", width),
         Activation(name="relu1"),
-        _conv(options, "conv2", place.width, outputs, 3, 1, second),
-        _norm(options, "bn2", outputs),
+        *_anti_alias(options, place, width),
+        _conv(options, "conv2", width, outputs, 3, 1, second),
+        *norms(options, "bn2", outputs),
     )
     return _with_shortcut(options, place, main, outputs)
 
 
 def bottleneck(options: Options, place: Placement) -> Block:
     """1x1 down to the width, 3x3, 1x1 up to four times the width."""
-    middle = place.width * options.width_per_group // 64 * options.groups
-    outputs = place.width * EXPANSION["bottleneck"]
+    width, middle, outputs = place.convs
     first, second = (place.stride, 1) if options.stride_on == "1x1" else (1, place.stride)
+    if options.anti_alias != "none":
+        second = 1
     main = (
-        _conv(options, "conv1", place.inputs, middle, 1, first),
-        _norm(options, "bn1", middle),
+        _conv(options, "conv1", place.inputs, width, 1, first),
+        *norms(options, "bn1", width),
         Activation(name="relu1"),
         _conv(
-            options, "conv2", middle, middle, 3, second, place.entry_dilation, groups=options.groups
+            options, "conv2", width, middle, 3, second, place.entry_dilation, groups=options.groups
         ),
-        _norm(options, "bn2", middle),
+        *norms(options, "bn2", middle),
         Activation(name="relu2"),
+        *_anti_alias(options, place, middle),
         _conv(options, "conv3", middle, outputs, 1),
-        _norm(options, "bn3", outputs),
+        *norms(options, "bn3", outputs),
     )
     return _with_shortcut(options, place, main, outputs)
+
+
+def _anti_alias(options: Options, place: Placement, channels: int) -> tuple[Layer, ...]:
+    """What subsamples after a 3x3; a block that enters a new dilation is blurred too (timm)."""
+    if options.anti_alias == "none":
+        return ()
+    if place.stride == 1 and (
+        options.anti_alias == "average" or place.entry_dilation == place.dilation
+    ):
+        return ()
+    return (anti_alias(options, "aa", channels, place.stride),)
+
+
+def anti_alias(options: Options, name: str, channels: int, stride: int) -> Layer:
+    """The average pool or the blur that ``options`` ask for."""
+    if options.anti_alias == "average":
+        window = Window(kernel=stride, stride=stride)
+        return Pool(name=name, function="average", slides=window)
+    window = Window(kernel=3, stride=stride, padding=1)
+    return Blur(name=name, channels=channels, slides=window)
 
 
 def _with_shortcut(
@@ -99,7 +128,7 @@ def _with_shortcut(
         name=place.name,
         main=main,
         shortcut=_shortcut(options, place, outputs),
-        gate=_gate(options, outputs),
+        gate=_gate(options, place, outputs),
     )
 
 
@@ -130,13 +159,18 @@ def _conv(
     )
 
 
-def _norm(options: Options, name: str, channels: int) -> Norm:
-    return Norm(
+def norms(options: Options, name: str, channels: int) -> tuple[Norm, ...]:
+    """The norm after a convolution; nothing where ``options`` ask for none."""
+    if options.norm == "none":
+        return ()
+    norm = Norm(
         name=name,
         channels=channels,
         epsilon=options.norm_epsilon,
         momentum=options.norm_momentum,
+        groups=options.norm_groups if options.norm == "group" else None,
     )
+    return (norm,)
 
 
 def _shortcut(options: Options, place: Placement, outputs: int) -> tuple[Layer, ...]:
@@ -156,10 +190,13 @@ def _shortcut(options: Options, place: Placement, outputs: int) -> tuple[Layer, 
     pool = _shortcut_pool(options, place) if options.shortcut == "avgpool+projection" else None
     stride = 1 if options.shortcut == "avgpool+projection" else place.stride
     before: tuple[Layer, ...] = (pool,) if pool else ()
+    kernel = 1 if place.stride == place.dilation == 1 else options.shortcut_kernel
+    dilation = place.entry_dilation if kernel > 1 else 1
+    name = f"downsample.{len(before)}"
     return (
         *before,
-        _conv(options, f"downsample.{len(before)}", place.inputs, outputs, 1, stride),
-        _norm(options, f"downsample.{len(before) + 1}", outputs),
+        _conv(options, name, place.inputs, outputs, kernel, stride, dilation),
+        *norms(options, f"downsample.{len(before) + 1}", outputs),
     )
 
 
@@ -177,19 +214,33 @@ def _shortcut_pool(options: Options, place: Placement) -> Pool | None:
     return Pool(name="downsample.0", function="average", slides=window, count_padding=dilated)
 
 
-def _gate(options: Options, channels: int) -> tuple[Layer, ...]:
-    """Squeeze-excitation: pool, two 1x1 convolutions with bias, sigmoid."""
+def _gate(options: Options, place: Placement, channels: int) -> tuple[Layer, ...]:
+    """Squeeze-excitation: pool, two 1x1 convolutions with bias, sigmoid; or efficient attention:
+    pool, one convolution along the channels, sigmoid."""
+    pool = Pool(name="se.pool", function="average", slides=None)
+    sigmoid = Activation(name="se.gate", function="sigmoid")
+    if options.efficient_attention:
+        return pool, ChannelConv(name="se.conv", kernel=attention_kernel(place.expanded)), sigmoid
     if options.squeeze_excitation is None:
         return ()
     squeezed = squeeze_width(channels, options.squeeze_excitation, options.squeeze_multiple)
     point = Window(kernel=1)
     return (
-        Pool(name="se.pool", function="average", slides=None),
+        pool,
         Conv(name="se.fc1", inputs=channels, outputs=squeezed, slides=point, bias=True),
         Activation(name="se.relu"),
         Conv(name="se.fc2", inputs=squeezed, outputs=channels, slides=point, bias=True),
-        Activation(name="se.gate", function="sigmoid"),
+        sigmoid,
     )
+
+
+def attention_kernel(channels: int) -> int:
+    """The odd kernel of efficient channel attention, about half of log2(channels) + 1.
+
+    Wang et al. 2019 with gamma 2 and b 1, rounded up to odd and at least 3 (timm).
+    """
+    half = int((math.log(channels, 2) + 1) / 2)
+    return max(half if half % 2 else half + 1, 3)
 
 
 def squeeze_width(channels: int, reduction: int, multiple: int) -> int:

@@ -4,8 +4,8 @@ Shapes are ``(C, H, W)`` for maps and ``(C,)`` for vectors; the batch is left ou
 
 Conventions, stated here once for the whole project:
 
-* **MAC**: one multiply-add of a convolution or linear layer. Bias, norm, activation, pool and
-  addition count nothing. 1 MAC = 2 FLOPs.
+* **MAC**: one multiply-add of a convolution or linear layer, a blur among them. Bias, norm,
+  activation, pool and addition count nothing. 1 MAC = 2 FLOPs.
 * **Activations**: elements that a convolution or linear layer puts out, as pycls, fvcore and timm
   count them; every other layer counts 0.
 * **Parameters** are what training changes; **buffers** what it only keeps (a norm's running mean,
@@ -33,15 +33,17 @@ def shape_text(shape: Shape) -> str:
     return "x".join(str(size) for size in shape)
 
 
-def _map_size(shape: Shape, what: str) -> tuple[int, int, int]:
+def map_size(shape: Shape, what: str) -> tuple[int, int, int]:
+    """Channels, height and width. Raises ``ShapeError`` for what is no map."""
     if len(shape) != 3:
         raise ShapeError(f"{what} takes a map (C, H, W), and {shape_text(shape)} is none")
     channels, height, width = shape
     return channels, height, width
 
 
-def _slide(window: Window, shape: Shape, channels: int, what: str) -> Shape:
-    _, height, width = _map_size(shape, what)
+def slide(window: Window, shape: Shape, channels: int, what: str) -> Shape:
+    """The map that a window leaves. Raises ``ShapeError`` where nothing is left."""
+    _, height, width = map_size(shape, what)
     rows, columns = window.output(height), window.output(width)
     if rows < 1 or columns < 1:
         raise ShapeError(
@@ -51,14 +53,16 @@ def _slide(window: Window, shape: Shape, channels: int, what: str) -> Shape:
     return channels, rows, columns
 
 
-def _axis_formulas(window: Window, shape: Shape) -> str:
-    _, height, width = _map_size(shape, "a window")
+def axis_formulas(window: Window, shape: Shape) -> str:
+    """The formula of the size, or of height and width where they differ."""
+    _, height, width = map_size(shape, "a window")
     if height == width:
         return window.formula(height)
     return f"height {window.formula(height)}; width {window.formula(width)}"
 
 
-def _check_channels(shape: Shape, expected: int, what: str) -> None:
+def check_channels(shape: Shape, expected: int, what: str) -> None:
+    """Raise ``ShapeError`` for a shape of other channels."""
     if shape[0] != expected:
         raise ShapeError(f"{what} takes {expected} channels and is given {shape[0]}")
 
@@ -151,9 +155,9 @@ class Conv(Layer):
         return words
 
     def output(self, shape: Shape) -> Shape:
-        _check_channels(shape, self.inputs, f"the {self.slides.kernel}x{self.slides.kernel} conv")
+        check_channels(shape, self.inputs, f"the {self.slides.kernel}x{self.slides.kernel} conv")
         what = f"the {self.slides.kernel}x{self.slides.kernel} convolution"
-        return _slide(self.slides, shape, self.outputs, what)
+        return slide(self.slides, shape, self.outputs, what)
 
     def macs(self, shape: Shape) -> int:
         per_output = (self.inputs // self.groups) * self.slides.kernel**2
@@ -163,7 +167,7 @@ class Conv(Layer):
         return prod(self.output(shape))
 
     def size_formula(self, shape: Shape) -> str:
-        return _axis_formulas(self.slides, shape)
+        return axis_formulas(self.slides, shape)
 
     def _fan_in(self) -> str:
         inputs = f"{self.inputs}/{self.groups}" if self.groups > 1 else f"{self.inputs}"
@@ -180,15 +184,18 @@ class Conv(Layer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Norm(Layer):
-    """Batch normalisation over ``channels`` (Ioffe & Szegedy 2015).
+    """Normalisation of ``channels``: batch norm (Ioffe & Szegedy 2015), or group norm.
 
-    ``momentum`` is torch's: the share of the new batch in the running statistics.
+    With ``groups`` the mean and the variance are those of each image's groups of channels (Wu & He
+    2018, arXiv:1803.08494), and nothing is kept. ``momentum`` is torch's: the share of the new
+    batch in the running statistics.
     """
 
     kind: ClassVar[str] = "norm"
     channels: int
     epsilon: float
     momentum: float
+    groups: int | None = None
 
     @property
     def parameters(self) -> int:
@@ -196,14 +203,16 @@ class Norm(Layer):
 
     @property
     def buffers(self) -> int:
-        return 2 * self.channels + 1
+        return 2 * self.channels + 1 if self.groups is None else 0
 
     @property
     def text(self) -> str:
+        if self.groups is not None:
+            return f"group norm, {self.channels}, groups {self.groups}"
         return f"batch norm, {self.channels}"
 
     def output(self, shape: Shape) -> Shape:
-        _check_channels(shape, self.channels, "the norm")
+        check_channels(shape, self.channels, "the norm")
         return shape
 
     def parameters_formula(self) -> str:
@@ -249,14 +258,14 @@ class Pool(Layer):
     def output(self, shape: Shape) -> Shape:
         what = f"the {self.text}"
         if self.slides is None:
-            return _map_size(shape, what)[0], 1, 1
-        return _slide(self.slides, shape, shape[0], what)
+            return map_size(shape, what)[0], 1, 1
+        return slide(self.slides, shape, shape[0], what)
 
     def size_formula(self, shape: Shape) -> str:
         if self.slides is None:
-            _, height, width = _map_size(shape, "the pool")
+            _, height, width = map_size(shape, "the pool")
             return f"mean of {height}*{width} = {height * width} pixels"
-        return _axis_formulas(self.slides, shape)
+        return axis_formulas(self.slides, shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,11 +291,11 @@ class Subsample(Layer):
         return f"{kept}{self.inputs}->{self.outputs} with zeros"
 
     def output(self, shape: Shape) -> Shape:
-        _check_channels(shape, self.inputs, "the subsampling shortcut")
-        return _slide(self.window, shape, self.outputs, "the subsampling shortcut")
+        check_channels(shape, self.inputs, "the subsampling shortcut")
+        return slide(self.window, shape, self.outputs, "the subsampling shortcut")
 
     def size_formula(self, shape: Shape) -> str:
-        return _axis_formulas(self.window, shape)
+        return axis_formulas(self.window, shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +305,7 @@ class Flatten(Layer):
     kind: ClassVar[str] = "flatten"
 
     def output(self, shape: Shape) -> Shape:
-        return (prod(_map_size(shape, "flatten")),)
+        return (prod(map_size(shape, "flatten")),)
 
     def size_formula(self, shape: Shape) -> str:
         return f"{'*'.join(str(size) for size in shape)} = {prod(shape)}"

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from resnetkit.architecture.block import EXPANSION, Block, Placement, residual_block
-from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Norm, Pool
-from resnetkit.architecture.options import Options
+from resnetkit.architecture.block import Block, Placement, anti_alias, norms, residual_block
+from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
+from resnetkit.architecture.options import EXPANSION, Options
 from resnetkit.architecture.window import Window
 from resnetkit.errors import InputError
 
@@ -67,7 +67,7 @@ class Network:
     @property
     def features(self) -> int:
         """Channels of the last map."""
-        return self.options.widths[-1] * EXPANSION[self.options.block]
+        return self.options.stage_outputs[-1]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -103,8 +103,8 @@ class Network:
         return {"paper": stem + sum(by_stage) + linear, "notes": stem + pools + sum(by_stage)}
 
     def layer_sums(self) -> tuple[int, int, list[int]]:
-        """What is counted: the stem's convolutions (as one), its pools, the main path by stage."""
-        pools = sum(isinstance(layer, Pool) for layer in self.stages[0].layers)
+        """What is counted: the stem's convolutions (as one), its pool, the main path by stage."""
+        pools = int(self.options.stem_pool != "none")
         by_stage = [
             sum(isinstance(layer, Conv) for block in stage.blocks for layer in block.main)
             for stage in self.stages[1:]
@@ -182,26 +182,45 @@ def _stem(options: Options) -> tuple[Layer, ...]:
                 slides=window,
                 bias=options.conv_bias,
             ),
-            Norm(
-                name=f"bn{number}",
-                channels=width,
-                epsilon=options.norm_epsilon,
-                momentum=options.norm_momentum,
-            ),
+            *norms(options, f"bn{number}", width),
             Activation(name=f"relu{number}" if len(options.stem_widths) > 1 else "relu"),
         )
         inputs = width
-    if options.stem_pool != "none":
-        caffe = options.stem_pool == "caffe"
-        window = Window(
-            kernel=3,
-            stride=2,
-            padding=0 if caffe else 1,
-            rounding="ceil" if caffe else options.rounding,
-            starts_inside=True,
+    return *layers, *_stem_pool(options, inputs)
+
+
+def _stem_pool(options: Options, channels: int) -> tuple[Layer, ...]:
+    """What ends the stem: a max-pool, what stands in for it, or nothing."""
+    if options.stem_pool == "none":
+        return ()
+    assert options.stem_widths is not None
+    number = len(options.stem_widths) + 1
+    if options.stem_pool == "conv":
+        window = Window(kernel=3, stride=2, padding=1, rounding=options.rounding)
+        conv = Conv(
+            name=f"conv{number}",
+            inputs=channels,
+            outputs=channels,
+            slides=window,
+            bias=options.conv_bias,
         )
-        layers.append(Pool(name="maxpool", function="max", slides=window))
-    return tuple(layers)
+        return (
+            conv,
+            *norms(options, f"bn{number}", channels),
+            Activation(name=f"relu{number}"),
+        )
+    if options.anti_alias == "average":
+        return (anti_alias(options, "maxpool", channels, 2),)
+    caffe, blurred = options.stem_pool == "caffe", options.anti_alias == "blur"
+    window = Window(
+        kernel=3,
+        stride=1 if blurred else 2,
+        padding=0 if caffe else 1,
+        rounding="ceil" if caffe else options.rounding,
+        starts_inside=True,
+    )
+    pool = Pool(name="maxpool", function="max", slides=window)
+    return (pool, anti_alias(options, "blurpool", channels, 2)) if blurred else (pool,)
 
 
 def _stages(options: Options) -> Iterator[Stage]:
@@ -209,10 +228,10 @@ def _stages(options: Options) -> Iterator[Stage]:
     assert options.stem_widths is not None
     assert options.output_stride is not None
     inputs, reached, dilation = options.stem_widths[-1], options.stem_stride, 1
-    for number, (depth, width) in enumerate(
-        zip(options.depths, options.widths, strict=True), start=1
+    for number, (widths, width) in enumerate(
+        zip(options.main_widths, options.widths, strict=True), start=1
     ):
-        stride, entry = 1, dilation
+        stride, entry, kind = 1, dilation, options.stage_blocks[number - 1]
         if number > 1 and reached < options.output_stride:
             stride, reached = 2, reached * 2
         elif number > 1:
@@ -220,17 +239,19 @@ def _stages(options: Options) -> Iterator[Stage]:
         if options.dilation_entry == "own":
             entry = dilation
         blocks = []
-        for index in range(depth):
+        for index, convs in enumerate(widths):
             place = Placement(
                 name=f"layer{number}.{index}",
+                kind=kind,
                 inputs=inputs,
-                width=width,
+                convs=convs,
+                expanded=width * EXPANSION[kind],
                 stride=stride if index == 0 else 1,
                 dilation=dilation,
                 entry_dilation=entry if index == 0 else dilation,
             )
             blocks.append(residual_block(options, place))
-            inputs = width * EXPANSION[options.block]
+            inputs = convs[-1]
         yield Stage(name=f"stage{number}", blocks=tuple(blocks))
 
 
@@ -240,6 +261,5 @@ def _head(options: Options) -> tuple[Layer, ...]:
     pool = Pool(name="avgpool", function="average", slides=window)
     if options.classes is None:
         return (pool,)
-    features = options.widths[-1] * EXPANSION[options.block]
-    linear = Linear(name="fc", inputs=features, outputs=options.classes)
+    linear = Linear(name="fc", inputs=options.stage_outputs[-1], outputs=options.classes)
     return pool, Flatten(name="flatten"), linear

@@ -13,6 +13,7 @@ from resnetkit.architecture import catalog, text
 from resnetkit.architecture.block import Block
 from resnetkit.architecture.layer import Conv, Shape
 from resnetkit.architecture.network import Network, Stage
+from resnetkit.architecture.rare_layer import ChannelConv
 from resnetkit.architecture.walk import Step, Walk, walk
 from resnetkit.errors import InputError
 
@@ -212,7 +213,7 @@ def stage_text(stage: Stage) -> str:
     convolutions = [layer for layer in stage.layers if isinstance(layer, Conv)]
     kernel = convolutions[0].slides.kernel
     chain = "->".join(str(layer.outputs) for layer in convolutions)
-    pool = "".join(f", {layer.text}" for layer in stage.layers if layer.kind == "pool")
+    pool = "".join(f", {layer.text}" for layer in stage.layers if layer.kind in ("pool", "blur"))
     return f"conv {kernel}x{kernel}, {convolutions[0].inputs}->{chain}{pool}"
 
 
@@ -228,12 +229,17 @@ def _block_facts(block: Block) -> tuple[str, list[str], list[str]]:
     kind = "bottleneck" if len(convolutions) == 3 else "basic"
     widths = [str(n) for n in (convolutions[0].inputs, *(c.outputs for c in convolutions))]
     groups = max(c.groups for c in convolutions)
-    stride = max(c.slides.stride for c in convolutions)
+    windows = [layer.window for layer in block.main if layer.window is not None]
+    stride = max(window.stride for window in windows)
     dilation = max(c.slides.dilation for c in convolutions)
     facts = [f"groups {groups}"] * (groups > 1)
     facts += [f"stride {stride}"] * (stride > 1)
     facts += [f"dilation {dilation}"] * (dilation > 1)
-    facts += ["squeeze-excitation"] * bool(block.gate)
+    kinds = {layer.kind for layer in block.main}
+    facts += ["anti-aliased"] * bool(kinds & {"pool", "blur"})
+    if block.gate:
+        efficient = any(isinstance(layer, ChannelConv) for layer in block.gate)
+        facts.append("channel attention" if efficient else "squeeze-excitation")
     return kind, widths, [*facts, shortcut_text(block)]
 
 

@@ -89,8 +89,9 @@ class _Signal:
 def walk(network: Network, shape: Shape) -> Walk:
     """Carry an image of ``shape`` ``(C, H, W)`` through ``network``.
 
-    Raises ``ValueError`` for a shape that is no image of the network's, or that is so small that
-    a map vanishes; the message names the layer. A head that cannot take the features is no
+    Raises ``ValueError`` for a shape that is no image of the network's, that is so small that a
+    map vanishes, or in which a block's two paths round differently (average pools against
+    aliasing round down); the message names the layer. A head that cannot take the features is no
     error: ``Walk.problem`` says so.
     """
     if len(shape) != 3 or min(shape) < 1:
@@ -128,6 +129,13 @@ def walk(network: Network, shape: Shape) -> Walk:
             )
             after = before
         if located.layer.kind == "add":
+            if after.shape != signals["shortcut"].shape:
+                raise InputError(
+                    f"the input {shape_text(shape)} does not fit {network.name}: at "
+                    f"{located.path}, the main path gives {shape_text(after.shape)} and the "
+                    f"shortcut {shape_text(signals['shortcut'].shape)}; give sides that are "
+                    f"multiples of {network.options.natural_stride}"
+                )
             after = replace(after, field=max(after.field, signals["shortcut"].field))
         signals[branch] = after
         if len(after.shape) == 3:

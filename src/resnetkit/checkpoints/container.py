@@ -12,13 +12,20 @@ it is read, and no more is allocated than it holds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from resnetkit.checkpoints.containers.contents import ArrayInfo, Container, told
 from resnetkit.errors import InputError
 
-__all__ = ["ArrayInfo", "Container", "open_container"]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+__all__ = ["ArrayInfo", "Arrays", "Container", "open_container"]
 
 #: One file in ``containers`` each, asked in this order. A safetensors header of 640 bytes begins
 #: like a pickle, so it comes first; protobuf has no first bytes of its own and comes last.
@@ -47,7 +54,8 @@ def open_container(path: str | Path) -> Container:
     """
     path = Path(path)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is no regular file" if path.exists() else "does not exist"
+        what = "is a folder" if path.is_dir() else what
         raise InputError(f"{path} {what}; give a file of weights: {_READ}")
     with told(path):
         with path.open("rb") as file:
@@ -67,3 +75,19 @@ def _other(head: bytes) -> str:
         if head.startswith(begin) and (begin or not head):
             return what
     return f"is no file of weights that is known; it begins with {head[:8]!r}"
+
+
+class Arrays(Mapping[str, "Array"]):
+    """The arrays of a container, each read when it is asked for."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def __getitem__(self, name: str) -> Array:
+        return self._container.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._container.arrays)
+
+    def __len__(self) -> int:
+        return len(self._container.arrays)

@@ -6,8 +6,8 @@ places; reading asks for the same names, and so finds the network that has them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
 from resnetkit.checkpoints.description import TENSORS, Kind, Place, places, tensors
+from resnetkit.checkpoints.fact import Fact
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 
@@ -32,32 +33,23 @@ TORCH: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """An option that no tensor shows: what it may be, what it means, and what the framework does.
-
-    The first value is what the framework does unless its configuration says otherwise, as
-    ``source`` documents; ``natural`` gives it where it depends on the other options.
-    """
-
-    option: str
-    values: tuple[Any, ...]
-    meaning: str
-    source: str
-    natural: Callable[[Options], Any] | None = None
-
-    def ordered(self, options: Options) -> tuple[Any, ...]:
-        """The values, first what the framework does for a network of these options.
-
-        Output strides are given for a natural stride of 32 and scaled to that of ``options``.
-        """
-        values = self.values
-        if self.option == "output_stride":
-            values = tuple(options.natural_stride * value // 32 for value in values)
-        if self.natural is None:
-            return values
-        first = self.natural(options)
-        return first, *(value for value in values if value != first)
+#: Options that frameworks have only this way; what else one has is in its ``holds``.
+USUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "blocks": (None,),
+        "reduce_first": (1,),
+        "conv_widths": (None,),
+        "shortcut_kernel": (1,),
+        "stem_pool": ("padded", "caffe", "none"),
+        "anti_alias": ("none",),
+        "efficient_attention": (False,),
+        "norm": ("batch",),
+    }
+)
+#: All of them in any way, for ``holds``: an empty tuple allows every value.
+UNUSUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(dict.fromkeys(USUAL, ()))
+#: What groups of an HDF5 file have beside their arrays, by the group's name, ``""`` for the file.
+Described = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,75 +61,33 @@ class Choice:
     source: str
 
 
-def stride_on(default: str, source: str, natural: Callable[[Options], Any] | None = None) -> Fact:
-    """Where a bottleneck has its stride: names and shapes are the same for both."""
-    other = "3x3" if default == "1x1" else "1x1"
-    return Fact(
-        option="stride_on",
-        values=(default, other),
-        meaning="the convolution of a bottleneck that has the stride: 1x1 is v1, 3x3 is v1.5",
-        source=source,
-        natural=natural,
-    )
-
-
-def epsilon(source: str, *values: float) -> Fact:
-    """The norms' epsilon, 1e-5 almost everywhere."""
-    return Fact(
-        option="norm_epsilon",
-        values=values or (1e-5, 1.001e-5, 1e-3),
-        meaning="what norms add to the variance; 1.001e-5 is Keras', 1e-3 TensorFlow's",
-        source=source,
-    )
-
-
-def stem_pool(source: str, *values: str) -> Fact:
-    """The stem's max-pool."""
-    return Fact(
-        option="stem_pool",
-        values=values or ("padded", "caffe"),
-        meaning="max-pool 3x3 stride 2 padded by 1, or without padding and rounded up (Caffe)",
-        source=source,
-    )
-
-
-def head_pool(source: str, *values: str) -> Fact:
-    """The pool before the classifier; both are equal at 224x224."""
-    return Fact(
-        option="head_pool",
-        values=values or ("global", "7x7"),
-        meaning="mean of the whole map, or of 7x7 windows; the same at 224x224",
-        source=source,
-    )
-
-
-def output_stride(source: str, *values: int) -> Fact:
-    """Dilation; the values are halved with the natural stride of smaller stems."""
-    return Fact(
-        option="output_stride",
-        values=values or (32, 16, 8),
-        meaning="stride of the last map; below the natural one, stages are dilated instead",
-        source=source,
-    )
-
-
-def dilation_entry(default: str, source: str) -> Fact:
-    """The dilation of a dilated stage's first block."""
-    other = "own" if default == "previous" else "previous"
-    return Fact(
-        option="dilation_entry",
-        values=(default, other),
-        meaning="dilation of a dilated stage's first block: the previous stage's, or its own",
-        source=source,
-    )
-
-
 #: ImageNet's mean and deviation for pixels in 0..255: torchvision's times 255.
 RGB_255: Mapping[str, Any] = {
     "divisor": 1.0,
     "mean": (123.675, 116.28, 103.53),
     "std": (58.395, 57.12, 57.375),
 }
+
+
+#: For networks of one channel, which every framework has and none documents images for.
+GREY = Choice(
+    label="grey",
+    preprocess=Preprocess(size=224, resize_to=256, channels="L", mean=(0.0,), std=(1.0,)),
+    source="pixels in 0..1; no project is known to document another",
+)
+
+
+def fitting(choices: Iterable[Choice], network: Network) -> tuple[Choice, ...]:
+    """Those ways to prepare images that make as many channels as ``network`` takes.
+
+    ``GREY``, of the network's usual size, where none makes a single one.
+    """
+    channels = network.options.input_channels
+    found = tuple(c for c in choices if c.preprocess.channel_count == channels)
+    if found or channels != 1:
+        return found
+    grey = replace(GREY.preprocess, size=network.input_size, resize_to=None)
+    return (replace(GREY, preprocess=grey),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +101,17 @@ class Dialect:
     that a file may have scales and biases only, of norms whose statistics were folded into them,
     and ``folds`` that they are written so.
 
-    ``holds`` are the values of options that the framework's code can have (others cannot be
-    written); ``fixed`` are those that reading takes as known. ``facts`` and ``preprocess`` are
-    what the tensors cannot show; ``configured`` gives the options that a configuration tells.
+    ``holds`` are the values of options that the framework's code can have, ``USUAL`` unless it
+    says otherwise (others cannot be written); ``fixed`` are those that reading takes as known.
+    ``facts`` and ``preprocess`` are what the tensors cannot show; ``configured`` gives the options
+    that a configuration tells.
 
     Where names do not tell places (numbers in order of creation), ``spell`` gives the layers of a
     network by our paths, ``respell`` the tensors below a prefix by the names of ``path``, and
     ``anchors`` what to look for.
+
+    ``endings`` are those of the files that are written; ``described`` gives what an HDF5 file has
+    beside its arrays, from the network and the names of the arrays.
     """
 
     name: str
@@ -180,6 +134,13 @@ class Dialect:
     spell: Callable[[Network], dict[str, str]] | None = None
     respell: Callable[[Mapping[str, Shape], str], dict[str, Shape]] | None = None
     anchors: tuple[str, ...] = ()
+    endings: tuple[str, ...] = (".safetensors", ".pth", ".pt", ".pkl")
+    described: Callable[[Network, Iterable[str]], Described] | None = None
+
+    def has(self, option: str, value: object) -> bool:
+        """Whether the framework's code can have that value of an option."""
+        values = {**USUAL, **self.holds}.get(option, ())
+        return not values or value in values
 
     def tensor(self, layer: str, kind: Kind, name: str) -> str:
         """The name of one tensor of the layer that is named ``layer``."""
@@ -193,11 +154,11 @@ class Dialect:
 
     def cannot(self, options: Options) -> str | None:
         """Why the framework has no network of ``options``; None where it has."""
-        for option, values in self.holds.items():
+        for option, values in {**USUAL, **self.holds}.items():
             value = getattr(options, option)
             if option == "head_pool" and options.classes is None:
                 continue  # a backbone is used without its head
-            if value not in values:
+            if values and value not in values:
                 allowed = ", ".join(_text(v) for v in values)
                 return f"{option} is {_text(value)}, and {self.name} has only {allowed}"
         dilates = any(fact.option == "output_stride" for fact in self.facts)

@@ -1,6 +1,6 @@
 """What a file of weights is, as far as the file can tell; and what it cannot tell.
 
-Reads the names and shapes of all arrays, and the numbers of the norms' statistics. Nothing here
+Reads the names and shapes of all arrays, and the numbers of the norms. Nothing here
 imports torch.
 """
 
@@ -10,16 +10,20 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
+from resnetkit.checkpoints.configuration import Configuration, beside
 from resnetkit.checkpoints.container import Container, open_container
 from resnetkit.checkpoints.reading import WRAPPERS, Reading
 from resnetkit.checkpoints.recognition import read
 from resnetkit.errors import InputError
+
+if TYPE_CHECKING:
+    from resnetkit.checkpoints.dialect import Array
 
 #: Wrappers that hold an average of the weights over training.
 AVERAGES = {"state_dict_ema", "model_ema", "ema"}
@@ -32,12 +36,14 @@ class Identification:
     """A file understood: the container, the reading of its names, and what its numbers show.
 
     ``described`` is the network of a bundle's header, which leaves nothing open, else None.
+    ``classes`` are the names of the classes that a configuration beside the file tells, if any.
     """
 
     container: Container
     reading: Reading
     described: Network | None
     warnings: tuple[str, ...]
+    classes: tuple[str, ...] | None = None
 
     @property
     def network(self) -> Network:
@@ -56,6 +62,9 @@ class Identification:
             header = "the bundle's header"
             options = network.options.to_dict()
             known = {name: {"value": value, "from": header} for name, value in options.items()}
+        elif reading.choices:
+            first = reading.choices[0]
+            known["preprocess"] = {"value": first.label, "from": first.source}
         return {
             "file": str(self.container.path),
             "container": self.container.kind,
@@ -69,6 +78,7 @@ class Identification:
             "about": network.about,
             "parameters": network.parameters,
             "classes": network.options.classes,
+            "class_names": None if self.classes is None else list(self.classes),
             "head": reading.head,
             "input_channels": network.options.input_channels,
             "known": known,
@@ -94,30 +104,63 @@ class Identification:
 
 
 def identify(
-    path: str | Path, *, prefix: str | None = None, ema: bool | None = None
+    file: str | Path | Container, *, prefix: str | None = None, ema: bool | None = None
 ) -> Identification:
-    """Say what the file at ``path`` is.
+    """Say what a file is, by its path or opened already.
 
-    A ``config.json`` beside the file is read for what its framework writes there. ``prefix``
-    chooses one of several networks in a file; of weights and their average over training, the
-    average is read, unless ``ema`` is False. Raises ``InputError`` for a file that cannot be
-    read, in which no ResNet is found, or, with ``ema``, no average.
+    A ``config.json`` and a ``preprocessor_config.json`` beside the file are read for what timm and
+    transformers write there. ``prefix`` chooses one of several networks in a file; of weights and
+    their average over training, the average is read, unless ``ema`` is False. Raises ``InputError``
+    for a file that cannot be read, in which no ResNet is found, whose configuration is of another
+    network, or, with ``ema``, in which there is no average.
     """
-    container = open_container(path)
+    container = file if isinstance(file, Container) else open_container(file)
+    configuration = None if is_bundle(container) else beside(container.path)
+    told: tuple[str, ...] = ()
     try:
-        reading = _read(container, prefix=prefix, ema=ema)
+        if container.kind == "onnx":
+            # Of no other file is anything of it needed, and identifying is to be quick.
+            from resnetkit.checkpoints.graph.reading import read_graph
+
+            container, reading, told = read_graph(container)
+            _check_unwrapped(prefix, ema)
+            reading = _prepared(reading, configuration)
+        else:
+            reading = _read(container, configuration, prefix=prefix, ema=ema)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{container.path}: {error}") from None
     return Identification(
         container=container,
         reading=reading,
         described=_described(container),
-        warnings=tuple(_warnings(container, reading)),
+        warnings=(*told, *_warnings(container, reading, configuration)),
+        classes=_classes(reading, configuration),
     )
 
 
-def _read(container: Container, *, prefix: str | None, ema: bool | None) -> Reading:
-    config = _config(container.path)
+def _read(
+    container: Container, beside: Configuration | None, *, prefix: str | None, ema: bool | None
+) -> Reading:
+    config = None if beside is None else beside.model
+    return _prepared(_recognised(container, config, prefix=prefix, ema=ema), beside)
+
+
+def _check_unwrapped(prefix: str | None, ema: bool | None) -> None:
+    if prefix is not None or ema is not None:
+        raise InputError("a graph is one network, without wrappers; leave --prefix and --ema out")
+
+
+def _prepared(reading: Reading, beside: Configuration | None) -> Reading:
+    """With the preprocessing that a configuration tells, if it tells any."""
+    if beside is None or not beside.preprocess:
+        return reading
+    still_open = tuple(fact for fact in reading.ambiguous if fact.fact != "preprocess")
+    return replace(reading, choices=beside.preprocess, ambiguous=still_open)
+
+
+def _recognised(
+    container: Container, config: Mapping[str, Any] | None, *, prefix: str | None, ema: bool | None
+) -> Reading:
     shapes = {name: info.shape for name, info in container.arrays.items()}
     reading = read(shapes, config=config, prefix=prefix)
     if ema is False and averaged(reading):
@@ -130,7 +173,7 @@ def _read(container: Container, *, prefix: str | None, ema: bool | None) -> Read
 
 def is_bundle(container: Container) -> bool:
     """Whether the file is one of our own, which describes itself."""
-    return BUNDLE in container.facts.get("metadata", {})
+    return container.kind == "safetensors" and BUNDLE in container.facts.get("metadata", {})
 
 
 def averaged(reading: Reading) -> bool:
@@ -138,14 +181,11 @@ def averaged(reading: Reading) -> bool:
     return bool(AVERAGES & set(reading.wrappers))
 
 
-def _config(path: Path) -> Mapping[str, Any] | None:
-    """The ``config.json`` beside a file, if it is one of a model."""
-    beside = path.parent / "config.json"
-    try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def _classes(reading: Reading, beside: Configuration | None) -> tuple[str, ...] | None:
+    """The names of a configuration, where there is one for each class."""
+    if beside is None or beside.classes is None or reading.head != "classifier":
         return None
-    return found if isinstance(found, dict) and "model_type" in found else None
+    return beside.classes if len(beside.classes) == reading.network.options.classes else None
 
 
 def _described(container: Container) -> Network | None:
@@ -161,9 +201,12 @@ def _described(container: Container) -> Network | None:
         ) from None
 
 
-def _warnings(container: Container, reading: Reading) -> list[str]:
+def _warnings(container: Container, reading: Reading, beside: Configuration | None) -> list[str]:
     """What the numbers show: kinds of numbers, statistics that are fresh, numbers that are none."""
-    found = []
+    found = [] if beside is None else list(beside.warnings)
+    named = beside.classes if beside is not None and reading.head == "classifier" else None
+    if named is not None and len(named) != reading.network.options.classes:
+        found.append(f"config.json names {len(named)} classes and the tensors have another number")
     kinds = Counter(
         container.arrays[theirs].dtype
         for ours, theirs in reading.names.items()
@@ -172,7 +215,9 @@ def _warnings(container: Container, reading: Reading) -> list[str]:
     if set(kinds) != {"float32"}:
         text = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         found.append(f"the tensors are {text}")
-    fresh, broken = _norms(container, reading)
+    if reading.head == "other" and reading.network.options.classes is not None:
+        found.append("the fully connected layer projects, it does not classify")
+    fresh, broken, odd = _norms(container, reading)
     if fresh:
         found.append(
             f"all {fresh} norms have running mean 0 and variance 1: the network looks fresh, or "
@@ -182,25 +227,42 @@ def _warnings(container: Container, reading: Reading) -> list[str]:
         found.append(
             f"{len(broken)} norms have statistics that are not finite or negative: {broken[0]}"
         )
+    if odd:
+        found.append(
+            f"{len(odd)} norms have a scale or bias that is NaN or infinite: {odd[0]}; other "
+            "weights are looked at when the file is converted"
+        )
     return found
 
 
-def _norms(container: Container, reading: Reading) -> tuple[int, list[str]]:
-    """How many norms are all fresh (0 where one is not), and which are broken."""
+def _norms(container: Container, reading: Reading) -> tuple[int, list[str], list[str]]:
+    """How many batch norms are all fresh (0 where one is not), which have broken statistics, and
+    which tensors of scales and biases are not finite: training that diverged leaves none that is.
+    """
     fresh, count = True, 0
     broken: list[str] = []
+    odd: list[str] = []
     for located in reading.network.layers():
         if not isinstance(located.layer, Norm):
             continue
+        for name in ("weight", "bias"):
+            theirs = reading.names.get(f"{located.path}.{name}")
+            if theirs is not None and not _is_finite(container.read(theirs)):
+                odd.append(theirs)
         mean, variance = (
             reading.names.get(f"{located.path}.{name}") for name in ("running_mean", "running_var")
         )
         if mean is None or variance is None:
-            return 0, broken
+            fresh = fresh and located.layer.groups is not None
+            continue
         count += 1
         means, variances = container.read(mean), container.read(variance)
         fresh = fresh and not means.any() and bool((variances == 1).all())
-        total = float(means.sum(dtype="float64")) + float(variances.sum(dtype="float64"))
-        if not math.isfinite(total) or float(variances.min()) < 0:
+        if not (_is_finite(means) and _is_finite(variances)) or float(variances.min()) < 0:
             broken.append(mean)
-    return (count if fresh else 0), broken
+    return (count if fresh else 0), broken, odd
+
+
+def _is_finite(array: Array) -> bool:
+    """Whether all numbers are, by their sum."""
+    return math.isfinite(float(array.sum(dtype="float64")))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnetkit.architecture.layer import Shape, shape_text
 from resnetkit.architecture.network import Network
 from resnetkit.checkpoints.description import named, tensors
-from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.dialect import Choice, Dialect, fitting
 from resnetkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,19 +43,36 @@ WRAPPERS: Mapping[str, str] = MappingProxyType(
         "model_weights": "Keras' weights of a whole model",
     }
 )
+#: What training keeps beside the weights, by its key in the file.
+TRAINING = frozenset(
+    "optimizer optimizers optimizer_states optim scheduler lr_scheduler lr_schedulers scaler "
+    "amp_scaler grad_scaler amp loss_scaler callbacks loops criterion rng_state".split()
+)
+#: Parts of larger networks that stand behind a body without a classifier.
+HEADS = frozenset(
+    "fc head heads classifier aux_classifier cls aux ppm decode_head auxiliary_head decoder "
+    "segmentation_head neck fpn proj projection projector projection_head predictor embedding "
+    "embed rpn roi_heads proposal_generator last_linear".split()
+)
 #: The fc of these is no classifier.
 PROJECTS = {"encoder_q", "encoder_k", "momentum_encoder"}
+#: Beginnings of leftovers that a message names.
+MOST_STARTS = 6
 COUNTER, _MEAN, _VARIANCE = "num_batches_tracked", "running_mean", "running_var"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ambiguity:
-    """What the tensors do not show: what it may be and means, and what is taken unless told."""
+    """What the tensors do not show: what it may be and means, and what is taken unless told.
+
+    ``means`` says of each candidate what it would mean.
+    """
 
     fact: str
     candidates: tuple[Any, ...]
     default: Any
     meaning: str
+    means: tuple[str, ...]
     source: str
 
 
@@ -65,9 +83,11 @@ class Reading:
     ``prefix`` was peeled off, segment by segment in ``wrappers``. ``names`` maps our tensors to
     theirs; ``created`` are ours that the file does not have and need not have; ``missing`` maps
     ours to the names that should be there, ``misshapen`` theirs to (shape, wanted shape).
-    ``leftover`` are their tensors that the network does not use; ``ignored`` those of further
-    copies of the network, with the reason. ``known`` tells how each option was found out,
-    ``ambiguous`` what was not. ``also`` names the dialects that read the same names equally well.
+    ``leftover`` are their tensors that the network does not use; ``ignored`` those that are no part
+    of any network or of a further copy of this one, with the reason; ``copies`` are the prefixes of
+    those copies. ``known`` tells how each option was found out, ``ambiguous`` what was not.
+    ``also`` names the dialects that read the same names equally well. ``choices`` are the ways to
+    prepare images that a configuration tells, instead of the dialect's.
     """
 
     dialect: Dialect
@@ -84,6 +104,8 @@ class Reading:
     known: Mapping[str, str]
     ambiguous: tuple[Ambiguity, ...]
     also: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    copies: tuple[str, ...] = ()
 
     @property
     def wrappers(self) -> tuple[str, ...]:
@@ -99,8 +121,9 @@ class Reading:
 
     @property
     def preprocess(self) -> tuple[Choice, ...]:
-        """How the framework prepares images; the first is its default."""
-        return self.dialect.preprocess
+        """How the framework prepares images of as many channels; the first is its default."""
+        offered = self.choices or self.dialect.preprocess
+        return fitting(offered, self.network)
 
     def settle(self, **facts: Any) -> Reading:
         """This reading with facts that its tensors do not show, e.g. ``stride_on="1x1"``.
@@ -117,6 +140,8 @@ class Reading:
             known={**self.known, **dict.fromkeys(facts, "given")},
             ambiguous=tuple(fact for fact in self.ambiguous if fact.fact not in facts),
             also=self.also,
+            choices=self.choices,
+            copies=self.copies,
         )
 
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,10 +162,34 @@ class Reading:
             ),
         )
 
-    def check(self, drop: Iterable[str] = ()) -> None:
+    def other_head(self) -> tuple[str, ...]:
+        """Leftovers of a head that is no classifier: an embedding, a decoder (``HEADS``)."""
+        if self.network.options.classes is not None:
+            return ()
+        return tuple(name for name in self.leftover if self._part(name)[1] in HEADS)
+
+    def _part(self, name: str) -> tuple[str, str]:
+        """Where a leftover stands beside the network's own tensors: what it shares with their
+        names, and its own next word."""
+        body = re.split(r"(?<=[./])", self.prefix + (self.dialect.root if self.rooted else ""))
+        words = re.split(r"(?<=[./])", name)
+        at = 0
+        while at < len(words) - 1 and at < len(body) and words[at] == body[at]:
+            at += 1
+        return "".join(words[:at]), words[at].rstrip("./")
+
+    def without_classifier(self, drop: Collection[str]) -> Reading:
+        """This reading without its classifier, if all tensors of that are to be dropped."""
+        head = [self.names[name] for name in ("fc.weight", "fc.bias") if name in self.names]
+        if not head or not all(any(begins(name, start) for start in drop) for name in head):
+            return self
+        return self.settle(classes=None)
+
+    def check(self, drop: Iterable[str] = (), without: Collection[str] = ()) -> None:
         """Raise ``InputError`` unless every tensor is used once and every shape is equal.
 
-        ``drop`` are tensors to do without, or beginnings of their names; each has to fit.
+        ``drop`` are leftovers to do without, or beginnings of their names, with ``*`` for any text;
+        each has to fit one, or what is ignored anyway. ``without`` are leftovers that are no error.
         """
         problems = self.problems()
         if problems:
@@ -151,15 +200,18 @@ class Reading:
             )
         left = list(self.leftover)
         for start in drop:
-            kept = [name for name in left if not name.startswith(start)]
-            if len(kept) == len(left):
+            kept = [name for name in left if not begins(name, start)]
+            if len(kept) == len(left) and not any(begins(name, start) for name in self.ignored):
                 raise InputError(f"no leftover tensor begins with {start!r}; leave it out")
             left = kept
+        left = [name for name in left if name not in without]
         if left:
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            starts = dict.fromkeys("".join(self._part(name)) for name in left)
+            flags = " ".join(f"--drop {start}" for start in list(starts)[:MOST_STARTS])
             raise InputError(
                 f"{len(left)} tensors are not part of {self.network.name}: "
-                f"{', '.join(left[:3])}{more}; drop them by name to go on"
+                f"{', '.join(left[:3])}{more}; drop them by name to go on, e.g. {flags}"
             )
 
     def to_ours(self, arrays: Mapping[str, Array], drop: Iterable[str] = ()) -> dict[str, Array]:
@@ -168,18 +220,21 @@ class Reading:
         Counters that the file does not have are 0; norms that were folded into scale and bias get
         mean 0 and variance ``1 - epsilon``, so that nothing is divided. Raises as ``check`` does.
         """
+        self.check(drop)
+        return {name: self.ours(name, arrays) for name in tensors(self.network)}
+
+    def ours(self, name: str, arrays: Mapping[str, Array]) -> Array:
+        """Our tensor of that name; reads only what it is made of. Checks nothing."""
+        if name in self.names:
+            return self.dialect.to_ours(arrays[self.names[name]])
         import numpy as np
 
-        self.check(drop)
-        ours = {name: self.dialect.to_ours(arrays[theirs]) for name, theirs in self.names.items()}
-        wanted = tensors(self.network)
-        dtype = next(iter(ours.values())).dtype
-        fill = {COUNTER: 0.0, _MEAN: 0.0, _VARIANCE: 1 - self.network.options.norm_epsilon}
-        for name in self.created:
-            part = name.rpartition(".")[2]
-            kind = np.dtype(np.int64) if part == COUNTER else dtype
-            ours[name] = np.full(wanted[name], fill[part], dtype=kind)
-        return {name: ours[name] for name in wanted}
+        layer, _, part = name.rpartition(".")
+        if part == COUNTER:
+            return np.zeros((), dtype=np.int64)
+        weight = arrays[self.names[f"{layer}.weight"]]
+        value = 0.0 if part == _MEAN else 1 - self.network.options.norm_epsilon
+        return np.full_like(weight, value)
 
     def to_theirs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """The file's tensors from ours, by their names there; the reverse of ``to_ours``."""
@@ -188,6 +243,11 @@ class Reading:
 
 def _shape_text(shape: Shape) -> str:
     return shape_text(shape) or "one number"
+
+
+def begins(name: str, start: str) -> bool:
+    """Whether a name begins so; ``*`` stands for any text."""
+    return fnmatchcase(name, f"{start}*")
 
 
 def segments(prefix: str) -> tuple[str, ...]:

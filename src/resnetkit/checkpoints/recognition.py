@@ -6,25 +6,20 @@ is a wrapper and is peeled off; what the names do not use is left over and repor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from resnetkit.architecture.layer import Shape
-from resnetkit.architecture.network import Network
-from resnetkit.architecture.options import Options, StemKind
-from resnetkit.checkpoints.description import (
-    BlockSketch,
-    ConvSketch,
-    Place,
-    Sketch,
-    describe,
-    named,
-)
+from resnetkit.architecture.options import NormKind, StemKind
+from resnetkit.checkpoints.description import Kind, Part, Place, named
 from resnetkit.checkpoints.dialect import Dialect
 from resnetkit.checkpoints.dialects import DIALECTS
-from resnetkit.checkpoints.reading import COUNTER, Ambiguity, Reading, compare
+from resnetkit.checkpoints.reading import COUNTER, TRAINING, Reading, compare, segments
+from resnetkit.checkpoints.settling import check_config, configured, settled, with_choices
+from resnetkit.checkpoints.sketch import BlockSketch, ConvSketch, Sketch, describe
 from resnetkit.errors import InputError
 
 #: Below this share of tensors that fit, something is no ResNet of a dialect.
@@ -32,7 +27,7 @@ LEAST_SHARE = 0.9
 #: Of two copies the one with the lower rank is read. An average comes first, as in timm's
 #: ``load_state_dict(use_ema=True)``; MoCo's key encoder comes last, as in its own evaluation.
 RANKS = {"state_dict_ema": -1, "model_ema": -1, "ema": -1, "encoder_k": 1, "momentum_encoder": 1}
-_EMPTY = ConvSketch(kernel=None, votes=(), bias=False)
+_EMPTY = ConvSketch(kernel=None, votes=(), bias=False, norm="batch")
 
 
 def recognise(
@@ -52,9 +47,11 @@ def recognise(
     found = [r for r in found if _share(r) >= LEAST_SHARE and _whole(r)]
     if not found:
         return None
-    best = min(found, key=_order)
+    best = min(
+        found, key=lambda reading: (*_order(reading), not configured(reading.dialect, config))
+    )
     if config is not None:
-        _check_config(best, config)
+        check_config(best, config)
     copies = [r for r in found if r.prefix != best.prefix and _disjoint(r, best)]
     if prefix is None:
         _check_choice(best, copies)
@@ -64,18 +61,39 @@ def recognise(
         for name in shapes
         if name.startswith(copy.prefix) and not name.startswith(best.prefix or " ")
     }
-    same = [
-        r.dialect.name
+    ignored |= _beside(best)
+    same = {
+        r.dialect.name: r.dialect
         for r in found
-        if r is not best and r.names == best.names and len(r.leftover) == len(best.leftover)
-    ]
+        if r.names == best.names and len(r.leftover) == len(best.leftover)
+    }
+    same.pop(best.dialect.name)
     return replace(
-        best,
+        with_choices(best, same.values()),
         network=named(best.network.options),
         ignored=ignored,
         leftover=tuple(name for name in best.leftover if name not in ignored),
-        also=tuple(dict.fromkeys(name for name in same if name != best.dialect.name)),
+        also=tuple(same),
+        copies=tuple(dict.fromkeys(copy.prefix for copy in copies)),
     )
+
+
+def _beside(best: Reading) -> dict[str, str]:
+    """Leftovers that are known to be no part of a network, with what they are."""
+    found = {}
+    key, slash, _ = best.prefix.partition("/")
+    for name in best.leftover:
+        first, inside, _ = name.partition("/")
+        last = segments(name)[-1]
+        if slash and first != key and inside and first in TRAINING:
+            found[name] = "the state of training, beside the weights"
+        elif slash and not inside and math.prod(best.shapes[name]) == 1:
+            found[name] = "a single number beside the weights"
+        elif last in ("queue", "queue_ptr") and "encoder_q" in best.wrappers:
+            found[name] = "MoCo's queue of keys"
+        elif last == "n_averaged":
+            found[name] = "how many weights were averaged (torch's AveragedModel)"
+    return found
 
 
 def read(
@@ -110,6 +128,8 @@ def dialect(name: str) -> Dialect:
     for candidate in DIALECTS:
         if candidate.name == name:
             return candidate
+    if name == "onnx":
+        raise InputError("onnx is read only; a graph to run is written by `resnetkit export`")
     raise InputError(
         f"no dialect is named {name!r}; there are {', '.join(d.name for d in DIALECTS)}"
     )
@@ -235,20 +255,20 @@ class _Try:
     stem: StemKind
     averaged: bool
 
-    def seen(self, place: Place) -> dict[str, Shape]:
-        """The tensors that are there of the layer at ``place``, in our layout."""
-        place = replace(place, stem=self.stem, averaged=self.averaged)
+    def seen(self, kind: Kind, part: Part, **where: Any) -> dict[str, Shape]:
+        """The tensors that are there of the layer at a place, in our layout."""
+        place = Place(kind=kind, part=part, stem=self.stem, averaged=self.averaged, **where)
         found: dict[str, Shape] = {}
         for layer in self.dialect.layer(place, rooted=self.rooted):
-            for name in self.dialect.suffixes[place.kind]:
-                theirs = self.prefix + self.dialect.tensor(layer, place.kind, name)
+            for name in self.dialect.suffixes[kind]:
+                theirs = self.prefix + self.dialect.tensor(layer, kind, name)
                 if theirs in self.told:
                     found[name] = self.dialect.our_shape(self.told[theirs])
         return found
 
-    def conv(self, place: Place) -> ConvSketch | None:
-        """The convolution at ``place`` and its norm, or None where neither has left a trace."""
-        conv, norm = self.seen(place), self.seen(replace(place, kind="norm"))
+    def conv(self, part: Part, **where: Any) -> ConvSketch | None:
+        """The convolution at a place and its norm, or None where neither has left a trace."""
+        conv, norm = self.seen("conv", part, **where), self.seen("norm", part, **where)
         if not conv and not norm:
             return None
         kernel = conv.get("weight", ())
@@ -256,50 +276,77 @@ class _Try:
         votes += [shape[0] for shape in conv.values() if shape]
         square = len(kernel) == 4 and min(kernel) > 0
         return ConvSketch(
-            kernel=kernel if square else None, votes=tuple(votes), bias="bias" in conv
+            kernel=kernel if square else None,
+            votes=tuple(votes),
+            bias="bias" in conv,
+            norm=self.norm(norm),
         )
 
+    def norm(self, tensors: Collection[str]) -> NormKind:
+        """The kind of norm that has these tensors, of those that the framework has."""
+        kind: NormKind = "batch" if {"running_mean", "running_var"} & set(tensors) else "group"
+        if not tensors:
+            kind = "none"
+        return kind if self.dialect.has("norm", kind) else "batch"
+
     def block(self, stage: int, block: int) -> BlockSketch | None:
-        at = partial(Place, kind="conv", stage=stage, block=block)
-        main = [self.conv(at(part="main", number=number)) for number in (1, 2, 3)]
+        at = {"stage": stage, "block": block}
+        main = [self.conv("main", number=number, **at) for number in (1, 2, 3)]
         if not any(main):
             return None
         pooled = self.averaged and stage > 1
-        shortcut = self.conv(at(part="shortcut", pooled=pooled))
+        shortcut = self.conv("shortcut", pooled=pooled, **at)
         if pooled and (shortcut is None or shortcut.kernel is None):
             # A dilated stage has no pool (mmpretrain), so that its names are those of no pool.
-            other = self.conv(at(part="shortcut", pooled=False))
+            other = self.conv("shortcut", pooled=False, **at)
             if other is not None and other.kernel is not None:
                 shortcut, pooled = other, False
         gated = self.dialect.holds.get("squeeze_excitation") != (None,)
-        gate = [self.seen(at(part="gate", number=number)) for number in (1, 2) if gated]
+        gate = [self.seen("conv", "gate", number=number, **at) for number in (1, 2) if gated]
         inner = gate[0].get("bias", gate[0].get("weight", ())) if gated else ()
+        efficient = self.dialect.has("efficient_attention", True)
+        along = self.seen("conv", "gate", efficient=True, **at) if efficient else {}
         return BlockSketch(
             main=tuple(conv or _EMPTY for conv in (main if main[2] else main[:2])),
             shortcut=shortcut,
             pooled=pooled,
-            gated=any(gate),
+            gated=any(gate) or bool(along),
             squeezed=inner[0] if inner else None,
+            attention=along["weight"][-1] if along.get("weight") else None,
         )
 
     def sketch(self) -> Sketch | None:
-        stem = [
-            self.conv(Place(kind="conv", part="stem", number=number))
-            for number in range(1, 4 if self.stem == "deep" else 2)
-        ]
+        count = 3 if self.stem == "deep" else 1
+        *stem, pool = (self.conv("stem", number=number + 1) for number in range(count + 1))
+        if not any(stem) or not self._is_worth_it(stem):
+            return None
         stages: list[tuple[BlockSketch, ...]] = []
         while blocks := self._blocks(len(stages) + 1):
             stages.append(blocks)
-        if not any(stem) or not stages:
+        if not stages:
             return None
-        linear = self.seen(Place(kind="linear", part="head"))
+        linear = self.seen("linear", "head")
         classes = [shape[0] for shape in linear.values() if shape]
         return Sketch(
             stem=tuple(conv or _EMPTY for conv in stem),
             stages=tuple(stages),
             classes=classes[0] if classes else None,
             averaged=self.averaged,
+            pool=pool if self.dialect.has("stem_pool", "conv") and self.stem != "3x3" else None,
         )
+
+    def _is_worth_it(self, stem: Sequence[ConvSketch | None]) -> bool:
+        """Whether there is a kernel of a deep stem, and one behind the pool of a shortcut.
+
+        Where there is none, the same names are read better as those of a plain network.
+        """
+        if self.stem == "deep" and not any(conv and conv.kernel for conv in stem):
+            return False
+        behind = (
+            self.seen("conv", "shortcut", stage=stage, pooled=True).get("weight", ())
+            for stage in (2, 3, 4)
+        )
+        return not self.averaged or any(len(kernel) == 4 for kernel in behind)
 
     def _blocks(self, stage: int) -> tuple[BlockSketch, ...]:
         blocks: list[BlockSketch] = []
@@ -312,82 +359,12 @@ class _Try:
         sketch = self.sketch()
         if sketch is None:
             return None
-        configured = self.dialect.configured
-        told = configured(config) if configured and config is not None else {}
+        told = configured(self.dialect, config)
         try:
-            network, known, ambiguous = _settled(self.dialect, describe(sketch), told)
+            network, known, ambiguous = settled(self.dialect, describe(sketch), told)
         except InputError:
             return None
         if self.dialect.cannot(network.options) is not None:
             return None
         found = compare(self.dialect, self.shapes, self.prefix, self.rooted, network)
         return replace(found, known=known, ambiguous=ambiguous)
-
-
-def _settled(
-    dialect: Dialect, described: dict[str, Any], told: Mapping[str, Any]
-) -> tuple[Network, dict[str, str], tuple[Ambiguity, ...]]:
-    """The network, with what the tensors do not show as the dialect documents it."""
-    known = dict.fromkeys(described, "the names and shapes")
-    known |= dict.fromkeys(dialect.fixed, f"always so in {dialect.name}")
-    choices = {**dialect.fixed, **described}
-    for option in told:
-        if option not in described:
-            choices[option] = told[option]
-            known[option] = "the configuration"
-    ambiguous: list[Ambiguity] = []
-    natural = Options(**{**choices, "output_stride": None})
-    for fact in dialect.facts:
-        values = fact.ordered(natural)
-        if fact.option in choices or not _matters(fact.option, natural):
-            continue
-        stride = choices.get("output_stride", natural.natural_stride)
-        if fact.option == "dilation_entry" and stride == natural.natural_stride:
-            continue  # no stage is dilated
-        choices[fact.option] = values[0]
-        ambiguous.append(
-            Ambiguity(
-                fact=fact.option,
-                candidates=values,
-                default=values[0],
-                meaning=fact.meaning,
-                source=fact.source,
-            )
-        )
-    if dialect.preprocess:
-        ambiguous.append(_preprocessing(dialect))
-    return Network(name="custom", options=Options(**choices)), known, tuple(ambiguous)
-
-
-def _matters(option: str, options: Options) -> bool:
-    """Whether a network of these options has what the option is about."""
-    if option == "stride_on":
-        return options.block == "bottleneck"
-    if option == "stem_pool":
-        return options.stem != "3x3"
-    if option == "output_stride":
-        return len(options.depths) > 1
-    return True
-
-
-def _preprocessing(dialect: Dialect) -> Ambiguity:
-    return Ambiguity(
-        fact="preprocess",
-        candidates=tuple(choice.label for choice in dialect.preprocess),
-        default=dialect.preprocess[0].label,
-        meaning="how images are resized, cut and normalised, and the order of the channels",
-        source=dialect.preprocess[0].source,
-    )
-
-
-def _check_config(reading: Reading, config: Mapping[str, Any]) -> None:
-    """The configuration and the shapes have to tell the same."""
-    if reading.dialect.configured is None:
-        return
-    for option, value in reading.dialect.configured(config).items():
-        actual = getattr(reading.network.options, option)
-        if actual != value:
-            raise InputError(
-                f"the configuration says {option} {value} and the tensors say {actual}; "
-                "give the configuration that belongs to them"
-            )

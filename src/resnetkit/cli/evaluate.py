@@ -4,17 +4,23 @@ DATA is `digits` or a folder of class folders, whose names are matched to the bu
 any subset of them will do. Measured are the test images where DATA has a test/ folder, else those
 of val/, else what the bundle's run held back of this folder, else all. With --try, BUNDLE may be a
 checkpoint of any framework: what it cannot tell is measured with every value, to say which is
-right; the rest is taken as documented. Exit code 1: some images could not be read.
+right; the rest is taken as documented, unless it is given. --format html is a page that needs
+nothing else, on stdout or in --out. Exit code 1: some images could not be read.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnetkit.cli.network_options import add_options, given_options
+from resnetkit.cli.reading_options import add_reading, given_reading
+from resnetkit.engines.engine import CHOICES
 from resnetkit.errors import InputError
+
+if TYPE_CHECKING:
+    from resnetkit.evaluation import Measurement
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,28 +28,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("bundle", type=Path, metavar="BUNDLE", help="e.g. RUN/best.safetensors")
     add("--try", action="append", dest="facts", metavar="FACT", help="one that `identify` "
         "lists as open, e.g. stride-on; may be given several times")  # fmt: skip
-    add("--preprocess", metavar="LABEL", help="with --try; one that `resnetkit identify` lists")
     add("data", metavar="DATA", help="a folder, or digits")
     add("--split", choices=("train", "validation", "test", "all"), help="which images; see above")
     add("--batch-size", type=int, default=64, metavar="N", help="default: 64")
+    add("--engine", choices=CHOICES, default="auto", help="what computes; auto: the fastest "
+        "installed one that keeps float32 answers")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda where there is one")
-    add("--format", choices=("table", "json"), default="table", help="default: table")
-    add("--out", type=Path, metavar="FOLDER", help="where confusion.png goes; default: the "
-        "bundle's folder if it is a run's")  # fmt: skip
+    add("--classes-map", type=Path, metavar="FILE", help="which class each class folder is: lines "
+        "as in ImageNet's LOC_synset_mapping.txt, CSV, TSV or JSON")  # fmt: skip
+    add("--format", choices=("table", "json", "html"), default="table", help="default: table")
+    add("--out", type=Path, metavar="PATH", help="with html, the file of the page; else the folder "
+        "where confusion.png goes, by default the bundle's if it is a run's")  # fmt: skip
+    add_reading(parser, assume=False)
     add_options(parser, without=("classes",))
 
 
 def run(args: argparse.Namespace) -> int:
-    told = given_options(args) | ({"preprocess": args.preprocess} if args.preprocess else {})
+    told = given_options(args) | given_reading(args)
     if args.facts:
+        if args.classes_map or args.format == "html":
+            flag = "--classes-map" if args.classes_map else "--format html"
+            raise InputError(f"{flag} does not go with --try; leave one of them out")
         return _try(args, told)
     if told:
         flag = min(told).replace("_", "-")
         raise InputError(f"--{flag} goes with --try; a bundle says all of itself, so leave it out")
+    if args.format == "html" and args.out is not None and args.out.is_dir():
+        raise InputError(f"{args.out} is a folder; give the file that --format html writes")
     from resnetkit import evaluation
-    from resnetkit.views import plots
+    from resnetkit.engines.choosing import chosen
     from resnetkit.views.progress import track
-    from resnetkit.views.run import show_measurement, tell_trained_on, tell_unreadable
+    from resnetkit.views.run import show_measurement, tell_trained_on
+    from resnetkit.views.saying import tell_engine, tell_unreadable
 
     measurement = evaluation.measure_bundle(
         args.bundle,
@@ -51,26 +67,47 @@ def run(args: argparse.Namespace) -> int:
         split=args.split,
         batch_size=args.batch_size,
         device=args.device,
+        engine=args.engine,
+        classes_map=args.classes_map,
         track=lambda examples: track(examples, len(examples)),
     )
     tell_trained_on(measurement.trained_on)
     for name, reason in measurement.evaluation.problems:
         tell_unreadable(name, reason)
+    if args.format == "html":
+        _write_page(measurement, args.out)
+        return 1 if measurement.evaluation.problems else 0
     folder = args.out or measurement.run
     if folder is not None:
+        from resnetkit.views import plots
+
         folder.mkdir(parents=True, exist_ok=True)
         plots.save_confusion(measurement.evaluation, folder / "confusion.png", measurement.title)
     if args.format == "json":
         print(measurement.to_json())
-    else:
+    else:  # page and JSON have the engine
+        why = chosen(measurement.model, args.device)[1] if args.engine == "auto" else None
+        tell_engine(measurement.engine, why)
         show_measurement(measurement)
     return 1 if measurement.evaluation.problems else 0
+
+
+def _write_page(measurement: Measurement, out: Path | None) -> None:
+    from resnetkit.files import write_text
+    from resnetkit.views.report import page_of
+
+    page = page_of(measurement)
+    if out is None:
+        print(page)
+    else:
+        write_text(out, page)
 
 
 def _try(args: argparse.Namespace, given: dict[str, Any]) -> int:
     from resnetkit.trial import try_facts
     from resnetkit.views.progress import track
-    from resnetkit.views.run import show_trial, tell_unreadable
+    from resnetkit.views.run import show_trial
+    from resnetkit.views.saying import tell_unreadable
 
     trial = try_facts(
         args.bundle,

@@ -1,7 +1,7 @@
 """``resnetkit COMMAND``: find the command, import it, run it, and turn what goes wrong into a line.
 
 Exit codes: 0 done; 1 done, but some of the inputs could not be used; 2 the input or a file was
-wrong; 130 interrupted.
+wrong; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ COMMANDS = {
     "explain": "show a network layer by layer: shapes, parameters, MACs, receptive field",
     "catalog": "list every named network",
     "compare": "show where two networks differ",
-    "train": "train a network on a folder of class folders, or on digits",
+    "train": "train a network on a folder of class folders, a table, shards, or digits",
+    "runs": "compare the runs in a folder: accuracy, time, what differs in their recipes",
+    "shards": "write labelled images into tar shards",
     "evaluate": "measure a trained bundle on labelled images",
     "predict": "classify images with a trained bundle",
+    "bench": "measure how fast a model answers on this machine",
+    "serve": "answer over HTTP with a trained bundle",
+    "fetch": "get published weights as a bundle: torchvision, Hugging Face, an address",
     "identify": "say what a file of weights is, and what it cannot tell",
     "convert": "convert a checkpoint to another framework, with proof",
+    "export": "write a bundle for ONNX, OpenVINO, torch.export or a server, with proof",
 }
 
 
@@ -32,6 +38,9 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
+        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
+            # All that torchrun starts are given the same words; one says it.
+            raise SystemExit(2)
         raise InputError(f"{message}; see `{self.prog} --help`")
 
 

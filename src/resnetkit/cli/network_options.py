@@ -26,6 +26,8 @@ def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -
             group.add_argument(flag, choices=choices, **words)
         elif hints[option.name] is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **words)
+        elif "tuple" in hint and "Literal" in hint:
+            group.add_argument(flag, type=_words, metavar="WORD,WORD,...", **words)
         elif "tuple" in hint:
             group.add_argument(flag, type=_numbers, metavar="N,N,...", **words)
         elif hints[option.name] is float:
@@ -36,9 +38,9 @@ def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -
             group.add_argument(flag, type=int, metavar="N", **words)
 
 
-def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of the network that were given."""
-    names = {option.name for option in fields(Options)}
+def given_options(arguments: argparse.Namespace, without: Container[str] = ()) -> dict[str, Any]:
+    """The options of the network that were given, but for those named."""
+    names = {option.name for option in fields(Options) if option.name not in without}
     return {name: value for name, value in vars(arguments).items() if name in names}
 
 
@@ -51,6 +53,10 @@ def input_size(text: str) -> int | Shape:
     if len(sizes) not in (1, 3) or min(sizes) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; give one like 473 or 3x473x473")
     return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -1,41 +1,41 @@
-"""Train a network on a folder of class folders, or on scikit-learn's digits.
+"""Train a network on labelled images, or on scikit-learn's digits.
 
-DATA is `digits` (the default), a folder DATA/CLASS/*.jpg, or one with train/, val/ and test/
-folders of class folders. --from trains other weights further, with a new classifier where the
-classes differ; what a checkpoint cannot tell takes a flag or --assume, as in `convert`. The run
-folder gets recipe.toml, split.json, log.jsonl, the best and the last bundle, curves.png and, where
-there are test images, confusion.png. Ctrl-C leaves a run that --resume continues.
+DATA is `digits` (the default), a folder DATA/CLASS/*.jpg, one with train/, val/ and test/ folders
+of class folders, a table (CSV, Parquet) of paths and labels, a folder that Hugging Face's datasets
+has written, one of IDX files (MNIST), or tar shards: a folder of them, train-{000..009}.tar, or an
+address of such. --from trains other weights further, with a new classifier where the classes
+differ: a file that is there, or a source as `fetch` takes it (torchvision:resnet50, hf:OWNER/NAME,
+https://...); what it cannot tell takes a flag or --assume, as in `convert`. The run folder gets
+recipe.toml, split.json, log.jsonl, the best and the last bundle, curves.png, confusion.png and
+report.html, which is written after each epoch. Ctrl-C leaves a run that --resume continues.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.catalog import network
+from resnetkit.cli.asking import asking
 from resnetkit.cli.network_options import add_options, given_options
+from resnetkit.cli.reading_options import (
+    add_fetching,
+    add_reading,
+    given_fetching,
+    given_reading,
+)
+from resnetkit.cli.recipe_options import NAMES, add_choices
 from resnetkit.errors import InputError
 
 if TYPE_CHECKING:
     from resnetkit.bundle import Bundle
-    from resnetkit.training.run import Result, Watch
-
-_CHOICES = (
-    "model",
-    "epochs",
-    "batch_size",
-    "lr",
-    "size",
-    "seed",
-    "device",
-    "weight_decay",
-    "label_smoothing",
-    "warmup",
-    "validation",
-    "test",
-    "threads",
-)
+    from resnetkit.training.processes import Processes
+    from resnetkit.training.recipe import Recipe
+    from resnetkit.training.run import Result
+    from resnetkit.training.watch import Conduct, Watch
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,91 +43,183 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("data", nargs="?", metavar="DATA", help="a folder, or digits (default)")
     add("--model", metavar="NAME", help="a network of `resnetkit catalog`; default: resnet20 "
         "for digits, resnet18 for a folder")  # fmt: skip
-    add("--from", dest="start", metavar="FILE", help="a bundle or a checkpoint of any framework")
-    add("--assume", action="store_true", help="take what that file cannot tell as documented")
-    add("--preprocess", metavar="LABEL", help="of that file; one that `resnetkit identify` lists")
+    add("--from", dest="start", metavar="FILE|SOURCE", help="a bundle, a checkpoint of any "
+        "framework, or where one is published")  # fmt: skip
     add("--out", type=Path, metavar="RUN", help="the run's new folder; default: runs/DATA-MODEL")
     add("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
-    add("--epochs", type=int, metavar="N", help="default: 20 for digits, 30 for a folder")
-    add("--batch-size", type=int, metavar="N", help="default: 64 for digits, else 4 to 32")
-    add("--lr", type=float, metavar="X", help="peak learning rate; default: 0.1 for batches of 64")
+    add("--overwrite", action="store_true", help="replace the run that is in RUN already")
+    add("--checkpoint-minutes", type=float, metavar="N", default=10.0, help="minutes between two "
+        "checkpoints within an epoch; default: 10, 0 makes one after each step")  # fmt: skip
+    add("--tensorboard", action="store_true", help="write events for TensorBoard into RUN/"
+        "tensorboard, of all epochs also with --resume")  # fmt: skip
+    add("--skip-nan", action="store_true", help="leave out a batch whose loss is no number, "
+        "rather than stop")  # fmt: skip
+    add("--recipe", metavar="NAME|FILE", help="quick (default), paper, tv-v2, a1, a2, a3, ffcv, or "
+        "a TOML file with some or all fields of a recipe.toml")  # fmt: skip
+    add("--find-lr", action="store_true", help="let the learning rate rise over 100 steps, suggest "
+        "one, and stop; --out is then a picture of the curve (.png, .svg, .pdf)")  # fmt: skip
+    add("--format", choices=("table", "json"), help="of --find-lr; default: table")
+    add("--show-recipe", action="store_true", help="print the recipe as TOML and stop")
     add("--size", type=int, metavar="PIXELS", help="side of the network's input")
-    add("--seed", type=int, metavar="N", help="default: 0")
-    add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda where there is one")
-    add("--weight-decay", type=float, metavar="X", help="default: 0.0005")
-    add("--label-smoothing", type=float, metavar="X", help="default: 0.1")
-    add("--warmup", type=float, metavar="EPOCHS", help="epochs of rising learning rate; default: 2")
-    add("--validation", type=float, metavar="SHARE", help="held back to choose the best epoch; "
-        "default: 0.15")  # fmt: skip
-    add("--test", type=float, metavar="SHARE", help="held back to measure; default: 0.15")
     add("--no-augment", action="store_true", help="train on the images as they are")
-    add("--threads", type=int, metavar="N", help="processor threads of torch")
+    add("--max-bad", type=float, default=0.01, metavar="SHARE", help="of the images that may be "
+        "unreadable; default: 0.01")  # fmt: skip
+    add("--memory", type=float, default=1.0, metavar="GIB", help="of decoded images that are kept, "
+        "so that they are decoded once; default: 1")  # fmt: skip
+    add_choices(parser)
+    add_fetching(parser)
+    add_reading(parser)
     # The data says how many classes and channels there are.
     add_options(parser, without=("classes", "input_channels"))
 
 
 def run(args: argparse.Namespace) -> int:
-    from resnetkit.training.run import RECIPE
+    from resnetkit.training.folder import RECIPE
+    from resnetkit.training.joining import joined
+    from resnetkit.training.stopping import Terminated
     from resnetkit.views import plots
+    from resnetkit.views.live import watched
     from resnetkit.views.run import Printed, show_result
 
+    if args.show_recipe and not args.resume:
+        print(_planned(args)[0].to_toml(), end="")
+        return 0
+    if args.find_lr and not args.resume:
+        return _find_rate(args)
+    if args.format:
+        raise InputError("--format goes with --find-lr; a run writes log.jsonl")
     folder = args.resume or args.out or default_folder(args)
-    with Printed() as watch:
+    events, resumed = args.tensorboard, args.resume is not None
+    with (
+        Printed() as printed,
+        closing(watched(printed, folder, tensorboard=events, resumed=resumed)) as watch,
+    ):
         try:
-            result = _resumed(args, watch) if args.resume else _started(args, folder, watch)
-        except KeyboardInterrupt:
+            with joined() as processes:
+                if args.resume:
+                    result = _resumed(args, watch, processes)
+                else:
+                    result = _started(args, folder, watch, processes)
+        except KeyboardInterrupt as signal:
             if (folder / RECIPE).exists():
                 watch.warn(f"{folder} can be continued: resnetkit train --resume {folder}")
+            if isinstance(signal, Terminated):
+                watch.warn("terminated")
+                return 143
             raise
+        if processes.leads:
+            watch.finish(result)
+    if not processes.leads:
+        return 0
     plots.save_curves(result.rows, result.folder / "curves.png")
-    if result.test is not None:
-        title = f"{result.recipe.network.name} on the test images"
-        plots.save_confusion(result.test, result.folder / "confusion.png", title)
+    title = f"{result.recipe.network.name} on the {result.part} images"
+    plots.save_confusion(result.evaluation, result.folder / "confusion.png", title)
     show_result(result)
     return 0
 
 
 def default_folder(args: argparse.Namespace) -> Path:
     """Where a run goes without --out."""
+    from resnetkit.fetching.start import short_name
     from resnetkit.training.plan import usual_model
 
     data = args.data or "digits"
-    model = args.model or (Path(args.start).stem if args.start else usual_model(data))
+    model = args.model or (short_name(args.start) if args.start else usual_model(data))
     return Path("runs", f"{Path(data).resolve().name}-{model}")
 
 
-def _started(args: argparse.Namespace, folder: Path, watch: Watch) -> Result:
-    from resnetkit.training.plan import plan, usual_model
+def _started(args: argparse.Namespace, folder: Path, watch: Watch, processes: Processes) -> Result:
     from resnetkit.training.run import train
 
-    choices = {name: getattr(args, name) for name in _CHOICES}
+    recipe, start = processes.shared(lambda: _planned(args))
+    return train(
+        recipe,
+        folder,
+        watch,
+        start=start,
+        conduct=_conduct(args),
+        overwrite=args.overwrite,
+        processes=processes,
+    )
+
+
+def _find_rate(args: argparse.Namespace) -> int:
+    import json
+
+    from resnetkit.training.finding import STEPS, find_rate
+    from resnetkit.views import plots
+    from resnetkit.views.finding import show_found
+    from resnetkit.views.progress import counted
+    from resnetkit.views.run import Printed
+
+    if args.out is not None:
+        plots.check_picture(args.out)
+    recipe, start = _planned(args)
+    with Printed() as watch, counted(STEPS * recipe.batch_size) as done:
+        found = find_rate(recipe, watch, start=start, conduct=_conduct(args), done=done)
+    if args.out is not None:
+        plots.save_range(found, args.out, f"{recipe.network.name} on {Path(recipe.data).name}")
+    if args.format == "json":
+        print(json.dumps({**found.to_dict(), "recipe": recipe.to_dict()}, indent=2))
+    else:
+        show_found(found, recipe)
+    return 0
+
+
+def _planned(args: argparse.Namespace) -> tuple[Recipe, Bundle | None]:
+    from resnetkit.training.plan import plan, usual_model
+    from resnetkit.views.finding import tell_fitted
+
+    choices = {name: getattr(args, name) for name in ("model", "size", "recipe", *NAMES)}
     data, options, start = args.data or "digits", given_options(args), None
     if args.start is not None:
         start = _start(args, options)
-    elif args.assume or args.preprocess:
-        raise InputError("--assume and --preprocess are about the file of --from; give that too")
+    elif about := {**given_reading(args), **given_fetching(args)}:
+        raise InputError(f"--{min(about)} is about the file of --from; give that too")
     elif options:
         choices["model"] = network(args.model or usual_model(data), **options)
-    recipe = plan(data, start=start, augment=not args.no_augment, **choices)
-    return train(recipe, folder, watch, start=start)
+    recipe = plan(data, start=start, augment=not args.no_augment, fitted=tell_fitted, **choices)
+    return recipe, start
+
+
+def _conduct(args: argparse.Namespace) -> Conduct:
+    from resnetkit.training.watch import Conduct
+
+    return Conduct(**{field.name: getattr(args, field.name) for field in fields(Conduct)})
 
 
 def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
     """The weights to train further."""
-    from resnetkit.conversion import load
+    from resnetkit.fetching.start import load_or_fetch
+    from resnetkit.views.progress import transfer
 
-    return load(args.start, assume=args.assume, preprocess=args.preprocess, **options)
+    with transfer(args.start) as told:
+        return load_or_fetch(
+            args.start,
+            ask=asking(),
+            told=told,
+            **given_fetching(args),
+            **given_reading(args),
+            **options,
+        )
 
 
-def _resumed(args: argparse.Namespace, watch: Watch) -> Result:
+def _resumed(args: argparse.Namespace, watch: Watch, processes: Processes) -> Result:
     from resnetkit.training.run import resume
 
     given = [
-        name for name in ("data", "start", "out", *_CHOICES) if getattr(args, name) is not None
+        name
+        for name in ("data", "start", "out", "model", "size", "recipe", *NAMES)
+        if getattr(args, name) is not None
     ]
-    given += given_options(args)
-    if given or args.no_augment:
-        flag = (given or ["no_augment"])[0].replace("_", "-")
+    given += [*given_options(args), *given_reading(args), *given_fetching(args)]
+    given += [
+        name
+        for name in ("no_augment", "overwrite", "show_recipe", "find_lr", "format")
+        if getattr(args, name)
+    ]
+    if given:
+        flag = given[0].replace("_", "-")
         flag = {"data": "DATA", "start": "--from"}.get(flag, f"--{flag}")
         raise InputError(f"a resumed run keeps its recipe; leave {flag} out")
-    return resume(args.resume, watch)
+    return resume(args.resume, watch, conduct=_conduct(args), processes=processes)

@@ -1,41 +1,60 @@
-"""From a file, picture or array to the upright 8-bit image, and from there to a network's input."""
+"""From a file, picture or array to the upright 8-bit image, resized and cut. Without torch."""
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
+import PIL.ExifTags
 import PIL.Image
-import PIL.ImageOps
-import torch
-from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from resnetkit.errors import InputError
+from resnetkit.images.framing import frame
 from resnetkit.preprocess import Channels, Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: What an image may be given as: a path, encoded bytes, a PIL image, an array ``(H, W)`` or
 #: ``(H, W, C)``, or a tensor ``(H, W)`` or ``(C, H, W)``; arrays and tensors are uint8.
-Image = str | Path | bytes | PIL.Image.Image | npt.NDArray[np.uint8] | Tensor
+Image: TypeAlias = "str | Path | bytes | PIL.Image.Image | npt.NDArray[np.uint8] | Tensor"
+#: An image resized and cut: uint8 ``(size, size, C)``, RGB, or grey with one channel.
+Cut = npt.NDArray[np.uint8]
 
 #: Images with more pixels are refused before they are decoded (Pillow's own warning limit).
 MAX_PIXELS = 1024 * 1024 * 1024 // 12
 
-#: What Pillow's decoders are known to raise for damaged files.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
-INTERPOLATIONS = {
-    "nearest": InterpolationMode.NEAREST_EXACT,
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
+#: The kinds of files that Pillow looks for first; then all others, but those of ``_PROGRAMS``.
+_USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
+#: For these, Pillow runs a program on the file.
+_PROGRAMS = ("EPS",)
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+#: Pillow's filters by their names in ``Preprocess``; all but nearest are antialiased.
+FILTERS = {
+    "nearest": PIL.Image.Resampling.NEAREST,
+    "bilinear": PIL.Image.Resampling.BILINEAR,
+    "bicubic": PIL.Image.Resampling.BICUBIC,
 }
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+# What is wrong with a file is in the reason; without a handler, logging would print it as well.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 # `warnings.catch_warnings` changes what all threads see, so only one may be inside.
 _quietly = threading.Lock()
 
@@ -53,15 +72,28 @@ def name_of(image: Image) -> str:
     """What to call an image in a message: its path, or what kind of thing it is."""
     if isinstance(image, str | Path):
         return str(image)
-    return {bytes: "bytes", Tensor: "tensor", np.ndarray: "array"}.get(type(image), "picture")
+    if _is_tensor(image):
+        return "tensor"
+    return {bytes: "bytes", np.ndarray: "array"}.get(type(image), "picture")
 
 
 def upright(image: Image, channels: Channels = "RGB") -> PIL.Image.Image:
     """The image as people see it: turned as its EXIF data says, on white, 8 bits a channel.
 
-    Mode ``L`` for channels ``L``, else ``RGB`` (``BGR`` is made by ``normalise``). Of an animation
-    or a file with several pages the first is taken; 16-bit grey values are scaled to 8 bits.
-    Raises ``UnreadableImageError`` for what is no image, truncated, empty or too large.
+    Mode ``L`` for channels ``L``, else ``RGB`` (``BGR`` is made by the engine). Of an animation
+    or a file with several pages the first is taken; 16-bit grey values are scaled to 8 bits; EXIF
+    data that cannot be understood is left aside. Raises ``UnreadableImageError`` for what is no
+    image, truncated, empty or too large.
+    """
+    return scaled_upright(image, channels, None)[0]
+
+
+def scaled_upright(
+    image: Image, channels: Channels, factor: Callable[[int, int], int] | None
+) -> tuple[PIL.Image.Image, int, int]:
+    """As ``upright``, and the upright image's own width and height.
+
+    A JPEG file is decoded at 1/``factor(width, height)`` of its size: 1/1, 1/2, 1/4 or 1/8.
     """
     name = name_of(image)
     try:
@@ -74,9 +106,16 @@ def upright(image: Image, channels: Channels = "RGB") -> PIL.Image.Image:
                 raise UnreadableImageError(
                     name, f"{width}x{height} pixels are more than the {MAX_PIXELS:,} that are read"
                 )
+            turn = _orientation(opened)
+            if turn >= 5:
+                width, height = height, width
+            if factor is not None and opened.format == "JPEG":
+                part = factor(width, height)
+                opened.draft(None, (opened.width // part, opened.height // part))
             opened.load()
-            picture = _on_white(_eight_bits(PIL.ImageOps.exif_transpose(opened)))
-        return picture.convert("L" if channels == "L" else "RGB")
+            picture = opened if turn == 1 else opened.transpose(_TURNS[turn])
+            picture = _on_white(_eight_bits(picture))
+        return picture.convert("L" if channels == "L" else "RGB"), width, height
     except UnreadableImageError:
         raise
     except PIL.UnidentifiedImageError:
@@ -86,46 +125,56 @@ def upright(image: Image, channels: Channels = "RGB") -> PIL.Image.Image:
     except PIL.Image.DecompressionBombError:
         reason = f"it has more than the {MAX_PIXELS:,} pixels that are read"
         raise UnreadableImageError(name, reason) from None
-    except _DAMAGE as error:
+    except MemoryError:
+        raise UnreadableImageError(name, "there is not enough memory for it") from None
+    except Exception as error:  # a decoder may raise anything where a file is damaged
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableImageError(name, text) from None
+        raise UnreadableImageError(name, " ".join(str(text).split())) from None
 
 
-def cut(picture: PIL.Image.Image, preprocess: Preprocess) -> Tensor:
-    """An upright image resized and cut to uint8 ``(C, size, size)``, channels as in the picture.
+def _orientation(picture: PIL.Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 also where its data is damaged."""
+    with _quietly, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            turn = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+        except Exception:  # what is wrong with the pixels is told when they are loaded
+            return 1
+    return turn if turn in _TURNS else 1
 
-    The same pixels as torchvision's classification presets make of a PIL image. Raises
+
+def cut(picture: PIL.Image.Image, preprocess: Preprocess) -> Cut:
+    """An upright image resized and cut to uint8 ``(size, size, C)``, channels as in the picture.
+
+    Bit for bit the pixels that torchvision's classification presets make of a PIL image. Raises
     ``UnreadableImageError`` for an image so elongated that resizing it would not fit in memory.
     """
-    size = preprocess.size
-    how = INTERPOLATIONS[preprocess.interpolation]
+    check_shape(*picture.size, preprocess)
+    where = frame(*picture.size, preprocess)
+    resized = picture.resize((where.width, where.height), FILTERS[preprocess.interpolation])
+    sides = (where.left, where.top, where.left + where.size, where.top + where.size)
+    return as_cut(resized.crop(sides))
+
+
+def check_shape(width: int, height: int, preprocess: Preprocess) -> None:
+    """Refuse with ``UnreadableImageError`` what would not fit in memory once it is resized."""
     if preprocess.resize == "squash":
-        resized = functional.resize(picture, [size, size], interpolation=how, antialias=True)
-    else:
-        shorter, longer = min(picture.size), max(picture.size)
-        if (preprocess.resize_to or size) ** 2 * longer > MAX_PIXELS * shorter:
-            shape = f"{picture.width}x{picture.height}"
-            raise UnreadableImageError(
-                shape, "it is too elongated to be resized by its shorter side"
-            )
-        resized = functional.resize(
-            picture, [preprocess.resize_to], interpolation=how, antialias=True
+        return
+    shorter, longer = sorted((width, height))
+    if (preprocess.resize_to or preprocess.size) ** 2 * longer > MAX_PIXELS * shorter:
+        raise UnreadableImageError(
+            f"{width}x{height}", "it is too elongated to be resized by its shorter side"
         )
-        resized = functional.center_crop(resized, [size, size])
-    return cast(Tensor, functional.pil_to_tensor(resized))
 
 
-def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """uint8 ``(..., C, size, size)`` in RGB or L to what the network takes, float32."""
-    if preprocess.channels == "BGR":
-        pixels = pixels.flip(-3)
-    mean = torch.tensor(preprocess.mean).view(-1, 1, 1)
-    std = torch.tensor(preprocess.std).view(-1, 1, 1)
-    return pixels.float().div_(preprocess.divisor).sub_(mean).div_(std)
+def as_cut(picture: PIL.Image.Image) -> Cut:
+    """The pixels ``(H, W, C)`` of a picture in mode ``L`` or ``RGB``; not to be written to."""
+    pixels: Cut = np.asarray(picture)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def pixels_of(image: Image, preprocess: Preprocess) -> Tensor:
-    """Decode, turn, resize and cut: uint8 ``(C, size, size)``, RGB or L.
+def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
+    """Decode, turn, resize and cut: uint8 ``(size, size, C)``, RGB or L.
 
     Raises ``UnreadableImageError``.
     """
@@ -135,14 +184,31 @@ def pixels_of(image: Image, preprocess: Preprocess) -> Tensor:
         raise UnreadableImageError(name_of(image), error.reason) from None
 
 
-def to_input(image: Image, preprocess: Preprocess) -> Tensor:
-    """From an image to float32 ``(C, size, size)``. Raises ``UnreadableImageError``."""
-    return normalise(pixels_of(image, preprocess), preprocess)
+def whole(image: Image, preprocess: Preprocess) -> Cut:
+    """Decode and turn, and leave the size: uint8 ``(H, W, C)``, RGB or L.
+
+    Raises ``UnreadableImageError``, also for what ``pixels_of`` refuses once it is decoded, and for
+    sides so long that a graph could not hold the weights of its resize, one for each pixel of the
+    side and of ``size``.
+    """
+    picture = upright(image, preprocess.channels)
+    try:
+        check_shape(*picture.size, preprocess)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(name_of(image), error.reason) from None
+    if max(picture.size) * preprocess.size > MAX_PIXELS:
+        raise UnreadableImageError(name_of(image), "its longer side is too long to be resized")
+    return as_cut(picture)
+
+
+def _is_tensor(image: object) -> bool:
+    torch = sys.modules.get("torch")  # where nobody has imported it, nothing is a tensor
+    return torch is not None and isinstance(image, torch.Tensor)
 
 
 def _picture(image: Image) -> PIL.Image.Image:
-    if isinstance(image, Tensor):
-        array = image.detach().cpu().numpy()
+    if _is_tensor(image):
+        array = cast("Tensor", image).detach().cpu().numpy()
         return _from_array(np.moveaxis(array, 0, -1) if array.ndim == 3 else array)
     if isinstance(image, np.ndarray):
         return _from_array(image)
@@ -164,7 +230,12 @@ def _opened(file: Path | BytesIO, name: str, size: int) -> PIL.Image.Image:
     # Pillow warns of odd, but readable files, and of large ones, which `upright` refuses.
     with _quietly, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return PIL.Image.open(file)
+        try:
+            return PIL.Image.open(file, formats=_USUAL)
+        except PIL.UnidentifiedImageError:
+            PIL.Image.init()
+            others = [kind for kind in PIL.Image.ID if kind not in (*_USUAL, *_PROGRAMS)]
+            return PIL.Image.open(file, formats=others)
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> PIL.Image.Image:

@@ -1,73 +1,65 @@
-"""Reading many images at a time, in order and in bounded memory."""
+"""Reading many images at a time and ahead, in order and in bounded memory."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
-
-from resnetkit.images.pixels import UnreadableImageError, pixels_of
-from resnetkit.images.sources import Example
-from resnetkit.preprocess import Preprocess
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def readers() -> int:
-    """How many threads decode images: one for each processor, 8 at most."""
-    return min(8, os.cpu_count() or 1)
+    """How many threads decode images: one for each processor, 8 at most.
+
+    Of those that torchrun has started on this machine, each takes its share.
+    """
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return min(8, max(1, (os.cpu_count() or 1) // int(sharing if sharing.isdigit() else 1)))
 
 
 def ordered(
-    function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    threads: int | None = None,
+    ahead: int | None = None,
 ) -> Iterator[R]:
-    """``map(function, items)`` by several threads, never more than a few results ahead."""
+    """``map(function, items)`` by several threads, never more than ``ahead`` results early."""
     threads = threads or readers()
     remaining = iter(items)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
         waiting: deque[Future[R]] = deque()
         try:
-            for item in islice(remaining, 4 * threads):
+            for item in islice(remaining, ahead or 4 * threads):
                 waiting.append(pool.submit(function, item))
             while waiting:
-                yield waiting.popleft().result()
+                result = waiting.popleft().result()
                 for item in islice(remaining, 1):
                     waiting.append(pool.submit(function, item))
+                yield result
         finally:
             for future in waiting:
                 future.cancel()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
-    """The images that can be decoded with their digests, and what is wrong with the others."""
-
-    digests: dict[str, str]
-    problems: tuple[UnreadableImageError, ...]
-
-
-def verify(examples: Sequence[Example], preprocess: Preprocess) -> Verified:
-    """Decode and cut every image once; ``digests`` has the names of those that can be."""
-
-    def digest(example: Example) -> str | UnreadableImageError:
+def early(items: Generator[T], *, ahead: int = 1) -> Iterator[T]:
+    """``items``, each made by a thread while the one before is used; ``ahead`` wait at most."""
+    ended = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="early") as pool:
+        waiting: deque[Future[T | object]] = deque()
         try:
-            pixels_of(example.image, preprocess)
-            return example.digest()
-        except UnreadableImageError as error:
-            return error
-        except OSError as error:
-            return UnreadableImageError(example.name, error.strerror or str(error))
-
-    digests: dict[str, str] = {}
-    problems: list[UnreadableImageError] = []
-    for example, found in zip(examples, ordered(digest, examples), strict=True):
-        if isinstance(found, UnreadableImageError):
-            problems.append(found)
-        else:
-            digests[example.name] = found
-    return Verified(digests=digests, problems=tuple(problems))
+            for _ in range(ahead):
+                waiting.append(pool.submit(next, items, ended))
+            while (item := waiting.popleft().result()) is not ended:
+                waiting.append(pool.submit(next, items, ended))
+                yield cast(T, item)
+        finally:
+            for future in waiting:
+                future.cancel()
+            pool.shutdown()
+            items.close()

@@ -1,4 +1,4 @@
-"""Labelled images: a folder of class folders, or scikit-learn's digits."""
+"""Labelled images, and where they come from first of all: folders of class folders."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ PARTS: tuple[Part, ...] = get_args(Part)
 #: The file name endings of the images in a folder.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 DIGITS = "digits"
+#: What ``Example.brief`` begins with.
+BRIEF = "size:"
 
-_PART_OF: dict[str, Part] = {
+#: What the parts are called in folders, columns and the names of shards.
+PART_OF: dict[str, Part] = {
     "train": "train",
     "val": "validation",
     "validation": "validation",
@@ -36,6 +39,11 @@ class Example:
     label: int
     image: Image
 
+    @property
+    def encoded(self) -> bool:
+        """Whether the image has to be decoded; it is not read to tell."""
+        return isinstance(self.image, Path | bytes)
+
     def digest(self) -> str:
         """SHA-256 of the file, or of the pixels where there is no file."""
         if isinstance(self.image, Path):
@@ -43,18 +51,26 @@ class Example:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         return hashlib.sha256(np.asarray(self.image).tobytes()).hexdigest()
 
+    def brief(self) -> str:
+        """The size of the file, where a digest of very many would take long."""
+        if isinstance(self.image, Path):
+            return f"{BRIEF}{self.image.stat().st_size}"
+        return self.digest()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
     """The images of one place by class.
 
     ``parts`` are those that the folder itself has; a flat folder has all images in ``flat``.
+    ``shape`` is ``(C, H, W)`` where all images are arrays of that shape.
     """
 
     name: str
     classes: tuple[str, ...]
     flat: tuple[Example, ...] = ()
     parts: Mapping[Part, tuple[Example, ...]]
+    shape: tuple[int, int, int] | None = None
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -73,7 +89,7 @@ def folder(path: Path, *, least: int = 2) -> Source:
         what = "is no folder" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}; give a folder of class folders, or {DIGITS}")
     inside = _folders(path)
-    if inside and all(name in _PART_OF and _folders(inside[name]) for name in inside):
+    if inside and all(name in PART_OF for name in inside) and any(map(_folders, inside.values())):
         return _divided(path, inside, least)
     classes = _classes(path, inside, least)
     flat = tuple(_examples(path, inside, classes))
@@ -129,10 +145,13 @@ def _examples(root: Path, inside: Mapping[str, Path], classes: tuple[str, ...]) 
 def _divided(root: Path, inside: Mapping[str, Path], least: int) -> Source:
     by_part: dict[Part, Path] = {}
     for name, place in inside.items():
-        if _PART_OF[name] in by_part:
+        if PART_OF[name] in by_part:
             raise InputError(f"{root} has both val and validation; keep one of them")
-        by_part[_PART_OF[name]] = place
+        by_part[PART_OF[name]] = place
     first = by_part.get("train")
+    for place in by_part.values():
+        if not _folders(place):
+            raise InputError(f"{place} has no class folders; put images into it, or remove it")
     folders = {part: _folders(place) for part, place in by_part.items()}
     if first is not None:
         classes = _classes(first, folders["train"], least)

@@ -11,7 +11,7 @@ import numpy as np
 
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
-from resnetkit.images.sources import PARTS, Example, Part, Source
+from resnetkit.images.sources import BRIEF, PARTS, Example, Part, Source
 
 #: The file in a run folder that lists the images of each part.
 FILE = "split.json"
@@ -110,21 +110,29 @@ class SplitRecord:
 
     def trained_on(self, examples: Sequence[Example]) -> list[str]:
         """The names of the examples whose very content was trained on, under whatever name."""
-        seen = set(self.parts["train"].values())
-        return [example.name for example in examples if _content(example) in seen]
+        seen = self.parts["train"]
+        if self._is_brief:
+            # Sizes alone tell little: the same name as well.
+            return [e.name for e in examples if seen.get(e.name, "") == self._content(e)]
+        known = set(seen.values())
+        return [example.name for example in examples if self._content(example) in known]
 
     def part_of(self, examples: Sequence[Example], part: Part) -> tuple[Example, ...]:
         """The examples that a part has under the same name with the same content."""
         names = self.parts[part]
-        return tuple(e for e in examples if e.name in names and names[e.name] == _content(e))
+        return tuple(e for e in examples if names.get(e.name, "") == self._content(e))
 
+    @property
+    def _is_brief(self) -> bool:
+        first = next(iter(self.parts["train"].values()), "")
+        return first.startswith(BRIEF)
 
-def _content(example: Example) -> str | None:
-    """The digest, or None for a file that cannot be read; measuring will tell why."""
-    try:
-        return example.digest()
-    except OSError:
-        return None
+    def _content(self, example: Example) -> str | None:
+        """The digest, or None for a file that cannot be read; measuring will tell why."""
+        try:
+            return example.brief() if self._is_brief else example.digest()
+        except OSError:
+            return None
 
 
 def load_record(folder: Path) -> SplitRecord | None:

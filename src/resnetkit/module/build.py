@@ -15,6 +15,7 @@ from resnetkit.architecture import catalog
 from resnetkit.architecture.block import Block
 from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
+from resnetkit.errors import InputError
 from resnetkit.module.leaf import leaf
 
 
@@ -114,14 +115,20 @@ def initialise(module: ResNet, *, zero_init_last: bool = False) -> None:
 
     Convolutions: normal with variance 2 / fan-out (He et al. 2015, arXiv:1502.01852), biases 0.
     Norms: 1 and 0; with ``zero_init_last`` the last norm of each block's main path starts at 0
-    (Goyal et al. 2017, arXiv:1706.02677). The fully connected layer keeps torch's default.
+    (Goyal et al. 2017, arXiv:1706.02677). The fully connected layer and
+    convolutions along channels keep torch's default.
+    Raises ``ValueError`` for ``zero_init_last`` where there are no norms.
     """
+    if zero_init_last and module.network.options.norm == "none":
+        raise InputError(
+            f"zero_init_last starts norms at 0 and {module.network.name} has none; leave it out"
+        )
     for child in module.modules():
         if isinstance(child, nn.Conv2d):
             nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
-        elif isinstance(child, nn.BatchNorm2d | nn.Linear):
+        elif isinstance(child, nn.BatchNorm2d | nn.GroupNorm | nn.Conv1d | nn.Linear):
             child.reset_parameters()
     if zero_init_last:
         for stage in module.network.stages:

@@ -20,6 +20,7 @@ from resnetkit.architecture.layer import (
     Scale,
     Subsample,
 )
+from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.window import Window
 
 
@@ -37,6 +38,8 @@ def _module(layer: Layer) -> nn.Module:
     match layer:
         case Conv():
             return _convolution(layer)
+        case Norm(groups=int(groups)):
+            return nn.GroupNorm(groups, layer.channels, eps=layer.epsilon)
         case Norm():
             return nn.BatchNorm2d(layer.channels, eps=layer.epsilon, momentum=layer.momentum)
         case Activation(function="relu"):
@@ -45,6 +48,10 @@ def _module(layer: Layer) -> nn.Module:
             return nn.Sigmoid()
         case Pool():
             return _pool(layer)
+        case Blur():
+            return BlurPool(layer.slides)
+        case ChannelConv():
+            return ConvAlongChannels(1, 1, layer.kernel, padding=layer.kernel // 2, bias=False)
         case Subsample():
             return SubsampleChannels(layer)
         case Flatten():
@@ -144,6 +151,39 @@ class EndPaddedAvgPool2d(nn.Module):
             for axis in (2, 3)
         )
         return F.pad(pooled, (0, right, 0, below))
+
+
+class BlurPool(nn.Module):
+    """Each channel with (1, 2, 1) x (1, 2, 1) / 16, edges mirrored, every ``stride``-th pixel.
+
+    The weights are no state: they are not saved, and follow the input's device and type.
+    """
+
+    def __init__(self, window: Window) -> None:
+        super().__init__()
+        self.stride = window.stride
+        self.padding = (window.padding,) * 4
+        taps = torch.tensor([1.0, 2.0, 1.0], device="cpu") / 4
+        object.__setattr__(self, "weight", torch.outer(taps, taps)[None, None])
+
+    weight: Tensor
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        weight = self.weight.to(x).expand(channels, 1, 3, 3)
+        padded = F.pad(x, self.padding, mode="reflect")
+        return F.conv2d(padded, weight, stride=self.stride, groups=channels)
+
+
+class ConvAlongChannels(nn.Conv1d):
+    """A 1-d convolution along the channels of one pixel, ``(N, C, 1, 1) -> (N, C, 1, 1)``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        along = super().forward(input.flatten(1).unsqueeze(1))
+        return along.flatten(1)[:, :, None, None]
 
 
 class SubsampleChannels(nn.Module):

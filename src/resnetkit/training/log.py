@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
@@ -21,7 +22,8 @@ class Row:
     Losses are mean cross-entropies in nats, without label smoothing, accuracies shares from 0 to
     1; those of training are of the varied images while the weights changed. ``lr`` is the last
     step's, ``seconds`` are those of the whole epoch, ``rate`` is in training images a second.
-    ``best``: the best epoch so far.
+    ``best``: the best epoch so far. ``waited`` is the share of the training time that was spent
+    waiting for images, 0 to 1.
     """
 
     epoch: int
@@ -33,6 +35,11 @@ class Row:
     seconds: float
     rate: float
     best: bool
+    waited: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as JSON types."""
+        return asdict(self)
 
 
 def is_best(rows: Sequence[Row], accuracy: float, loss: float) -> bool:
@@ -47,7 +54,7 @@ def best_of(rows: Sequence[Row]) -> Row:
 
 def write_log(folder: Path, rows: Sequence[Row]) -> None:
     """Write all rows, wholly or not at all."""
-    write_text(folder / FILE, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    write_text(folder / FILE, "".join(json.dumps(row.to_dict()) + "\n" for row in rows))
 
 
 def read_log(folder: Path) -> list[Row]:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from resnetkit.architecture import catalog
 from resnetkit.architecture.network import Network
 from resnetkit.bundle import Bundle
+from resnetkit.engines.torch import device_named
 from resnetkit.errors import InputError
 from resnetkit.images import digits
-from resnetkit.images.opening import open_source
+from resnetkit.images.idx import idx_files
+from resnetkit.images.opening import is_address, open_source
 from resnetkit.images.sources import DIGITS, Source
-from resnetkit.prediction import device_named
 from resnetkit.preprocess import Preprocess
+from resnetkit.training.augment import NAMES as AUGMENT
 from resnetkit.training.augment import Augment
-from resnetkit.training.recipe import Recipe
+from resnetkit.training.fitting import Fitted, fitted_batch
+from resnetkit.training.named import QUICK, Named, named
+from resnetkit.training.recipe import AUTO, SUBJECT, Recipe, as_fields, check_names
 
 #: Mean and standard deviation of the digits' training pixels, 0 to 1.
 _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
@@ -24,7 +32,8 @@ _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
 
 def usual_model(data: str | Path) -> str:
     """The network that is trained where none is named."""
-    return "resnet20" if str(data) == DIGITS else "resnet18"
+    small = str(data) == DIGITS or (not is_address(data) and idx_files(Path(data)))
+    return "resnet20" if small else "resnet18"
 
 
 def plan(
@@ -32,33 +41,137 @@ def plan(
     model: str | Network | None = None,
     *,
     start: Bundle | None = None,
+    recipe: str | Path | None = None,
     size: int | None = None,
     augment: bool = True,
     device: str | None = None,
+    fitted: Callable[[Fitted], None] = lambda _: None,
     **choices: Any,
 ) -> Recipe:
-    """The recipe to train ``model`` on ``data``; ``choices`` are fields of ``Recipe`` to change.
+    """The recipe to train ``model`` on ``data``; ``choices`` are fields of ``Recipe`` or
+    ``Augment`` to change.
 
-    ``digits`` is trained with ``resnet20`` at 16x16 pixels, grey, moved by a pixel; a folder with
-    ``resnet18`` at the network's usual size, cropped and flipped. With ``start`` it is that
-    bundle's network that is trained further, on images prepared as it has been used to, for fewer
-    epochs and at a tenth of the learning rate. Choices that are None are made here. Raises
-    ``ValueError`` for data, a network or a choice that cannot be used.
+    ``recipe`` is a name of ``RECIPES`` or a TOML file with some or all fields; ``quick``, the
+    default, is made for the data: ``digits`` is trained with ``resnet20`` at 16x16 pixels, grey,
+    moved by a pixel; a folder with ``resnet18`` at the network's usual size, cropped and flipped.
+    With ``start`` it is that bundle's network that is trained further, on images prepared as it has
+    been used to, for fewer epochs and at a tenth of the learning rate. Choices that are None are
+    made here. A ``batch_size`` of ``auto`` is measured on this machine (``fitted_batch``), and
+    ``fitted`` is told the outcome; the recipe has the number. Raises ``ValueError`` for data, a
+    network or a choice that cannot be used.
     """
+    base = named(QUICK if recipe is None else recipe)
     source = open_source(data)
     given = {name: value for name, value in choices.items() if value is not None}
+
+    def made() -> Recipe:
+        try:
+            return _planned(source, model, start, base, size, augment, device, dict(given))
+        except (TypeError, KeyError, AttributeError) as error:
+            if not isinstance(base, dict):
+                raise
+            raise InputError(f"{recipe} is no recipe of a training run: {error}") from None
+
+    if given.get("batch_size") != AUTO:
+        return made()
+    del given["batch_size"]
+    usual = made()
+    outcome = fitted_batch(usual, _trained_on(source, usual))
+    fitted(outcome)
+    given["batch_size"] = outcome.batch
+    return made()
+
+
+def _trained_on(source: Source, recipe: Recipe) -> int:
+    """About how many images there will be to train on."""
+    held = 0.0 if "validation" in source.parts else recipe.validation
+    if source.flat:
+        held += recipe.test
+    return round(len(source.flat or source.parts.get("train", ())) * (1 - held))
+
+
+def _planned(
+    source: Source,
+    model: str | Network | None,
+    start: Bundle | None,
+    base: Named | dict[str, Any] | None,
+    size: int | None,
+    augment: bool,
+    device: str | None,
+    given: dict[str, Any],
+) -> Recipe:
     if start is not None and model is not None:
         raise InputError("the network to train further is that of --from; leave --model out")
+    if isinstance(base, dict) and "network" in base and model is None and start is None:
+        model = Network.from_dict(base["network"])
     usual_for = _for_digits if source.name == DIGITS else _for_folder
+    if source.shape is not None:
+        usual_for = _for_arrays
     if start is None:
         usual = usual_for(source, model, size, given)
     else:
         usual = usual_for(source, start.network, size, given)
         usual |= _further(usual, start, size, given)
-    recipe = _recipe(usual, given)
+    if isinstance(base, Named):
+        usual |= _published(base, usual, given, source, prepared=start is not None)
+    elif base is not None:
+        usual |= _written(base, usual, size, source)
+    changed = {name: given.pop(name) for name in AUGMENT if name in given}
+    if changed:
+        usual["augment"] = replace(usual["augment"], **changed)
+    planned = _recipe(usual, given)
     if not augment:
-        recipe = replace(recipe, augment=Augment())
-    return replace(recipe, device=device_named(device))
+        planned = replace(planned, augment=Augment())
+    return replace(planned, device=device_named(device))
+
+
+def _published(
+    base: Named, usual: dict[str, Any], given: dict[str, Any], source: Source, *, prepared: bool
+) -> dict[str, Any]:
+    """What ``base`` changes: its values, its sides as shares of the size, and its rate.
+
+    Where there are fewer than eight of its batches, they are halved. The learning rate of SGD is
+    proportional to the batch (Goyal et al. 2017, arXiv:1706.02677), that of AdamW and LAMB to its
+    root (You et al. 2019, arXiv:1904.00962).
+    """
+    values, count = dict(base.values), len(source.parts.get("train", source.flat))
+    batch = reference = values["batch_size"]
+    while batch > 4 and 8 * batch > count:
+        batch //= 2
+    values["batch_size"] = given.get("batch_size", batch)
+    share = values["batch_size"] / reference
+    values["lr"] *= share if values.get("optimizer", "sgd") == "sgd" else math.sqrt(share)
+    size = usual["preprocess"].size
+    if base.trained != 1:
+        values["train_size"] = round(size * base.trained)
+    if base.first is not None:
+        values["start_size"] = round(size * base.first)
+    if not prepared:
+        values["preprocess"] = replace(
+            usual["preprocess"],
+            resize_to=round(size * base.shown),
+            interpolation=base.interpolation,
+        )
+    return {**values, "augment": Augment(**base.augment)}
+
+
+def _written(
+    document: dict[str, Any], usual: dict[str, Any], size: int | None, source: Source
+) -> dict[str, Any]:
+    """What a file changes; what it was made for, data and network, is that of this run."""
+    values = {k: v for k, v in as_fields(document).items() if k not in SUBJECT}
+    if source.name == DIGITS:
+        # The split is fixed.
+        values = {k: v for k, v in values.items() if k not in ("validation", "test")}
+    if "augment" in document:
+        values["augment"] = Augment.from_dict({**usual["augment"].to_dict(), **document["augment"]})
+    if "preprocess" in document and size is None:
+        prepared = Preprocess.from_dict(document["preprocess"])
+        # Other data may have another number of channels.
+        if prepared.channel_count == usual["network"].options.input_channels:
+            values["preprocess"] = prepared
+            values["network"] = replace(usual["network"], input_size=prepared.size)
+    return values
 
 
 def _for_digits(
@@ -77,8 +190,8 @@ def _for_digits(
         "preprocess": Preprocess(size=size, channels="L", mean=_DIGITS_MEAN, std=_DIGITS_STD),
         "augment": Augment(shift=max(1, size // 16)),
         "epochs": 20,
-        "batch_size": 64,
-        "lr": 0.1,
+        "batch_size": given.get("batch_size", 64),
+        "lr": 0.1 * min(64, given.get("batch_size", 64)) / 64,
         "validation": digits.VALIDATION,
         "test": digits.TEST,
     }
@@ -93,7 +206,7 @@ def _for_folder(
     count = len(source.parts.get("train", source.flat))
     batch_size = given.get("batch_size") or next((n for n in (32, 16, 8) if 8 * n <= count), 4)
     return {
-        "data": str(Path(source.name).resolve()),
+        "data": _place_of(source),
         "network": replace(network, input_size=size),
         "preprocess": Preprocess(size=size, resize_to=size * 8 // 7),
         "augment": Augment(flip=True, crop=0.35),
@@ -101,6 +214,36 @@ def _for_folder(
         "batch_size": batch_size,
         "lr": 0.1 * min(64, batch_size) / 64,
     }
+
+
+def _for_arrays(
+    source: Source, model: str | Network | None, size: int | None, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Small images of one shape, as MNIST's: as they are, with their own mean and deviation."""
+    assert source.shape is not None
+    channels, *sides = source.shape
+    network = _fitted(model or usual_model(source.name), source, channels=channels)
+    size = max(sides) if size is None else size
+    # A few thousand images are enough for two digits of a mean.
+    pixels = np.stack([np.asarray(e.image) for e in source.examples[:10_000]]) / 255.0
+    return {
+        "data": _place_of(source),
+        "network": replace(network, input_size=size),
+        "preprocess": Preprocess(
+            size=size,
+            channels="L" if channels == 1 else "RGB",
+            mean=(round(float(pixels.mean()), 4),) * channels,
+            std=(round(float(pixels.std()), 4),) * channels,
+        ),
+        "augment": Augment(shift=max(1, size // 14)),
+        "epochs": 20,
+        "batch_size": given.get("batch_size", 64),
+        "lr": 0.1 * min(64, given.get("batch_size", 64)) / 64,
+    }
+
+
+def _place_of(source: Source) -> str:
+    return source.name if is_address(source.name) else str(Path(source.name).resolve())
 
 
 def _further(
@@ -130,8 +273,12 @@ def _fitted(model: str | Network, source: Source, *, channels: int) -> Network:
 def _recipe(usual: dict[str, Any], given: dict[str, Any]) -> Recipe:
     epochs = given.get("epochs", usual["epochs"])
     if isinstance(epochs, int):
-        usual["warmup"] = min(2.0, epochs / 5)
+        usual["warmup"] = min(usual.get("warmup", 2.0), epochs / 5)
+    if given.get("schedule", "step") != "step":
+        # Those of the recipe go with its own schedule.
+        usual["drops"] = ()
     try:
         return Recipe(**{**usual, **given})
     except TypeError as error:
+        check_names({**usual, **given})
         raise InputError(f"this is no choice of a recipe: {error}") from None

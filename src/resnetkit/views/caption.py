@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from resnetkit.architecture import text
+from resnetkit.architecture.layer import Norm
+from resnetkit.architecture.rare_layer import ChannelConv
 from resnetkit.architecture.table import Explanation
 from resnetkit.views.marks import (
     NAME_SIZE,
@@ -25,9 +27,10 @@ _SAMPLE = 26
 #: What the legend calls each kind of layer.
 _KINDS = {
     "conv": "convolution",
-    "norm": "batch norm",
+    "conv1d": "convolution along channels",
     "activation": "activation",
     "pool": "pool",
+    "blur": "blur",
     "subsample": "subsample, pad with zeros",
     "flatten": "flatten",
     "linear": "fully connected",
@@ -102,12 +105,15 @@ def legend(explanation: Explanation, x: float, y: float, width: float) -> tuple[
 def _samples(explanation: Explanation) -> Iterator[tuple[str, str, Wire | None]]:
     """Name, kind and wire of each entry of the legend."""
     steps = explanation.walk.steps
-    for kind in dict.fromkeys(step.layer.kind for step in steps):
-        yield _KINDS.get(kind, kind), kind, None
+    for kind, layer in {step.layer.kind: step.layer for step in steps}.items():
+        words = layer.text.partition(",")[0] if isinstance(layer, Norm) else kind
+        yield _KINDS.get(kind, words), kind, None
     yield "main path", "", Wire(points=())
     yield "shortcut", "", Wire(points=(), role="shortcut")
     if any(step.located.branch == "gate" for step in steps):
-        yield "gate (squeeze-excitation)", "", Wire(points=(), role="gate")
+        efficient = any(step.layer.kind == ChannelConv.kind for step in steps)
+        words = "efficient channel attention" if efficient else "squeeze-excitation"
+        yield f"gate ({words})", "", Wire(points=(), role="gate")
     if explanation.problem:
         yield "not reached", "", Wire(points=(), reached=False)
 

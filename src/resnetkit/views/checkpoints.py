@@ -38,6 +38,8 @@ def show_identification(found: Identification) -> None:
         for fact in facts["ambiguous"]:
             print(f"  {fact['fact']}: {' or '.join(map(_text, fact['candidates']))}")
             print(f"    {fact['meaning']}; {fact['source']}")
+            pairs = list(zip(map(_text, fact["candidates"]), fact["means"], strict=True))
+            print("\n".join(f"      {line}" for line in aligned(pairs, left={0, 1})))
     for title in ("missing", "leftover"):
         _list(title, facts[title])
     _list("ignored", [f"{name}: {reason}" for name, reason in facts["ignored"].items()])
@@ -53,6 +55,14 @@ def show_converted(done: Converted) -> None:
     print(f"-> {done.target} ({done.dialect}), {done.tensors} tensors, each used once")
     for name, value in origin["assumed"].items() if fresh else ():
         print(f"assumed {name} {_text(value)}, as {spoken} documents")
+    for warning in origin.get("warnings", ()) if fresh else ():
+        print(f"warning: {warning}")
+    verified = origin.get("verified_with") if fresh else None
+    if verified:
+        print(
+            f"verified with {verified['framework']}: its own network's logits differ by "
+            f"{verified['difference']:.3g} at most (largest logit {verified['largest']:.3g})"
+        )
     print(
         f"proof: read back and run on {done.images} images, the logits differ by "
         f"{done.difference:.3g} at most (largest logit {done.largest:.3g})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,9 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from resnetkit.errors import InputError
 from resnetkit.evaluation import Evaluation
 from resnetkit.files import atomic
 from resnetkit.training.log import Row, best_of
+
+if TYPE_CHECKING:  # it needs torch
+    from resnetkit.training.finding import Found
 
 _TRAIN, _VALIDATION, _GREY = "#3b6fb6", "#c8553d", "#777777"
 #: Up to so many classes every cell has its number, and every row its name.
@@ -89,6 +94,37 @@ def save_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
     _save(figure, path)
 
 
+#: What a picture's name may end in.
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def check_picture(path: Path) -> None:
+    """Raise ``ValueError`` where ``path`` cannot become a picture."""
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(f"{path} is no picture's name; let it end in {', '.join(PICTURES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def save_range(found: Found, path: Path, title: str) -> None:
+    """The loss over the learning rate of a range test, with the rate that is suggested."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    rates = [point.rate for point in found.points]
+    axes.plot(rates, [p.loss for p in found.points], color=_GREY, alpha=0.4, label="of a batch")
+    axes.plot(rates, [p.smoothed for p in found.points], color=_TRAIN, label="smoothed")
+    axes.axvline(found.suggested, color=_VALIDATION, label=f"suggested: {found.suggested:g}")
+    axes.axvline(found.lowest, color=_GREY, linestyle=":", label=f"lowest: {found.lowest:.2g}")
+    highest = max(point.smoothed for point in found.points)
+    axes.set(title=title, xlabel="learning rate", xscale="log", ylim=(0, 1.1 * highest))
+    axes.set_ylabel("loss (cross-entropy, nats)")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower left", frameon=False)
+    _save(figure, path, kind=path.suffix[1:].lower())
+
+
 def _lines(axes: Axes, epochs: list[int], train: list[float], held: list[float]) -> None:
     marker = "." if len(epochs) < 3 else ""
     axes.plot(epochs, train, color=_TRAIN, label="training (varied images)", marker=marker)
@@ -99,6 +135,6 @@ def _short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, kind: str = "png") -> None:
     with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format=kind, dpi=120)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -22,21 +23,101 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def track(items: Iterable[T], total: int) -> Iterator[T]:
+def track(items: Iterable[T], total: int) -> Generator[T, None, None]:
     """The items as they come; how many of ``total`` images have passed is told on stderr."""
+    with passing(lambda: total) as tell:
+        for item in items:
+            yield item
+            tell()
+
+
+@contextmanager
+def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable[[], None]]:
+    """A function to be called for each image that has passed; the rate and the time that is left
+    are shown on stderr. ``total`` may not be known yet; ``done`` images had passed before.
+    """
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     began = told = time.perf_counter()
+    count = done
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
-        task = progress.add_task("", total=total, rate="")
-        for count, item in enumerate(items, start=1):
-            yield item
+        task = progress.add_task("", total=total(), completed=done, rate="")
+
+        def tell() -> None:
+            nonlocal count, told
+            count += 1
             now = time.perf_counter()
-            rate = count / max(1e-9, now - began)
-            text = f"{rate:.0f} images/s, {clock((total - count) / rate)} left"
-            progress.update(task, completed=count, rate=text)
-            if now - told > INTERVAL and not console.is_terminal:
-                print(f"resnetkit: {count} of {total} images, {text}", file=sys.stderr)
-                told = now
+            if now - told < (0.1 if console.is_terminal else INTERVAL):
+                return
+            told, whole = now, total()
+            rate = (count - done) / max(1e-9, now - began)
+            text = f"{rate:.0f} images/s"
+            if whole is not None:
+                text += f", {clock(max(0, whole - count) / rate)} left"
+            progress.update(task, completed=count, total=whole, rate=text)
+            if not console.is_terminal:
+                of = "" if whole is None else f" of {whole}"
+                print(f"resnetkit: {count}{of} images, {text}", file=sys.stderr)
+
+        yield tell
+
+
+@contextmanager
+def counted(total: int) -> Iterator[Callable[[int], None]]:
+    """A function to tell how many images more are done, shown as ``track`` shows them."""
+    steps = track(range(total), total)
+
+    def tell(count: int) -> None:
+        for _ in range(count):
+            next(steps, None)
+
+    try:
+        yield tell
+    finally:
+        steps.close()
+
+
+@contextmanager
+def transfer(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A function to tell the bytes that are there, and the bytes in all; shown on stderr.
+
+    The rate is that of what came since the first call, for a download may go on where it was cut.
+    The bar stands from the first call until all bytes are there.
+    """
+    console = Console(stderr=True, highlight=False)
+    began = told = time.perf_counter()
+    first: int | None = None
+    columns = (TextColumn(name), BarColumn(), TextColumn("{task.fields[text]}"))
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = progress.add_task("", total=None, text="")
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal began, told, first
+        now = time.perf_counter()
+        if first is None or done < first:
+            began, first = now, done
+            progress.start()
+        rate = (done - first) / max(1e-9, now - began)
+        text = _transferred(done, total, rate)
+        progress.update(task, completed=done, total=total, text=text)
+        if done == total:
+            progress.stop()
+        elif now - told > INTERVAL and not console.is_terminal:
+            print(f"resnetkit: {name}: {text}", file=sys.stderr)
+            told = now
+
+    try:
+        yield tell
+    finally:
+        progress.stop()
+
+
+def _transferred(done: int, total: int | None, rate: float) -> str:
+    """``12.0 of 97.8 MB, 5.1 MB/s, 0:17 left``; MB are millions of bytes."""
+    size = f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f} MB" if total is not None else " MB")
+    parts = [size, f"{rate / 1e6:.1f} MB/s"] if rate else [size]
+    if rate and total is not None:
+        parts.append(f"{clock((total - done) / rate)} left")
+    return ", ".join(parts)

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from resnetkit.architecture.text import aligned
 from resnetkit.evaluation import ClassFigures, Measurement
 from resnetkit.images.sources import Part
-from resnetkit.training.log import Row
-from resnetkit.training.recipe import Recipe
-from resnetkit.training.run import Result, Watch
-from resnetkit.trial import Candidate, Trial
+from resnetkit.training.watch import Watch
 from resnetkit.views.progress import clock
+from resnetkit.views.saying import between, percent, say, shown
 
+if TYPE_CHECKING:  # what trains needs torch, which measuring does not
+    from resnetkit.training.log import Row
+    from resnetkit.training.recipe import Recipe
+    from resnetkit.training.run import Result
+    from resnetkit.trial import Candidate, Trial
 
-def percent(share: float | None) -> str:
-    """A share from 0 to 1 as people read it; a dash for none."""
-    return "-" if share is None else f"{100 * share:.2f} %"
+#: Seconds between two plain lines within an epoch, where there is no terminal.
+INTERVAL = 60.0
 
 
 class Printed(Watch):
     """Prints a line for each epoch, and on a terminal a bar with rate and remaining time.
 
-    The bar and the warnings go to stderr.
+    The bar and the warnings go to stderr; where that is no terminal, a line a minute instead of
+    the bar.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            BarColumn(bar_width=8),
+            TextColumn("{task.percentage:.0f} %"),
+            TextColumn("{task.fields[score]}{task.fields[rate]}"),
             console=self._console,
             transient=True,
             redirect_stdout=False,
@@ -49,6 +51,7 @@ class Printed(Watch):
         self._task = TaskID(0)
         self._recipe: Recipe | None = None
         self._count = self._seen = self._total = 0
+        self._score, self._told = "", time.perf_counter()
         self._began = 0.0
 
     def __enter__(self) -> Printed:
@@ -60,7 +63,9 @@ class Printed(Watch):
     def warn(self, text: str) -> None:
         print(f"resnetkit: {text}", file=sys.stderr)
 
-    def start(self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row]) -> None:
+    def start(
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+    ) -> None:
         network = recipe.network
         counts = ", ".join(f"{count} {part}" for part, count in images.items())
         say(
@@ -70,17 +75,30 @@ class Printed(Watch):
             "bold",
         )
         say(f"images: {counts}")
-        if rows:
-            say(f"continuing after epoch {rows[-1].epoch}")
+        if rows or done:
+            say(f"continuing in epoch {len(rows) + 1}, after {done} images of it")
         self._recipe, self._count = recipe, images["train"]
-        self._total = (recipe.epochs - len(rows)) * self._count
-        self._began = time.perf_counter()
+        self._total = (recipe.epochs - len(rows)) * self._count - done
+        self._began = self._told = time.perf_counter()
         self._progress.start()
-        self._task = self._progress.add_task("", total=self._count, epoch=len(rows) + 1, rate="")
+        self._task = self._progress.add_task(
+            "", total=self._count, completed=done, epoch=len(rows) + 1, score="", rate=""
+        )
+
+    def so_far(self, loss: float, accuracy: float, waited: float = 0.0) -> None:
+        self._score = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  wait {waited:.0%}  "
 
     def images(self, count: int) -> None:
         self._seen += count
-        self._progress.update(self._task, advance=count, rate=self._rate())
+        self._progress.update(self._task, advance=count, score=self._score, rate=self._rate())
+        now = time.perf_counter()
+        if not self._console.is_terminal and now - self._told > INTERVAL:
+            self._told, task = now, self._progress.tasks[0]
+            print(
+                f"resnetkit: epoch {task.fields['epoch']}: {task.completed:.0f} of {self._count} "
+                f"images  {self._score}{self._rate()}",
+                file=sys.stderr,
+            )
 
     def epoch(self, row: Row) -> None:
         assert self._recipe is not None
@@ -88,10 +106,16 @@ class Printed(Watch):
             f"epoch {row.epoch:>{len(str(self._recipe.epochs))}}/{self._recipe.epochs}"
             f"  loss {row.loss:.4f}  accuracy {percent(row.accuracy):>8}"
             f"  validation loss {row.validation_loss:.4f}"
-            f"  accuracy {percent(row.validation_accuracy):>8}  lr {row.lr:.4f}  {self._rate()}"
+            f"  accuracy {percent(row.validation_accuracy):>8}  lr {row.lr:.4f}"
+            f"  data wait {row.waited:.0%}  {self._rate()}"
         )
         self._line(f"{line}{'  best' if row.best else ''}", "green" if row.best else "")
-        self._progress.reset(self._task, total=self._count, epoch=row.epoch + 1, rate=self._rate())
+        self._told = time.perf_counter()
+        if row.epoch == self._recipe.epochs:
+            self._progress.stop()
+        self._progress.reset(
+            self._task, total=self._count, epoch=row.epoch + 1, score="", rate=self._rate()
+        )
 
     def _line(self, text: str, style: str) -> None:
         """A line above the bar where both are on one terminal, else on stdout as ever."""
@@ -106,15 +130,6 @@ class Printed(Watch):
         return f"{rate:.0f} images/s, {clock((self._total - self._seen) / max(rate, 1e-9))} left"
 
 
-def say(text: str, style: str = "", file: IO[str] | None = None) -> None:
-    """Print a line, styled on a terminal."""
-    file = file or sys.stdout
-    if file.isatty() or os.environ.get("FORCE_COLOR"):
-        Console(file=file, highlight=False, soft_wrap=True).print(Text(text, style=style))
-    else:
-        print(text, file=file, flush=True)
-
-
 def show_result(result: Result) -> None:
     """What a finished run has come to."""
     best = result.best
@@ -125,9 +140,16 @@ def show_result(result: Result) -> None:
         right = round(result.test.accuracy * result.test.images)
         say(
             f"test accuracy {percent(result.test.accuracy)} "
-            f"({right} of {result.test.images} images that took no part in training)",
+            f"({right} of {result.test.images} images that took no part in training; "
+            f"{between(result.test.accuracy_interval)} at 95 %)",
             "bold green",
         )
+    seconds = sum(row.seconds for row in result.rows)
+    waited = sum(row.seconds * row.waited for row in result.rows) / max(seconds, 1e-9)
+    say(
+        f"{len(result.rows)} epochs in {clock(seconds)}, {seconds / len(result.rows):.1f} s each, "
+        f"{waited:.0%} of it waiting for data"
+    )
     say(f"written to {result.folder}: {', '.join(sorted(p.name for p in result.folder.iterdir()))}")
 
 
@@ -135,18 +157,25 @@ def show_measurement(measurement: Measurement, matrix: int = 20) -> None:
     """The figures of an evaluation; the confusion matrix as well up to ``matrix`` classes."""
     evaluation = measurement.evaluation
     say(f"{measurement.title}: {evaluation.images} images", "bold")
-    say(f"accuracy {percent(evaluation.accuracy)}", "bold green")
-    if evaluation.top5 is not None:
-        say(f"top-5 accuracy {percent(evaluation.top5)}")
+    interval = between(evaluation.accuracy_interval)
+    say(f"accuracy {percent(evaluation.accuracy)} ({interval} at 95 %)", "bold green")
+    if evaluation.top5 is not None and evaluation.top5_interval is not None:
+        interval = between(evaluation.top5_interval)
+        say(f"top-5 accuracy {percent(evaluation.top5)} ({interval} at 95 %)")
     say(f"loss {evaluation.loss:.4f}")
+    say(
+        f"calibration error {percent(evaluation.calibration.ece)} "
+        f"(ECE, {len(evaluation.calibration.bins)} bins of equal width, Guo et al. 2017)"
+    )
     say("")
     heads = ("class", "precision", "recall", "F1", "images")
     _table(aligned([heads, *map(_figures, evaluation.classes)], left={0}))
     if len(evaluation.names) <= matrix:
         say("")
         say("confusion: rows are the true classes, columns the predicted ones")
-        rows = zip(evaluation.names, evaluation.confusion.tolist(), strict=True)
-        grid = [("", *evaluation.names), *((name, *map(str, row)) for name, row in rows)]
+        names = [shown(name) for name in evaluation.names]
+        rows = zip(names, evaluation.confusion.tolist(), strict=True)
+        grid = [("", *names), *((name, *map(str, row)) for name, row in rows)]
         _table(aligned(grid, left={0}))
 
 
@@ -175,11 +204,6 @@ def _facts(candidate: Candidate) -> str:
     return ", ".join(f"{name} {value}" for name, value in candidate.facts.items())
 
 
-def tell_unreadable(name: str, reason: str) -> None:
-    """Name on stderr an image that is skipped."""
-    print(f"resnetkit: skipped {name}: {reason}", file=sys.stderr)
-
-
 def tell_trained_on(names: Sequence[str]) -> None:
     """Warn on stderr that measured images were trained on."""
     if names:
@@ -189,7 +213,7 @@ def tell_trained_on(names: Sequence[str]) -> None:
 
 def _figures(row: ClassFigures) -> tuple[str, ...]:
     shares = (percent(row.precision), percent(row.recall), percent(row.f1))
-    return row.name, *shares, str(row.support)
+    return shown(row.name), *shares, str(row.support)
 
 
 def _table(lines: list[str]) -> None:

@@ -48,9 +48,11 @@ class _Paint:
 
 _KINDS = {
     "conv": _Paint(fill="#d4e7f6", stroke="#0072b2"),
+    "conv1d": _Paint(fill="#e3dbf1", stroke="#7a4fb0"),
     "norm": _Paint(fill="#eceff2", stroke="#8b949e"),
     "activation": _Paint(fill="#fde9c4", stroke="#c98500"),
     "pool": _Paint(fill="#d0efe4", stroke="#009e73"),
+    "blur": _Paint(fill="#c9ebf0", stroke="#1f8a9e"),
     "subsample": _Paint(fill="#faf5b8", stroke="#a39400"),
     "flatten": _Paint(fill="#ffffff", stroke="#545c66"),
     "linear": _Paint(fill="#f5dcea", stroke="#b5548a"),

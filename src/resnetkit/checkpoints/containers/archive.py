@@ -15,6 +15,7 @@ from typing import BinaryIO
 from resnetkit.checkpoints.containers.contents import MOST_ARRAYS, MOST_TEXT, UnfitError, short
 from resnetkit.checkpoints.containers.window import TRUNCATED, Window
 
+TORCHSCRIPT = "is a TorchScript program, which is never run; save the model's state_dict()"
 #: Bytes of a directory's entry without its name.
 _ENTRY = 46
 _LOCAL = 30
@@ -86,7 +87,10 @@ def _check_directory(window: Window) -> None:
 
 
 def _entry(file: BinaryIO, info: zipfile.ZipInfo) -> Entry:
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+    packed = info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size
+    if packed and "/code/" in info.filename:  # which torch.jit.save packs, and nothing else
+        raise UnfitError(TORCHSCRIPT)
+    if packed:
         raise UnfitError(
             f"has the compressed entry {short(info.filename)} of {info.file_size} bytes; "
             "pack it again without compression, as torch and Keras write it"

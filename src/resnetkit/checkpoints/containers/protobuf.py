@@ -38,10 +38,14 @@ class Field:
             raise UnfitError(TRUNCATED)
         return Window(file, self.offset, self.length)
 
-    def text(self, file: BinaryIO) -> str:
+    def text_bytes(self, file: BinaryIO) -> bytes:
+        """The bytes of the field, which is not to be long."""
         if self.length > _MOST_TEXT:
             raise UnfitError(f"has a name of {self.length} bytes; {_MOST_TEXT} are allowed")
-        data = self.window(file).take(self.length)
+        return self.window(file).take(self.length)
+
+    def text(self, file: BinaryIO) -> str:
+        data = self.text_bytes(file)
         try:
             return data.decode()
         except UnicodeDecodeError as error:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: The format's names of types, from safetensors' ``Dtype``.
-_DTYPES = {
+DTYPES = {
     **{"BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16"},
     **{"F16": "float16", "BF16": "bfloat16", "I32": "int32", "U32": "uint32", "F32": "float32"},
     **{"F64": "float64", "I64": "int64", "U64": "uint64", "C64": "complex64"},
@@ -73,9 +73,9 @@ def _place(name: str, entry: object) -> tuple[ArrayInfo, int, int]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise UnfitError(f"has a header entry {short(name)} that is no array; get it again")
     kind = entry["dtype"]
-    dtype = _DTYPES.get(kind) if isinstance(kind, str) else None
+    dtype = DTYPES.get(kind) if isinstance(kind, str) else None
     if dtype is None:
-        raise UnfitError(f"has {short(name)} in {short(kind)}; known are {', '.join(_DTYPES)}")
+        raise UnfitError(f"has {short(name)} in {short(kind)}; known are {', '.join(DTYPES)}")
     shape = shape_of(entry["shape"], name)
     offsets = shape_of(entry["data_offsets"], name)
     if len(offsets) != 2 or offsets[1] - offsets[0] != size_of(dtype, shape):

@@ -31,9 +31,7 @@ def open_file(path: Path) -> Container:
     entries = archive.entries(path)
     root = next(iter(entries)).split("/")[0]
     if f"{root}/constants.pkl" in entries or any(n.startswith(f"{root}/code/") for n in entries):
-        raise UnfitError(
-            "is a TorchScript program, which is never run; save the model's state_dict()"
-        )
+        raise UnfitError(archive.TORCHSCRIPT)
     description = entries.get(f"{root}/data.pkl")
     if description is None:
         raise UnfitError("is a zip file without the data.pkl of torch.save; save a state_dict()")

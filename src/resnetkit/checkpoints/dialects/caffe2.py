@@ -9,7 +9,8 @@ Norms are folded into a scale ``_bn_s`` and a bias ``_bn_b``; files that are not
 from __future__ import annotations
 
 from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import Choice, Dialect, epsilon, head_pool, stem_pool, stride_on
+from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.fact import epsilon, head_pool, stem_pool, stride_on
 from resnetkit.preprocess import Preprocess
 
 _CODE = "detectron/modeling/ResNet.py"

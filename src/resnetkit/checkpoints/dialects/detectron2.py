@@ -8,10 +8,8 @@ converted from Caffe2 have only its weight and bias. Feature pyramids and heads 
 from __future__ import annotations
 
 from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import (
-    RGB_255,
-    Choice,
-    Dialect,
+from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect
+from resnetkit.checkpoints.fact import (
     dilation_entry,
     epsilon,
     head_pool,

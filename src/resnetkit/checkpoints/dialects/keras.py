@@ -3,19 +3,22 @@
 Source: keras/src/applications/resnet.py. Kernels are HWIO, dense layers (in, out), convolutions
 have a bias, epsilon is 1.001e-5. Layers are ``conv2_block1_1_conv``; ``_0_`` is the shortcut.
 Spellings: paths of variables; legacy HDF5, whose datasets repeat the layer (tf.keras adds ``:0``);
-and ``.weights.h5`` of Keras 3, which numbers layers by class in the order of their creation.
+and ``.weights.h5`` of Keras 3, which numbers layers by class in the order of ``model.layers``.
+
+Legacy files are read by the order of the layers and of each layer's weights, which are listed in
+``layer_names`` and ``weight_names`` (keras/src/legacy/saving/legacy_h5_format.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.network import Network
 from resnetkit.checkpoints.description import Kind, Part, Place, places
-from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.dialect import Choice, Described, Dialect
 from resnetkit.preprocess import Preprocess
 
 _CODE = "keras/src/applications/resnet.py"
@@ -31,8 +34,14 @@ _BY_NUMBER: Mapping[Kind, Mapping[str, str]] = {
     "linear": {"weight": "/vars/0", "bias": "/vars/1"},
 }
 _GROUPS: Mapping[Kind, str] = {"conv": "conv2d", "norm": "batch_normalization", "linear": "dense"}
-#: The order in which a block creates its layers of a class.
-_CREATION: tuple[tuple[Part, int], ...] = (("main", 1), ("main", 2), ("shortcut", 1), ("main", 3))
+#: A block's layers in the order of ``model.layers``, which is that of their depth in the graph.
+_ORDER: tuple[tuple[Kind, Part, int], ...] = (
+    *(("conv", "main", 1), ("norm", "main", 1)),
+    *(("conv", "main", 2), ("norm", "main", 2)),
+    *(("conv", "shortcut", 1), ("conv", "main", 3)),
+    *(("norm", "shortcut", 1), ("norm", "main", 3)),
+)
+_CONVS = tuple((part, number) for kind, part, number in _ORDER if kind == "conv")
 
 
 def path(place: Place) -> str:
@@ -48,19 +57,49 @@ def _group(kind: Kind, number: int) -> str:
     return f"layers/{_GROUPS[kind]}" + (f"_{number}" if number else "")
 
 
+def ordered(network: Network) -> dict[str, Place]:
+    """Our paths and places of the layers with parameters, in the order of ``model.layers``."""
+    return dict(sorted(places(network).items(), key=lambda item: _position(item[1])))
+
+
+def _position(place: Place) -> tuple[bool, int, int, int]:
+    within = (place.kind, place.part, place.number)
+    last = _ORDER.index(within) if within in _ORDER else int(place.kind == "norm")
+    return place.part == "head", place.stage, place.block, last
+
+
 def created(network: Network) -> dict[str, str]:
-    """Our paths to ``layers/conv2d_3``: numbered by class in order of creation."""
+    """Our paths to ``layers/conv2d_3``: numbered by class in the order of ``model.layers``."""
+    counts = dict.fromkeys(_GROUPS, 0)
     found: dict[str, str] = {}
-    for kind in _GROUPS:
-        layers = [(path, place) for path, place in places(network).items() if place.kind == kind]
-        layers.sort(key=lambda item: _created(item[1]))
-        found |= {path: _group(kind, number) for number, (path, _) in enumerate(layers)}
+    for ours, place in ordered(network).items():
+        found[ours] = _group(place.kind, counts[place.kind])
+        counts[place.kind] += 1
     return found
 
 
-def _created(place: Place) -> tuple[int, int, int]:
-    within = (place.part, place.number)
-    return place.stage, place.block, _CREATION.index(within) if within in _CREATION else 0
+def _layer(place: Place) -> str:
+    return "predictions" if place.part == "head" else path(place)
+
+
+def _listed(version: str) -> Callable[[Network, Iterable[str]], Described]:
+    """What legacy files list; without ``keras_version``, kernels would be taken for Keras 1's."""
+
+    def described(network: Network, names: Iterable[str]) -> Described:
+        layers = {_layer(place): list[str]() for place in ordered(network).values()}
+        for name in names:
+            layer, _, weight = name.partition("/")
+            layers[layer].append(weight)
+        whole = {"layer_names": list(layers), "backend": "tensorflow", "keras_version": version}
+        return {"": whole, **{layer: {"weight_names": w} for layer, w in layers.items()}}
+
+    return described
+
+
+def _labelled(network: Network, _names: Iterable[str]) -> Described:
+    """The layers' names beside the numbered groups, where Keras 3 notes them for the reader."""
+    groups, layers = created(network), ordered(network)
+    return {f"{groups[ours]}/vars": {"name": _layer(place)} for ours, place in layers.items()}
 
 
 def named(shapes: Mapping[str, Shape], prefix: str) -> dict[str, Shape]:
@@ -97,14 +136,14 @@ def _rename(
 
 
 def _parsed(outputs: list[int]) -> Iterator[Place]:
-    """The places of convolutions in order of creation, from their outputs."""
+    """The places of convolutions in the order of ``model.layers``, from their outputs."""
     yield Place(kind="conv", part="stem")
     at, stage, block = 1, 0, 0
     while at + 2 < len(outputs):
         width = outputs[at]
         first = at + 3 < len(outputs) and outputs[at + 2] == outputs[at + 3] == 4 * width
         stage, block = (stage + 1, 0) if first else (stage, block + 1)
-        for part, number in _CREATION if first else _CREATION[:2] + _CREATION[3:]:
+        for part, number in _CONVS if first else _CONVS[:2] + _CONVS[3:]:
             yield Place(kind="conv", part=part, number=number, stage=stage, block=block)
         at += 4 if first else 3
 
@@ -167,12 +206,16 @@ DIALECTS = (
         "Keras applications in legacy HDF5",
         suffixes=_BY_NAME,
         template="{path}/{path}{suffix}",
+        endings=(".h5", ".hdf5"),
+        described=_listed("3.0.0"),
     ),
     _spelling(
         "keras-h5-tf",
         "Keras applications in legacy HDF5 of tf.keras",
         suffixes=_BY_NAME,
         template="{path}/{path}{suffix}:0",
+        endings=(".h5", ".hdf5"),
+        described=_listed("2.15.0"),
     ),
     _spelling(
         "keras-weights",
@@ -181,5 +224,7 @@ DIALECTS = (
         spell=created,
         respell=named,
         anchors=("layers/conv2d/vars/0", "layers/conv2d/vars/1"),
+        endings=(".weights.h5",),
+        described=_labelled,
     ),
 )

@@ -10,10 +10,8 @@ and changes no name.
 from __future__ import annotations
 
 from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import (
-    RGB_255,
-    Choice,
-    Dialect,
+from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect
+from resnetkit.checkpoints.fact import (
     dilation_entry,
     epsilon,
     head_pool,

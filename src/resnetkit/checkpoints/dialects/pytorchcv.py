@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from resnetkit.architecture.options import Options
 from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import (
-    Choice,
-    Dialect,
+from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.fact import (
     dilation_entry,
     epsilon,
     head_pool,

@@ -7,11 +7,13 @@ A deep stem is ``conv1`` to ``conv3`` at the top; a shortcut with a pool has the
 from __future__ import annotations
 
 from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import (
-    Dialect,
+from resnetkit.checkpoints.dialect import UNUSUAL, Dialect
+from resnetkit.checkpoints.fact import (
+    anti_alias,
     dilation_entry,
     epsilon,
     head_pool,
+    norm_groups,
     output_stride,
     stem_pool,
     stride_on,
@@ -29,7 +31,7 @@ def path(place: Place) -> str:
     if place.part == "shortcut":
         layer = f"downsample.{place.pooled + norm}"
     if place.part == "gate":
-        layer = f"se.fc{place.number}"
+        layer = "se.conv" if place.efficient else f"se.fc{place.number}"
     return f"layer{place.stage}.{place.block}.{layer}"
 
 
@@ -39,10 +41,13 @@ DIALECTS = (
         about="every network of resnetkit, by the paths of its layers",
         source=_CODE,
         path=path,
+        holds=UNUSUAL,
         facts=(
             stride_on("3x3", "resnetkit's default"),
             epsilon("resnetkit's default"),
+            norm_groups("resnetkit's default"),
             stem_pool("resnetkit's default"),
+            anti_alias("resnetkit's default"),
             head_pool("resnetkit's default"),
             output_stride("resnetkit's default"),
             dilation_entry("previous", "resnetkit's default"),

@@ -8,10 +8,8 @@ no part of the backbone and are left over.
 from __future__ import annotations
 
 from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import (
-    RGB_255,
-    Choice,
-    Dialect,
+from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect
+from resnetkit.checkpoints.fact import (
     dilation_entry,
     epsilon,
     head_pool,

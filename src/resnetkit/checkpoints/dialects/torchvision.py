@@ -6,9 +6,9 @@ Source: torchvision/models/resnet.py. ``layer1.0.downsample.0`` is the projectio
 from __future__ import annotations
 
 from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import (
-    Choice,
-    Dialect,
+from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.fact import (
+    anti_alias,
     dilation_entry,
     epsilon,
     head_pool,
@@ -54,6 +54,7 @@ DIALECTS = (
             stride_on("3x3", f"{_CODE}: stride on conv2; weights of v1 borrow the names"),
             epsilon(f"{_CODE}: torch's default"),
             stem_pool(_CODE),
+            anti_alias(f"{_CODE} has none; timm writes the same names with aa_layer"),
             head_pool(f"{_CODE}: AdaptiveAvgPool2d(1)"),
             output_stride(f"{_CODE}: replace_stride_with_dilation"),
             dilation_entry("previous", f"{_CODE}: previous_dilation"),

@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from resnetkit.architecture.block import EXPANSION
+from resnetkit.architecture.options import EXPANSION
 from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import (
-    Choice,
-    Dialect,
-    epsilon,
-    head_pool,
-    stem_pool,
-    stride_on,
-)
+from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.fact import epsilon, head_pool, stem_pool, stride_on
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 
@@ -39,8 +33,11 @@ def path(place: Place) -> str:
 def configured(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a ``config.json`` tells. Raises ``InputError`` for one that is no ResNet's.
 
-    Defaults are those of ``ResNetConfig``; ``hidden_sizes`` are the outputs of the stages.
+    Defaults are those of ``ResNetConfig``; ``hidden_sizes`` are the outputs of the stages. What the
+    configuration cannot choose, the code of this model type always does.
     """
+    if "model_type" not in config and "architecture" in config:
+        return {}  # timm's
     if config.get("model_type", "resnet") != "resnet":
         raise InputError(f"the configuration is of {config['model_type']!r}; give a ResNet's")
     if config.get("downsample_in_first_stage") or config.get("hidden_act", "relu") != "relu":
@@ -56,6 +53,9 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
         "widths": tuple(size // EXPANSION.get(block, 1) for size in outputs),
         "stem_widths": (config.get("embedding_size", 64),),
         "input_channels": config.get("num_channels", 3),
+        "norm_epsilon": 1e-5,
+        "stem_pool": "padded",
+        "head_pool": "global",
     }
     if block == "bottleneck":
         found["stride_on"] = "1x1" if config.get("downsample_in_bottleneck") else "3x3"
@@ -91,7 +91,9 @@ DIALECTS = (
         preprocess=(
             Choice(
                 label="microsoft/resnet-50",
-                preprocess=Preprocess(size=224, resize_to=256, interpolation="bicubic"),
+                preprocess=Preprocess(
+                    size=224, resize_to=256, interpolation="bicubic", centre="floor"
+                ),
                 source="preprocessor_config.json of microsoft/resnet-50: size 224, crop_pct 0.875",
             ),
             Choice(

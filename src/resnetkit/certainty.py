@@ -1,0 +1,81 @@
+"""How far a measured share can be trusted, and how far a network's own confidence can."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+#: The bins of a calibration: so many of equal width from 0 to 1 (Guo et al. 2017, section 5).
+BINS = 15
+#: How sure an interval is.
+LEVEL = 0.95
+
+
+def wilson(hits: int, images: int) -> tuple[float, float]:
+    """The 95 % interval of the share ``hits`` / ``images`` of an unlimited number of such images.
+
+    Wilson 1927, without correction for continuity: unlike the normal approximation it holds near
+    0 and 1, and for few images. It takes the images as drawn independently.
+    """
+    interval = binomtest(hits, images).proportion_ci(confidence_level=LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """The images whose confidence is above ``low`` and at most ``high``.
+
+    ``confidence`` is the mean of theirs, ``accuracy`` the share that is right; None where there
+    are no ``images``.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Whether of the answers with confidence 0.8 eight in ten are right.
+
+    Confidence is the largest softmax. ``ece`` is the expected calibration error of Guo et al. 2017
+    (arXiv:1706.04599, equation 3): the mean over all images of the distance between confidence and
+    accuracy of their bin, ``bins`` of equal width. 0 is perfect.
+    """
+
+    ece: float
+    bins: tuple[Bin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"ece": self.ece, "bins": [asdict(one) for one in self.bins]}
+
+
+def calibration(
+    confidences: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], bins: int = BINS
+) -> Calibration:
+    """The calibration of answers with ``confidences`` ``(N,)``, 0 to 1, of which some are right."""
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.digitize(confidences, edges[1:-1], right=True)
+    counts = np.bincount(place, minlength=bins)
+    sure = np.bincount(place, weights=confidences, minlength=bins)
+    hits = np.bincount(place, weights=right, minlength=bins)
+    return Calibration(
+        ece=float(np.abs(hits - sure).sum() / len(confidences)),
+        bins=tuple(
+            Bin(
+                low=float(edges[number]),
+                high=float(edges[number + 1]),
+                images=int(count),
+                confidence=float(sure[number] / count) if count else None,
+                accuracy=float(hits[number] / count) if count else None,
+            )
+            for number, count in enumerate(counts)
+        ),
+    )

@@ -1,0 +1,68 @@
+"""Writes HDF5 files as Keras reads them, one array after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: What groups have beside their arrays, by the group's name, ``""`` for the file.
+Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]
+#: Bytes of names that one attribute can hold; Keras splits longer lists, and joins them again.
+MOST_NAMES = 64512
+NEEDED = "an HDF5 file needs h5py, which is not installed; pip install 'resnetkit[keras]'"
+
+
+def check_installed() -> None:
+    """Raise ``InputError`` where h5py is not installed."""
+    if find_spec("h5py") is None:
+        raise InputError(NEEDED)
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Attributes) -> None:
+    """Write ``arrays``, whose names are paths of groups, and what the groups have beside them.
+
+    HDF5 has no bfloat16: as Keras 3 does it, two bytes are written with a note of the type.
+    """
+    check_installed()
+    import h5py
+    import numpy as np
+
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            data = file.create_dataset(name, data=np.ascontiguousarray(array))
+            if array.dtype.name == "bfloat16":
+                data.attrs["dtype"] = "bfloat16"
+        _describe(file, attributes)
+
+
+def amend(path: Path, attributes: Attributes) -> None:
+    """Add attributes to a file of ``write``."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        _describe(file, attributes)
+
+
+def _describe(file: Any, attributes: Attributes) -> None:
+    import numpy as np
+
+    for group, values in attributes.items():
+        attrs = (file.require_group(group) if group else file).attrs
+        for name, value in values.items():
+            if isinstance(value, str):
+                attrs[name] = value
+                continue
+            names = np.array([part.encode() for part in value])
+            pieces = -(-names.nbytes // MOST_NAMES)
+            if pieces <= 1:
+                attrs[name] = names
+                continue
+            for number, part in enumerate(np.array_split(names, pieces)):
+                attrs[f"{name}{number}"] = part

@@ -1,0 +1,160 @@
+"""What no tensor shows, and what each value of it would mean: strides, epsilon, pools, dilation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from resnetkit.architecture.options import Options
+
+#: By how much smaller than the natural one an output stride is.
+_DILATED = {
+    1: "no stage is dilated",
+    2: "the last stage is dilated by 2 instead of having a stride",
+    4: "the last two stages are dilated, by 2 and 4",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """An option that no tensor shows: what it may be, what it means, and what the framework does.
+
+    The first value is what the framework does unless its configuration says otherwise, as
+    ``source`` documents; ``natural`` gives it where it depends on the other options. ``each`` says
+    what each value would mean.
+    """
+
+    option: str
+    values: tuple[Any, ...]
+    meaning: str
+    source: str
+    natural: Callable[[Options], Any] | None = None
+    each: Mapping[Any, str] = field(default_factory=dict)
+
+    def ordered(self, options: Options) -> tuple[Any, ...]:
+        """The values, first what the framework does for a network of these options.
+
+        Output strides are given for a natural stride of 32 and scaled to that of ``options``;
+        groups of norms have to divide the channels.
+        """
+        values = self.values
+        if self.option == "output_stride":
+            scaled = (options.natural_stride * value // 32 for value in values)
+            values = tuple(value for value in scaled if value > 0)
+        if self.option == "norm_groups":
+            values = tuple(v for v in values if not any(w % v for w in options.normed_widths))
+        if self.natural is None:
+            return values
+        first = self.natural(options)
+        return first, *(value for value in values if value != first)
+
+    def means(self, value: Any, options: Options) -> str:
+        """What ``value`` would mean for a network of these options."""
+        if self.option == "output_stride":
+            return _DILATED.get(options.natural_stride // value, "more stages are dilated")
+        return self.each.get(value, str(value))
+
+
+def stride_on(default: str, source: str, natural: Callable[[Options], Any] | None = None) -> Fact:
+    """Where a bottleneck has its stride: names and shapes are the same for both."""
+    other = "3x3" if default == "1x1" else "1x1"
+    return Fact(
+        option="stride_on",
+        values=(default, other),
+        meaning="the convolution of a bottleneck that has the stride",
+        each={
+            "1x1": "v1: the first convolution, so that the 3x3 sees a quarter of the pixels",
+            "3x3": "v1.5: the second convolution; some 6 % more MACs in a ResNet-50",
+        },
+        source=source,
+        natural=natural,
+    )
+
+
+def epsilon(source: str, *values: float) -> Fact:
+    """The norms' epsilon, 1e-5 almost everywhere."""
+    return Fact(
+        option="norm_epsilon",
+        values=values or (1e-5, 1.001e-5, 1e-3),
+        meaning="what norms add to the variance; it matters where variances are small",
+        each={
+            1e-5: "torch's and Caffe's default",
+            1.001e-5: "keras.applications",
+            1e-3: "Keras' and TensorFlow's default",
+        },
+        source=source,
+    )
+
+
+def anti_alias(source: str) -> Fact:
+    """What subsamples, which has no parameters."""
+    return Fact(
+        option="anti_alias",
+        values=("none", "average", "blur"),
+        meaning="what subsamples in place of strides; it has no tensors",
+        each={
+            "none": "strides alone",
+            "average": "2x2 average pools behind convolutions without a stride",
+            "blur": "binomial filters behind convolutions without a stride (Zhang 2019)",
+        },
+        source=source,
+    )
+
+
+def norm_groups(source: str) -> Fact:
+    """The groups of group norms, which have the same weights for any number."""
+    return Fact(
+        option="norm_groups",
+        values=(32, 16, 8, 4, 2, 1),
+        meaning="groups of channels of which a group norm takes mean and variance",
+        each={n: f"{n} groups" if n > 1 else "all channels at once" for n in (32, 16, 8, 4, 2, 1)},
+        source=source,
+    )
+
+
+def stem_pool(source: str, *values: str) -> Fact:
+    """The stem's max-pool."""
+    return Fact(
+        option="stem_pool",
+        values=values or ("padded", "caffe"),
+        meaning="the stem's 3x3 max-pool of stride 2; it shows at borders and in sizes",
+        each={
+            "padded": "padded by 1 on all sides",
+            "caffe": "without padding, its size rounded up, as in Caffe",
+        },
+        source=source,
+    )
+
+
+def head_pool(source: str, *values: str) -> Fact:
+    """The pool before the classifier; both are equal at 224x224."""
+    return Fact(
+        option="head_pool",
+        values=values or ("global", "7x7"),
+        meaning="the pool before the classifier; the same at 224x224",
+        each={"global": "the mean of the whole map", "7x7": "means of 7x7 windows"},
+        source=source,
+    )
+
+
+def output_stride(source: str, *values: int) -> Fact:
+    """Dilation; the values are halved with the natural stride of smaller stems."""
+    return Fact(
+        option="output_stride",
+        values=values or (32, 16, 8),
+        meaning="stride of the last map; dilation changes no tensor",
+        source=source,
+    )
+
+
+def dilation_entry(default: str, source: str) -> Fact:
+    """The dilation of a dilated stage's first block."""
+    other = "own" if default == "previous" else "previous"
+    return Fact(
+        option="dilation_entry",
+        values=(default, other),
+        meaning="dilation of a dilated stage's first block",
+        each={"previous": "that of the stage before it", "own": "that of its stage"},
+        source=source,
+    )

@@ -1,0 +1,124 @@
+"""What names and shapes leave open: told by a configuration, or as the framework documents it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.options import Options
+from resnetkit.checkpoints.dialect import USUAL, Choice, Dialect, fitting
+from resnetkit.checkpoints.reading import Ambiguity, Reading
+from resnetkit.errors import InputError
+
+
+def settled(
+    dialect: Dialect, described: dict[str, Any], told: Mapping[str, Any]
+) -> tuple[Network, dict[str, str], tuple[Ambiguity, ...]]:
+    """The network, with what the tensors do not show as the dialect documents it."""
+    usual = Options()
+    known = {
+        option: "the names and shapes"
+        for option, value in described.items()
+        if option not in USUAL or value != getattr(usual, option)
+    }
+    known |= dict.fromkeys(dialect.fixed, f"always so in {dialect.name}")
+    choices = {**dialect.fixed, **described}
+    for option in told:
+        if option not in described:
+            choices[option] = told[option]
+            known[option] = "the configuration"
+    ambiguous: list[Ambiguity] = []
+    natural = Options(**{**choices, "output_stride": None, "norm_groups": 1})
+    for fact in dialect.facts:
+        values = fact.ordered(natural)
+        if fact.option in choices or not _matters(fact.option, natural):
+            continue
+        stride = choices.get("output_stride", natural.natural_stride)
+        if fact.option == "dilation_entry" and stride == natural.natural_stride:
+            continue  # no stage is dilated
+        choices[fact.option] = values[0]
+        if len(values) == 1:
+            known[fact.option] = "nothing else is possible"
+            continue
+        ambiguous.append(
+            Ambiguity(
+                fact=fact.option,
+                candidates=values,
+                default=values[0],
+                meaning=fact.meaning,
+                means=tuple(fact.means(value, natural) for value in values),
+                source=fact.source,
+            )
+        )
+    network = Network(name="custom", options=Options(**choices))
+    if offered := fitting(dialect.preprocess, network):
+        ambiguous.append(preprocessing(offered))
+    return network, known, tuple(ambiguous)
+
+
+def configured(dialect: Dialect, config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options that a configuration tells, if it is one of the dialect's framework."""
+    if dialect.configured is None or config is None:
+        return {}
+    return dialect.configured(config)
+
+
+def _matters(option: str, options: Options) -> bool:
+    """Whether a network of these options has what the option is about."""
+    if option == "stride_on":
+        return "basic" not in options.stage_blocks
+    if option == "stem_pool":
+        return options.stem != "3x3"
+    if option == "anti_alias":
+        return options.stem_pool != "conv"
+    if option == "norm_epsilon":
+        return options.norm != "none"
+    if option == "norm_groups":
+        return options.norm == "group"
+    if option == "output_stride":
+        return len(options.depths) > 1
+    return True
+
+
+def preprocessing(choices: Sequence[Choice]) -> Ambiguity:
+    """The question how images are prepared; the first choice is the default."""
+    return Ambiguity(
+        fact="preprocess",
+        candidates=tuple(choice.label for choice in choices),
+        default=choices[0].label,
+        meaning="how images are resized, cut and normalised, and the order of the channels",
+        means=tuple(choice.preprocess.text for choice in choices),
+        source=choices[0].source,
+    )
+
+
+def with_choices(reading: Reading, others: Iterable[Dialect]) -> Reading:
+    """The reading with the preprocessing of dialects that read the same names, besides its own."""
+    if reading.network.options.input_channels == 1:
+        return reading  # the one for grey images is everybody's
+    first = {choice.label: choice for choice in reading.dialect.preprocess}
+    more = (choice for other in others for choice in other.preprocess)
+    choices = {choice.label: choice for choice in fitting(more, reading.network)}
+    choices = {**first, **{k: v for k, v in choices.items() if k not in first}}
+    if len(choices) == len(first):
+        return reading
+    offered = tuple(choices.values())
+    still_open = tuple(fact for fact in reading.ambiguous if fact.fact != "preprocess")
+    return replace(
+        reading,
+        dialect=replace(reading.dialect, preprocess=offered),
+        ambiguous=(*still_open, preprocessing(offered)),
+    )
+
+
+def check_config(reading: Reading, config: Mapping[str, Any]) -> None:
+    """The configuration and the shapes have to tell the same."""
+    for option, value in configured(reading.dialect, config).items():
+        actual = getattr(reading.network.options, option)
+        if actual != value:
+            raise InputError(
+                f"the configuration says {option} {value} and the tensors say {actual}; "
+                "give the configuration that belongs to them"
+            )

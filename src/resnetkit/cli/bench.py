@@ -1,0 +1,56 @@
+"""Measure how fast a bundle, or what `export` wrote, answers on this machine.
+
+Its engines run in turn, several rounds, so that a slow moment meets all of them; every rate comes
+with its ratio to the first one. --against runs other packages' own networks with the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import cast
+
+from resnetkit.engines.engine import Choice
+from resnetkit.errors import InputError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", type=Path, metavar="MODEL", help="a bundle, or an exported file")
+    add("--engines", metavar="NAME,...", help="default: all that are installed but torch-compiled")
+    add("--against", metavar="NAME,...", help="torchvision, timm, transformers")
+    add("--batches", default="1,8", metavar="N,...", help="images at a time; default: 1,8")
+    add("--rounds", type=int, default=5, metavar="N", help="default: 5")
+    add("--seconds", type=float, default=0.5, metavar="X", help="of each in a round; default: 0.5")
+    add("--threads", type=int, metavar="N", help="processor threads of the engines")
+    add("--format", choices=("table", "json"), default="table")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.batches.replace(",", "").isdecimal():
+        raise InputError(f"--batches is {args.batches!r}; give whole numbers, e.g. 1,8")
+    from resnetkit.bench import bench
+    from resnetkit.export.opening import open_model
+    from resnetkit.views.bench import show_bench
+    from resnetkit.views.progress import track
+
+    found = bench(
+        open_model(args.model),
+        engines=[cast(Choice, name) for name in _names(args.engines)],
+        against=_names(args.against),
+        batches=[int(batch) for batch in args.batches.split(",") if batch],
+        rounds=args.rounds,
+        seconds=args.seconds,
+        threads=args.threads,
+        track=lambda turns: track(turns, len(turns)),
+    )
+    if args.format == "json":
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        show_bench(found)
+    return 0
+
+
+def _names(text: str | None) -> list[str]:
+    return [name for name in (text or "").split(",") if name]

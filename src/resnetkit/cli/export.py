@@ -1,0 +1,59 @@
+"""Write a bundle as a file of another runtime, with proof that the answers are the same.
+
+OUT ends in .onnx, .xml (openvino), .pt2 (torch-export) or .safetensors (bundle); triton and ovms
+write a folder that the server is started with. The same images are answered by the bundle and by
+what was written, from bytes to classes; how well they agree is printed and kept beside OUT. Below
+the bar nothing is written, and the exit code is 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from resnetkit.engines.exported import PRECISIONS
+
+TARGETS = ("onnx", "openvino", "torch-export", "bundle", "triton", "ovms")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="e.g. RUN/best.safetensors")
+    add("target", type=Path, metavar="OUT", help="a file, or a folder for triton and ovms")
+    add("--to", choices=TARGETS, required=True)
+    add("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
+    add("--calibrate", metavar="DATA", help="images for int8, a folder or digits; default: what "
+        "the bundle's run was trained on")  # fmt: skip
+    add("--dynamic-batch", action="store_true", help="any number of images at a time, not one")
+    add("--with-preprocessing", action="store_true", help="the graph takes whole images, resizes "
+        "and cuts them")  # fmt: skip
+    add("--min-agreement", type=float, default=99.0, metavar="PERCENT", help="images that have to "
+        "get the same class; default: 99")  # fmt: skip
+    add("--agree-on", metavar="DATA", help="images for the proof, a folder or digits; default: "
+        "what the run held back, or photographs")  # fmt: skip
+    add("--format", choices=("table", "json"), default="table")
+
+
+def run(args: argparse.Namespace) -> int:
+    from resnetkit.export.export import export
+    from resnetkit.views.export import show_export
+    from resnetkit.views.progress import track
+
+    done = export(
+        args.bundle,
+        args.target,
+        to=args.to,
+        precision=args.precision,
+        calibrate=args.calibrate,
+        agree_on=args.agree_on,
+        min_agreement=args.min_agreement,
+        dynamic_batch=args.dynamic_batch,
+        with_preprocessing=args.with_preprocessing,
+        track=lambda images: track(images, len(images)),
+    )
+    if args.format == "json":
+        print(json.dumps(done.to_dict(), indent=2))
+    else:
+        show_export(done)
+    return 0

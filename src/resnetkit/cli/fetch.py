@@ -1,0 +1,79 @@
+"""Get published weights, check them and make a bundle of them.
+
+SOURCE is one of
+  torchvision:NETWORK[@WEIGHTS]        torchvision:resnet50@IMAGENET1K_V1
+  hf:OWNER/NAME[/FILE][@REVISION]      hf:timm/resnet50.a1_in1k, hf:microsoft/resnet-50
+  https://...                          any checkpoint; http only with --sha256
+
+What the source documents - where strides are, how images are prepared, the names of the classes -
+goes into the bundle. Files are kept in the cache (RESNETKIT_CACHE, else XDG_CACHE_HOME/resnetkit or
+~/.cache/resnetkit; for hf the cache of huggingface_hub). A download that was cut goes on with the
+same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from resnetkit.cli.asking import asking
+from resnetkit.cli.network_options import add_options, given_options
+from resnetkit.cli.reading_options import (
+    add_fetching,
+    add_reading,
+    given_fetching,
+    given_reading,
+)
+from resnetkit.errors import InputError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", metavar="SOURCE")
+    add("--out", type=Path, metavar="FILE", help="the bundle, ends in .safetensors; default: the "
+        "name of the source, in this folder, if there is none yet")  # fmt: skip
+    add("--classes", type=int, metavar="N", help="a new, untrained classifier")
+    add("--format", choices=("table", "json"), default="table")
+    add_fetching(parser)
+    add_reading(parser)
+    add_options(parser, without=("classes",))
+
+
+def run(args: argparse.Namespace) -> int:
+    target = _target(args)
+    from resnetkit.fetching.fetch import fetch
+    from resnetkit.views import fetched
+    from resnetkit.views.progress import transfer
+
+    with transfer(args.source) as told:
+        bundle = fetch(
+            args.source,
+            classes=args.classes,
+            ask=asking(),
+            strict=True,
+            told=told,
+            **given_fetching(args),
+            **given_reading(args),
+            **given_options(args, without=("classes",)),
+        )
+    bundle.save(target)
+    if args.format == "json":
+        print(json.dumps(fetched.to_dict(bundle, target), indent=2))
+    else:
+        fetched.show(bundle, target)
+    return 0
+
+
+def _target(args: argparse.Namespace) -> Path:
+    """Where the bundle goes; refused before anything is downloaded."""
+    from resnetkit.fetching.source import parse
+
+    target: Path = args.out or Path(f"{parse(args.source).short}.safetensors")
+    if target.suffix.lower() != ".safetensors":
+        raise InputError(f"{target} is to be a bundle; give a name that ends in .safetensors")
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {target.parent} for {target.name}; make it first")
+    if args.out is None and target.exists():
+        raise InputError(f"{target} is there already; say with --out where the bundle shall go")
+    return target

@@ -1,0 +1,29 @@
+"""Compare the runs in a folder and below: accuracy, epochs, time, and in what their recipes differ.
+
+The best comes first by validation accuracy; the test images take no part in a choice. Only the
+fields of the recipes that differ are shown. Exit code 1: some runs are damaged and were left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="where runs are, e.g. runs")
+    add("--format", choices=("table", "json"), default="table", help="default: table")
+
+
+def run(args: argparse.Namespace) -> int:
+    from resnetkit.training.runs import find_runs
+    from resnetkit.views.runs import show_runs, tell_damaged
+
+    found = find_runs(args.folder)
+    tell_damaged(found)
+    if args.format == "json":
+        print(found.to_json())
+    elif found.runs:
+        show_runs(found)
+    return 1 if found.damaged else 0

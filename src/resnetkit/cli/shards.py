@@ -1,0 +1,49 @@
+"""Write labelled images into tar shards, which are read faster than very many small files.
+
+DATA is what `train` takes. OUT gets train-000000.tar, ... and classes.txt, in WebDataset's format;
+`resnetkit train OUT` trains on them. Interrupted, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="what `train` takes: a folder, a table, ...")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the folder of the shards")
+    parser.add_argument("--megabytes", type=float, default=256.0, metavar="N",
+                        help="size of a shard; default: 256")  # fmt: skip
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    from resnetkit.images.opening import open_source
+    from resnetkit.images.packing import pack
+    from resnetkit.views.progress import counted
+    from resnetkit.views.saying import say, tell_unreadable
+
+    source = open_source(args.data, least=1)
+    with counted(len(source.examples)) as done:
+        packed = pack(source, args.out, megabytes=args.megabytes, done=done)
+    for name in packed.missing:
+        tell_unreadable(name, "it cannot be read")
+    if args.format == "json":
+        say(
+            json.dumps(
+                {
+                    "folder": str(packed.folder),
+                    "shards": packed.shards,
+                    "kept": packed.kept,
+                    "images": packed.images,
+                    "missing": list(packed.missing),
+                },
+                indent=2,
+            )
+        )
+    else:
+        kept = f", {packed.kept} of them were there" if packed.kept else ""
+        say(f"{packed.images} images in {packed.shards} shards{kept}: {packed.folder}")
+    return 1 if packed.missing else 0

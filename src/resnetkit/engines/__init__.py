@@ -1,0 +1,1 @@
+"""What turns a batch of pixels into answers: torch, OpenVINO, ONNX Runtime."""

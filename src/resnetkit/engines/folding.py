@@ -1,0 +1,124 @@
+"""A network made ready to answer: norms and the normalisation of pixels folded into convolutions.
+
+What is left is the same network without norms, whose convolutions have biases, and one subtraction:
+the mean has to come off before the first convolution pads with zeros. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from resnetkit.architecture.layer import Conv, Norm
+from resnetkit.architecture.network import Network
+from resnetkit.errors import InputError
+from resnetkit.preprocess import Preprocess
+
+Array = npt.NDArray[Any]
+
+
+class Described(Protocol):
+    """What an engine is made from; a bundle is one. ``numbers`` are its tensors as numpy's."""
+
+    @property
+    def network(self) -> Network: ...
+    @property
+    def preprocess(self) -> Preprocess: ...
+    @property
+    def numbers(self) -> Mapping[str, Array]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Folded:
+    """A network that takes uint8 pixels in RGB or grey, less ``mean``.
+
+    ``arrays`` are float32, by the names of ``network``, which has no batch norms. ``mean`` is
+    float32 ``(C,)``, on the scale of the pixels. ``size`` is the side of the images.
+    """
+
+    network: Network
+    arrays: Mapping[str, Array]
+    mean: Array
+    size: int
+
+
+def folded(what: Described) -> Folded:
+    """The network of ``what`` as an engine computes it; see ``Folded``.
+
+    ``(x / divisor - mean) / std`` in the order of channels that the network wants goes into the
+    weights of the first convolution, and batch norms go into the convolutions before them; group
+    norms stay. Factors are computed in float64, and each of the two products is rounded to float32.
+    """
+    network, preprocess = what.network, what.preprocess
+    numbers = {
+        name: np.asarray(values, dtype=np.float32)
+        for name, values in what.numbers.items()
+        if not name.endswith(".num_batches_tracked")
+    }
+    made = _without_norms(network, numbers)
+    first = next(located.path for located in network.layers())
+    mean = np.asarray(preprocess.mean, np.float64) * preprocess.divisor
+    scale = 1 / (np.asarray(preprocess.std, np.float64) * preprocess.divisor)
+    weight = _scaled(made[f"{first}.weight"], scale[None, :, None, None])
+    if preprocess.channels == "BGR":
+        weight, mean = weight[:, ::-1], mean[::-1]
+    made[f"{first}.weight"] = np.ascontiguousarray(weight, np.float32)
+    return Folded(
+        network=folded_network(network),
+        arrays={name: np.ascontiguousarray(values, np.float32) for name, values in made.items()},
+        mean=np.ascontiguousarray(mean, np.float32),
+        size=preprocess.size,
+    )
+
+
+def rounded(values: Array, dtype: str) -> Array:
+    """The numbers in another type; in float16 those above 65,504 are infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(dtype, copy=False)
+
+
+def check_output(network: Network, output: str) -> None:
+    """Raise ``InputError`` for logits of a network without a classifier."""
+    if output == "logits" and network.options.classes is None:
+        raise InputError(
+            f"{network.name} has no classes to rank; give one with a classifier, or take its "
+            "embeddings"
+        )
+
+
+def folded_network(network: Network) -> Network:
+    """The network that is left of ``network``: batch norms have become biases."""
+    if network.options.norm != "batch":
+        return network
+    return network.override(norm="none", conv_bias=True)
+
+
+def _without_norms(network: Network, numbers: Mapping[str, Array]) -> dict[str, Array]:
+    if network.options.norm != "batch":
+        return dict(numbers)
+    made = dict(numbers)
+    for conv, norm in pairwise(network.layers()):
+        if not isinstance(norm.layer, Norm):
+            continue
+        assert isinstance(conv.layer, Conv)
+        weight, bias, mean, variance = (
+            made.pop(f"{norm.path}.{name}").astype(np.float64)
+            for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = weight / np.sqrt(variance + norm.layer.epsilon)
+        offset = made[f"{conv.path}.bias"] if conv.layer.bias else 0.0
+        made[f"{conv.path}.bias"] = bias + (offset - mean) * scale
+        made[f"{conv.path}.weight"] = _scaled(
+            made[f"{conv.path}.weight"], scale[:, None, None, None]
+        )
+    return made
+
+
+def _scaled(weight: Array, scale: Array) -> Array:
+    """Float32 times float64, rounded to float32 piece by piece, without a copy in float64."""
+    return np.multiply(weight, scale, out=np.empty(weight.shape, np.float32), casting="same_kind")

@@ -1,0 +1,149 @@
+"""The OpenVINO engine: one request for single answers, several for a stream of batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+
+from resnetkit.engines.engine import Output, Pixels, PixelType, Rows, available
+from resnetkit.engines.overlapping import by_parts, joined, parts
+from resnetkit.errors import InputError
+
+
+class OpenVINO:
+    """An ONNX graph as bytes, or a file of ONNX or OpenVINO's IR, that takes pixels and gives one
+    row an image.
+
+    ``answer`` gives all threads to one batch; ``answers`` splits them among ``streams`` batches.
+    The network is compiled for each number of streams when it is first asked for. ``threads`` is
+    the number of threads of all.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        output: Output = "logits",
+        precision: str = "fp32",
+        device: str = "CPU",
+        threads: int | None = None,
+        batch: int | None = None,
+        cuts: bool = False,
+        pixels: PixelType = "uint8",
+    ) -> None:
+        self.precision = precision
+        self.cuts = cuts
+        self.output: Output = output
+        self.pixels: PixelType = pixels
+        self.device = device
+        self._threads = threads
+        self.streams = 1
+        self._batch = batch
+        self._compiled: dict[int, openvino.CompiledModel] = {}
+        self._core = openvino.Core()
+        try:
+            self._model = self._core.read_model(model if isinstance(model, bytes) else str(model))
+        except RuntimeError as error:
+            raise InputError(f"OpenVINO cannot open the graph: {error}") from None
+
+    @property
+    def ways(self) -> tuple[int, ...]:
+        """One stream, or as many as there are threads: which is faster depends on the caches."""
+        most = self._threads or available()
+        return (1,) if most == 1 else (1, most)
+
+    def _model_of(self, streams: int) -> openvino.CompiledModel:
+        if streams not in self._compiled:
+            # Without the hint of a type, machines with bfloat16 would compute in that.
+            wanted: dict[str, Any] = {
+                "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+                "NUM_STREAMS": streams,
+                "INFERENCE_PRECISION_HINT": "f32",
+            }
+            if self._threads is not None:
+                wanted["INFERENCE_NUM_THREADS"] = self._threads
+            try:
+                compiled = self._core.compile_model(self._model, self.device, wanted)
+            except RuntimeError as error:
+                raise InputError(f"OpenVINO cannot compile the graph: {error}") from None
+            self._compiled[streams] = compiled
+        return self._compiled[streams]
+
+    def answer(self, pixels: Pixels) -> Rows:
+        """The rows of one batch ``(N, H, W, C)``."""
+        with _told():
+            return self._answer(pixels)
+
+    def _answer(self, pixels: Pixels) -> Rows:
+        request = self._model_of(1).create_infer_request()
+        rows = []
+        for part in parts(pixels, self._batch, self.pixels):
+            request.infer([part])
+            rows.append(_rows(request))
+        return joined(rows, len(pixels))
+
+    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+        """The rows of each batch, in order; several are computed while the next is fetched."""
+        return by_parts(self._answers, batches, self._batch, self.pixels)
+
+    def _answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+        # One more than are computed, so that none of them waits for its batch.
+        model = self._model_of(self.streams)
+        free = deque(model.create_infer_request() for _ in range(self.streams + 1))
+        busy: deque[openvino.InferRequest] = deque()
+        try:
+            for batch in batches:
+                request = free.popleft()
+                with _told():
+                    request.start_async([batch])
+                busy.append(request)
+                # What is done is handed on before another batch is asked for.
+                while busy and (not free or busy[0].wait_for(0)):
+                    yield self._finished(busy, free)
+            while busy:
+                yield self._finished(busy, free)
+        finally:
+            for request in busy:
+                request.cancel()
+
+    @staticmethod
+    def _finished(busy: deque[openvino.InferRequest], free: deque[openvino.InferRequest]) -> Rows:
+        request = busy.popleft()
+        free.append(request)
+        with _told():
+            request.wait()
+        return _rows(request)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it is, as JSON types."""
+        return {
+            "engine": self.name,
+            "precision": self.precision,
+            "pixels": self.pixels,
+            "output": self.output,
+            "version": openvino.__version__.partition("-")[0],
+            "device": self.device.lower(),
+            "threads": self._threads,
+        }
+
+
+def _rows(request: openvino.InferRequest) -> Rows:
+    """A copy of what a request has found, for it is used again."""
+    return np.array(request.get_output_tensor(0).data, np.float32)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What OpenVINO cannot run, in one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(f"OpenVINO cannot run the graph: {error}") from None

@@ -1,0 +1,1 @@
+"""A bundle as a file of another runtime, with proof that the answers are the same."""

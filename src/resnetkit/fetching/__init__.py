@@ -1,0 +1,1 @@
+"""Weights from where they are published to a bundle: sources, downloads, the cache."""

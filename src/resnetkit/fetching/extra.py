@@ -1,0 +1,19 @@
+"""The packages of the ``fetch`` extra, imported when they are needed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from resnetkit.errors import InputError
+
+
+def need(name: str) -> Any:
+    """The module ``name``, or an ``InputError`` that says what to install."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = name.split(".", maxsplit=1)[0]
+        raise InputError(
+            f"fetching takes {package}, which is not installed; pip install 'resnetkit[fetch]'"
+        ) from None

@@ -1,0 +1,39 @@
+"""Where the square that a network sees lies in an image. Arithmetic only, no pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resnetkit.preprocess import Preprocess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """An image is resized to ``width`` x ``height``; the square is cut out at ``left``, ``top``."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+    size: int
+
+
+def frame(width: int, height: int, preprocess: Preprocess) -> Frame:
+    """What ``preprocess`` makes of an upright image of ``width`` x ``height`` pixels.
+
+    The longer side is rounded down, as torchvision does (``_compute_resized_output_size``).
+    """
+    size, shorter = preprocess.size, preprocess.resize_to
+    if preprocess.resize == "squash" or shorter is None:
+        return Frame(width=size, height=size, left=0, top=0, size=size)
+    if width <= height:
+        width, height = shorter, int(shorter * height / width)
+    else:
+        width, height = int(shorter * width / height), shorter
+    left, top = (_margin(side - size, preprocess) for side in (width, height))
+    return Frame(width=width, height=height, left=left, top=top, size=size)
+
+
+def _margin(pixels: int, preprocess: Preprocess) -> int:
+    """How much of a margin is cut off before the centre."""
+    return pixels // 2 if preprocess.centre == "floor" else round(pixels / 2)

@@ -1,0 +1,84 @@
+"""How a JPEG file says that it is turned, read without decoding it."""
+
+from __future__ import annotations
+
+import struct
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = TypeVar("Pixels", bound=npt.NDArray[np.uint8])
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_ORIENTATION, _SHORT = 0x0112, 3
+#: Bytes of a value of each kind (TIFF 6.0, section 2).
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+#: Start of scan; what follows is no marker segment.
+_SCAN = 0xDA
+
+
+def orientation(data: bytes) -> int | None:
+    """The EXIF orientation of a JPEG file, 1 to 8 (JEITA CP-3451, tag 0x0112); 1 without one.
+
+    None where the file is not put together as usual, or says it in another way (XMP, two segments):
+    then Pillow has to find out.
+    """
+    exif: bytes | None = None
+    place = 2
+    while True:
+        head = data[place : place + 4]
+        if len(head) < 4 or head[0] != 0xFF or not 0xC0 <= head[1] <= 0xFE:
+            return None
+        marker, length = head[1], int.from_bytes(head[2:], "big")
+        if marker == _SCAN:
+            break
+        if 0xD0 <= marker <= 0xD9 or length < 2:
+            return None
+        if marker == 0xE1:
+            segment = data[place + 4 : place + 2 + length]
+            if segment.startswith(_EXIF):
+                if exif is not None:
+                    return None
+                exif = segment[len(_EXIF) :]
+            elif segment.startswith(_XMP) and b"Orientation" in segment:
+                return None
+        place += 2 + length
+    return 1 if exif is None else _in_exif(exif)
+
+
+def _in_exif(exif: bytes) -> int | None:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return None
+    try:
+        (start,) = struct.unpack_from(order + "L", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        if len(exif) < start + 2 + 12 * count + 4:  # entries, and where the next table is
+            return None
+        found = 1
+        for number in range(count):
+            entry = start + 2 + 12 * number
+            tag, kind, size, value = struct.unpack_from(order + "HHLH", exif, entry)
+            length = size * _BYTES.get(kind, 0)
+            if length > 4:  # what does not fit lies elsewhere; Pillow reads no further if not there
+                (place,) = struct.unpack_from(order + "L", exif, entry + 8)
+                if place + length > len(exif):
+                    return None
+            if tag == _ORIENTATION:
+                if kind != _SHORT or size != 1 or not 1 <= value <= 8:
+                    return None
+                found = value
+    except struct.error:
+        return None
+    return found
+
+
+def turned(pixels: Pixels, orientation: int) -> Pixels:
+    """Pixels ``(H, W, ...)`` as people see them; a view."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]  # type: ignore[assignment]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]  # type: ignore[assignment]
+    return pixels

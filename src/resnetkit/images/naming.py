@@ -1,0 +1,38 @@
+"""The names of classes where labels are numbers: ``classes.txt`` beside the images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnetkit.errors import InputError
+
+#: Class names in order, one a line.
+CLASSES = "classes.txt"
+
+
+def listed_names(folder: Path) -> tuple[str, ...] | None:
+    """The lines of ``classes.txt``, None where there is none. Raises ``ValueError``."""
+    file = folder / CLASSES
+    if not file.exists():
+        return None
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); give names in UTF-8") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def numbered_names(folder: Path, highest: int, where: str) -> tuple[str, ...]:
+    """Those, or the numbers from 0 to ``highest``, the highest label, which ``where`` has.
+
+    Raises ``ValueError`` for fewer names than labels.
+    """
+    names = listed_names(folder)
+    if names is None:
+        return tuple(str(number) for number in range(highest + 1))
+    if highest >= len(names):
+        raise InputError(
+            f"{where} has the label {highest}, and {CLASSES} has {len(names)} names, from 0; "
+            "add the names that are missing"
+        )
+    return names

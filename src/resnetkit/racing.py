@@ -1,0 +1,105 @@
+"""How fast several ways to the same answers are, run in turn so that a slow moment meets all."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resnetkit.errors import InputError
+
+#: Seconds of one contestant in a round.
+LONGEST = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Contestant:
+    """One way: ``run(times)`` computes so many batches of ``batch`` images.
+
+    Calls of one ``run`` may overlap; it returns when all are computed.
+    """
+
+    name: str
+    precision: str
+    batch: int
+    run: Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raced:
+    """What one contestant did in ``rounds`` rounds.
+
+    ``rate`` is the median of images a second. ``ratio`` is the median over the rounds of its rate
+    to the first contestant's of the same batch in the same round, ``least`` and ``most`` the
+    smallest and the largest of them.
+    """
+
+    name: str
+    precision: str
+    batch: int
+    rounds: int
+    rate: float
+    ratio: float
+    least: float
+    most: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {field: getattr(self, field) for field in self.__slots__}
+
+
+def race(
+    contestants: Sequence[Contestant],
+    *,
+    rounds: int = 5,
+    seconds: float = 1.0,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> list[Raced]:
+    """Run each for about ``seconds`` a round, in turn, ``rounds`` times, after a warm-up.
+
+    ``track`` is handed the numbers of the turns and hands them on, so that a view can show how far
+    it is. Raises ``InputError`` for fewer than one round.
+    """
+    if rounds < 1 or not 0 < seconds <= LONGEST:
+        raise InputError(
+            f"there are {rounds} rounds of {seconds:g} s; both have to be above 0, and a round has "
+            f"{LONGEST:g} s at most"
+        )
+    times = [_times(one, seconds) for one in contestants]
+    rates: list[list[float]] = [[] for _ in contestants]
+    for turn in track(range(rounds * len(contestants))):
+        number = turn % len(contestants)
+        one = contestants[number]
+        rates[number].append(one.batch * times[number] / _seconds(one, times[number]))
+    return list(_raced(contestants, rates))
+
+
+def _raced(contestants: Sequence[Contestant], rates: Sequence[Sequence[float]]) -> Iterator[Raced]:
+    first: dict[int, Sequence[float]] = {}
+    for one, found in zip(contestants, rates, strict=True):
+        against = first.setdefault(one.batch, found)
+        ratios = [ours / theirs for ours, theirs in zip(found, against, strict=True)]
+        yield Raced(
+            name=one.name,
+            precision=one.precision,
+            batch=one.batch,
+            rounds=len(found),
+            rate=statistics.median(found),
+            ratio=statistics.median(ratios),
+            least=min(ratios),
+            most=max(ratios),
+        )
+
+
+def _times(one: Contestant, seconds: float) -> int:
+    """How many batches take about that long; the first ones, which compile, are not counted."""
+    one.run(2)
+    return max(1, round(seconds / (_seconds(one, 2) / 2)))
+
+
+def _seconds(one: Contestant, times: int) -> float:
+    start = time.perf_counter()
+    one.run(times)
+    return time.perf_counter() - start

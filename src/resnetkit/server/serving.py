@@ -1,0 +1,82 @@
+"""From a file to a listening server, and back to an orderly end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from resnetkit.engines.choosing import open_engine
+from resnetkit.engines.engine import Choice
+from resnetkit.errors import InputError
+from resnetkit.export.opening import open_model
+
+
+def serve(
+    model: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    engine: Choice = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    top: int = 5,
+    batch: int = 8,
+    patience: float = 0.0,
+    waiting: int = 256,
+    body: int = 32 << 20,
+    told: Callable[[str], None] = print,
+) -> None:
+    """Serve ``model`` until SIGTERM or SIGINT, which is passed on as ``KeyboardInterrupt``.
+
+    ``told`` is handed a line when the server answers. Raises ``ValueError`` for a model or an
+    engine that cannot be used, without an extra that is needed, and for an address that is taken.
+    """
+    missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if not find_spec(name)]
+    if missing:
+        raise InputError(
+            f"serving takes {', '.join(missing)}; pip install 'resnetkit[serve]' brings it"
+        )
+    import uvicorn
+
+    from resnetkit.server.application import Limits, Served, application
+
+    opened = open_model(model)
+    if not opened.classes:
+        raise InputError(f"{model} has no classes to rank; give one with a classifier")
+    listening = _listening(host, port)
+    with listening:
+        served = Served(
+            name=model.stem,
+            engine=open_engine(opened, engine, device=device, threads=threads),
+            preprocess=opened.preprocess,
+            classes=opened.classes,
+            network=opened.network.name,
+        )
+        limits = Limits(batch=batch, patience=patience, waiting=waiting, body=body)
+        app = application(served, limits, top=min(top, len(opened.classes)))
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
+        server = uvicorn.Server(config)
+        facts = served.engine.to_dict()
+        where = f"http://{host}:{listening.getsockname()[1]}"
+        told(f"{where} serves {served.name} ({served.network}), {facts['engine']} "
+             f"{facts['precision']}")  # fmt: skip
+        server.run([listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A bound socket; refused here, before the network is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+        found.listen(512)
+    except OSError as error:
+        found.close()
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(
+            f"cannot listen on {host}:{port}: {reason}; give another --host or --port"
+        ) from None
+    return found

@@ -1,0 +1,42 @@
+"""The step of a module compiled by torch; its weights and their names stay the module's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from resnetkit.errors import InputError
+
+#: From images ``(N, C, H, W)`` to logits ``(N, classes)``.
+Forward = Callable[[Tensor], Tensor]
+#: Sizes of images and batches that a run may have; torch goes on uncompiled above its own limit.
+_SHAPES = 64
+
+
+def compiled(module: nn.Module) -> Forward:
+    """``module`` compiled, forwards and backwards, with the same parameters.
+
+    Each shape is compiled for itself, so that what is computed does not depend on the shapes that
+    came before, and a run that goes on computes the same. Raises ``ValueError`` where there is no
+    C++ compiler.
+    """
+    check_compiler()
+    torch._dynamo.config.recompile_limit = max(_SHAPES, torch._dynamo.config.recompile_limit)
+    return cast(Forward, torch.compile(module, dynamic=False))
+
+
+def check_compiler() -> None:
+    """Raise ``ValueError`` where torch would not find a C++ compiler."""
+    usual = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
+    wanted = (os.environ["CXX"],) if os.environ.get("CXX") else usual
+    if not any(shutil.which(name) for name in wanted):
+        raise InputError(
+            f"--compile takes a C++ compiler, and there is no {' or '.join(wanted)}; "
+            "install one (g++), name it in CXX, or leave --compile out"
+        )

@@ -1,0 +1,88 @@
+"""In which precision a step is faster on this machine: measured once, remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+
+from resnetkit import cache
+from resnetkit.engines.batching import machine
+from resnetkit.errors import InputError
+from resnetkit.files import write_text
+from resnetkit.training.recipe import Precision, Recipe
+from resnetkit.training.trying import Tried
+
+#: bf16 is taken where its steps are so many times as fast.
+GAIN = 1.1
+#: Images of a measured step at most, steps that are measured, and those before them.
+IMAGES, STEPS, WARM = 32, 5, 2
+#: Processors of these kinds compute bf16 by way of float32, which is several times slower.
+_SLOW = ("DEFAULT", "NO AVX", "AVX2")
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """``recipe`` with a precision that is not ``auto``.
+
+    Where the device has bf16 at all, real steps of the recipe are timed in both, in turn. What was
+    measured is in ``probes/`` of the cache, by machine, torch, network, size and batch. A cache
+    that cannot be read or written is left alone.
+    """
+    if recipe.precision != "auto":
+        return recipe
+    if not has_bf16(recipe.device):
+        return replace(recipe, precision="fp32")
+    what = {
+        "machine": machine(),
+        "torch": str(torch.__version__),
+        "device": _name_of(recipe.device),
+        "network": recipe.network.to_dict(),
+        "size": recipe.largest_size,
+        "images": min(IMAGES, recipe.batch_size),
+        "compile": recipe.compile,
+        "threads": recipe.threads or torch.get_num_threads(),
+    }
+    text = json.dumps(what, sort_keys=True)
+    path = cache.folder() / "probes" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(path.read_bytes())["precision"]
+        if known in ("fp32", "bf16"):
+            return replace(recipe, precision=known)
+    seconds = probed(recipe)
+    best: Precision = "bf16" if seconds["fp32"] > GAIN * seconds["bf16"] else "fp32"
+    with suppress(OSError, InputError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({**what, "seconds": seconds, "precision": best}))
+    return replace(recipe, precision=best)
+
+
+def has_bf16(device: str) -> bool:
+    """Whether bf16 may be faster than float32 there."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return kind == "cpu" and torch.backends.cpu.get_cpu_capability() not in _SLOW
+
+
+def probed(recipe: Recipe) -> dict[str, float]:
+    """The median seconds of a step in either precision, in turn."""
+    tried = Tried(recipe)
+    inputs = tried.inputs(min(IMAGES, recipe.batch_size))
+    found: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    for number in range(WARM + STEPS):
+        for precision, times in found.items():
+            began = time.perf_counter()
+            tried.step(inputs, bf16=precision == "bf16")
+            if number >= WARM:
+                times.append(time.perf_counter() - began)
+    return {precision: statistics.median(times) for precision, times in found.items()}
+
+
+def _name_of(device: str) -> str:
+    place = torch.device(device)
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else place.type

@@ -1,0 +1,81 @@
+"""SIGINT and SIGTERM: the step is finished and kept first; a second one does not wait."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM was received. The command line exits with 143."""
+
+
+class Stop:
+    """What was asked for by a signal; ``listening`` hears them, in the main thread only.
+
+    The second one does not wait, unless ``stubborn``: torchrun and a cluster's scheduler may each
+    send the same.
+    """
+
+    def __init__(self, *, stubborn: bool = False) -> None:
+        self._heard: int | None = None
+        self._patient, self._stubborn = False, stubborn
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal waits for ``check``."""
+        return self._heard is not None
+
+    @property
+    def heard(self) -> int:
+        """The signal that waits, or 0."""
+        return self._heard or 0
+
+    def tell(self, number: int) -> None:
+        """Another process has heard a signal, or none (0)."""
+        self._heard = number or self._heard
+
+    def check(self) -> None:
+        """Raise ``KeyboardInterrupt``, or ``Terminated``, where a signal was heard."""
+        if self._heard is not None:
+            raise _error(self._heard)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear SIGINT and SIGTERM within; they raise at once, except ``patiently``."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before: dict[signal.Signals, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A process in the background may have been told to ignore them.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, self._hear)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def patiently(self) -> Iterator[None]:
+        """Within, the first signal waits for ``check``, which is also made at the end."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+        self.check()
+
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        if not self._patient or (self._heard is not None and not self._stubborn):
+            raise _error(number)
+        self._heard = number
+
+
+def _error(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()

@@ -1,0 +1,19 @@
+"""How many threads torch computes by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Within, torch computes by so many threads; None leaves it."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count or before)
+        yield
+    finally:
+        torch.set_num_threads(before)

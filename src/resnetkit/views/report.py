@@ -1,0 +1,343 @@
+"""One page about a run or an evaluation; it needs nothing but itself.
+
+Everything that a file, a folder or a recipe says is escaped by the template.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from resnetkit import __version__
+from resnetkit.architecture.layer import shape_text
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.table import explain
+from resnetkit.certainty import BINS
+from resnetkit.engines.batching import machine
+from resnetkit.errors import InputError
+from resnetkit.evaluation import Evaluation, Measurement
+from resnetkit.images.sources import DIGITS
+from resnetkit.preprocess import Preprocess
+from resnetkit.training.augment import Augment
+from resnetkit.training.log import Row, best_of, read_log
+from resnetkit.training.recipe import TABLES, Recipe
+from resnetkit.views import findings
+from resnetkit.views.charts import Series, curves, reliability
+from resnetkit.views.progress import clock
+from resnetkit.views.saying import as_chosen, between, percent, shown
+from resnetkit.views.svg import drawing
+
+#: Seconds after which a browser reads the page of an unfinished run again.
+AGAIN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A number at the head of the page, and a word on it."""
+
+    name: str
+    value: str
+    small: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A field of a recipe. ``changed``: it is not what it is by default."""
+
+    name: str
+    value: str
+    about: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What does not change while a run goes on: the drawing, the recipe, machine and versions."""
+
+    title: str
+    network: Network
+    preprocess: Preprocess
+    sketch: Markup
+    size: str
+    recipe: Mapping[str, list[Choice]]
+    about: Mapping[str, str]
+
+
+def setting(
+    title: str,
+    network: Network,
+    preprocess: Preprocess,
+    *,
+    recipe: Recipe | None = None,
+    about: Mapping[str, str],
+) -> Setting:
+    """The parts of a page that are made once; ``about`` is what the data and the engine are."""
+    shape = (preprocess.channel_count, preprocess.size, preprocess.size)
+    explanation = explain(network, shape)
+    return Setting(
+        title=title,
+        network=network,
+        preprocess=preprocess,
+        # The drawing escapes what it writes itself.
+        sketch=Markup(drawing(explanation)),
+        size=f"{explanation.totals.macs:,} MACs for one image of {shape_text(shape)}",
+        recipe={} if recipe is None else dict(_choices(recipe)),
+        about={**about, **_machine()},
+    )
+
+
+def page_of_run(
+    setting: Setting,
+    recipe: Recipe,
+    rows: list[Row],
+    evaluation: Evaluation | None = None,
+    part: str = "test",
+) -> str:
+    """A run as far as it is; ``evaluation`` is that of its best weights on ``part`` at the end."""
+    figures = [*_measured(evaluation, part), *_trained(rows, recipe.epochs)]
+    done = len(rows)
+    if evaluation is not None:
+        state = f"finished after {done} epochs; {part} images are measured with the best weights"
+    else:
+        state = f"in training: {done} of {recipe.epochs} epochs are done"
+    return _page(
+        setting,
+        figures,
+        state,
+        rows=rows,
+        epochs=recipe.epochs,
+        evaluation=evaluation,
+        part=part,
+        again=AGAIN if evaluation is None else None,
+    )
+
+
+def page_of(measurement: Measurement) -> str:
+    """The same page for any bundle or exported file on any labelled images."""
+    model, evaluation = measurement.model, measurement.evaluation
+    engine = measurement.engine
+    about = {
+        "data": measurement.data,
+        "images": f"{evaluation.images} ({measurement.part})",
+        "engine": f"{engine['engine']} {engine['version']}, {engine['precision']}, on "
+        f"{engine['device']}",
+    }
+    recipe, rows = _recipe_of(model.origin), []
+    if recipe is not None and measurement.run is not None:
+        rows = read_log(measurement.run)
+    return _page(
+        setting(measurement.title, model.network, model.preprocess, recipe=recipe, about=about),
+        [*_measured(evaluation, measurement.part), *_trained(rows, len(rows))],
+        f"measured on {evaluation.images} labelled images",
+        rows=rows,
+        epochs=len(rows),
+        evaluation=evaluation,
+        part=measurement.part,
+        warning=f"{len(measurement.trained_on)} of the measured images were trained on, e.g. "
+        f"{measurement.trained_on[0]}; the accuracy looks better than it is"
+        if measurement.trained_on
+        else None,
+    )
+
+
+def title_of(recipe: Recipe) -> str:
+    """What is trained on what, in a few words."""
+    data = recipe.data if recipe.data == DIGITS else recipe.data.rstrip("/").rpartition("/")[2]
+    return f"{recipe.network.name} on {data}"
+
+
+def _page(
+    setting: Setting,
+    figures: list[Figure],
+    state: str,
+    *,
+    rows: list[Row],
+    epochs: int,
+    evaluation: Evaluation | None,
+    part: str,
+    again: int | None = None,
+    warning: str | None = None,
+) -> str:
+    page = _template().render(
+        setting=setting,
+        figures=figures,
+        state=state,
+        rows=rows,
+        curves=_curves(rows, epochs) if rows else [],
+        evaluation=evaluation,
+        part=part,
+        again=again,
+        warning=warning,
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
+        **({} if evaluation is None else _found(evaluation)),
+    )
+    return str(page)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finished,
+    )
+    environment.filters |= {"percent": percent, "between": between, "short": _short}
+    text = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
+def _finished(value: object) -> object:
+    """Texts without what cannot be shown or written, such as half of a file name's character."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return shown(value)
+    return value
+
+
+def _short(words: str, most: int = 28) -> str:
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
+def _measured(evaluation: Evaluation | None, part: str) -> Iterator[Figure]:
+    if evaluation is None:
+        return
+    interval = between(evaluation.accuracy_interval)
+    yield Figure(
+        name=f"accuracy ({part})",
+        value=percent(evaluation.accuracy),
+        small=f"{interval} at 95 %; {evaluation.images:,} images",
+    )
+    if evaluation.top5 is not None and evaluation.top5_interval is not None:
+        yield Figure(
+            name=f"top-5 accuracy ({part})",
+            value=percent(evaluation.top5),
+            small=f"{between(evaluation.top5_interval)} at 95 %",
+        )
+    yield Figure(
+        name=f"loss ({part})", value=f"{evaluation.loss:.4f}", small="mean cross-entropy, nats"
+    )
+    yield Figure(
+        name="calibration error",
+        value=percent(evaluation.calibration.ece),
+        small=f"ECE, {BINS} bins of equal width",
+    )
+
+
+def _trained(rows: list[Row], epochs: int) -> Iterator[Figure]:
+    if not rows:
+        return
+    best, last = best_of(rows), rows[-1]
+    yield Figure(
+        name="best validation accuracy",
+        value=percent(best.validation_accuracy),
+        small=f"epoch {best.epoch} of {epochs}",
+    )
+    seconds = sum(row.seconds for row in rows)
+    each = seconds / len(rows)
+    left = f"; about {clock(each * (epochs - len(rows)))} left" if len(rows) < epochs else ""
+    yield Figure(name="time", value=clock(seconds), small=f"{each:.1f} s an epoch{left}")
+    yield Figure(
+        name="images a second",
+        value=f"{last.rate:,.0f}",
+        small=f"{percent(last.waited)} of the time waiting for data; last epoch",
+    )
+
+
+def _curves(rows: list[Row], epochs: int) -> list[tuple[str, Markup]]:
+    best = best_of(rows)
+    loss = [
+        Series(name="train", values=[row.loss for row in rows]),
+        Series(name="held", values=[row.validation_loss for row in rows]),
+    ]
+    accuracy = [
+        Series(name="train", values=[row.accuracy for row in rows]),
+        Series(name="held", values=[row.validation_accuracy for row in rows]),
+    ]
+    rate = [Series(name="rate", values=[row.lr for row in rows])]
+    return [
+        ("Loss (cross-entropy, nats)", curves(loss, epochs=epochs, form="{:g}".format, log=True)),
+        (
+            "Accuracy",
+            curves(
+                accuracy,
+                epochs=epochs,
+                form="{:.0%}".format,
+                most=1.0,
+                best=(best.epoch, best.validation_accuracy),
+            ),
+        ),
+        (
+            "Learning rate at the end of the epoch",
+            curves(rate, epochs=epochs, form="{:.2g}".format),
+        ),
+    ]
+
+
+def _found(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "matrix": findings.matrix(evaluation),
+        "confusions": findings.confusions(evaluation),
+        "classes": findings.shown_classes(evaluation),
+        "mistakes": [(one, findings.picture(one)) for one in evaluation.mistakes],
+        "wrong": evaluation.images - int(evaluation.confusion.trace()),
+        "reliability": reliability(evaluation.calibration),
+    }
+
+
+def _choices(recipe: Recipe) -> Iterator[tuple[str, list[Choice]]]:
+    yield "training", _fields(recipe, leave_out=TABLES)
+    yield "augmentation", _fields(recipe.augment)
+    yield "preprocessing", _fields(recipe.preprocess)
+
+
+def _fields(
+    described: Recipe | Augment | Preprocess, leave_out: tuple[str, ...] = ()
+) -> list[Choice]:
+    return [
+        Choice(
+            name=field.name,
+            value=as_chosen(getattr(described, field.name)),
+            about=field.metadata.get("help", ""),
+            changed=field.default is not MISSING
+            and getattr(described, field.name) != field.default,
+        )
+        for field in fields(described)
+        if field.name not in leave_out
+    ]
+
+
+def _recipe_of(origin: Mapping[str, Any]) -> Recipe | None:
+    """The recipe that a bundle says it was trained by, if it does."""
+    document = origin.get("recipe")
+    try:
+        return Recipe.from_dict(document) if isinstance(document, Mapping) else None
+    except InputError:
+        # One of another version is left out; the bundle is as good.
+        return None
+
+
+def _machine() -> dict[str, str]:
+    facts = machine()
+    return {
+        "processor": f"{facts['processor']}, {facts['threads']} threads, {facts['system']}",
+        "resnetkit": __version__,
+        "Python": platform.python_version(),
+        **{name: found for name in ("torch", "torchvision") if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,61 @@
+"""Lines on the terminal that several views share. Nothing here loads more than it prints with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import IO, Any
+
+
+def percent(share: float | None) -> str:
+    """A share from 0 to 1 as people read it; a dash for none."""
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def between(interval: tuple[float, float]) -> str:
+    """An interval of shares as people read it."""
+    return f"{100 * interval[0]:.2f} to {percent(interval[1])}"
+
+
+def as_chosen(value: object) -> str:
+    """A value of a recipe on one line."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(as_chosen, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "none" if value is None else shown(str(value))
+
+
+def say(text: str, style: str = "", file: IO[str] | None = None) -> None:
+    """Print a line, styled on a terminal."""
+    file = file or sys.stdout
+    if file.isatty() or os.environ.get("FORCE_COLOR"):
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(file=file, highlight=False, soft_wrap=True).print(Text(text, style=style))
+    else:
+        print(text, file=file, flush=True)
+
+
+def shown(name: str) -> str:
+    """A file's name on one line: what cannot be printed is escaped, as ``\\n``."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def tell_unreadable(name: str, reason: str) -> None:
+    """Name on stderr an image that is skipped."""
+    print(f"resnetkit: skipped {shown(name)}: {shown(reason)}", file=sys.stderr)
+
+
+def tell_engine(facts: Mapping[str, Any], why: str | None) -> None:
+    """Say on stderr which engine answers, by its ``to_dict``; why, where nobody asked for it."""
+    reason = "" if why is None else f": {why}"
+    print(
+        f"engine {facts['engine']} {facts['version']}, {facts['precision']}, on {facts['device']}"
+        f"{reason}",
+        file=sys.stderr,
+    )

@@ -1,0 +1,24 @@
+"""A small network that is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import resnetkit
+
+CLASSES = ("cat", "dog", "owl", "emu")
+
+
+@pytest.fixture(scope="session")
+def bundle_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    module = resnetkit.build("resnet20", classes=len(CLASSES)).eval()
+    bundle = resnetkit.Bundle.from_module(
+        module, preprocess=resnetkit.Preprocess(size=32, resize_to=36), classes=CLASSES
+    )
+    path = tmp_path_factory.mktemp("served") / "animals.safetensors"
+    bundle.save(path)
+    return path

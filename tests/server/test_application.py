@@ -1,0 +1,242 @@
+"""The application: the same answers as `predict`, and one clear line for what it cannot take."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import resnetkit
+from resnetkit.engines.choosing import open_engine
+from resnetkit.export.export import export
+from resnetkit.export.opening import open_model
+from resnetkit.images.pixels import pixels_of
+from resnetkit.prediction import predict
+from resnetkit.server import application as app
+from resnetkit.server.application import Limits, Served, application
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of starlette, about the client it will use one day
+    from fastapi.testclient import TestClient
+
+LIMITS = Limits(batch=4, waiting=8, body=200_000, files=6)
+
+
+def jpeg(seed: int, size: tuple[int, int] = (50, 40)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+def served_of(bundle: resnetkit.Bundle) -> Served:
+    return Served(
+        name="animals",
+        engine=open_engine(bundle, "torch"),
+        preprocess=bundle.preprocess,
+        classes=bundle.classes,
+        network=bundle.network.name,
+    )
+
+
+@pytest.fixture(scope="module")
+def client(bundle_file: Path) -> Iterator[TestClient]:
+    served = served_of(resnetkit.load(bundle_file))
+    with TestClient(application(served, LIMITS, top=3)) as client:
+        yield client
+
+
+def test_one_image_as_the_body(client: TestClient, bundle_file: Path) -> None:
+    body = jpeg(0)
+    response = client.post("/predict?top=2", content=body)
+    assert response.status_code == 200
+    told = response.json()
+    assert told["model"] == "animals"
+    expected = resnetkit.load(bundle_file).predict([body], top=2)[0]
+    found = told["images"][0]["predictions"]
+    assert [one["label"] for one in found] == [guess.label for guess in expected.guesses]
+    assert found[0]["probability"] == pytest.approx(expected.probability, abs=1e-4)
+
+
+def test_a_form_of_files_keeps_their_order_and_names_what_is_unreadable(
+    client: TestClient, bundle_file: Path
+) -> None:
+    bodies = {"a.jpg": jpeg(1), "b.jpg": b"no image", "c.jpg": jpeg(2)}
+    files = [("files", (name, body)) for name, body in bodies.items()]
+    response = client.post("/predict", files=files)
+    assert response.status_code == 200
+    images = response.json()["images"]
+    assert [one["image"] for one in images] == list(bodies)
+    assert "predictions" not in images[1]
+    assert "no image" in images[1]["problem"]
+    assert len(images[0]["predictions"]) == 3
+    bundle = resnetkit.load(bundle_file)
+    for place in (0, 2):
+        [expected] = bundle.predict([bodies[images[place]["image"]]], top=1)
+        assert images[place]["predictions"][0]["label"] == expected.label
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "line"),
+    [
+        ({"content": b""}, 422, "the body is empty"),
+        ({"content": b"no image"}, 422, "no image can be read: body: no image"),
+        ({"content": jpeg(0)[:300]}, 422, "no image can be read"),
+        ({"content": b"x" * 300_000}, 413, "larger than the 200,000 bytes"),
+        ({"content": (b"x" * 50_000 for _ in range(6))}, 413, "larger than the 200,000 bytes"),
+        ({"files": [("files", ("a.jpg", b"x" * 300_000))]}, 413, "larger than the 200,000 bytes"),
+        ({"files": [("f", (f"{i}.jpg", jpeg(i))) for i in range(7)]}, 400, "Too many files"),
+        ({"data": {"a": "b"}, "files": {}}, 422, ""),
+        ({"content": jpeg(0), "params": {"top": 5}}, 422, "less than or equal to 4"),
+        ({"content": jpeg(0), "params": {"top": 0}}, 422, "greater than or equal to 1"),
+    ],
+)
+def test_bad_requests(client: TestClient, given: dict, status: int, line: str) -> None:
+    response = client.post("/predict", **given)
+    assert response.status_code == status
+    assert line in response.text
+    assert "Traceback" not in response.text
+    assert client.post("/predict", content=jpeg(0)).status_code == 200, "it goes on"
+
+
+def test_other_pages(client: TestClient) -> None:
+    assert client.get("/health").json() == {"status": "ok"}
+    model = client.get("/model").json()
+    assert model["network"] == "resnet20"
+    assert model["classes"] == ["cat", "dog", "owl", "emu"]
+    assert model["preprocess"]["size"] == 32
+    assert model["engine"]["engine"] == "torch"
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<h1>resnet20</h1>" in page.text
+    assert "/predict" in client.get("/openapi.json").json()["paths"]
+    assert client.get("/nothing").status_code == 404
+
+
+def test_metrics_count_what_was_answered(client: TestClient) -> None:
+    def counted(name: str) -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    answered = 'resnetkit_images_total{outcome="answered"}'
+    unreadable = 'resnetkit_images_total{outcome="unreadable"}'
+    before = counted(answered), counted(unreadable)
+    client.post("/predict", content=jpeg(3))
+    client.post("/predict", content=b"no image")
+    assert counted(answered) == before[0] + 1
+    assert counted(unreadable) == before[1] + 1
+    assert counted('resnetkit_requests_total{path="/predict",status="422"}') >= 1
+    assert counted("resnetkit_batches") >= 1
+
+
+def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cut.onnx"
+    export(bundle_file, target, to="onnx", with_preprocessing=True)
+    opened = open_model(target)
+    engine = open_engine(opened)
+    facts, classes = opened.preprocess, opened.classes
+    served = Served(
+        name="cut", engine=engine, preprocess=facts, classes=classes, network=opened.network.name
+    )
+    bodies = [jpeg(seed, (40 + seed, 90)) for seed in range(4)]
+    wanted = [p.probability for p in predict(engine, facts, classes, bodies, top=1)]
+    with TestClient(application(served, LIMITS)) as client:
+        files = [("files", ("a.jpg", body)) for body in bodies]
+        images = client.post("/predict", files=files).json()["images"]
+    found = [one["predictions"][0]["probability"] for one in images]
+    assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_answers_that_are_not_finite_are_named(bundle_file: Path) -> None:
+    bundle = resnetkit.load(bundle_file)
+    broken = {**bundle.arrays, "fc.bias": bundle.arrays["fc.bias"] + float("nan")}
+    with TestClient(application(served_of(replace(bundle, arrays=broken)))) as client:
+        response = client.post("/predict", content=jpeg(0))
+    assert response.status_code == 422
+    assert "not finite" in response.text
+
+
+def test_what_is_still_to_be_decoded_waits_too(
+    bundle_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may = threading.Semaphore(0), threading.Event()
+
+    def slow(*given: object) -> object:
+        began.release()
+        assert may.wait(20)
+        return pixels_of(*given)
+
+    monkeypatch.setattr(app, "pixels_of", slow)
+    served = served_of(resnetkit.load(bundle_file))
+    with (
+        TestClient(application(served, Limits(batch=1, waiting=1))) as client,
+        ThreadPoolExecutor() as clients,
+    ):
+        two = [clients.submit(client.post, "/predict", content=jpeg(n)) for n in range(2)]
+        assert began.acquire(timeout=20)
+        assert began.acquire(timeout=20)
+        three = clients.submit(client.post, "/predict", content=jpeg(2))
+        try:
+            assert three.result(5).status_code == 503, "one is computed, and one waits"
+        finally:
+            may.set()
+        assert [one.result(20).status_code for one in two] == [200, 200]
+        assert client.post("/predict", content=jpeg(2)).status_code == 200
+
+
+def test_the_bodies_of_all_clients_together_are_bounded() -> None:
+    """A client that sends a body slowly holds what it has sent; others are told to come back."""
+    sent: list[dict] = []
+
+    async def reading(scope: dict, receive: object, send: object) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def both() -> list[int]:
+        bounded = app._Bounded(reading, 100, 150)
+        stay = asyncio.Event()
+
+        async def ask(sizes: list[int], wait: bool) -> int:
+            told: list[int] = []
+            left = list(sizes)
+
+            async def receive() -> dict:
+                if not left and wait:
+                    await stay.wait()
+                body = b"x" * (left.pop(0) if left else 0)
+                return {"type": "http.request", "body": body, "more_body": bool(left) or wait}
+
+            async def send(message: dict) -> None:
+                sent.append(message)
+                told.append(message.get("status", 0))
+
+            try:
+                await bounded({"type": "http", "headers": []}, receive, send)
+            finally:
+                told.append(0)
+            return told[0]
+
+        slow = asyncio.create_task(ask([60, 30], True))
+        await asyncio.sleep(0)
+        found = [await ask([50], False), await ask([50, 11], False), await ask([50, 10], False)]
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        return [*found, await ask([90], False), await ask([50, 51], False)]
+
+    assert asyncio.run(both()) == [200, 503, 200, 200, 413]
+
+
+def test_the_page_takes_a_name_as_text(bundle_file: Path) -> None:
+    served = replace(served_of(resnetkit.load(bundle_file)), network="<script>alert(1)</script>")
+    with TestClient(application(served)) as client:
+        assert "<script>alert" not in client.get("/").text

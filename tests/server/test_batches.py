@@ -1,0 +1,110 @@
+"""Batches of what comes at the same time: nobody gets another's row, and nothing waits for ever."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resnetkit.engines.engine import Output, Pixels, Rows
+from resnetkit.server.batching import Batcher, BusyError
+
+
+class Summing:
+    """Answers the sum of an image's pixels, when it is let."""
+
+    name, precision = "summing", "fp32"
+    output: Output = "logits"
+    cuts = False
+    streams, ways = 1, (1,)
+
+    def __init__(self) -> None:
+        self.may, self.began = threading.Event(), threading.Event()
+        self.sizes: list[int] = []
+
+    def answer(self, pixels: Pixels) -> Rows:
+        self.began.set()
+        assert self.may.wait(20)
+        self.sizes.append(len(pixels))
+        if (pixels == 255).any():
+            raise RuntimeError("broken")
+        return pixels.reshape(len(pixels), -1).sum(1, dtype=np.float32)[:, None]
+
+    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+        return map(self.answer, batches)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def image(value: int) -> Pixels:
+    return np.full((2, 2, 1), value, np.uint8)
+
+
+def test_each_gets_its_own_row_and_batches_are_full() -> None:
+    engine = Summing()
+    with Batcher(engine, most=4) as batcher:
+        first = batcher.submit(image(1))
+        assert engine.began.wait(20)
+        rest = [batcher.submit(image(value)) for value in range(2, 11)]
+        assert batcher.waiting == 9
+        engine.may.set()
+        found = [float(one.result(20)[0]) for one in (first, *rest)]
+    assert found == [4.0 * value for value in range(1, 11)]
+    assert engine.sizes == [1, 4, 4, 1]
+    assert batcher.batches == 4
+
+
+def test_patience_gathers_a_batch() -> None:
+    engine = Summing()
+    engine.may.set()
+    with Batcher(engine, most=3, patience=20) as batcher:
+        futures = [batcher.submit(image(value)) for value in (1, 2, 3)]
+        assert [float(one.result(10)[0]) for one in futures] == [4, 8, 12]
+    assert engine.sizes == [3]
+
+
+def test_too_many_are_refused_and_closing_answers_what_waits() -> None:
+    engine = Summing()
+    batcher = Batcher(engine, most=1, waiting=2)
+    first = batcher.submit(image(1))
+    assert engine.began.wait(20)
+    waiting = [batcher.submit(image(2)), batcher.submit(image(3))]
+    with pytest.raises(BusyError, match="2 images are waiting"):
+        batcher.submit(image(4))
+    engine.may.set()
+    batcher.close()
+    assert [float(one.result(0)[0]) for one in (first, *waiting)] == [4, 8, 12]
+    with pytest.raises(BusyError, match="shutting down"):
+        batcher.submit(image(5))
+    batcher.close()
+
+
+def test_a_failing_batch_fails_alone_and_what_is_cancelled_is_not_computed() -> None:
+    engine = Summing()
+    with Batcher(engine, most=1) as batcher:
+        broken = batcher.submit(image(255))
+        assert engine.began.wait(20)
+        cancelled, fine = batcher.submit(image(1)), batcher.submit(image(2))
+        assert cancelled.cancel()
+        engine.may.set()
+        assert float(fine.result(20)[0]) == 8
+        with pytest.raises(RuntimeError, match="broken"):
+            broken.result(20)
+    assert engine.sizes == [1, 1]
+
+
+def test_rows_that_are_missing_fail_their_batch_and_nothing_waits_for_ever() -> None:
+    class Lossy(Summing):
+        def answer(self, pixels: Pixels) -> Rows:
+            return super().answer(pixels)[1:]
+
+    engine = Lossy()
+    engine.may.set()
+    with Batcher(engine) as batcher:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="0 answers came for 1"):
+                batcher.submit(image(1)).result(20)

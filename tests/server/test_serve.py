@@ -1,0 +1,81 @@
+"""`resnetkit serve` as a process: many clients at once, an orderly end, and bad input."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from test_application import jpeg
+
+import resnetkit
+
+SERVE = [sys.executable, "-m", "resnetkit", "serve"]
+
+
+@contextmanager
+def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    command = [*SERVE, *map(str, arguments), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("http://127.0.0.1:"), line
+            yield process, line.split()[0]
+        finally:
+            process.kill()
+
+
+def ask(url: str, body: bytes) -> dict:
+    with urllib.request.urlopen(f"{url}/predict?top=1", data=body, timeout=60) as response:
+        return json.load(response)
+
+
+def test_many_clients_get_their_own_answers(bundle_file: Path) -> None:
+    bodies = [jpeg(seed) for seed in range(12)]
+    expected = [p.probability for p in resnetkit.load(bundle_file).predict(bodies, top=1)]
+    assert len({f"{share:.4f}" for share in expected}) > 6, "the images differ in their answers"
+    with serving(bundle_file, "--engine", "torch") as (process, url):
+        with ThreadPoolExecutor(6) as clients:
+            told = list(clients.map(lambda body: ask(url, body), bodies * 3))
+        found = [one["images"][0]["predictions"][0]["probability"] for one in told]
+        assert found == pytest.approx(expected * 3, abs=1e-5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def test_ctrl_c(bundle_file: Path) -> None:
+    with serving(bundle_file, "--engine", "torch") as (process, url):
+        ask(url, jpeg(0))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+def test_bad_input(bundle_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from resnetkit.cli.main import main
+
+    headless = tmp_path / "headless.safetensors"
+    resnetkit.Bundle.from_module(resnetkit.build("resnet20", classes=None)).save(headless)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for arguments, line in [
+            ((str(bundle_file), "--port", port), f"127.0.0.1:{port}: address already in use"),
+            ((str(bundle_file), "--port", "99999"), "--port is 99999"),
+            ((str(bundle_file), "--batch-size", "0"), "--batch-size is 0"),
+            ((str(bundle_file), "--patience", "inf"), "--patience is inf"),
+            ((str(bundle_file), "--patience", "nan"), "--patience is nan"),
+            ((str(bundle_file), "--host", "nowhere.invalid"), "cannot listen on nowhere.invalid"),
+            ((str(tmp_path / "none.safetensors"),), "does not exist"),
+            ((str(headless), "--port", "0"), "has no classes to rank"),
+        ]:
+            assert main(["serve", *arguments]) == 2
+            told = capsys.readouterr().err
+            assert line in told
+            assert told.count("\n") == 1
