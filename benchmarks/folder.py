@@ -23,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from resnetkit.engines.engine import Choice
 from results import Table, add_save, spread
 
 #: How many worker processes or threads read images, for all.
@@ -110,7 +111,9 @@ def transformers(folder: Path, _: str, pictures: Path, count: int) -> dict[str, 
     return timed(count, lambda images: len(pipe(files[:images], batch_size=BATCH)))
 
 
-def openvino(folder: Path, network: str, pictures: Path, count: int, kind: str) -> dict[str, Any]:
+def openvino(
+    folder: Path, network: str, pictures: Path, count: int, precision: str
+) -> dict[str, Any]:
     """OpenVINO by hand: PIL and torchvision's transforms in a DataLoader, asynchronous requests."""
     torch, code = importlib.import_module("torch"), importlib.import_module("openvino")
     tv = importlib.import_module("torchvision")
@@ -125,9 +128,12 @@ def openvino(folder: Path, network: str, pictures: Path, count: int, kind: str) 
     )
     dataset = tv.datasets.ImageFolder(str(pictures), transform)
     core = code.Core()
+    kind = "int8" if precision == "int8" else "fp32"
     model = core.read_model(folder / f"{network}-hand-{kind}.xml")
     model.reshape([BATCH, 3, 224, 224])
-    compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"})
+    # bf16 is what OpenVINO computes float32 in, unless it is told not to, where there is bfloat16.
+    config = {"INFERENCE_PRECISION_HINT": "f32"} if precision == "fp32" else {}
+    compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT", **config})
     queue = code.AsyncInferQueue(compiled)
 
     def work(images: int) -> int:
@@ -151,7 +157,14 @@ def openvino(folder: Path, network: str, pictures: Path, count: int, kind: str) 
 
 
 def ours(
-    folder: Path, network: str, pictures: Path, count: int, file: str, *, exact: bool = False
+    folder: Path,
+    network: str,
+    pictures: Path,
+    count: int,
+    file: str,
+    *,
+    exact: bool = False,
+    engine: Choice = "auto",
 ) -> dict[str, Any]:
     """What `resnetkit predict` does for many images, to the ranked classes."""
     from resnetkit.engines.choosing import open_engine
@@ -160,12 +173,12 @@ def ours(
     from resnetkit.prediction import stream
 
     model = open_model(folder / file.format(network))
-    engine = open_engine(model)
+    opened = open_engine(model, engine)
 
     def work(images: int) -> int:
         found = islice(listed(expanded([str(pictures)])), images)
         answers = stream(
-            engine, model.preprocess, model.classes, found, batch_size=BATCH, exact=exact
+            opened, model.preprocess, model.classes, found, batch_size=BATCH, exact=exact
         )
         return sum(1 for answer in answers if answer.guesses)
 
@@ -195,10 +208,12 @@ CONTESTANTS: dict[str, Callable[[Path, str, Path, int], dict[str, Any]]] = {
     "torchvision's script": torchvision,
     "timm's script": timm,
     "transformers' pipeline": transformers,
-    "OpenVINO by hand, fp32": partial(openvino, kind="fp32"),
-    "OpenVINO by hand, int8": partial(openvino, kind="int8"),
+    "OpenVINO by hand, fp32": partial(openvino, precision="fp32"),
+    "OpenVINO by hand, bf16": partial(openvino, precision="bf16"),
+    "OpenVINO by hand, int8": partial(openvino, precision="int8"),
     "resnetkit, fp32": partial(ours, file=BUNDLE),
     "resnetkit, fp32, exact": partial(ours, file=BUNDLE, exact=True),
+    "resnetkit, bf16": partial(ours, file=BUNDLE, engine="openvino-bf16"),
     "resnetkit, int8": partial(ours, file=INT8),
     "resnetkit, engine only, fp32": partial(engine_only, file=BUNDLE),
     "resnetkit, engine only, int8": partial(engine_only, file=INT8),
@@ -253,11 +268,13 @@ def main() -> None:
         print(json.dumps(told))
         return
     import peers
+    from resnetkit.engines.openvino import has_bf16
 
     names = [
         name
         for name in CONTESTANTS
-        if not args.only or any(part in name for part in args.only.split(","))
+        if ("bf16" not in name or has_bf16())
+        and (not args.only or any(part in name for part in args.only.split(",")))
     ]
     table = Table(
         title="From JPEG files to classes",

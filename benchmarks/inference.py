@@ -27,13 +27,16 @@ import torch
 import peers
 from resnetkit import explain
 from resnetkit.engines.choosing import open_engine
-from resnetkit.engines.engine import Engine
+from resnetkit.engines.engine import Choice, Engine
+from resnetkit.engines.openvino import has_bf16
 from resnetkit.export.opening import open_model
 from resnetkit.racing import Contestant, Raced, race
 from results import Table, add_save
 
 PACKAGES = ("torch", "torchvision", "timm", "onnxruntime", "openvino", "nncf")
-ENGINES = ("torch", "torch-compiled", "onnxruntime", "openvino")
+ENGINES: tuple[Choice, ...] = ("torch", "torch-compiled", "onnxruntime", "openvino")
+#: What processors with bfloat16 do beside it; OpenVINO by hand does so without being asked.
+BF16 = ("bf16",) if has_bf16() else ()
 
 
 class Prepared:
@@ -56,7 +59,7 @@ class Prepared:
     def openvino(self, *, int8: bool) -> Any:
         return self.once(f"openvino {int8}", lambda: peers.openvino_model(self.module, int8=int8))
 
-    def engine(self, name: str) -> Engine:
+    def engine(self, name: Choice) -> Engine:
         return self.once(f"engine {name}", lambda: open_engine(self.bundle, name))
 
     def int8(self) -> Engine:
@@ -80,14 +83,21 @@ def makers(net: Prepared) -> dict[str, tuple[str, Callable[[int], peers.Runner]]
         "torch.compile": ("fp32", lambda b: peers.compiled(peers.network(net.name), b)),
         "ONNX Runtime by hand": ("fp32", lambda b: peers.onnxruntime(net.onnx(), b)),
     }
-    for precision, int8 in (("fp32", False), ("int8", True)):
+    for precision in ("fp32", *BF16, "int8"):
         for hint in ("LATENCY", "THROUGHPUT"):
             found[f"OpenVINO by hand, {precision}, {hint.lower()}"] = (
                 precision,
-                lambda b, i=int8, h=hint: peers.openvino(net.openvino(int8=i), b, h),
+                lambda b, p=precision, h=hint: peers.openvino(
+                    net.openvino(int8=p == "int8"), b, h, fp32=p == "fp32"
+                ),
             )
     for name in ENGINES:
         found[f"resnetkit, {name}"] = ("fp32", lambda b, n=name: ours(net.engine(n), b))
+    for precision in BF16:
+        found["resnetkit, openvino-bf16"] = (
+            precision,
+            lambda b: ours(net.engine("openvino-bf16"), b),
+        )
     found["resnetkit, openvino, int8"] = ("int8", lambda b: ours(net.int8(), b))
     return found
 

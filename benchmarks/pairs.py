@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from datetime import date
 
+from resnetkit.engines.batching import machine
+
 #: What is printed of a program, and the arguments that Python is started with.
 Program = tuple[str, list[str]]
 
@@ -45,7 +47,6 @@ def versions(packages: Sequence[str]) -> str:
 
 
 def processor() -> str:
-    """The processor's name, as Linux tells it."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return f"{len(names)} cores of {names[0]}"
+    """How many cores of which processor, with its instruction sets."""
+    facts = machine()
+    return f"{facts['threads']} cores of {facts['processor']}"

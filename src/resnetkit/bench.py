@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,16 @@ import numpy as np
 
 from resnetkit.bundle import Bundle
 from resnetkit.engines.batching import machine
-from resnetkit.engines.choosing import EXTRAS, open_engine
+from resnetkit.engines.choosing import installed, open_engine
 from resnetkit.engines.engine import Choice, Engine, Output, Pixels, Rows
 from resnetkit.engines.exported import ENGINES, Exported
 from resnetkit.errors import InputError
 from resnetkit.racing import Contestant, Raced, race
 
 #: The engines of a bundle, the one that the others are compared with first.
-CHOICES: tuple[Choice, ...] = ("torch", "torch-compiled", "onnxruntime", "openvino")
+CHOICES: tuple[Choice, ...] = (
+    "torch", "torch-compiled", "onnxruntime", "openvino", "openvino-bf16",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +66,8 @@ def bench(
 ) -> Bench:
     """Race the engines of ``model`` on noise, and the rivals with the same weights, in turn.
 
-    Without ``engines`` all that are installed take part but ``torch-compiled``, which takes a
-    compiler and its time. ``against`` are packages (``torchvision``, ``timm``, ``transformers``)
+    Without ``engines`` all that run here take part but ``torch-compiled``, which takes a compiler
+    and its time. ``against`` are packages (``torchvision``, ``timm``, ``transformers``)
     that run their own network as their documentation does, on pixels that are normalised already.
 
     Raises ``ValueError`` for engines or rivals that cannot be had, and for batches below 1.
@@ -118,11 +119,13 @@ def bench(
 
 def _installed(model: Bundle | Exported) -> list[Choice]:
     kinds = ENGINES[model.kind] if isinstance(model, Exported) else CHOICES
-    return [
-        name
-        for name in kinds
-        if name != "torch-compiled" and (name not in EXTRAS or find_spec(name) is not None)
-    ]
+    there: list[Choice] = [name for name in kinds if name != "torch-compiled" and installed(name)]
+    if "openvino-bf16" in there:
+        from resnetkit.engines.openvino import has_bf16
+
+        if not has_bf16():
+            there.remove("openvino-bf16")
+    return there
 
 
 def _engine(engine: Engine, pixels: Pixels, times: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from resnetkit.engines import batching
-from resnetkit.engines.batching import Pace, tuned
+from resnetkit.engines.batching import Pace, machine, tuned
 from resnetkit.engines.engine import Output, Pixels, Rows
 
 SHAPE = (2, 2, 3)
@@ -85,3 +85,19 @@ def test_what_cannot_be_read_is_measured_again(text: str, probes: Path) -> None:
 def test_large_batches_of_a_slow_network_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "LONGEST", 0.01)
     assert list(batching.measured(Sleeper({1: 0.02}), SHAPE)) == [Pace(batch=1, streams=1)]
+
+
+def test_processors_of_one_name_are_told_apart_by_what_they_can(tmp_path: Path) -> None:
+    flags = {"old": "fpu avx2", "new": "fpu avx2 avx512f avx512_vnni avx512_bf16"}
+    for name, text in flags.items():
+        place = tmp_path / name / "proc"
+        place.mkdir(parents=True)
+        core = f"processor : 0\nmodel name : Virtual CPU\nflags : {text}\n\n"
+        (place / "cpuinfo").write_text(2 * core)
+    found = {name: machine(tmp_path / name)["processor"] for name in flags}
+    assert found == {
+        "old": "Virtual CPU (AVX2)",
+        "new": "Virtual CPU (AVX2, AVX-512, VNNI, BF16)",
+    }
+    assert machine(tmp_path)["processor"], "not told at all"
+    assert machine()["threads"] >= 1

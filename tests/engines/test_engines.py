@@ -16,7 +16,7 @@ from torch import nn
 
 import resnetkit
 from resnetkit.architecture.network import Network
-from resnetkit.engines import choosing
+from resnetkit.engines import choosing, openvino
 from resnetkit.engines.choosing import open_engine
 from resnetkit.engines.engine import Choice, Pixels
 from resnetkit.engines.folding import folded
@@ -245,6 +245,22 @@ def test_compiled(bundle: resnetkit.Bundle) -> None:
     assert engine.name == "torch-compiled"
 
 
+def test_bfloat16_only_if_asked_for_and_only_where_it_is(
+    bundle: resnetkit.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = pixels_for(bundle, 4)
+    wanted = expected(bundle, pixels)
+    assert relative(open_engine(bundle, "openvino").answer(pixels), wanted) < NEAR
+    if openvino.has_bf16():
+        engine = open_engine(bundle, "openvino-bf16")
+        assert (engine.name, engine.precision) == ("openvino-bf16", "bf16")
+        # Eight bits of a number are kept: the answers are others, and near.
+        assert NEAR < relative(engine.answer(pixels), wanted) < 0.05
+    monkeypatch.setattr(openvino, "has_bf16", lambda: False)
+    with pytest.raises(InputError, match=r"no bfloat16 .* take openvino"):
+        open_engine(bundle, "openvino-bf16")
+
+
 def test_auto_takes_the_fastest_installed(
     bundle: resnetkit.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +272,10 @@ def test_auto_takes_the_fastest_installed(
     without.add("onnxruntime")
     assert open_engine(bundle).name == "torch"
     assert "resnetkit[openvino]" in choosing.chosen()[1]
-    for name, extra in (("openvino", "openvino"), ("onnxruntime", "onnx")):
+    extras: dict[Choice, str] = {
+        "openvino": "openvino", "openvino-bf16": "openvino", "onnxruntime": "onnx",
+    }  # fmt: skip
+    for name, extra in extras.items():
         with pytest.raises(InputError, match=rf"pip install 'resnetkit\[{extra}\]'"):
             open_engine(bundle, name)
     monkeypatch.setattr(choosing, "_gpu", lambda: True)

@@ -18,7 +18,7 @@ from resnetkit.errors import InputError
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="a bundle, or an exported file")
-    add("--engines", metavar="NAME,...", help="default: all that are installed but torch-compiled")
+    add("--engines", metavar="NAME,...", help="default: all that run here but torch-compiled")
     add("--against", metavar="NAME,...", help="torchvision, timm, transformers")
     add("--batches", default="1,8", metavar="N,...", help="images at a time; default: 1,8")
     add("--rounds", type=int, default=5, metavar="N", help="default: 5")

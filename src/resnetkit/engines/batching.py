@@ -23,6 +23,11 @@ from resnetkit.files import write_text
 SIZES = (1, 4, 8, 16, 32, 64)
 #: Seconds and batches that each is measured at least, and how much faster the next has to be.
 SECONDS, BATCHES, GAIN = 0.3, 3, 1.02
+#: Instruction sets that matter to networks, as Linux calls them, and what people do.
+INSTRUCTIONS = {
+    "avx2": "AVX2", "avx512f": "AVX-512", "avx_vnni": "AVX-VNNI", "avx512_vnni": "VNNI",
+    "avx512_bf16": "BF16", "amx_int8": "AMX", "asimddp": "dot products", "bf16": "BF16",
+}  # fmt: skip
 #: A batch that takes longer than so many seconds is not made larger.
 LONGEST = 1.0
 
@@ -95,12 +100,23 @@ def _rate(engine: Engine, batch: Pixels) -> float:
     return len(batch) * count / seconds
 
 
-def machine() -> dict[str, Any]:
-    """What makes a measurement of one machine useless on another."""
-    model = platform.processor()
+def machine(root: Path = Path("/")) -> dict[str, Any]:
+    """What makes a measurement of one machine useless on another.
+
+    A virtual machine's processor may have the same name as another's and be several times as fast,
+    so that the instruction sets that networks are fast by belong to it.
+    """
+    name, flags = platform.processor() or platform.machine(), set[str]()
     with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(
-            (x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), model
-        )
-    return {"processor": model, "threads": available(), "system": platform.system()}
+        for line in (root / "proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() in ("flags", "Features"):
+                flags.update(value.split())
+    sets = [title for flag, title in INSTRUCTIONS.items() if flag in flags]
+    return {
+        "processor": f"{name} ({', '.join(sets)})" if sets else name,
+        "threads": available(),
+        "system": platform.system(),
+    }

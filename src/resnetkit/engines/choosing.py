@@ -13,8 +13,8 @@ from resnetkit.engines.exported import ENGINES, Exported
 from resnetkit.engines.folding import Described, folded
 from resnetkit.errors import InputError
 
-#: The extra that brings an engine's package, which has the engine's name.
-EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx"}
+#: The extra that brings an engine's package.
+EXTRAS = {"openvino": "openvino", "openvino-bf16": "openvino", "onnxruntime": "onnx"}
 #: What drivers of NVIDIA and AMD leave, so that nothing has to be loaded to see them.
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
@@ -44,7 +44,7 @@ def open_engine(
     if threads is not None and threads < 1:
         raise InputError(f"the number of threads is {threads}; give a whole number from 1")
     name = chosen(what, device)[0] if choice == "auto" else choice
-    if name in EXTRAS and find_spec(name) is None:
+    if not installed(name):
         raise InputError(
             f"the engine {name} is not installed; pip install 'resnetkit[{EXTRAS[name]}]' brings it"
         )
@@ -57,6 +57,8 @@ def open_engine(
     if name in EXTRAS:
         if isinstance(what, Exported):
             facts |= {"cuts": what.cuts}
+        if name == "openvino-bf16":
+            facts |= {"bf16": True}
         return _runtime(name)(_graph(what, output, pixels), **facts)
     from resnetkit.engines.torch import open_torch
 
@@ -69,6 +71,11 @@ def open_engine(
     return open_torch(made, device=device, compiled=name == "torch-compiled", **facts)
 
 
+def installed(name: Choice) -> bool:
+    """Whether the package of an engine is there."""
+    return name not in EXTRAS or find_spec(name.removesuffix("-bf16")) is not None
+
+
 def _graph(what: Described | Exported, output: Output, pixels: PixelType) -> bytes | Path:
     if isinstance(what, Exported):
         return what.path
@@ -78,7 +85,7 @@ def _graph(what: Described | Exported, output: Output, pixels: PixelType) -> byt
 
 
 def _runtime(name: Choice) -> Callable[..., Engine]:
-    if name == "openvino":
+    if name.startswith("openvino"):
         from resnetkit.engines.openvino import OpenVINO
 
         return OpenVINO
@@ -107,16 +114,16 @@ def chosen(
     """What ``auto`` takes on this machine, and why, in a few words."""
     if isinstance(what, Exported):
         usual = ENGINES[what.kind]
-        there = [name for name in usual if name not in EXTRAS or find_spec(name)]
+        there = [name for name in usual if installed(name)]
         return (there or usual)[0], f"it runs {what.kind} files"
     if device not in (None, "cpu"):
         return "torch", f"the engine for {device}"
     if device is None and _gpu():
         return "torch", "the engine for the GPU"
     order: tuple[Choice, ...] = ("openvino", "onnxruntime")
-    installed = [name for name in order if find_spec(name)]
-    if installed:
-        return installed[0], "the fastest installed one for a processor in float32"
+    there = [name for name in order if installed(name)]
+    if there:
+        return there[0], "the fastest installed one for a processor in float32"
     return "torch", "the only one installed; pip install 'resnetkit[openvino]' brings a faster one"
 
 

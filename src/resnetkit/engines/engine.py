@@ -17,7 +17,7 @@ PixelType = Literal["uint8", "float32"]
 #: What is answered: logits ``(N, classes)`` or embeddings ``(N, features)``, the pooled last map.
 Rows = npt.NDArray[np.float32]
 Output = Literal["logits", "embeddings"]
-Choice = Literal["auto", "torch", "torch-compiled", "openvino", "onnxruntime"]
+Choice = Literal["auto", "torch", "torch-compiled", "openvino", "openvino-bf16", "onnxruntime"]
 #: What ``--engine`` takes.
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 

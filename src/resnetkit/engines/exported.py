@@ -21,8 +21,8 @@ from resnetkit.preprocess import Preprocess
 Kind = Literal["onnx", "openvino", "torch-export"]
 #: The engines that run a kind of file, the usual one first.
 ENGINES: Mapping[Kind, tuple[Choice, ...]] = {
-    "onnx": ("onnxruntime", "openvino"),
-    "openvino": ("openvino",),
+    "onnx": ("onnxruntime", "openvino", "openvino-bf16"),
+    "openvino": ("openvino", "openvino-bf16"),
     "torch-export": ("torch", "torch-compiled"),
 }
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -22,10 +22,11 @@ class OpenVINO:
 
     ``answer`` gives all threads to one batch; ``answers`` splits them among ``streams`` batches.
     The network is compiled for each number of streams when it is first asked for. ``threads`` is
-    the number of threads of all.
-    """
+    the number of threads of all. With ``bf16`` what would be float32 is computed in bfloat16.
 
-    name = "openvino"
+    Raises ``ValueError`` for a graph that OpenVINO cannot open, and for ``bf16`` on a processor
+    without it.
+    """
 
     def __init__(
         self,
@@ -38,8 +39,11 @@ class OpenVINO:
         batch: int | None = None,
         cuts: bool = False,
         pixels: PixelType = "uint8",
+        bf16: bool = False,
     ) -> None:
-        self.precision = precision
+        self.name = "openvino-bf16" if bf16 else "openvino"
+        self.precision = "bf16" if bf16 and precision != "int8" else precision
+        self._bf16 = bf16
         self.cuts = cuts
         self.output: Output = output
         self.pixels: PixelType = pixels
@@ -49,6 +53,11 @@ class OpenVINO:
         self._batch = batch
         self._compiled: dict[int, openvino.CompiledModel] = {}
         self._core = openvino.Core()
+        if bf16 and not has_bf16():
+            raise InputError(
+                "this processor has no bfloat16 (AVX-512 BF16 or AMX) for openvino-bf16 to compute "
+                "in; take openvino"
+            )
         try:
             self._model = self._core.read_model(model if isinstance(model, bytes) else str(model))
         except RuntimeError as error:
@@ -62,11 +71,11 @@ class OpenVINO:
 
     def _model_of(self, streams: int) -> openvino.CompiledModel:
         if streams not in self._compiled:
-            # Without the hint of a type, machines with bfloat16 would compute in that.
+            # Without the hint of a type, machines with bfloat16 would compute in that, unasked.
             wanted: dict[str, Any] = {
                 "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
                 "NUM_STREAMS": streams,
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
             }
             if self._threads is not None:
                 wanted["INFERENCE_NUM_THREADS"] = self._threads
@@ -133,6 +142,11 @@ class OpenVINO:
             "device": self.device.lower(),
             "threads": self._threads,
         }
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes in bfloat16 itself."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _rows(request: openvino.InferRequest) -> Rows:

@@ -20,7 +20,8 @@ from resnetkit.training.trying import Tried
 
 #: bf16 is taken where its steps are so many times as fast.
 GAIN = 1.1
-#: Images of a measured step at most, steps that are measured, and those before them.
+#: Images of a measured step at most, at 224 pixels and as many more as they are smaller; steps that
+#: are measured, and those before them.
 IMAGES, STEPS, WARM = 32, 5, 2
 #: Processors of these kinds compute bf16 by way of float32, which is several times slower.
 _SLOW = ("DEFAULT", "NO AVX", "AVX2")
@@ -43,7 +44,7 @@ def settled(recipe: Recipe) -> Recipe:
         "device": _name_of(recipe.device),
         "network": recipe.network.to_dict(),
         "size": recipe.largest_size,
-        "images": min(IMAGES, recipe.batch_size),
+        "images": _images(recipe),
         "compile": recipe.compile,
         "threads": recipe.threads or torch.get_num_threads(),
     }
@@ -72,7 +73,7 @@ def has_bf16(device: str) -> bool:
 def probed(recipe: Recipe) -> dict[str, float]:
     """The median seconds of a step in either precision, in turn."""
     tried = Tried(recipe)
-    inputs = tried.inputs(min(IMAGES, recipe.batch_size))
+    inputs = tried.inputs(_images(recipe))
     found: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for number in range(WARM + STEPS):
         for precision, times in found.items():
@@ -81,6 +82,11 @@ def probed(recipe: Recipe) -> dict[str, float]:
             if number >= WARM:
                 times.append(time.perf_counter() - began)
     return {precision: statistics.median(times) for precision, times in found.items()}
+
+
+def _images(recipe: Recipe) -> int:
+    """Those of a batch, where that does not take long."""
+    return min(recipe.batch_size, max(IMAGES, IMAGES * 224**2 // recipe.largest_size**2))
 
 
 def _name_of(device: str) -> str:
