@@ -52,7 +52,7 @@ def test_file_and_folder_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_place_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot write .*No such file"):
+    with pytest.raises(InputError, match=r"cannot write .*there is no folder"):
         write_text(tmp_path / "none" / "page", "text")
 
 

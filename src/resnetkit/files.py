@@ -41,10 +41,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def check_target(path: Path) -> None:
-    """Raise ``InputError`` for what is there already and is no file, which would be replaced."""
+    """Raise ``InputError`` for what is there already and is no file, which would be replaced, and
+    where there is no folder for it; long work asks this before it begins."""
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "no file, but a device or a pipe"
         raise InputError(f"cannot write {path}: it is {what}; give the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
 
 
 def utf8(name: str) -> str:

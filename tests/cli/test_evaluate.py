@@ -100,8 +100,9 @@ def test_bad_input_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) 
         ((model, wnids, map_, model), "UTF-8"),
         ((model, wnids, map_, place / "map.txt", "--try", "stride-on"), "does not go with --try"),
         ((model, place / "pictures", "--format", "html", "--out", place), "is a folder"),
-        ((model, place / "pictures", "--format", "html", "--out", place / "no" / "x.html"),
-         "cannot write"),
+        # Before anything is read: these images are not there.
+        ((model, place / "nowhere", "--format", "html", "--out", place / "no" / "x.html"),
+         f"there is no folder {place / 'no'}"),
     ):  # fmt: skip
         code, _, errors = run(capsys, *words)
         assert code == 2

@@ -18,6 +18,7 @@ from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import add_reading, given_reading
 from resnetkit.engines.engine import CHOICES
 from resnetkit.errors import InputError
+from resnetkit.files import check_target
 
 if TYPE_CHECKING:
     from resnetkit.evaluation import Measurement
@@ -53,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if told:
         flag = min(told).replace("_", "-")
         raise InputError(f"--{flag} goes with --try; a bundle says all of itself, so leave it out")
-    if args.format == "html" and args.out is not None and args.out.is_dir():
-        raise InputError(f"{args.out} is a folder; give the file that --format html writes")
+    if args.format == "html" and args.out is not None:
+        check_target(args.out)
     from resnetkit import evaluation
     from resnetkit.engines.choosing import chosen
     from resnetkit.views.progress import track
