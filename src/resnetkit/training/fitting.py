@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from resnetkit.errors import InputError
+from resnetkit.training.memory import give_back
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe import Recipe
 from resnetkit.training.threads import threads
@@ -135,6 +136,8 @@ class _Processor:
     """The memory of the machine, or of the container that this process is in."""
 
     def __init__(self) -> None:
+        # What earlier work has left, the probe of the precision for one, would be used unseen.
+        give_back()
         # 5 resets the peak (proc(5)); without it the peak may be an older one, which is safe.
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")

@@ -1,4 +1,4 @@
-"""Memory that a training step frees is kept for the next one."""
+"""Memory that a training step frees is kept for the next one, or given back."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ def held_on() -> Iterator[None]:
     default each of them comes as new pages, which the system has to clear. Without the GNU C
     library it does nothing. What is left over is given back at the end.
     """
-    library = ctypes.CDLL(None)
-    mallopt, trim = (getattr(library, name, None) for name in ("mallopt", "malloc_trim"))
-    if mallopt is None or trim is None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
         yield
         return
     for parameter, value in _KEEPING.items():
@@ -32,4 +31,11 @@ def held_on() -> Iterator[None]:
     finally:
         for parameter, value in _DEFAULTS.items():
             mallopt(parameter, value)
+        give_back()
+
+
+def give_back() -> None:
+    """Give freed memory back to the system, where the GNU C library has kept it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
         trim(0)
