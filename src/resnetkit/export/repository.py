@@ -60,14 +60,17 @@ def write_ovms(folder: Path, name: str, exported: Exported, model: Path) -> None
     """``config.json``, ``NAME/labels.txt``, ``NAME/1/model.xml`` and ``.bin``, moved from there.
 
     https://docs.openvino.ai/2025/model-server/ovms_docs_models_repository.html; a relative
-    ``base_path`` is one beside ``config.json``.
+    ``base_path`` is one beside ``config.json``. The plugin is told to compute in float32 what is
+    float32, as the agreement was measured; on processors with bfloat16 it would take that.
     """
     place = folder / name
     (place / "1").mkdir(parents=True)
     for suffix in (".xml", ".bin"):
         model.with_suffix(suffix).rename(place / "1" / f"model{suffix}")
     _write_labels(place, exported)
-    config = {"model_config_list": [{"config": {"name": name, "base_path": name}}]}
+    plugin = {"INFERENCE_PRECISION_HINT": "f32"}
+    one = {"name": name, "base_path": name, "plugin_config": plugin}
+    config = {"model_config_list": [{"config": one}]}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
