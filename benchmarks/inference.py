@@ -34,9 +34,12 @@ from resnetkit.racing import Contestant, Raced, race
 from results import Table, add_save
 
 PACKAGES = ("torch", "torchvision", "timm", "onnxruntime", "openvino", "nncf")
-ENGINES: tuple[Choice, ...] = ("torch", "torch-compiled", "onnxruntime", "openvino")
-#: What processors with bfloat16 do beside it; OpenVINO by hand does so without being asked.
-BF16 = ("bf16",) if has_bf16() else ()
+#: Processors with bfloat16 compute in that too; OpenVINO by hand does so without being asked.
+BF16 = has_bf16()
+ENGINES: dict[Choice, str] = {
+    "torch": "fp32", "torch-compiled": "fp32", "onnxruntime": "fp32", "openvino": "fp32",
+    **({"openvino-bf16": "bf16"} if BF16 else {}),
+}  # fmt: skip
 
 
 class Prepared:
@@ -83,7 +86,7 @@ def makers(net: Prepared) -> dict[str, tuple[str, Callable[[int], peers.Runner]]
         "torch.compile": ("fp32", lambda b: peers.compiled(peers.network(net.name), b)),
         "ONNX Runtime by hand": ("fp32", lambda b: peers.onnxruntime(net.onnx(), b)),
     }
-    for precision in ("fp32", *BF16, "int8"):
+    for precision in ("fp32", "bf16", "int8") if BF16 else ("fp32", "int8"):
         for hint in ("LATENCY", "THROUGHPUT"):
             found[f"OpenVINO by hand, {precision}, {hint.lower()}"] = (
                 precision,
@@ -91,13 +94,8 @@ def makers(net: Prepared) -> dict[str, tuple[str, Callable[[int], peers.Runner]]
                     net.openvino(int8=p == "int8"), b, h, fp32=p == "fp32"
                 ),
             )
-    for name in ENGINES:
-        found[f"resnetkit, {name}"] = ("fp32", lambda b, n=name: ours(net.engine(n), b))
-    for precision in BF16:
-        found["resnetkit, openvino-bf16"] = (
-            precision,
-            lambda b: ours(net.engine("openvino-bf16"), b),
-        )
+    for name, precision in ENGINES.items():
+        found[f"resnetkit, {name}"] = (precision, lambda b, n=name: ours(net.engine(n), b))
     found["resnetkit, openvino, int8"] = ("int8", lambda b: ours(net.int8(), b))
     return found
 

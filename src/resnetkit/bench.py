@@ -18,7 +18,7 @@ from resnetkit.bundle import Bundle
 from resnetkit.engines.batching import machine
 from resnetkit.engines.choosing import installed, open_engine
 from resnetkit.engines.engine import Choice, Engine, Output, Pixels, Rows
-from resnetkit.engines.exported import ENGINES, Exported
+from resnetkit.engines.exported import Exported
 from resnetkit.errors import InputError
 from resnetkit.racing import Contestant, Raced, race
 
@@ -118,7 +118,7 @@ def bench(
 
 
 def _installed(model: Bundle | Exported) -> list[Choice]:
-    kinds = ENGINES[model.kind] if isinstance(model, Exported) else CHOICES
+    kinds = model.engines if isinstance(model, Exported) else CHOICES
     there: list[Choice] = [name for name in kinds if name != "torch-compiled" and installed(name)]
     if "openvino-bf16" in there:
         from resnetkit.engines.openvino import has_bf16

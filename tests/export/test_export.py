@@ -22,6 +22,7 @@ import resnetkit
 from photographs import CLASSES, write_divided
 from resnetkit.cli.main import main
 from resnetkit.engines.choosing import open_engine
+from resnetkit.engines.exported import Exported
 from resnetkit.errors import InputError
 from resnetkit.evaluation import measure_bundle
 from resnetkit.export import agreement, writing
@@ -511,10 +512,17 @@ def test_hostile_files(colourful: Path, tmp_path: Path) -> None:
 def test_an_engine_that_cannot_run_the_file(colourful: Path, tmp_path: Path) -> None:
     export(colourful, tmp_path / "net.xml", to="openvino")
     opened = open_model(tmp_path / "net.xml")
+    assert isinstance(opened, Exported)
     with pytest.raises(InputError, match="run by openvino or openvino-bf16, not by torch"):
         open_engine(opened, "torch")
     with pytest.raises(InputError, match="gives logits, not embeddings"):
         open_engine(opened, output="embeddings")
+    assert opened.engines == ("openvino", "openvino-bf16")
+    export(colourful, tmp_path / "cut.xml", to="openvino", with_preprocessing=True)
+    cutting = open_model(tmp_path / "cut.xml")
+    assert isinstance(cutting, Exported)
+    with pytest.raises(InputError, match="run by openvino, not by openvino-bf16"):
+        open_engine(cutting, "openvino-bf16")
 
 
 @pytest.mark.parametrize(("to", "name"), [("onnx", "net.onnx"), ("openvino", "net.xml"),

@@ -24,6 +24,7 @@ from resnetkit.training.memory import held_on
 from resnetkit.training.plan import plan
 from resnetkit.training.recipe import Recipe
 from resnetkit.training.run import resume, train
+from resnetkit.training.trying import Tried
 from resnetkit.training.waiting import Waiting
 from resnetkit.training.watch import Conduct, Watch
 
@@ -184,3 +185,19 @@ def test_memory_is_held_on_to() -> None:
         held = faults()
     assert 10 * held < usual
     assert faults() > 10 * held
+
+
+def test_the_probe_steps_on_whole_batches_of_small_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 of 28 pixels are too few to see what bf16 gains in batches of 256."""
+    taken: list[int] = []
+    real = Tried.inputs
+
+    def inputs(tried: Tried, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        taken.append(batch)
+        return real(tried, batch)
+
+    monkeypatch.setattr(Tried, "inputs", inputs)
+    monkeypatch.setattr(Tried, "step", lambda *_, **__: None)  # slow where there is no bf16
+    for choices in ({"size": 8}, {"size": 8, "batch_size": 20}, {"size": 112}, {"size": 224}):
+        precision.probed(recipe(**choices))
+    assert taken == [256, 20, 128, 32]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from resnetkit.engines.engine import CHOICES, Choice, Engine, Output, PixelType
-from resnetkit.engines.exported import ENGINES, Exported
+from resnetkit.engines.exported import Exported
 from resnetkit.engines.folding import Described, folded
 from resnetkit.errors import InputError
 
@@ -57,8 +58,6 @@ def open_engine(
     if name in EXTRAS:
         if isinstance(what, Exported):
             facts |= {"cuts": what.cuts}
-        if name == "openvino-bf16":
-            facts |= {"bf16": True}
         return _runtime(name)(_graph(what, output, pixels), **facts)
     from resnetkit.engines.torch import open_torch
 
@@ -88,7 +87,7 @@ def _runtime(name: Choice) -> Callable[..., Engine]:
     if name.startswith("openvino"):
         from resnetkit.engines.openvino import OpenVINO
 
-        return OpenVINO
+        return partial(OpenVINO, bf16=name == "openvino-bf16")
     from resnetkit.engines.onnxruntime import ONNXRuntime
 
     return ONNXRuntime
@@ -97,9 +96,9 @@ def _runtime(name: Choice) -> Callable[..., Engine]:
 def _check_exported(what: Exported, name: Choice, output: Output, pixels: PixelType) -> None:
     if pixels != "uint8":
         raise InputError(f"{what.path} takes uint8 pixels, not {pixels}; give the bundle")
-    if name not in ENGINES[what.kind]:
+    if name not in what.engines:
         raise InputError(
-            f"{what.path} is run by {' or '.join(ENGINES[what.kind])}, not by {name}; export it "
+            f"{what.path} is run by {' or '.join(what.engines)}, not by {name}; export it "
             "for that engine, or give the bundle"
         )
     if output != what.output:
@@ -113,7 +112,7 @@ def chosen(
 ) -> tuple[Choice, str]:
     """What ``auto`` takes on this machine, and why, in a few words."""
     if isinstance(what, Exported):
-        usual = ENGINES[what.kind]
+        usual = what.engines
         there = [name for name in usual if installed(name)]
         return (there or usual)[0], f"it runs {what.kind} files"
     if device not in (None, "cpu"):

@@ -50,6 +50,13 @@ class Exported:
     origin: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def engines(self) -> tuple[Choice, ...]:
+        """Those that run it, the usual one first; bfloat16 is too coarse to cut images in."""
+        return tuple(
+            name for name in ENGINES[self.kind] if not (self.cuts and name == "openvino-bf16")
+        )
+
     def document(self) -> str:
         """All but the graph, as JSON: what travels inside the file."""
         return json.dumps(

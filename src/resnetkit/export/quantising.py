@@ -120,13 +120,13 @@ def _quantised(
     with _quietly():
         if bar is None:
             return nncf.quantize(model, data, subset_size=len(given), advanced_parameters=advanced)
-        last: list[Any] = []
+        last: list[tuple[Any, Run]] = []
 
         def run(model: Any) -> Run:
             # Asked about one image after the other of one model, which is opened once.
-            if not last or last[0] is not model:
-                last[:] = [model, runner(model)]
-            return last[1]  # type: ignore[no-any-return]
+            if not last or last[0][0] is not model:
+                last[:] = [(model, runner(model))]
+            return last[0][1]
 
         before = [run(model)(image) for image in images]
 

@@ -78,7 +78,7 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]  # type: ignore[assignment]
+        pixels = np.flip(pixels, 0)
     if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]  # type: ignore[assignment]
+        pixels = np.flip(pixels, 1)
     return pixels

@@ -36,6 +36,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
+        normalised: Tensor
         normalised, mean, variance, count = _Normalise.apply(
             input, self.weight, self.bias, self.eps, self.process_group
         )
@@ -48,7 +49,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             # As torch, the variance of the population from which the batch was drawn.
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        return normalised  # type: ignore[no-any-return]
+        return normalised
 
 
 class _Normalise(torch.autograd.Function):

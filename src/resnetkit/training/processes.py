@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -99,17 +99,18 @@ class Processes:
         if self.alone:
             return make()
         # What is unpickled comes from a process of this very run, over its own connection.
-        held = [make() if self.leads else None]
+        held: list[Any] = [make() if self.leads else None]
         dist.broadcast_object_list(held, src=0)
-        return held[0]  # type: ignore[return-value]
+        value: T = held[0]
+        return value
 
     def gathered(self, value: T) -> list[T]:
         """Everybody's ``value``, in the order of ranks."""
         if self.alone:
             return [value]
-        found: list[T | None] = [None] * self.world
+        found: list[Any] = [None] * self.world
         dist.all_gather_object(found, value)
-        return found  # type: ignore[return-value]
+        return found
 
     def numbers(self, *values: float) -> list[tuple[float, ...]]:
         """Everybody's numbers, in the order of ranks; exact, for they travel as float64."""

@@ -38,7 +38,7 @@ class Graph:
 
     name: str
     _nodes: list[bytes] = field(default_factory=list)
-    _arrays: dict[str, list[bytes]] = field(default_factory=dict)
+    _arrays: dict[str, list[bytes | memoryview]] = field(default_factory=dict)
     _inputs: list[bytes] = field(default_factory=list)
     _outputs: list[bytes] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class Graph:
         head += _varint_field(2, TYPES[values.dtype.name]) + _text(8, name)
         head += _key(9, 2) + _varint(raw.nbytes)
         begin = _key(5, 2) + _varint(len(head) + raw.nbytes) + head
-        self._arrays[name] = [begin, raw.data]  # type: ignore[list-item]
+        self._arrays[name] = [begin, raw.data]
         return name
 
     def input(self, name: str, dtype: str, sizes: Sizes) -> str:

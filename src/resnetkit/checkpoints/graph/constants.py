@@ -155,7 +155,9 @@ def _reshape(inputs: Inputs, attributes: Attributes) -> Array:
 def _unsqueeze(inputs: Inputs, attributes: Attributes) -> Array:
     import numpy as np
 
-    return np.expand_dims(inputs[0], axes_of(inputs, attributes) or ())  # type: ignore[arg-type]
+    array = inputs[0]
+    assert array is not None
+    return np.expand_dims(array, axes_of(inputs, attributes) or ())
 
 
 def _flatten(inputs: Inputs, attributes: Attributes) -> Array:
