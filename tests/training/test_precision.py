@@ -147,9 +147,9 @@ def test_auto_takes_what_was_measured_and_writes_it_down(
     chosen = precision.settled(recipe()).precision
     seconds = json.loads(path.read_text())["seconds"]
     assert chosen == ("bf16" if seconds["fp32"] > precision.GAIN * seconds["bf16"] else "fp32")
-    monkeypatch.setattr(precision, "probed", lambda _: {"fp32": 1.2, "bf16": 1.0})
+    monkeypatch.setattr(precision, "probed", lambda _: {"fp32": 1.6, "bf16": 1.0})
     assert precision.settled(recipe(batch_size=20)).precision == "bf16"
-    monkeypatch.setattr(precision, "probed", lambda _: {"fp32": 1.05, "bf16": 1.0})
+    monkeypatch.setattr(precision, "probed", lambda _: {"fp32": 1.4, "bf16": 1.0})
     assert precision.settled(recipe(batch_size=22)).precision == "fp32"
 
 

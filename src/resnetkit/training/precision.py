@@ -18,8 +18,9 @@ from resnetkit.files import write_text
 from resnetkit.training.recipe import Precision, Recipe
 from resnetkit.training.trying import Tried
 
-#: bf16 is taken where its steps are so many times as fast.
-GAIN = 1.1
+#: bf16 is taken where its steps are so many times as fast: it keeps 8 bits of an activation, which
+#: costs small networks accuracy (digits, mean of 6 seeds: 99.16 %, and 99.54 % in float32).
+GAIN = 1.5
 #: Images of a measured step at most, at 224 pixels and as many more as they are smaller; steps that
 #: are measured, and those before them.
 IMAGES, STEPS, WARM = 32, 5, 2
