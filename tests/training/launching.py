@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 def torchrun(*words: object, **more: Any) -> subprocess.Popen[str]:
-    """Start torch's elastic launcher, in a session of its own."""
+    """Start torch's elastic launcher."""
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *map(str, words)],
         env={**ENVIRONMENT, **more},

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from filelock import FileLock
 from launching import free_port, torchrun
-from workers import first_gradients, one_step_in_float64
+from workers import at_step, first_gradients, infinite, one_step_in_float64
 
 import resnetkit
 from photographs import write_classes
@@ -66,9 +66,9 @@ class Said(Watch):
             raise KeyboardInterrupt
 
 
-def one(recipe: Recipe, folder: Path) -> Path:
+def one(recipe: Recipe, folder: Path, *, skip_nan: bool = False) -> Path:
     """The run of a single process."""
-    train(recipe, folder, Said())
+    train(recipe, folder, Said(), conduct=Conduct(skip_nan=skip_nan))
     return folder
 
 
@@ -124,6 +124,7 @@ def done(place: Path) -> dict[str, list[dict[str, Any]]]:
         "apart": (["digits", "--batch-size", 128, "--accumulate", 2, "--epochs", 2], "nothing"),
         "odd": (["digits", "--batch-size", 65], "nothing"),
         "nan": (["digits", "--batch-size", 128], "nan"),
+        "left": (["digits", "--batch-size", 290, "--skip-nan", *EVERYTHING.split()], "nan"),
         "full": (["digits", "--batch-size", 128, "--checkpoint-minutes", 0], "full"),
         "stopped": (["digits", "--batch-size", 128], "terminated"),
         "unread": (pictures, "unread"),
@@ -224,10 +225,10 @@ def apart(first: Path, second: Path) -> float:
     return float((vector(one) - vector(two)).norm() / vector(one).norm())
 
 
-def compare(recipe: Recipe, together: Path) -> None:
+def compare(recipe: Recipe, together: Path, *, skip_nan: bool = False) -> None:
     """A run of two processes with one of a single process."""
     alone = together.with_name(f"{together.name}-alone")
-    one(recipe, alone)
+    one(recipe, alone, skip_nan=skip_nan)
     # Rounding in float32 is carried on, and a ReLU that it turns makes a difference of its own.
     assert apart(alone / "last.safetensors", together / "last.safetensors") < 1e-4
     (one_row,), (two_row,) = read_log(alone), read_log(together)
@@ -273,6 +274,20 @@ def test_what_is_wrong_in_one_process_ends_both_with_one_line(
     line = one_line(found["full"], 2)
     assert "cannot write" in line
     assert f"--resume {place / 'full'}" in line
+
+
+def test_a_batch_that_is_no_number_in_one_process_is_left_out_by_both(
+    found: dict[str, list[dict[str, Any]]], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it ends in the weights of one process that leaves the same batch out."""
+    line = one_line(found["left"], 0)
+    assert "left out: the loss became nan in epoch 1, batch 2: digits/" in line
+    names = [n.strip() for n in (place / "left" / NAN).read_text().splitlines()[1:]]
+    assert names == steps(found["left"])[0, 1]
+    assert len(steps(found["left"])) == 5
+    monkeypatch.setattr("workers.RANK", 1)
+    with at_step(2, 1, infinite):
+        compare(tiny(batch_size=290, **CHOICES), place / "left", skip_nan=True)
 
 
 def test_a_signal_to_one_ends_both_after_a_checkpoint(
@@ -397,6 +412,35 @@ def test_a_killed_process_is_replaced_and_the_run_goes_on(tmp_path: Path) -> Non
         f"resnetkit: torchrun has started the processes again; going on with {tmp_path / 'run'}"
     )
     check_whole(tmp_path / "run", 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_torchrun_ends_all_after_a_checkpoint(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    words = ("train", "digits", *SMALL, "--batch-size", 128, "--accumulate", 2)
+    launch = ("--nproc-per-node", 2, "--master-port")
+    started = torchrun(*launch, free_port(), "-m", "resnetkit", *words, "--epochs", 6,
+                       "--out", folder)  # fmt: skip
+    while started.poll() is None and len(rows_of(folder)) < 2:
+        time.sleep(0.005)
+    # A terminal sends Ctrl-C to torchrun alone, for it starts processes in sessions of their own.
+    started.send_signal(number)
+    _, errors = started.communicate(timeout=300)
+    assert started.returncode != 0
+    said = [line for line in errors.splitlines() if line.startswith("resnetkit: ")]
+    assert said == [
+        f"resnetkit: {folder} can be continued: resnetkit train --resume {folder}",
+        f"resnetkit: {'interrupted' if number == signal.SIGINT else 'terminated'}",
+    ]
+    assert (folder / FILES[0]).exists()
+    assert 2 <= len(read_log(folder)) < 6
+    again = torchrun(*launch, free_port(), "-m", "resnetkit", "train", "--resume", folder)
+    _, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors
+    check_whole(folder, 6)
 
 
 @pytest.mark.slow
