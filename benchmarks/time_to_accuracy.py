@@ -328,8 +328,9 @@ def race_table(rows: list[dict[str, Any]], goal: float) -> Table:
     """A row for each side; the ratio is that of the same seed's minutes to the loop's."""
     table = Table(
         title=f"Minutes of training to {goal:.1%} of Fashion-MNIST's test images",
-        how=f"stopped at the first epoch that is there; {NETWORK.options.depths} blocks of "
-        f"{NETWORK.options.widths} channels; settings chosen on 5,000 training images; medians",
+        how="stopped at the first epoch that is there, and a run that is nowhere there counts all "
+        f"its minutes; {NETWORK.options.depths} blocks of {NETWORK.options.widths} channels; "
+        "settings chosen on 5,000 training images; medians",
         packages=PACKAGES,
         columns=(
             ("what", "side", ""), ("setting", "setting", ""), ("precision", "precision", ""),
