@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import resnetkit
 from photographs import write_classes
 from resnetkit.errors import InputError
 from resnetkit.evaluation import measure_bundle
 from resnetkit.training.folder import read_recipe
-from resnetkit.training.log import Row, best_of, is_best, read_log
+from resnetkit.training.log import (
+    Row,
+    best_of,
+    is_best,
+    is_finished,
+    read_log,
+    standard_error,
+    write_log,
+)
 from resnetkit.training.loop import DivergedError
 from resnetkit.training.plan import plan
 from resnetkit.training.recipe import Recipe
 from resnetkit.training.run import resume, train
+from resnetkit.training.runs import find_runs
+from resnetkit.training.state import load_state, save_state
 from resnetkit.training.watch import Watch
+from resnetkit.views.report import page_of_run, setting
+from resnetkit.views.run import show_result
+from resnetkit.views.saying import rule
 
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 
@@ -174,15 +190,85 @@ def test_copies_in_two_parts_are_told(tmp_path: Path) -> None:
     assert [text.split(" image")[0] for text in watch.warnings] == ["2 validation", "2 test"]
 
 
-def test_best_is_accuracy_first_and_loss_at_a_tie() -> None:
-    row = Row(epoch=1, lr=0.1, loss=1.0, accuracy=0.5, validation_loss=0.4,
-              validation_accuracy=0.9, seconds=1.0, rate=1.0, best=True)  # fmt: skip
-    assert is_best([], 0.0, 9.0)
-    assert is_best([row], 0.91, 5.0)
-    assert is_best([row], 0.9, 0.39)
-    assert not is_best([row], 0.9, 0.4)
-    assert not is_best([row], 0.89, 0.1)
-    assert best_of([row, replace(row, epoch=2, best=False)]).epoch == 1
+def a_row(epoch: int, right: int, images: int, *, best: bool) -> Row:
+    return Row(epoch=epoch, lr=0.1, loss=1.0, accuracy=0.5, validation_loss=0.4,
+               validation_accuracy=right / images, validation_images=images, seconds=1.0,
+               rate=1.0, best=best)  # fmt: skip
+
+
+def rows_of(answers: list[int], images: int) -> list[Row]:
+    """The rows of a run that answers so many validation images right after each epoch."""
+    rows: list[Row] = []
+    for epoch, right in enumerate(answers, 1):
+        best = is_best(rows, right / images, images)
+        rows.append(a_row(epoch, right, images, best=best))
+    return rows
+
+
+def test_a_lucky_early_epoch_is_not_kept() -> None:
+    # Like the run of digits that kept epoch 5 of 20: one lucky image more than later epochs.
+    rows = rows_of([180, 240, 262, 266, 268, 266, 267, 266, 267], 269)
+    assert best_of(rows).epoch == 9
+
+
+def test_an_epoch_that_is_truly_worse_is_not_kept() -> None:
+    assert best_of(rows_of([100, 250, 240, 200], 269)).epoch == 2
+    assert best_of(rows_of([2, 4, 1], 4)).epoch == 2
+
+
+@given(st.integers(1, 400), st.data())
+def test_the_best_is_the_last_within_one_standard_error(images: int, data: st.DataObject) -> None:
+    answers = data.draw(st.lists(st.integers(0, images), min_size=1, max_size=30))
+    rows = rows_of(answers, images)
+    highest = max(answers)
+    # The variance of the mean of `images` answers by Laplace's rule, in exact arithmetic.
+    share = Fraction(highest + 1, images + 2)
+    variance = share * (1 - share) / images
+    within = [
+        n for n, right in enumerate(answers) if Fraction(highest - right, images) ** 2 <= variance
+    ]
+    assert best_of(rows).epoch == within[-1] + 1
+    assert 0 < standard_error(highest / images, images) <= 0.5
+
+
+def test_patience_ends_with_epochs_that_are_not_kept() -> None:
+    rows = [a_row(n, 1, 2, best=best) for n, best in enumerate([True, False, True, False, False])]
+    assert [is_finished(rows[:n], 9, 2) for n in range(6)] == [False] * 5 + [True]
+    assert not is_finished(rows, 9)
+    assert not is_finished(rows, 6)
+    assert is_finished(rows, 5)
+
+
+def test_a_run_out_of_patience_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_classes(tmp_path / "data", 4, classes=("brick", "coffee"))
+    recipe = plan(data, TINY, size=16, epochs=5, batch_size=2, patience=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", Interrupted(5))  # in the third epoch of two batches
+    state = load_state(tmp_path / "run", Warned().warn)
+    assert state is not None
+    assert len(state.document["rows"]) == 2
+    state.document["rows"][-1]["best"] = False
+    save_state(tmp_path / "run", state)
+    write_log(tmp_path / "run", [Row(**row) for row in state.document["rows"]])
+    result = resume(tmp_path / "run", Warned())
+    assert [row.best for row in result.rows] == [True, False]
+    assert find_runs(tmp_path).runs[0].finished
+    show_result(result)
+    assert "ended after 2 of 5 epochs: none of the last 1 was the best" in capsys.readouterr().out
+    about = setting("run", recipe.network, recipe.preprocess, recipe=recipe, about={})
+    page = page_of_run(about, recipe, list(result.rows), result.evaluation)
+    assert "finished after 2 of 5 epochs" in page
+
+
+def test_the_run_and_its_report_say_why_an_epoch_was_kept() -> None:
+    rows = rows_of([200, 268, 266, 267, 240], 269)
+    assert best_of(rows).epoch == 4
+    assert rule(rows) == (
+        "the last within one standard error (0.52 %) of the highest validation accuracy, "
+        "99.63 % in epoch 2"
+    )
 
 
 def test_without_test_images_those_of_validation_are_measured(tmp_path: Path) -> None:

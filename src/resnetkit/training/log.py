@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +23,9 @@ class Row:
     Losses are mean cross-entropies in nats, without label smoothing, accuracies shares from 0 to
     1; those of training are of the varied images while the weights changed. ``lr`` is the last
     step's, ``seconds`` are those of the whole epoch, ``rate`` is in training images a second.
-    ``best``: the best epoch so far. ``waited`` is the share of the training time that was spent
-    waiting for images, 0 to 1.
+    ``best``: its weights were kept, by ``is_best``. ``waited`` is the share of the training time
+    that was spent waiting for images, 0 to 1. ``validation_images`` is what accuracy and loss are
+    means over; 0 in logs of before it was written.
     """
 
     epoch: int
@@ -36,20 +38,46 @@ class Row:
     rate: float
     best: bool
     waited: float = 0.0
+    validation_images: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON types."""
         return asdict(self)
 
 
-def is_best(rows: Sequence[Row], accuracy: float, loss: float) -> bool:
-    """Whether this validation accuracy, or at the same one the loss, is better than all before."""
-    return all((accuracy, -loss) > (row.validation_accuracy, -row.validation_loss) for row in rows)
+def standard_error(accuracy: float, images: int) -> float:
+    """Of the share of right answers among ``images``, by the binomial distribution.
+
+    One right and one wrong answer are added (Laplace's rule of succession), since all of a few
+    images right is not all of them.
+    """
+    share = (accuracy * images + 1) / (images + 2)
+    return math.sqrt(share * (1 - share) / images) if images else 0.0
+
+
+def is_best(rows: Sequence[Row], accuracy: float, images: int) -> bool:
+    """Whether an epoch after ``rows`` is kept: no worse than the best one by more than chance.
+
+    It is when its validation accuracy, among ``images``, is within one standard error of the
+    highest so far, its own included. So what is kept in the end is the last epoch within one
+    standard error of the highest: among those that the images cannot tell apart, the one that was
+    trained longest, at the lowest learning rate. The one-standard-error rule is that of Breiman et
+    al., Classification and Regression Trees (1984), who take the simplest such model.
+    """
+    highest = max((row.validation_accuracy for row in rows), default=0.0)
+    # Shares of the same count of images differ by much more than a rounding.
+    return accuracy >= highest - standard_error(highest, images) - 1e-9
 
 
 def best_of(rows: Sequence[Row]) -> Row:
     """The row of the best epoch, whose weights are ``best.safetensors``."""
     return [row for row in rows if row.best][-1]
+
+
+def is_finished(rows: Sequence[Row], epochs: int, patience: int = 0) -> bool:
+    """Whether there were all ``epochs``, or none of the last ``patience`` (0: any) was kept."""
+    worn = 0 < patience <= len(rows) and not any(row.best for row in rows[-patience:])
+    return worn or len(rows) >= epochs
 
 
 def write_log(folder: Path, rows: Sequence[Row]) -> None:

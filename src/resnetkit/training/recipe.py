@@ -47,6 +47,7 @@ _WHOLE = {
     "accumulate": 1,
     "freeze": 0,
     "ema_every": 1,
+    "patience": 0,
     "train_size": 1,
     "start_size": 1,
 }
@@ -122,6 +123,7 @@ class Recipe:
     test_flip: bool = _choice(False, "measure the mean of an image's and its mirror's logits")
     validation: float = _choice(0.15, "share held back to choose the best epoch; default: 0.15")
     test: float = _choice(0.15, "share held back to measure; default: 0.15")
+    patience: int = _choice(0, "epochs without a best one after which the run ends; 0: never")
     seed: int = _choice(0, "default: 0")
     device: str = _choice("cpu", "cpu, cuda, ...; default: cuda where there is one")
     threads: int | None = _choice(None, "processor threads of torch")

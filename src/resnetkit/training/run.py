@@ -27,7 +27,7 @@ from resnetkit.training.folder import (
     remove_temporary,
 )
 from resnetkit.training.held import Held, hold, hold_again
-from resnetkit.training.log import Row, best_of, read_log
+from resnetkit.training.log import Row, best_of, is_finished, read_log
 from resnetkit.training.memory import held_on
 from resnetkit.training.precision import settled
 from resnetkit.training.processes import ALONE, Processes
@@ -79,11 +79,10 @@ def train(
     otherwise a new one is drawn.
 
     The folder gets ``recipe.toml``, ``split.json``, ``log.jsonl``, where there are any
-    ``bad-images.txt``, ``best.safetensors`` (best
-    validation accuracy, at the same one the lower loss), ``last.safetensors`` and, until the run
-    is finished, ``state.safetensors`` and the one before. The best bundle is measured on the test
-    images once, at the end. The same recipe gives the same weights, bit for bit, on the same
-    machine's CPU with the same number of threads, killed and resumed or not.
+    ``bad-images.txt``, ``best.safetensors`` (by the rule of ``log.is_best``), ``last.safetensors``
+    and, until the run is finished, ``state.safetensors`` and the one before. The best bundle is
+    measured on the test images once, at the end. The same recipe gives the same weights, bit for
+    bit, on the same machine's CPU with the same number of threads, killed and resumed or not.
 
     SIGINT and SIGTERM end it after the step at hand, with ``KeyboardInterrupt``; all that is done
     is on the disk then. Raises ``ValueError`` for a folder that is not empty (``overwrite`` removes
@@ -189,7 +188,7 @@ def _go_on(
     with threads(recipe.threads), held_on():
         rows = processes.shared(lambda: read_log(folder))
         unfinished = processes.shared(lambda: any((folder / name).exists() for name in FILES))
-        if unfinished or len(rows) < recipe.epochs:
+        if unfinished or not is_finished(rows, recipe.epochs, recipe.patience):
             start = None
             if recipe.start is not None:
                 start = processes.shared(lambda: load(folder / START))

@@ -12,7 +12,7 @@ from typing import Any
 from resnetkit.bundle import document_of
 from resnetkit.errors import InputError
 from resnetkit.training.folder import BEST, RECIPE, read_recipe
-from resnetkit.training.log import best_of, read_log
+from resnetkit.training.log import best_of, is_finished, read_log
 from resnetkit.training.recipe import Recipe
 from resnetkit.training.state import FILES
 
@@ -121,7 +121,8 @@ def _places(root: Path) -> list[Path]:
 def _ran(folder: Path, name: str) -> Ran:
     recipe, rows = read_recipe(folder), read_log(folder)
     best = best_of(rows) if any(row.best for row in rows) else None
-    unfinished = len(rows) < recipe.epochs or any((folder / file).exists() for file in FILES)
+    ended = is_finished(rows, recipe.epochs, recipe.patience)
+    unfinished = not ended or any((folder / file).exists() for file in FILES)
     return Ran(
         name=name,
         recipe=recipe,

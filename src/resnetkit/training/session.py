@@ -22,7 +22,7 @@ from resnetkit.training.feed import Batch, Feed
 from resnetkit.training.folder import BEST, LAST, NAN
 from resnetkit.training.held import Held
 from resnetkit.training.keeping import bundle_of
-from resnetkit.training.log import Row, is_best, write_log
+from resnetkit.training.log import Row, is_best, is_finished, write_log
 from resnetkit.training.loop import (
     DivergedError,
     NotFiniteError,
@@ -144,14 +144,14 @@ class Session:
                 bad.check()
 
     def run(self) -> list[Row]:
-        """Train what is left of the epochs.
+        """Train what is left of the epochs, or until the recipe's patience is at its end.
 
         Raises ``DivergedError`` where the loss is not finite, and ``KeyboardInterrupt`` after a
         signal, when everything is on the disk.
         """
         done = self.score.images
         self.watch.start(self.recipe, self.held.counts(), list(self.rows), done)
-        while len(self.rows) < self.recipe.epochs:
+        while not is_finished(self.rows, self.recipe.epochs, self.recipe.patience):
             with self.stop.patiently():
                 self._epoch()
         return self.rows
@@ -200,8 +200,9 @@ class Session:
             validation_accuracy=held.accuracy,
             seconds=self.seconds + time.perf_counter() - began,
             rate=self.score.images / self.seconds,
-            best=is_best(self.rows, held.accuracy, held.loss),
+            best=is_best(self.rows, held.accuracy, held.images),
             waited=self.waited / self.seconds,
+            validation_images=held.images,
         )
         self._finish_epoch(row)
         self.watch.epoch(row)

@@ -33,7 +33,7 @@ from resnetkit.training.recipe import TABLES, Recipe
 from resnetkit.views import findings
 from resnetkit.views.charts import Series, curves, reliability
 from resnetkit.views.progress import clock
-from resnetkit.views.saying import as_chosen, between, percent, shown
+from resnetkit.views.saying import as_chosen, between, percent, rule, shown
 from resnetkit.views.svg import drawing
 
 #: Seconds after which a browser reads the page of an unfinished run again.
@@ -103,10 +103,14 @@ def page_of_run(
     part: str = "test",
 ) -> str:
     """A run as far as it is; ``evaluation`` is that of its best weights on ``part`` at the end."""
-    figures = [*_measured(evaluation, part), *_trained(rows, recipe.epochs)]
     done = len(rows)
+    epochs = recipe.epochs if evaluation is None else done
+    figures = [*_measured(evaluation, part), *_trained(rows, epochs)]
     if evaluation is not None:
-        state = f"finished after {done} epochs; {part} images are measured with the best weights"
+        early = f" of {recipe.epochs}" if done < recipe.epochs else ""
+        state = (
+            f"finished after {done}{early} epochs; {part} images are measured with the best weights"
+        )
     else:
         state = f"in training: {done} of {recipe.epochs} epochs are done"
     return _page(
@@ -114,7 +118,7 @@ def page_of_run(
         figures,
         state,
         rows=rows,
-        epochs=recipe.epochs,
+        epochs=epochs,
         evaluation=evaluation,
         part=part,
         again=AGAIN if evaluation is None else None,
@@ -238,9 +242,9 @@ def _trained(rows: list[Row], epochs: int) -> Iterator[Figure]:
         return
     best, last = best_of(rows), rows[-1]
     yield Figure(
-        name="best validation accuracy",
+        name="validation accuracy, best epoch",
         value=percent(best.validation_accuracy),
-        small=f"epoch {best.epoch} of {epochs}",
+        small=f"epoch {best.epoch} of {epochs}, {rule(rows)}",
     )
     seconds = sum(row.seconds for row in rows)
     each = seconds / len(rows)

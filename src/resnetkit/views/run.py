@@ -16,7 +16,7 @@ from resnetkit.evaluation import ClassFigures, Measurement
 from resnetkit.images.sources import Part
 from resnetkit.training.watch import Watch
 from resnetkit.views.progress import clock
-from resnetkit.views.saying import between, percent, say, shown
+from resnetkit.views.saying import between, percent, rule, say, shown
 
 if TYPE_CHECKING:  # what trains needs torch, which measuring does not
     from resnetkit.training.log import Row
@@ -136,6 +136,7 @@ def show_result(result: Result) -> None:
     say(
         f"best: epoch {best.epoch}, validation accuracy {percent(best.validation_accuracy)}", "bold"
     )
+    say(f"kept as {rule(result.rows)}")
     if result.test is not None:
         right = round(result.test.accuracy * result.test.images)
         say(
@@ -143,6 +144,11 @@ def show_result(result: Result) -> None:
             f"({right} of {result.test.images} images that took no part in training; "
             f"{between(result.test.accuracy_interval)} at 95 %)",
             "bold green",
+        )
+    if len(result.rows) < result.recipe.epochs:
+        say(
+            f"ended after {len(result.rows)} of {result.recipe.epochs} epochs: none of the last "
+            f"{result.recipe.patience} was the best"
         )
     seconds = sum(row.seconds for row in result.rows)
     waited = sum(row.seconds * row.waited for row in result.rows) / max(seconds, 1e-9)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
+
+from resnetkit.training.log import Row, standard_error
 
 
 def percent(share: float | None) -> str:
@@ -58,4 +60,14 @@ def tell_engine(facts: Mapping[str, Any], why: str | None) -> None:
         f"engine {facts['engine']} {facts['version']}, {facts['precision']}, on {facts['device']}"
         f"{reason}",
         file=sys.stderr,
+    )
+
+
+def rule(rows: Sequence[Row]) -> str:
+    """Why the best epoch of a run is the best."""
+    highest = max(rows, key=lambda row: row.validation_accuracy)
+    error = standard_error(highest.validation_accuracy, highest.validation_images)
+    return (
+        f"the last within one standard error ({percent(error)}) of the highest validation "
+        f"accuracy, {percent(highest.validation_accuracy)} in epoch {highest.epoch}"
     )
