@@ -15,7 +15,11 @@ from pathlib import Path
 from rich.console import Console
 
 RUN = Path("runs/demo")
-GOAL = 0.985
+#: Fewer than 1 run in 10,000 falls below: `benchmarks/digits.py` measured WRONG wrong answers a run
+#: on average, of 359 test images, over seeds and both precisions; by the Poisson distribution with
+#: the upper bound at 95 % of that mean, more than 12 come with a chance below 1e-4. A run of another
+#: processor is like one of another seed: it adds up in another order.
+GOAL = 1 - 12 / 359
 console = Console(highlight=False)
 
 
@@ -51,7 +55,14 @@ def main() -> int:
         console.print(f"{place:<40}  {what}", soft_wrap=True)
     console.print(f"\nDone in {time.monotonic() - start:.0f} s.")
     if accuracy < GOAL:
-        console.print(f"The accuracy {accuracy:.2%} is below the expected {GOAL:.1%}.", style="red")
+        console.print(
+            f"The accuracy {accuracy:.2%} is below {GOAL:.2%}, which fewer than 1 run in 10,000 is "
+            "by chance: the network was trained otherwise than it should be here. What other seeds "
+            "and processors reach is in docs/train.md, `benchmarks/digits.py --seeds 3` measures "
+            "it here; please report what that prints.",
+            style="red",
+            soft_wrap=True,
+        )
         return 1
     return 0
 

@@ -144,7 +144,8 @@ class Bundle:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = ResNet(network).get_submodule("fc").state_dict()
-        dtype = next(iter(self.arrays.values())).dtype
+        # The counts of batches are integers, and may come first.
+        dtype = next(v.dtype for v in self.arrays.values() if v.is_floating_point())
         return replace(
             self,
             network=network,

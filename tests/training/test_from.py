@@ -46,10 +46,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def start() -> Bundle:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """As it is read from a file, whose arrays are in another order than a module's."""
     torch.manual_seed(1)
     module = resnetkit.build(SMALL)
-    return Bundle.from_module(module, preprocess=USED_TO, origin={"made_by": "hand"})
+    made = Bundle.from_module(module, preprocess=USED_TO, origin={"made_by": "hand"})
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    made.save(path)
+    return resnetkit.load(path)
 
 
 def test_the_body_is_kept_and_the_head_is_new(data: Path, start: Bundle, tmp_path: Path) -> None:
@@ -67,6 +71,22 @@ def test_the_body_is_kept_and_the_head_is_new(data: Path, start: Bundle, tmp_pat
             assert torch.equal(last.arrays[name], value), name
     assert last.arrays["fc.weight"].shape == (len(CLASSES), 16)
     assert not (result.folder / START).exists()
+
+
+def test_a_run_goes_on_with_another_number_of_classes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commonest job there is: from the best bundle of a run to other pictures."""
+    monkeypatch.chdir(tmp_path)
+    few = ["--size", "32", "--batch-size", "4", "--epochs", "1"]
+    assert main(["train", str(data), "--model", "resnet20", *few, "--out", "first"]) == 0
+    fewer = write_classes(tmp_path / "fewer", 8, classes=CLASSES[:2])
+    again = ["train", str(fewer), "--from", "first/best.safetensors", "--epochs", "1"]
+    assert main([*again, "--batch-size", "4", "--out", "second"]) == 0
+    bundle = resnetkit.load("second/best.safetensors")
+    assert bundle.classes == tuple(sorted(CLASSES[:2]))
+    assert bundle.arrays["fc.weight"].dtype == torch.float32
+    assert bundle.arrays["fc.weight"].shape[0] == 2
 
 
 def test_a_head_of_the_same_classes_is_kept(data: Path, start: Bundle, tmp_path: Path) -> None:
