@@ -23,9 +23,11 @@ from resnetkit.images.framing import frame
 from resnetkit.images.jpeg import orientation, turned
 from resnetkit.images.pixels import (
     MAX_PIXELS,
+    SCAN,
     Cut,
     Image,
     UnreadableImageError,
+    check_scans,
     check_shape,
     name_of,
     scaled_upright,
@@ -96,6 +98,7 @@ def _jpeg(image: Image, preprocess: Preprocess) -> _Decoded | None:
     turn = None if data is None else orientation(data)
     if data is None or turn is None:
         return None
+    check_scans(name_of(image), data.count(SCAN))
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=True)
         if space not in ("YCbCr", "Gray") or width * height > MAX_PIXELS:

@@ -16,6 +16,7 @@ import PIL.Image
 from resnetkit.errors import InputError
 from resnetkit.files import atomic, utf8, write_text
 from resnetkit.images.naming import CLASSES
+from resnetkit.images.pixels import UnreadableImageError, open_picture
 from resnetkit.images.reading import ordered
 from resnetkit.images.shards import Packed
 from resnetkit.images.sources import SUFFIXES, Example, Source
@@ -146,7 +147,7 @@ def _write_unless_there(work: tuple[Path, list[Example]]) -> list[str] | None:
         for number, example in enumerate(members):
             try:
                 data, suffix = _encoded(example)
-            except OSError:
+            except (OSError, UnreadableImageError):
                 missing.append(example.name)
                 continue
             _add(tar, f"{number:08}{suffix}", data)
@@ -168,7 +169,7 @@ def _encoded(example: Example) -> tuple[bytes, str]:
 
 def _suffix_of(image: bytes) -> str:
     """What a file of this kind is called. Raises ``OSError`` for no image."""
-    with PIL.Image.open(io.BytesIO(image)) as picture:
+    with open_picture(io.BytesIO(image), "bytes", len(image)) as picture:
         kind = (picture.format or "").lower()
     # MPO is JPEG with further pictures behind the first.
     found = ".jpg" if kind in ("jpeg", "mpo") else f".{kind}"

@@ -33,10 +33,19 @@ Cut = npt.NDArray[np.uint8]
 #: Images with more pixels are refused before they are decoded (Pillow's own warning limit).
 MAX_PIXELS = 1024 * 1024 * 1024 // 12
 
-#: The kinds of files that Pillow looks for first; then all others, but those of ``_PROGRAMS``.
+#: The kinds of files that are read, by Pillow's names, in the order they are tried. No other
+#: decoder of Pillow is ever reached: EPS starts Ghostscript, IPTC opens what it holds as any kind,
+#: WMF and FPX hand the file to others, FITS and the like hold no photographs and are decoded in
+#: Python. None of these opens another file, or another kind inside of itself but PNG in ICO.
 _USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
-#: For these, Pillow runs a program on the file.
-_PROGRAMS = ("EPS",)
+_RARER = ("MPO", "AVIF", "JPEG2000", "DIB", "ICO", "PCX", "TGA")
+#: A JPEG file with more scans is refused, for each goes over the whole image: encoders make up to
+#: about 12, and a file of a few hundred kilobytes may have thousands.
+MAX_SCANS = 100
+#: Images with more pixels are decoded one at a time, whatever the number of threads, for each takes
+#: up to 20 bytes a pixel on its way.
+MANY_PIXELS = 16 << 20
+_many = threading.Lock()
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
     3: PIL.Image.Transpose.ROTATE_180,
@@ -52,6 +61,8 @@ FILTERS = {
     "bilinear": PIL.Image.Resampling.BILINEAR,
     "bicubic": PIL.Image.Resampling.BICUBIC,
 }
+#: The marker of a scan in a JPEG file.
+SCAN = b"\xff\xda"
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 # What is wrong with a file is in the reason; without a handler, logging would print it as well.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -106,16 +117,8 @@ def scaled_upright(
                 raise UnreadableImageError(
                     name, f"{width}x{height} pixels are more than the {MAX_PIXELS:,} that are read"
                 )
-            turn = _orientation(opened)
-            if turn >= 5:
-                width, height = height, width
-            if factor is not None and opened.format == "JPEG":
-                part = factor(width, height)
-                opened.draft(None, (opened.width // part, opened.height // part))
-            opened.load()
-            picture = opened if turn == 1 else opened.transpose(_TURNS[turn])
-            picture = _on_white(_eight_bits(picture))
-        return picture.convert("L" if channels == "L" else "RGB"), width, height
+            with _many if width * height > MANY_PIXELS else nullcontext():
+                return _decoded(opened, channels, factor)
     except UnreadableImageError:
         raise
     except PIL.UnidentifiedImageError:
@@ -130,6 +133,24 @@ def scaled_upright(
     except Exception as error:  # a decoder may raise anything where a file is damaged
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableImageError(name, " ".join(str(text).split())) from None
+
+
+def _decoded(
+    opened: PIL.Image.Image, channels: Channels, factor: Callable[[int, int], int] | None
+) -> tuple[PIL.Image.Image, int, int]:
+    if opened.format == "TIFF":
+        opened.load()  # Pillow 10.1 and later turn TIFF files as they load, and take out the tag
+    width, height = opened.size
+    turn = _orientation(opened)
+    if turn >= 5:
+        width, height = height, width
+    if factor is not None and opened.format == "JPEG":
+        part = factor(width, height)
+        opened.draft(None, (opened.width // part, opened.height // part))
+    opened.load()
+    picture = opened if turn == 1 else opened.transpose(_TURNS[turn])
+    picture = _on_white(_eight_bits(picture))
+    return picture.convert("L" if channels == "L" else "RGB"), width, height
 
 
 def _orientation(picture: PIL.Image.Image) -> int:
@@ -202,8 +223,9 @@ def whole(image: Image, preprocess: Preprocess) -> Cut:
 
 
 def _is_tensor(image: object) -> bool:
-    torch = sys.modules.get("torch")  # where nobody has imported it, nothing is a tensor
-    return torch is not None and isinstance(image, torch.Tensor)
+    # Where nobody has imported torch, nothing is a tensor; another thread may be about to.
+    kind = getattr(sys.modules.get("torch"), "Tensor", None)
+    return kind is not None and isinstance(image, kind)
 
 
 def _picture(image: Image) -> PIL.Image.Image:
@@ -213,20 +235,55 @@ def _picture(image: Image) -> PIL.Image.Image:
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if isinstance(image, bytes):
-        return _opened(BytesIO(image), "bytes", len(image))
+        return open_picture(BytesIO(image), "bytes", len(image))
     if isinstance(image, str | Path):
         path = Path(image)
         if path.exists() and not path.is_file():
             raise UnreadableImageError(str(path), "it is no file")
-        return _opened(path, str(path), path.stat().st_size)
+        return open_picture(path, str(path), path.stat().st_size)
     raise UnreadableImageError(
         type(image).__name__, "an image is a path, bytes, a PIL image, a uint8 array or tensor"
     )
 
 
-def _opened(file: Path | BytesIO, name: str, size: int) -> PIL.Image.Image:
+def check_scans(name: str, scans: int) -> None:
+    """Refuse a JPEG file with so many markers of a scan."""
+    if scans > MAX_SCANS:
+        raise UnreadableImageError(
+            name, f"a JPEG file of {scans:,} scans; at most {MAX_SCANS} are read"
+        )
+
+
+def open_picture(file: Path | BytesIO, name: str, size: int) -> PIL.Image.Image:
+    """A file of ``size`` bytes that is of one of the kinds that are read, not yet decoded.
+
+    Raises ``UnreadableImageError``, ``PIL.UnidentifiedImageError`` and what decoders raise.
+    """
     if size == 0:
         raise UnreadableImageError(name, "the file is empty")
+    picture = _open(file)
+    if picture.format in ("JPEG", "MPO"):
+        try:
+            check_scans(name, _scans(file))
+        except UnreadableImageError:
+            picture.close()
+            raise
+    return picture
+
+
+def _scans(file: Path | BytesIO) -> int:
+    """How many scans a JPEG file has at most; within one, no other byte follows 0xff but 0."""
+    if isinstance(file, BytesIO):
+        return file.getbuffer().tobytes().count(SCAN)
+    count, before = 0, b""
+    with file.open("rb") as data:
+        while part := data.read(1 << 20):
+            count += (before + part).count(SCAN)
+            before = part[-1:]
+    return count
+
+
+def _open(file: Path | BytesIO) -> PIL.Image.Image:
     # Pillow warns of odd, but readable files, and of large ones, which `upright` refuses.
     with _quietly, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -234,8 +291,8 @@ def _opened(file: Path | BytesIO, name: str, size: int) -> PIL.Image.Image:
             return PIL.Image.open(file, formats=_USUAL)
         except PIL.UnidentifiedImageError:
             PIL.Image.init()
-            others = [kind for kind in PIL.Image.ID if kind not in (*_USUAL, *_PROGRAMS)]
-            return PIL.Image.open(file, formats=others)
+            rarer = [kind for kind in _RARER if kind in PIL.Image.OPEN]
+            return PIL.Image.open(file, formats=rarer)
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> PIL.Image.Image:
@@ -252,15 +309,25 @@ def _from_array(array: npt.NDArray[np.uint8]) -> PIL.Image.Image:
 
 
 def _eight_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Grey values of 16 bits as 8; Pillow's own conversion cuts them off at 255."""
+    """Grey values of 16 bits as 8; Pillow's own conversion cuts them off at 255.
+
+    Files do not say how many of the bits are used. Where no value is above 255 or 4095, white is
+    taken to be that, as cameras and scanners with 8 and 12 bits write them.
+    """
     if picture.mode == "F":
         raise ValueError("it has floating-point pixels, and where white lies is not known")
     if picture.mode not in _SIXTEEN_BITS:
         return picture
-    values = np.asarray(picture).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+    values = np.asarray(picture)
+    highest = int(values.max())
+    if values.min() < 0 or highest > 65535:
         raise ValueError("it has 32-bit pixels, and where white lies is not known")
-    return PIL.Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    white = next(white for white in (255, 4095, 65535) if highest <= white)
+    scaled = values.astype(np.uint32)
+    scaled *= 255
+    scaled += white // 2
+    scaled //= white
+    return PIL.Image.fromarray(scaled.astype(np.uint8))
 
 
 def _on_white(picture: PIL.Image.Image) -> PIL.Image.Image:

@@ -1,0 +1,254 @@
+"""Which decoders a file can reach, and what they may cost. Nothing that a file says is run."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import PIL.TiffImagePlugin
+import pytest
+
+from resnetkit.images import fast, pixels
+from resnetkit.images.pixels import MAX_SCANS, UnreadableImageError, upright
+from resnetkit.preprocess import Preprocess
+
+PROGRAM = (
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+    b"(ran) (w) file closefile\nshowpage\n%%EOF\n"
+)
+
+
+def iptc_record(payload: bytes) -> bytes:
+    """An IPTC/NAA file of 8x8 pixels whose compressed picture is ``payload``."""
+
+    def field(group: int, number: int, data: bytes) -> bytes:
+        return bytes([0x1C, group, number]) + struct.pack(">H", len(data)) + data
+
+    return b"".join(
+        (
+            field(3, 20, struct.pack(">H", 8)),
+            field(3, 30, struct.pack(">H", 8)),
+            field(3, 60, b"\x01\x00"),
+            field(3, 65, b"\x00"),
+            field(3, 120, b"\x05"),
+            field(8, 10, payload),
+        )
+    )
+
+
+def hostile() -> dict[str, bytes]:
+    """Files of kinds that start a program, or open what they hold as any other kind."""
+    fits = "".join(
+        f"{card:80}"
+        for card in (
+            "SIMPLE  = T",
+            "BITPIX  = 8",
+            "NAXIS   = 2",
+            "NAXIS1  = 8",
+            "NAXIS2  = 8",
+            "END",
+        )
+    ).ljust(2880)
+    return {
+        "eps": PROGRAM,
+        "iptc": iptc_record(PROGRAM),
+        "eps-binary": b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 30, len(PROGRAM)) + bytes(18)
+        + PROGRAM,
+        "wmf": b"\xd7\xcd\xc6\x9a\x00\x00" + struct.pack("<hhhhH", 0, 0, 8, 8, 96) + bytes(64),
+        "emf": b"\x01\x00\x00\x00" + bytes(36) + b" EMF" + bytes(64),
+        "fits": fits.encode() + bytes(2880),
+        "psd": b"8BPS\x00\x01" + bytes(6) + struct.pack(">HIIHH", 3, 8, 8, 8, 3) + bytes(64),
+    }  # fmt: skip
+
+
+def test_no_file_starts_a_program(tmp_path: Path) -> None:
+    """Every hostile file under every usual name, with a PATH of traps."""
+    traps = tmp_path / "traps"
+    traps.mkdir()
+    for name in ("gs", "gswin32c", "djpeg", "xv", "sh", "convert", "netpbm", "ppmtojpeg"):
+        (traps / name).write_text(f"#!/bin/sh\n: > {tmp_path / 'ran'}\n")
+        (traps / name).chmod(0o755)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for kind, data in hostile().items():
+        for suffix in (".jpg", ".png", ".tif", ".eps", ".iim", ".wmf"):
+            (pictures / f"{kind}{suffix}").write_bytes(data)
+    program = (
+        "import sys; from pathlib import Path; from resnetkit.images import fast, pixels;"
+        "from resnetkit.preprocess import Preprocess; from resnetkit.errors import InputError\n"
+        "read = 0\n"
+        "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
+        "    for cut in (pixels.pixels_of, fast.pixels_of):\n"
+        "        for image in (path, path.read_bytes()):\n"
+        "            try:\n"
+        "                cut(image, Preprocess(size=8)); read += 1\n"
+        "            except InputError as error: assert '\\n' not in str(error)\n"
+        "print(read)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(pictures)],
+        env={**os.environ, "PATH": str(traps)},
+        check=False, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_only_decoders_of_the_list_are_reached() -> None:
+    """Whatever Pillow registers: a file of another kind is not known."""
+    PIL.Image.init()
+    others = set(PIL.Image.SAVE) - {*pixels._USUAL, *pixels._RARER}
+    picture = PIL.Image.new("RGB", (8, 8), "red")
+    tried = 0
+    for kind in sorted(others):
+        data = io.BytesIO()
+        try:
+            picture.save(data, kind)
+            PIL.Image.open(io.BytesIO(data.getvalue())).load()
+        except Exception:
+            continue  # it writes no such picture, or needs a program to read it
+        tried += 1
+        with pytest.raises(UnreadableImageError, match="kind that is not known"):
+            upright(data.getvalue())
+    assert tried >= 3
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO",
+                                  "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"])  # fmt: skip
+def test_kinds_that_people_have(kind: str, tmp_path: Path) -> None:
+    picture = PIL.Image.fromarray(np.full((48, 48, 3), (200, 40, 90), np.uint8))
+    path = tmp_path / "picture.any"
+    picture.save(path, kind)
+    for cut in (pixels.pixels_of, fast.pixels_of):
+        for image in (path, path.read_bytes()):
+            found = cut(image, Preprocess(size=16)).reshape(-1, 3).astype(int)
+            assert abs(found - [200, 40, 90]).max() <= 8
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG", "PNG", "WEBP"])
+def test_an_orientation_is_followed_once(kind: str, turn: int, tmp_path: Path) -> None:
+    corner = np.zeros((32, 64), np.uint8)
+    corner[:16, :32] = 255
+    picture = PIL.Image.fromarray(corner).convert("RGB")
+    path = tmp_path / f"picture.{kind.lower()}"
+    if kind == "TIFF":
+        tags = PIL.TiffImagePlugin.ImageFileDirectory_v2()
+        tags[274] = turn
+        picture.save(path, tiffinfo=tags)
+    else:
+        exif = PIL.Image.Exif()
+        exif[274] = turn
+        picture.save(path, kind, exif=exif)
+    with PIL.Image.open(path) as opened:
+        right = PIL.ImageOps.exif_transpose(opened).convert("RGB")
+    found, width, height = pixels.scaled_upright(path, "RGB", None)
+    assert (width, height) == right.size == found.size
+    assert np.array_equal(np.asarray(found), np.asarray(right))
+    preprocess = Preprocess(size=16, resize="squash", resize_to=None)
+    exact, quick = (cut(path, preprocess).astype(int) for cut in (pixels.pixels_of, fast.pixels_of))
+    assert abs(exact - quick).max() <= 4
+
+
+@pytest.mark.parametrize(("mode", "white"), [("I;16", 255), ("I;16", 4095), ("I;16", 65535),
+                                             ("I", 255), ("I", 65535)])  # fmt: skip
+def test_grey_values_of_more_bits_keep_their_brightness(
+    mode: str, white: int, tmp_path: Path
+) -> None:
+    ramp = np.linspace(0, white, 256).round()
+    values = np.tile(ramp.astype(np.uint16 if mode == "I;16" else np.int32), (4, 1))
+    PIL.Image.fromarray(values).save(tmp_path / "picture.tif")
+    found = np.asarray(upright(tmp_path / "picture.tif", "L")).astype(int)
+    assert abs(found - np.arange(256)).max() <= 1
+
+
+def empty_scans(count: int) -> bytes:
+    """A progressive JPEG file of 64x64 pixels with so many scans more, each of a few bytes."""
+    data = io.BytesIO()
+    PIL.Image.new("RGB", (64, 64), "gray").save(data, "JPEG", progressive=True)
+    whole = data.getvalue()
+    last = whole.rindex(pixels.SCAN)
+    return whole[:-2] + count * whole[last:-2] + whole[-2:]
+
+
+@pytest.mark.parametrize("cut", [pixels.pixels_of, fast.pixels_of])
+def test_scans_have_a_limit(cut, tmp_path: Path) -> None:
+    path = tmp_path / "scans.jpg"
+    path.write_bytes(empty_scans(2000))
+    for image in (path, path.read_bytes()):
+        with pytest.raises(UnreadableImageError, match=f"scans; at most {MAX_SCANS} are read"):
+            cut(image, Preprocess(size=16))
+    assert cut(empty_scans(0), Preprocess(size=16)).shape == (16, 16, 3)
+
+
+def test_a_marker_at_the_border_of_two_parts_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "any"
+    path.write_bytes(b"\0" * ((1 << 20) - 1) + pixels.SCAN + b"\0" * 9)
+    assert pixels._scans(path) == 1
+
+
+def test_while_torch_is_being_imported_nothing_is_a_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader thread must not ask a module for what it has not defined yet."""
+    monkeypatch.setitem(sys.modules, "torch", type(sys)("torch"))
+    assert upright(np.zeros((8, 8, 3), np.uint8)).size == (8, 8)
+
+
+READ = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from resnetkit.images import fast
+from resnetkit.preprocess import Preprocess
+with ThreadPoolExecutor(8) as pool:
+    for found in pool.map(lambda p: fast.pixels_of(p, Preprocess(size=32)), sys.argv[1:]):
+        assert found.shape == (32, 32, 3)
+"""
+
+
+def test_fresh_processes_lose_no_picture(tmp_path: Path) -> None:
+    """The first pictures are read while one of the threads imports torch."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(32):
+        path = tmp_path / f"{number}.{'jpg' if number % 2 else 'png'}"
+        PIL.Image.fromarray(rng.integers(0, 256, (80, 80, 3), np.uint8)).save(path)
+        paths.append(str(path))
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", READ, *paths], check=True, timeout=120)
+
+
+def test_large_pictures_are_decoded_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pixels, "MANY_PIXELS", 100)
+    path = tmp_path / "large.png"
+    PIL.Image.new("RGB", (400, 400)).save(path)
+    inside, most, guard = 0, 0, threading.Lock()
+    decoded = pixels._decoded
+
+    def counted(*arguments: object) -> object:
+        nonlocal inside, most
+        with guard:
+            inside += 1
+            most = max(most, inside)
+        try:
+            return decoded(*arguments)
+        finally:
+            with guard:
+                inside -= 1
+
+    monkeypatch.setattr(pixels, "_decoded", counted)
+    threads = [threading.Thread(target=upright, args=(path,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
