@@ -267,7 +267,8 @@ class Measurement:
     """``model`` measured on ``part`` of ``data``, by ``engine`` (``Engine.to_dict``).
 
     ``trained_on`` are the measured images that the bundle's run was trained on. ``run`` is the
-    folder of that run, if the bundle still lies in one.
+    folder of that run, if the bundle still lies in one. ``notes`` say what of the data was passed
+    over or taken for granted.
     """
 
     model: Bundle | Exported
@@ -277,6 +278,7 @@ class Measurement:
     evaluation: Evaluation
     trained_on: tuple[str, ...]
     run: Path | None
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -348,4 +350,5 @@ def measure_bundle(
         evaluation=evaluation,
         trained_on=() if record is None else tuple(record.trained_on(examples)),
         run=None if record is None else folder,
+        notes=source.notes,
     )

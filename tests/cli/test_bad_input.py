@@ -169,7 +169,7 @@ def weights_cut_short(root: Path) -> list[str]:
         (label_not_in_the_list, "t.csv gives images/5.png the label owl, which is not in classes"),
         (label_above_the_list, "has the label 1, and classes.txt has 1 names, from 0"),
         (empty_split, "val has no class folders; put images into it, or remove it"),
-        (split_without_images, "the class folder data/val/cat has no images"),
+        (split_without_images, "data/val has no images; put some into it, or remove it"),
         (table_without_training_images, "no train"),
         (class_that_only_val_has, "val has the class folder(s) owl, which data/train has not"),
         (batch_larger_than_the_data, "--batch-size is 64, and there are 12 images to train on"),

@@ -41,7 +41,10 @@ def test_links(tmp_path: Path) -> None:
     (tmp_path / "in/out.png").symlink_to(tmp_path / "out")
     (tmp_path / "in/link.png").symlink_to(tmp_path / "out/b.png")
     (tmp_path / "in/itself.png").symlink_to(tmp_path / "in/itself.png")
-    assert names(tmp_path / "in") == ["a.png", "itself.png", "link.png"]
+    # Links to folders are followed, but not in circles.
+    assert names(tmp_path / "in") == ["a.png", "itself.png", "link.png", "out.png/b.png"]
+    (tmp_path / "out/back").symlink_to(tmp_path / "in")
+    assert names(tmp_path / "in") == ["a.png", "itself.png", "link.png", "out.png/b.png"]
 
 
 def test_a_folder_that_cannot_be_listed_is_named(
@@ -50,10 +53,10 @@ def test_a_folder_that_cannot_be_listed_is_named(
     tree(tmp_path, "a/1.png", "b/2.png")
     real = listing._inside
 
-    def fake(folder: str) -> list[str]:
+    def fake(folder: str, endings: None) -> list[str]:
         if folder.endswith("/a/"):
             raise PermissionError(13, "Permission denied")  # which root never gets
-        return real(folder)
+        return real(folder, endings)
 
     monkeypatch.setattr(listing, "_inside", fake)
     first, second = walk(str(tmp_path))

@@ -71,7 +71,7 @@ def test_validation_is_drawn_from_train_where_there_is_none(tmp_path: Path) -> N
         ([], "no class folders"),
         (["loose.png"], "no class folders"),
         (["only/1.png"], "one class folder"),
-        (["a/1.png", "b/1.txt"], "has no images"),
+        (["a/1.png", "b/1.txt"], "b has none"),
         (["train/a/1.png", "train/b/1.png", "val/c/1.png"], "class folder.s. c"),
         (["train/a/1.png", "val/a/1.png"], "one class folder"),
         (["train/a/1.png", "train/b/1.png", "val/a/1.png", "validation/a/1.png"], "both val and"),

@@ -62,7 +62,7 @@ def test_parquet(tmp_path: Path) -> None:
         ("path,kind\n1.png,a\n", r"no column label; its columns are path, kind"),
         ("path,label\n1.png,a\n2.png,\n", "line 3, has no label"),
         ("path,label\n1.png,a\n2.png,a\n", "has one class"),
-        ("path,label,split\n1.png,a,train\n2.png,b,dev\n", "line 3, has the split dev"),
+        ("path,label,split\n1.png,a,train\n2.png,b,extra\n", "line 3, has the split extra"),
         (
             "path,label,split\n1.png,a,train\n2.png,b,train\n3.png,c,val\n",
             "gives 3.png the label c, which is not in train; it has a, b",

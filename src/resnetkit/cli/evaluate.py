@@ -11,6 +11,7 @@ nothing else, on stdout or in --out. Exit code 1: some images could not be read.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         classes_map=args.classes_map,
         track=lambda examples: track(examples, len(examples)),
     )
+    for note in measurement.notes:
+        print(f"resnetkit: {note}", file=sys.stderr)
     tell_trained_on(measurement.trained_on)
     for name, reason in measurement.evaluation.problems:
         tell_unreadable(name, reason)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.engines.batching import tuned
     from resnetkit.engines.choosing import chosen, open_engine
     from resnetkit.export.opening import open_model
+    from resnetkit.images.folders import left_out
     from resnetkit.images.listing import STANDARD_INPUT, expanded, listed
     from resnetkit.prediction import stream
     from resnetkit.results.formats import format_of
@@ -69,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     engine = open_engine(bundle, args.engine, output, device=args.device)
     tell_engine(engine.to_dict(), chosen(bundle, args.device)[1] if args.engine == "auto" else None)
 
-    images = listed(paths, names=sys.stdin.buffer, null=args.null)
+    endings: Counter[str] = Counter()
+    images = listed(paths, names=sys.stdin.buffer, null=args.null, endings=endings)
     many = STANDARD_INPUT in paths
     if not many:
         first = list(islice(images, FEW))
@@ -87,4 +90,6 @@ def run(args: argparse.Namespace) -> int:
     answer = partial(stream, engine, bundle.preprocess, bundle.classes,
                      top=args.top, batch_size=size, exact=exact)  # fmt: skip
     unreadable = show(answer, images, paths, kind, args.out, what, output, features)
+    if endings:
+        print(f"resnetkit: {left_out(endings)}", file=sys.stderr)
     return 1 if unreadable else 0

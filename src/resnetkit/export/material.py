@@ -13,9 +13,10 @@ from sklearn.datasets import load_sample_images
 
 from resnetkit.bundle import Bundle
 from resnetkit.errors import InputError
+from resnetkit.images.folders import files_in
 from resnetkit.images.opening import open_source
 from resnetkit.images.parts import matched
-from resnetkit.images.sources import Example, Source, files_in
+from resnetkit.images.sources import Example, Source
 from resnetkit.images.splits import SplitRecord, load_record
 
 #: So many images are looked at by quantisation, NNCF's own number; more change little.

@@ -10,6 +10,7 @@ import os
 import re
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resnetkit.errors import InputError
+from resnetkit.images.folders import ending_of, is_litter, is_picture
 from resnetkit.images.huggingface import images_of, is_dataset
 from resnetkit.images.pixels import Image
 from resnetkit.images.sources import SUFFIXES
@@ -42,12 +44,17 @@ class Listed:
 
 
 def listed(
-    paths: Iterable[str], *, names: BinaryIO | None = None, null: bool = False
+    paths: Iterable[str],
+    *,
+    names: BinaryIO | None = None,
+    null: bool = False,
+    endings: Counter[str] | None = None,
 ) -> Iterator[Listed]:
     """The images of ``paths``, in order; see ``expanded`` for patterns.
 
-    A folder stands for the images in it and below, sorted by name in each, without hidden ones and
-    without following links to folders, or for the rows of one that ``datasets`` wrote;
+    A folder stands for the images in it and below, sorted by name in each, without litter
+    (``folders.is_litter``), links to folders followed, but not in circles; the ``endings`` of
+    other files are counted. One that ``datasets`` wrote stands for its rows;
     a shard (``.tar``, ``.tar.gz``) for its members that are images, called ``SHARD/MEMBER``; ``-``
     for the names that ``names`` has, one a line, or with ``null`` ended by zero bytes. What cannot
     be listed is there with a ``problem``.
@@ -60,7 +67,7 @@ def listed(
         elif is_dataset(Path(path)):
             yield from _dataset_rows(path)
         elif os.path.isdir(path):
-            yield from walk(path)
+            yield from walk(path, endings)
         elif path.lower().endswith(SHARDS) and os.path.isfile(path):
             yield from members(path)
         else:
@@ -125,8 +132,9 @@ def _dataset_rows(path: str) -> Iterator[Listed]:
         yield Listed(name=path, problem=str(error))
 
 
-def walk(folder: str) -> Iterator[Listed]:
+def walk(folder: str, endings: Counter[str] | None = None) -> Iterator[Listed]:
     """The images in a folder and below; one that cannot be listed is there with a ``problem``."""
+    linked: set[str] = set()
     waiting = [("", [os.path.join(folder, "")])]
     while waiting:
         place, names = waiting[-1]
@@ -137,31 +145,43 @@ def walk(folder: str) -> Iterator[Listed]:
         if not path.endswith(os.sep):
             yield _file(path)
             continue
+        if os.path.islink(path.rstrip(os.sep)) and path != os.path.join(folder, ""):
+            real = os.path.realpath(path)
+            around = (os.path.realpath(name) for name, _ in waiting if name)
+            if real in linked or any(_is_inside(outer, real) for outer in around):
+                continue
+            linked.add(real)
         try:
-            waiting.append((path, _inside(path)))
+            waiting.append((path, _inside(path, endings)))
         except OSError as error:
             yield Listed(name=path, problem=f"the folder cannot be listed: {error.strerror}")
 
 
-def _inside(folder: str) -> list[str]:
+def _is_inside(path: str, folder: str) -> bool:
+    return os.path.join(path, "").startswith(os.path.join(folder, ""))
+
+
+def _inside(folder: str, endings: Counter[str] | None) -> list[str]:
     """The images and folders in a folder, last name first; folders end with a slash."""
     names = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_litter(entry.name):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            if _is_folder(entry):
                 names.append(entry.name + os.sep)
-            elif entry.name.lower().endswith(SUFFIXES) and not _is_linked_folder(entry):
+            elif is_picture(entry.name):
                 names.append(entry.name)
+            elif endings is not None:
+                endings[ending_of(entry.name)] += 1
     # The slash does not count: the order is that of the parts of the paths.
     names.sort(key=lambda name: name.rstrip(os.sep), reverse=True)
     return names
 
 
-def _is_linked_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_symlink() and entry.is_dir()
+        return entry.is_dir()
     except OSError:  # a loop of links; reading it says so
         return False
 
@@ -173,9 +193,7 @@ def members(shard: str) -> Iterator[Listed]:
             for member in tar:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep them all
                 base = os.path.basename(member.name)
-                if not member.isfile() or base.startswith("."):
-                    continue
-                if not base.lower().endswith(SUFFIXES):
+                if not member.isfile() or is_litter(base) or not is_picture(base):
                     continue
                 name = os.path.join(shard, member.name)
                 if member.size > MAX_MEMBER:

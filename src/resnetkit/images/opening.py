@@ -8,11 +8,12 @@ from pathlib import Path
 
 from resnetkit.errors import InputError
 from resnetkit.images.digits import digits
+from resnetkit.images.folders import folder
 from resnetkit.images.huggingface import dataset, has_images, is_dataset
 from resnetkit.images.idx import idx, idx_files
 from resnetkit.images.naming import CLASSES
 from resnetkit.images.shards import shards
-from resnetkit.images.sources import DIGITS, Source, folder
+from resnetkit.images.sources import DIGITS, Source
 from resnetkit.images.tables import SUFFIXES, table
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")

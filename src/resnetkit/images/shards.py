@@ -80,7 +80,7 @@ def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Source:
     files = sorted(paths)
     samples: dict[Part | None, list[tuple[str, _Member, int]]] = {}
     for path in files:
-        part = PART_OF.get(path.name.partition("-")[0])
+        part = PART_OF.get(path.name.partition("-")[0].lower())
         samples.setdefault(part, []).extend(_samples(path))
     if None in samples and len(samples) > 1:
         raise InputError(

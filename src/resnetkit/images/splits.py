@@ -42,14 +42,19 @@ def stratified(labels: Sequence[int], *, validation: float, test: float, seed: i
 
 
 def _counts(images: int, validation: float, test: float) -> tuple[int, int]:
-    shares = (validation, test)
-    least = 1 + sum(share > 0 for share in shares)
+    least = 1 + sum(share > 0 for share in (validation, test))
     if images < least:
         raise InputError(
             f"a class has {images} image(s) and is split into {least} parts; each part takes one"
         )
+    return held_back(images, validation, test)
+
+
+def held_back(images: int, validation: float, test: float) -> tuple[int, int]:
+    """How many images of a class go into each part that is not trained on: one at least."""
+    shares = (validation, test)
     counts = [max(1, round(images * share)) if share > 0 else 0 for share in shares]
-    while sum(counts) >= images:
+    while sum(counts) >= images and max(counts) > 1:
         counts[int(np.argmax(counts))] -= 1
     return counts[0], counts[1]
 

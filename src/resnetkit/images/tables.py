@@ -104,11 +104,11 @@ def _part(path: Path, row: _Row, column: str | None, number: int) -> Part | None
     if column is None:
         return None
     text = _cell(path, row, column, number).lower()
-    if text not in PART_OF:
+    if text.lower() not in PART_OF:
         raise InputError(
             f"{path}, line {number}, has the {column} {text}; it may be {', '.join(PART_OF)}"
         )
-    return PART_OF[text]
+    return PART_OF[text.lower()]
 
 
 def _classes(

@@ -47,6 +47,8 @@ def hold(recipe: Recipe, watch: Watch, conduct: Conduct, processes: Processes = 
     more images than there are to train on.
     """
     source = open_source(recipe.data)
+    for note in source.notes:
+        watch.warn(note)
     checked = _checked(source, recipe, processes)
     bad = BadImages(len(source.examples), conduct.max_bad)
     for name, reason in checked.problems.items():

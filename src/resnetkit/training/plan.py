@@ -19,6 +19,7 @@ from resnetkit.images import digits
 from resnetkit.images.idx import idx_files
 from resnetkit.images.opening import is_address, open_source
 from resnetkit.images.sources import DIGITS, Source
+from resnetkit.images.splits import held_back
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.augment import NAMES as AUGMENT
 from resnetkit.training.augment import Augment
@@ -204,7 +205,8 @@ def _for_folder(
     size = network.input_size if size is None else size
     # At least some eight steps an epoch, so that the norms' statistics keep up with the weights.
     count = len(source.parts.get("train", source.flat))
-    batch_size = given.get("batch_size") or next((n for n in (32, 16, 8) if 8 * n <= count), 4)
+    least = 4 if source.flat == () else max(2, min(4, _few_left(source, given)))
+    batch_size = given.get("batch_size") or next((n for n in (32, 16, 8) if 8 * n <= count), least)
     return {
         "data": _place_of(source),
         "network": replace(network, input_size=size),
@@ -214,6 +216,13 @@ def _for_folder(
         "batch_size": batch_size,
         "lr": 0.1 * min(64, batch_size) / 64,
     }
+
+
+def _few_left(source: Source, given: dict[str, Any]) -> int:
+    """How many images of a small flat source are left to train on."""
+    shares = (given.get("validation", 0.15), given.get("test", 0.15))
+    counts = np.bincount([example.label for example in source.flat])
+    return int(sum(max(1, count - sum(held_back(int(count), *shares))) for count in counts))
 
 
 def _for_arrays(
