@@ -207,17 +207,17 @@ def rows_of(answers: list[int], images: int) -> list[Row]:
 
 def test_a_lucky_early_epoch_is_not_kept() -> None:
     # Like the run of digits that kept epoch 5 of 20: one lucky image more than later epochs.
-    rows = rows_of([180, 240, 262, 266, 268, 266, 267, 266, 267], 269)
+    rows = rows_of([180, 240, 262, 266, 269, 265, 268, 268, 268], 269)
     assert best_of(rows).epoch == 9
 
 
 def test_an_epoch_that_is_truly_worse_is_not_kept() -> None:
     assert best_of(rows_of([100, 250, 240, 200], 269)).epoch == 2
-    assert best_of(rows_of([2, 4, 1], 4)).epoch == 2
+    assert best_of(rows_of([5, 9, 4], 10)).epoch == 2
 
 
 @given(st.integers(1, 400), st.data())
-def test_the_best_is_the_last_within_one_standard_error(images: int, data: st.DataObject) -> None:
+def test_the_best_is_the_last_within_two_standard_errors(images: int, data: st.DataObject) -> None:
     answers = data.draw(st.lists(st.integers(0, images), min_size=1, max_size=30))
     rows = rows_of(answers, images)
     highest = max(answers)
@@ -225,7 +225,9 @@ def test_the_best_is_the_last_within_one_standard_error(images: int, data: st.Da
     share = Fraction(highest + 1, images + 2)
     variance = share * (1 - share) / images
     within = [
-        n for n, right in enumerate(answers) if Fraction(highest - right, images) ** 2 <= variance
+        n
+        for n, right in enumerate(answers)
+        if Fraction(highest - right, images) ** 2 <= 4 * variance
     ]
     assert best_of(rows).epoch == within[-1] + 1
     assert 0 < standard_error(highest / images, images) <= 0.5
@@ -263,10 +265,10 @@ def test_a_run_out_of_patience_is_finished(
 
 
 def test_the_run_and_its_report_say_why_an_epoch_was_kept() -> None:
-    rows = rows_of([200, 268, 266, 267, 240], 269)
+    rows = rows_of([200, 268, 264, 266, 240], 269)
     assert best_of(rows).epoch == 4
     assert rule(rows) == (
-        "the last within one standard error (0.52 %) of the highest validation accuracy, "
+        "the last within two standard errors (1.04 %) of the highest validation accuracy, "
         "99.63 % in epoch 2"
     )
 

@@ -12,6 +12,8 @@ from typing import Any
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
 
+#: An epoch is no worse than the best one by more than chance within so many standard errors.
+ERRORS = 2
 #: The file in a run folder.
 FILE = "log.jsonl"
 
@@ -58,15 +60,15 @@ def standard_error(accuracy: float, images: int) -> float:
 def is_best(rows: Sequence[Row], accuracy: float, images: int) -> bool:
     """Whether an epoch after ``rows`` is kept: no worse than the best one by more than chance.
 
-    It is when its validation accuracy, among ``images``, is within one standard error of the
-    highest so far, its own included. So what is kept in the end is the last epoch within one
-    standard error of the highest: among those that the images cannot tell apart, the one that was
-    trained longest, at the lowest learning rate. The one-standard-error rule is that of Breiman et
-    al., Classification and Regression Trees (1984), who take the simplest such model.
+    It is when its validation accuracy, among ``images``, is within ``ERRORS`` standard errors of
+    the highest so far. So what is kept in the end is the last epoch within so much of the highest:
+    among those that the images cannot tell apart, the one that was trained longest, at the lowest
+    learning rate. ``benchmarks/kept_epoch.py`` compares this rule with others. Breiman et al.,
+    Classification and Regression Trees (1984), choose by one standard error in the same way.
     """
     highest = max((row.validation_accuracy for row in rows), default=0.0)
     # Shares of the same count of images differ by much more than a rounding.
-    return accuracy >= highest - standard_error(highest, images) - 1e-9
+    return accuracy >= highest - ERRORS * standard_error(highest, images) - 1e-9
 
 
 def best_of(rows: Sequence[Row]) -> Row:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from resnetkit.training.log import Row, standard_error
+from resnetkit.training.log import ERRORS, Row, standard_error
 
 
 def percent(share: float | None) -> str:
@@ -68,6 +68,6 @@ def rule(rows: Sequence[Row]) -> str:
     highest = max(rows, key=lambda row: row.validation_accuracy)
     error = standard_error(highest.validation_accuracy, highest.validation_images)
     return (
-        f"the last within one standard error ({percent(error)}) of the highest validation "
-        f"accuracy, {percent(highest.validation_accuracy)} in epoch {highest.epoch}"
+        f"the last within two standard errors ({percent(ERRORS * error)}) of the highest "
+        f"validation accuracy, {percent(highest.validation_accuracy)} in epoch {highest.epoch}"
     )
