@@ -142,8 +142,8 @@ def test_torchvisions_own_file(tmp_path: Path) -> None:
     bundle = load(path, assume=True)
     assert bundle.network.name == "resnet18"
     assert bundle.origin["wrappers"] == ["state_dict", "module"]
-    assert bundle.origin["assumed"]["preprocess"] == "IMAGENET1K_V2"
-    assert bundle.preprocess.resize_to == 232
+    assert bundle.origin["assumed"]["preprocess"] == "IMAGENET1K_V1"
+    assert bundle.preprocess.resize_to == 256
     image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(bundle.module()(image), theirs.eval()(image))

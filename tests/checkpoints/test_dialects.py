@@ -19,6 +19,7 @@ from resnetkit.architecture import catalog
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
 from resnetkit.checkpoints.description import tensors
+from resnetkit.checkpoints.dialect import fitting
 from resnetkit.checkpoints.dialects import DIALECTS
 from resnetkit.checkpoints.reading import Reading
 from resnetkit.checkpoints.recognition import dialect, read, recognise
@@ -118,16 +119,34 @@ def test_every_candidate_says_what_it_would_mean() -> None:
     tiny = Options(depths=(1,), widths=(8,), stem="3x3", stem_widths=(8,))
     (strides,) = [fact for fact in dialect("resnetkit").facts if fact.option == "output_stride"]
     assert strides.ordered(tiny) == (tiny.natural_stride,), "nothing has a stride below 1"
-    assert facts["preprocess"].candidates[:3] == (
-        "IMAGENET1K_V2",
+    assert facts["preprocess"].candidates[:2] == (
         "IMAGENET1K_V1",
         "resnet50.a1_in1k",
     ), "the names are timm's as well, and so may be the way to prepare images"
     assert facts["preprocess"].means[0] == (
-        "RGB in 0..1, shorter side to 232, centre 224x224, bilinear, mean 0.485,0.456,0.406, "
+        "RGB in 0..1, shorter side to 256, centre 224x224, bilinear, mean 0.485,0.456,0.406, "
         "std 0.229,0.224,0.225"
     )
     assert [choice.label for choice in reading.preprocess] == list(facts["preprocess"].candidates)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+                                  "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
+                                  "wide_resnet50_2", "wide_resnet101_2"])  # fmt: skip
+def test_each_network_has_the_preprocessing_that_torchvision_documents_for_it(name: str) -> None:
+    """A documented fact is that network's, not its neighbour's."""
+    weights = torchvision.models.get_model_weights(name)
+    documented = {w.name: w.transforms() for w in weights if w.name.startswith("IMAGENET1K")}
+    offered = fitting(dialect("torchvision").preprocess, catalog.network(name))
+    assert offered[0].label == weights.DEFAULT.name
+    assert {choice.label for choice in offered} == set(documented)
+    for choice in offered:
+        transform, preprocess = documented[choice.label], choice.preprocess
+        assert [preprocess.resize_to] == transform.resize_size
+        assert [preprocess.size] == transform.crop_size
+        assert preprocess.interpolation == transform.interpolation.value
+        assert list(preprocess.mean) == transform.mean
+        assert list(preprocess.std) == transform.std
 
 
 @pytest.mark.parametrize("name", HELD)

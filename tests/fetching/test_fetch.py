@@ -149,7 +149,7 @@ def test_an_address_with_digits_in_its_name(server: Server, small: Theirs) -> No
     server.add(path, small.content)
     bundle = resnetkit.fetch(server.url + path, assume=True)
     assert bundle.origin["fetched"]["checked"] == "against the 8 digits in the file's name"
-    assert bundle.origin["assumed"]["preprocess"] == "IMAGENET1K_V2"
+    assert bundle.origin["assumed"]["preprocess"] == "IMAGENET1K_V1"
     assert bundle.classes == tuple("0123456")
     assert same_answers(bundle, small.module)
     wrong = f"/net-{'0' * 8}.pth"
@@ -164,7 +164,7 @@ def test_what_an_address_leaves_open_is_asked_for(server: Server, small: Theirs)
         resnetkit.fetch(f"{server.url}/net.pth")
     bundle = resnetkit.fetch(f"{server.url}/net.pth", ask=lambda fact: fact.candidates[0])
     assert bundle.origin["assumed"] == {}
-    assert bundle.origin["preprocess"] == "IMAGENET1K_V2"
+    assert bundle.origin["preprocess"] == "IMAGENET1K_V1"
     assert bundle.origin["fetched"]["checked"].startswith("against nothing")
     assert len(server.gets()) == 1, "the second time it came from the cache"
 

@@ -54,11 +54,15 @@ Described = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One way in which a framework prepares images, and where it says so."""
+    """One way in which a framework prepares images, and where it says so.
+
+    ``applies`` tells for which networks it is documented; None for all.
+    """
 
     label: str
     preprocess: Preprocess
     source: str
+    applies: Callable[[Options], bool] | None = None
 
 
 #: ImageNet's mean and deviation for pixels in 0..255: torchvision's times 255.
@@ -78,12 +82,17 @@ GREY = Choice(
 
 
 def fitting(choices: Iterable[Choice], network: Network) -> tuple[Choice, ...]:
-    """Those ways to prepare images that make as many channels as ``network`` takes.
+    """Those ways to prepare images that are documented for ``network``, with as many channels.
 
     ``GREY``, of the network's usual size, where none makes a single one.
     """
     channels = network.options.input_channels
-    found = tuple(c for c in choices if c.preprocess.channel_count == channels)
+    found = tuple(
+        choice
+        for choice in choices
+        if choice.preprocess.channel_count == channels
+        and (choice.applies is None or choice.applies(network.options))
+    )
     if found or channels != 1:
         return found
     grey = replace(GREY.preprocess, size=network.input_size, resize_to=None)

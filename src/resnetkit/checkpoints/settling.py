@@ -98,7 +98,8 @@ def with_choices(reading: Reading, others: Iterable[Dialect]) -> Reading:
     """The reading with the preprocessing of dialects that read the same names, besides its own."""
     if reading.network.options.input_channels == 1:
         return reading  # the one for grey images is everybody's
-    first = {choice.label: choice for choice in reading.dialect.preprocess}
+    own = fitting(reading.dialect.preprocess, reading.network)
+    first = {choice.label: choice for choice in own}
     more = (choice for other in others for choice in other.preprocess)
     choices = {choice.label: choice for choice in fitting(more, reading.network)}
     choices = {**first, **{k: v for k, v in choices.items() if k not in first}}

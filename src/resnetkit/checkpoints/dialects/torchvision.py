@@ -5,6 +5,7 @@ Source: torchvision/models/resnet.py. ``layer1.0.downsample.0`` is the projectio
 
 from __future__ import annotations
 
+from resnetkit.architecture.options import Options
 from resnetkit.checkpoints.description import Place
 from resnetkit.checkpoints.dialect import Choice, Dialect
 from resnetkit.checkpoints.fact import (
@@ -29,6 +30,11 @@ def path(place: Place) -> str:
     if place.part == "shortcut":
         layer = f"downsample.{0 if place.kind == 'conv' else 1}"
     return f"layer{place.stage}.{place.block}.{layer}"
+
+
+def _has_one_version(options: Options) -> bool:
+    """Of these networks torchvision publishes one version of weights; of the others, two."""
+    return "basic" in options.stage_blocks or options.groups == 64
 
 
 DIALECTS = (
@@ -64,11 +70,20 @@ DIALECTS = (
                 label="IMAGENET1K_V2",
                 preprocess=Preprocess(size=224, resize_to=232),
                 source="torchvision ResNet50_Weights.IMAGENET1K_V2: 232, 224, bilinear",
+                applies=lambda options: not _has_one_version(options),
+            ),
+            Choice(
+                label="IMAGENET1K_V1",
+                preprocess=Preprocess(size=224, resize_to=232),
+                source="torchvision ResNeXt101_64X4D_Weights.IMAGENET1K_V1: 232, 224, bilinear",
+                applies=lambda options: options.groups == 64,
             ),
             Choice(
                 label="IMAGENET1K_V1",
                 preprocess=Preprocess(size=224, resize_to=256),
-                source="torchvision ResNet50_Weights.IMAGENET1K_V1: 256, 224, bilinear",
+                source="torchvision ResNet18_Weights.IMAGENET1K_V1 and its namesakes: 256, 224, "
+                "bilinear",
+                applies=lambda options: options.groups != 64,
             ),
         ),
     ),

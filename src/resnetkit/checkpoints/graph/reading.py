@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.network import Network
 from resnetkit.checkpoints.containers.contents import ArrayInfo, Container
-from resnetkit.checkpoints.dialect import GREY, Choice
+from resnetkit.checkpoints.dialect import GREY, Choice, fitting
 from resnetkit.checkpoints.dialects import DIALECTS
 from resnetkit.checkpoints.graph.network import described
 from resnetkit.checkpoints.graph.nodes import Graph, Tensor
@@ -70,7 +70,7 @@ def read_graph(container: Container) -> tuple[Container, Reading, tuple[str, ...
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     told = _normalisation(structure)
     known = told if len(told) == 1 else ()
-    offered = told or _choices(structure.input, found.network.options.input_channels)
+    offered = told or _choices(structure.input, found.network)
     offered = () if known else offered
     dialect = replace(
         _OURS,
@@ -120,13 +120,12 @@ def _known(network: Network, structure: Structure) -> dict[str, str]:
     return known
 
 
-def _choices(image: Op, channels: int) -> tuple[Choice, ...]:
+def _choices(image: Op, network: Network) -> tuple[Choice, ...]:
     """The usual ways to prepare images, for images of the graph's size."""
-    if channels == 1:
+    if network.options.input_channels == 1:
         return (replace(GREY, preprocess=_sized(GREY.preprocess, image)),)
-    if channels != 3:
-        return ()
-    found = (c for d in DIALECTS if d.name in _SOURCES for c in d.preprocess)
+    documented = (c for d in DIALECTS if d.name in _SOURCES for c in d.preprocess)
+    found = fitting(documented, network)
     return tuple(replace(choice, preprocess=_sized(choice.preprocess, image)) for choice in found)
 
 
