@@ -17,7 +17,8 @@ import PIL.TiffImagePlugin
 import pytest
 
 from resnetkit.images import fast, pixels
-from resnetkit.images.pixels import MAX_SCANS, UnreadableImageError, upright
+from resnetkit.images.jpeg import MAX_SCANS, SCAN
+from resnetkit.images.pixels import UnreadableImageError, upright
 from resnetkit.preprocess import Preprocess
 
 PROGRAM = (
@@ -175,7 +176,7 @@ def empty_scans(count: int) -> bytes:
     data = io.BytesIO()
     PIL.Image.new("RGB", (64, 64), "gray").save(data, "JPEG", progressive=True)
     whole = data.getvalue()
-    last = whole.rindex(pixels.SCAN)
+    last = whole.rindex(SCAN)
     return whole[:-2] + count * whole[last:-2] + whole[-2:]
 
 
@@ -189,10 +190,19 @@ def test_scans_have_a_limit(cut, tmp_path: Path) -> None:
     assert cut(empty_scans(0), Preprocess(size=16)).shape == (16, 16, 3)
 
 
-def test_a_marker_at_the_border_of_two_parts_is_counted(tmp_path: Path) -> None:
-    path = tmp_path / "any"
-    path.write_bytes(b"\0" * ((1 << 20) - 1) + pixels.SCAN + b"\0" * 9)
-    assert pixels._scans(path) == 1
+@pytest.mark.parametrize("cut", [pixels.pixels_of, fast.pixels_of])
+def test_only_the_scans_of_the_picture_count(cut, tmp_path: Path) -> None:
+    """A phone's moving photograph has a film behind it, others a thumbnail before the picture."""
+    path = tmp_path / "moving.jpg"
+    film = np.random.default_rng(0).integers(0, 256, 10 << 20, np.uint8).tobytes()
+    assert film.count(SCAN) > MAX_SCANS
+    whole = empty_scans(0)
+    thumbnail = b"\xff\xec" + struct.pack(">H", 2 + 60_000) + 30_000 * SCAN
+    path.write_bytes(whole[:2] + thumbnail + whole[2:] + film)
+    assert cut(path, Preprocess(size=16)).shape == (16, 16, 3)
+    path.write_bytes(whole[:2] + thumbnail + empty_scans(MAX_SCANS)[2:] + film)
+    with pytest.raises(UnreadableImageError, match="scans; at most"):
+        cut(path, Preprocess(size=16))
 
 
 def test_while_torch_is_being_imported_nothing_is_a_tensor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,9 @@ import PIL.Image
 
 from resnetkit.images import pixels
 from resnetkit.images.framing import frame
-from resnetkit.images.jpeg import orientation, turned
+from resnetkit.images.jpeg import orientation, scans, turned
 from resnetkit.images.pixels import (
     MAX_PIXELS,
-    SCAN,
     Cut,
     Image,
     UnreadableImageError,
@@ -98,7 +97,7 @@ def _jpeg(image: Image, preprocess: Preprocess) -> _Decoded | None:
     turn = None if data is None else orientation(data)
     if data is None or turn is None:
         return None
-    check_scans(name_of(image), data.count(SCAN))
+    check_scans(name_of(image), scans(data))
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=True)
         if space not in ("YCbCr", "Gray") or width * height > MAX_PIXELS:

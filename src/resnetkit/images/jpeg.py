@@ -1,7 +1,8 @@
-"""How a JPEG file says that it is turned, read without decoding it."""
+"""What a JPEG file says of itself, read without decoding it: how it is turned, how many scans."""
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TypeVar
 
@@ -15,6 +16,11 @@ _ORIENTATION, _SHORT = 0x0112, 3
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 #: Start of scan; what follows is no marker segment.
 _SCAN = 0xDA
+SCAN = bytes((0xFF, _SCAN))
+#: A JPEG file with more scans is refused, for each goes over the whole image: encoders make up to
+#: about 12, and a file of a few hundred kilobytes may have thousands.
+MAX_SCANS = 100
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def orientation(data: bytes) -> int | None:
@@ -82,3 +88,25 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         pixels = np.flip(pixels, 1)
     return pixels
+
+
+def scans(data: bytes) -> int:
+    """How many scans the first picture of a JPEG file has, by its markers.
+
+    What stands in segments before a scan, such as a thumbnail, and behind the end of the picture,
+    such as the film of a phone's moving photograph, does not count.
+    """
+    # Almost all files have fewer of these bytes anywhere.
+    if data.count(SCAN) <= MAX_SCANS:
+        return data.count(SCAN)
+    count, place = 0, 0
+    # Within a scan, 0xff is followed by 0, a restart or more of itself.
+    while (marker := _MARKER.search(data, place)) is not None:
+        kind, place = data[marker.end() - 1], marker.end()
+        if kind == 0xD9:
+            break
+        if kind in (0x01, 0xD8):
+            continue
+        count += kind == _SCAN
+        place += max(2, int.from_bytes(data[place : place + 2], "big"))
+    return count

@@ -19,6 +19,7 @@ import PIL.Image
 
 from resnetkit.errors import InputError
 from resnetkit.images.framing import frame
+from resnetkit.images.jpeg import MAX_SCANS, scans
 from resnetkit.preprocess import Channels, Preprocess
 
 if TYPE_CHECKING:
@@ -39,9 +40,8 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 12
 #: Python. None of these opens another file, or another kind inside of itself but PNG in ICO.
 _USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
 _RARER = ("MPO", "AVIF", "JPEG2000", "DIB", "ICO", "PCX", "TGA")
-#: A JPEG file with more scans is refused, for each goes over the whole image: encoders make up to
-#: about 12, and a file of a few hundred kilobytes may have thousands.
-MAX_SCANS = 100
+#: So many bytes of a JPEG file are looked at for its scans.
+MAX_JPEG = 256 << 20
 #: Images with more pixels are decoded one at a time, whatever the number of threads, for each takes
 #: up to 20 bytes a pixel on its way.
 MANY_PIXELS = 16 << 20
@@ -61,8 +61,6 @@ FILTERS = {
     "bilinear": PIL.Image.Resampling.BILINEAR,
     "bicubic": PIL.Image.Resampling.BICUBIC,
 }
-#: The marker of a scan in a JPEG file.
-SCAN = b"\xff\xda"
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 # What is wrong with a file is in the reason; without a handler, logging would print it as well.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -246,11 +244,11 @@ def _picture(image: Image) -> PIL.Image.Image:
     )
 
 
-def check_scans(name: str, scans: int) -> None:
-    """Refuse a JPEG file with so many markers of a scan."""
-    if scans > MAX_SCANS:
+def check_scans(name: str, count: int) -> None:
+    """Refuse a JPEG file with so many scans."""
+    if count > MAX_SCANS:
         raise UnreadableImageError(
-            name, f"a JPEG file of {scans:,} scans; at most {MAX_SCANS} are read"
+            name, f"a JPEG file of {count:,} scans; at most {MAX_SCANS} are read"
         )
 
 
@@ -264,23 +262,18 @@ def open_picture(file: Path | BytesIO, name: str, size: int) -> PIL.Image.Image:
     picture = _open(file)
     if picture.format in ("JPEG", "MPO"):
         try:
-            check_scans(name, _scans(file))
+            check_scans(name, scans(_beginning(file)))
         except UnreadableImageError:
             picture.close()
             raise
     return picture
 
 
-def _scans(file: Path | BytesIO) -> int:
-    """How many scans a JPEG file has at most; within one, no other byte follows 0xff but 0."""
+def _beginning(file: Path | BytesIO) -> bytes:
     if isinstance(file, BytesIO):
-        return file.getbuffer().tobytes().count(SCAN)
-    count, before = 0, b""
+        return file.getvalue()
     with file.open("rb") as data:
-        while part := data.read(1 << 20):
-            count += (before + part).count(SCAN)
-            before = part[-1:]
-    return count
+        return data.read(MAX_JPEG)
 
 
 def _open(file: Path | BytesIO) -> PIL.Image.Image:
