@@ -28,6 +28,7 @@ from resnetkit.images.pixels import (
     UnreadableImageError,
     check_scans,
     check_shape,
+    in_turn,
     name_of,
     scaled_upright,
 )
@@ -104,13 +105,14 @@ def _jpeg(image: Image, preprocess: Preprocess) -> _Decoded | None:
             return None
         tall, wide = (width, height) if turn >= 5 else (height, width)
         factor = _factor(wide, tall, preprocess)
-        found = simplejpeg.decode_jpeg(
-            data,
-            "GRAY" if space == "Gray" else "RGB",
-            min_height=-(-height // factor),
-            min_width=-(-width // factor),
-            min_factor=factor,
-        )
+        with in_turn(width, height):
+            found = simplejpeg.decode_jpeg(
+                data,
+                "GRAY" if space == "Gray" else "RGB",
+                min_height=-(-height // factor),
+                min_width=-(-width // factor),
+                min_factor=factor,
+            )
     except ValueError:
         return None
     found = turned(found[..., 0] if space == "Gray" else found, turn)

@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -115,7 +115,7 @@ def scaled_upright(
                 raise UnreadableImageError(
                     name, f"{width}x{height} pixels are more than the {MAX_PIXELS:,} that are read"
                 )
-            with _many if width * height > MANY_PIXELS else nullcontext():
+            with in_turn(width, height):
                 return _decoded(opened, channels, factor)
     except UnreadableImageError:
         raise
@@ -131,6 +131,11 @@ def scaled_upright(
     except Exception as error:  # a decoder may raise anything where a file is damaged
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableImageError(name, " ".join(str(text).split())) from None
+
+
+def in_turn(width: int, height: int) -> AbstractContextManager[object]:
+    """Within, no other image of more than ``MANY_PIXELS`` is decoded, if this is one."""
+    return _many if width * height > MANY_PIXELS else nullcontext()
 
 
 def _decoded(
