@@ -131,7 +131,7 @@ def test_bad_input_is_one_line(
     cases: list[tuple[tuple[object, ...], str]] = [
         (("train", tmp_path / "nowhere"), "does not exist"),
         (("train", one_class), "one class folder"),
-        (("train", empty_class), "has no images"),
+        (("train", empty_class), "one class folder with images"),
         (("train", "--out", run), "--resume"),
         (("train", "--resume", tmp_path), "no run"),
         (("train", "--resume", run, "--lr", 1), "leave --lr out"),
