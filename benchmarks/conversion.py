@@ -151,7 +151,7 @@ def exactness() -> None:
     for name, network, make, facts in modules():
         with tempfile.TemporaryDirectory() as folder:
             path = saved(name, make(), Path(folder))
-            bundle = load(path, assume=True, **facts)
+            bundle = load(path, **facts)
             bundle = replace(bundle, preprocess=replace(bundle.preprocess, size=224))
             found = verify(bundle, path)
         row = f"| `{name}` | {network} | {found.framework} | {found.found.relative:.1e} |"
@@ -169,7 +169,7 @@ def plain(source: Path, target: Path) -> None:
 
 def unproven(source: Path, target: Path, to: str) -> None:
     """All that `convert` does but the proof."""
-    bundle = load(source, assume=True)
+    bundle = load(source)
     ours = {name: writing.array(tensor) for name, tensor in bundle.arrays.items()}
     theirs = dialect(to).write(bundle.network, ours)
     kind = writing.ending(target)
@@ -177,7 +177,7 @@ def unproven(source: Path, target: Path, to: str) -> None:
 
 
 def proven(source: Path, target: Path, to: str) -> None:
-    convert(load(source, assume=True), source, target, to)
+    convert(load(source), source, target, to)
 
 
 def seconds(work: Callable[..., None], *arguments: Any) -> float:

@@ -70,7 +70,7 @@ def prepared(name: str, folder: Path) -> tuple[nn.Module, Any]:
     torch.save(module.state_dict(), folder / f"{name}.pth")
     facts = {} if module.layer1[0].expansion == 1 else {"stride_on": "3x3"}
     preprocess = Preprocess(size=224, resize_to=256)
-    bundle = load(folder / f"{name}.pth", assume=True, preprocess=preprocess, **facts)
+    bundle = load(folder / f"{name}.pth", preprocess=preprocess, **facts)
     bundle.save(folder / f"{name}.safetensors")
     return module, bundle
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from resnetkit.bundle import load as load_bundle
 from resnetkit.checkpoints.identification import identify
 from resnetkit.cli.main import main
 from resnetkit.conversion import convert
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.loading import load
 
 SMALL: dict[str, Any] = {"depths": (2, 1, 1, 1), "widths": (16, 16, 32, 32), "classes": 7}
@@ -75,7 +77,7 @@ def test_there_and_back(to: str, suffix: str, tmp_path: Path) -> None:
     target = tmp_path / f"there{suffix}"
     done = convert(bundle, Path("here"), target, to)
     told = {} if to == "bundle" else {"preprocess": bundle.preprocess, **facts(bundle)}
-    again = load(target, assume=True, **told)
+    again = load(target, **told)
     assert again.network.options == bundle.network.options
     assert done.largest > 0
     if to == "caffe2":  # norms are folded into scale and bias, and come back as such
@@ -96,7 +98,7 @@ def test_a_bundle_is_saved_for_another_framework(tmp_path: Path) -> None:
         assert "resnet.embedder.embedder.convolution.weight" in file.keys()  # noqa: SIM118
         origin = json.loads(file.metadata()["origin"])
     assert (origin["converted_to"], origin["proof"]["difference"]) == ("transformers", 0)
-    again = load(path, assume=True, preprocess=bundle.preprocess)
+    again = load(path, preprocess=bundle.preprocess)
     assert all(torch.equal(again.arrays[name], value) for name, value in bundle.arrays.items())
     before = path.read_bytes()
     for dialect, reason in (("semseg", "semseg cannot hold"), ("mxnet", "no dialect is named")):
@@ -139,7 +141,7 @@ def test_torchvisions_own_file(tmp_path: Path) -> None:
     torch.save(
         {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in theirs.state_dict().items()}}, path
     )
-    bundle = load(path, assume=True)
+    bundle = load(path)
     assert bundle.network.name == "resnet18"
     assert bundle.origin["wrappers"] == ["state_dict", "module"]
     assert bundle.origin["assumed"]["preprocess"] == "IMAGENET1K_V1"
@@ -152,7 +154,7 @@ def test_torchvisions_own_file(tmp_path: Path) -> None:
 def test_timm_to_torchvision_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "d.safetensors"
     safetensors.torch.save_file(timm.create_model("resnet26d").state_dict(), path)
-    bundle = load(path, assume=True)
+    bundle = load(path)
     assert bundle.network.name == "resnet26d"
     with pytest.raises(InputError, match=r"torchvision cannot hold resnet26d: .*deep"):
         convert(bundle, path, tmp_path / "out.pth", "torchvision")
@@ -167,32 +169,31 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_nothing_is_resolved_silently(checkpoint: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot tell stride_on .3x3 or 1x1.*--assume"):
-        load(checkpoint)
-    asked = []
-
-    def answer(fact: Any) -> Any:
-        asked.append(fact.fact)
-        assert len(fact.means) == len(fact.candidates)
-        # A stride in the 1x1 leaves nothing to be done against aliasing, and 7x7 wants 224 pixels.
-        return fact.candidates[{"anti_alias": 0, "preprocess": 1}.get(fact.fact, -1)]
-
-    bundle = load(checkpoint, ask=answer, output_stride=32)
-    assert "stride_on" in asked
-    assert "output_stride" not in asked
+    with pytest.raises(
+        InputError, match=r"cannot tell stride_on .3x3 or 1x1.*without strict"
+    ):
+        load(checkpoint, strict=True)
+    with pytest.warns(AssumptionWarning, match=r"taken as torchvision documents: stride_on 3x3"):
+        bundle = load(checkpoint)
+    assert bundle.network.options.stride_on == "3x3"
+    assert bundle.origin["assumed"]["preprocess"] == "IMAGENET1K_V2"
+    told = {fact.fact: fact.default for fact in identify(checkpoint).reading.ambiguous}
+    told |= {"stride_on": "1x1", "norm_epsilon": 1e-3}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # all is told, so there is nothing to say
+        bundle = load(checkpoint, strict=True, **told)
     assert bundle.network.options.stride_on == "1x1"
     assert bundle.network.options.norm_epsilon == 1e-3
     assert bundle.origin["given"]["stride_on"] == "1x1"
     assert bundle.origin["assumed"] == {}
-    assert load(checkpoint, assume=True).network.options.stride_on == "3x3"
 
 
 def test_a_new_head_is_explicit(checkpoint: Path) -> None:
-    bundle = load(checkpoint, assume=True, classes=3)
+    bundle = load(checkpoint, classes=3)
     assert bundle.network.options.classes == 3
     assert bundle.arrays["fc.weight"].shape == (3, 128)
     assert bundle.origin["new_head"] is True
-    old = load(checkpoint, assume=True)
+    old = load(checkpoint)
     assert all(torch.equal(bundle.arrays[k], old.arrays[k]) for k in old.arrays if "fc" not in k)
 
 
@@ -216,36 +217,39 @@ def test_grey_images_have_no_coloured_preprocessing(tmp_path: Path) -> None:
     assert fact.candidates == ("grey",)
     others = {f.fact: f.default for f in identify(path).reading.ambiguous if f is not fact}
     with pytest.raises(InputError, match=r"cannot tell preprocess \(grey\)"):
-        load(path, **{k: v for k, v in others.items() if k != "preprocess"})
-    bundle = load(path, assume=True)
+        load(path, strict=True, **{k: v for k, v in others.items() if k != "preprocess"})
+    bundle = load(path)
     assert (bundle.preprocess.channels, bundle.preprocess.mean) == ("L", (0.0,))
 
 
-def test_leftovers_are_an_error_unless_dropped(checkpoint: Path, tmp_path: Path) -> None:
+def test_leftovers_are_told_and_with_strict_an_error(checkpoint: Path, tmp_path: Path) -> None:
     state = torch.load(checkpoint, weights_only=True)
     path = tmp_path / "more.pth"
     torch.save({**state, "decoder.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(InputError, match=r"1 tensors are not part of .*decoder\.weight"):
-        load(path, assume=True)
-    assert load(path, assume=True, drop=["decoder."]).origin["dropped"] == ["decoder."]
-    backbone = load(path, assume=True, drop=["decoder.", "fc"])
+    told = {fact.fact: fact.default for fact in identify(path).reading.ambiguous}
+    with pytest.raises(InputError, match=r"1 tensors are not part of .*decoder\.weight.*drop=\["):
+        load(path, strict=True, **told)
+    with pytest.warns(AssumptionWarning, match=r"1 tensors .* left out: decoder\.weight"):
+        assert load(path).origin["left_out"] == ["decoder.weight"]
+    assert load(path, drop=["decoder."]).origin["dropped"] == ["decoder."]
+    backbone = load(path, drop=["decoder.", "fc"])
     assert backbone.network.options.classes is None
     assert backbone.origin["dropped"] == ["decoder.", "fc"]
     with pytest.raises(InputError, match=r"begins with 'fc\.w'"):
-        load(path, assume=True, drop=["decoder.", "fc.w"])
+        load(path, drop=["decoder.", "fc.w"])
     with pytest.raises(InputError, match="no leftover tensor begins with 'x'"):
-        load(path, assume=True, drop=["decoder.", "x"])
+        load(path, drop=["decoder.", "x"])
     del state["layer2.0.bn1.weight"]
     torch.save(state, path)
     with pytest.raises(InputError, match=r"layer2\.0\.bn1\.weight is missing"):
-        load(path, assume=True)
+        load(path)
 
 
 def test_what_is_ignored_may_be_dropped(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "training.pth"
     state = torch.load(checkpoint, weights_only=True)
     torch.save({"state_dict": state, "optimizer": {"state": {0: torch.zeros(3)}}}, path)
-    assert load(path, assume=True, drop=["optimizer"]).origin["dropped"] == ["optimizer"]
+    assert load(path, drop=["optimizer"]).origin["dropped"] == ["optimizer"]
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.complex64])
@@ -256,7 +260,7 @@ def test_quantised_weights_are_refused(
     state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"].to(dtype)
     path = tmp_path / "quantised.pth"
     torch.save(state, path)
-    words = ["convert", str(path), str(tmp_path / "out.safetensors"), "--assume"]
+    words = ["convert", str(path), str(tmp_path / "out.safetensors")]
     assert main(words) == 2
     told = capsys.readouterr().err
     assert f"has layer1.0.conv1.weight in {str(dtype).removeprefix('torch.')}" in told
@@ -278,13 +282,13 @@ def test_weights_and_their_average(checkpoint: Path, tmp_path: Path) -> None:
     average = {k: v + 1 if v.is_floating_point() else v for k, v in state.items()}
     path = tmp_path / "ema.pth"
     torch.save({"state_dict": state, "state_dict_ema": average}, path)
-    with pytest.raises(InputError, match="choose with --ema or --no-ema"):
-        load(path, assume=True)
-    plain, averaged = (load(path, assume=True, ema=ema) for ema in (False, True))
+    with pytest.raises(InputError, match="choose with ema=True or ema=False"):
+        load(path)
+    plain, averaged = (load(path, ema=ema) for ema in (False, True))
     assert torch.equal(plain.arrays["fc.bias"], state["fc.bias"])
     assert torch.equal(averaged.arrays["fc.bias"], average["fc.bias"])
     with pytest.raises(InputError, match="there is no average"):
-        load(checkpoint, assume=True, ema=True)
+        load(checkpoint, ema=True)
 
 
 def test_bfloat16_stays_bfloat16(tmp_path: Path) -> None:
@@ -296,8 +300,12 @@ def test_bfloat16_stays_bfloat16(tmp_path: Path) -> None:
         path = tmp_path / name
         state = half
         safetensors.torch.save_file(state, path) if "safe" in name else torch.save(state, path)
-        again = load(path, assume=True)
+        again = load(path, dtype=None)
         assert again.arrays["fc.weight"].dtype is torch.bfloat16
+        single = load(path)
+        assert single.arrays["fc.weight"].dtype is torch.float32, "as torch's load_state_dict does"
+        assert torch.equal(single.arrays["fc.weight"], half["fc.weight"].float())
+        assert load(path, dtype="float16").arrays["fc.weight"].dtype is torch.float16
         done = convert(again, path, tmp_path / f"hf-{name}", "transformers")
         assert done.difference == 0
 
@@ -318,13 +326,16 @@ def test_commands(checkpoint: Path, tmp_path: Path, capsys) -> None:
     assert stride["candidates"] == ["3x3", "1x1"]
     assert [text.partition(":")[0] for text in stride["means"]] == ["v1.5", "v1"]
     code, out, _ = run(capsys, "identify", checkpoint)
-    assert "stride_on: 3x3 or 1x1" in out
+    assert re.search(r"stride_on +3x3 +or 1x1", out)
     target = tmp_path / "out.safetensors"
-    code, _, err = run(capsys, "convert", checkpoint, target)
+    code, _, err = run(capsys, "convert", checkpoint, target, "--strict")
     assert (code, err.count("\n")) == (2, 1)
-    assert "--assume" in err
+    assert "e.g. --stride-on 3x3, or take the documented ones" in err
     assert not target.exists()
-    code, out, _ = run(capsys, "convert", checkpoint, target, "--assume", "--stride-on", "1x1")
+    code, out, _ = run(capsys, "convert", checkpoint, target)
+    assert code == 0
+    assert "taken as torchvision documents, for no tensor shows it: stride_on 3x3" in out
+    code, out, _ = run(capsys, "convert", checkpoint, target, "--stride-on", "1x1")
     assert code == 0
     assert "the logits differ by 0 at most" in out
     bundle = load_bundle(target)
@@ -357,7 +368,7 @@ def test_commands(checkpoint: Path, tmp_path: Path, capsys) -> None:
 )
 def test_bad_conversions(checkpoint: Path, tmp_path: Path, capsys, words, reason: str) -> None:
     target = tmp_path / "out.bin"
-    code, _, err = run(capsys, "convert", checkpoint, target, "--assume", *words)
+    code, _, err = run(capsys, "convert", checkpoint, target, *words)
     assert (code, err.count("\n")) == (2, 1)
     assert reason in err
     assert not target.exists()

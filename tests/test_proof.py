@@ -221,10 +221,10 @@ def memory(name):
     return int(re.search(name + r":\\s+(\\d+)", status)[1]) * 1024
 
 small, large, target, to = sys.argv[1:]
-convert(load(small, assume=True), Path(small), Path(target), to)
+convert(load(small), Path(small), Path(target), to)
 Path("/proc/self/clear_refs").write_text("5")
 before = memory("VmRSS")
-convert(load(large, assume=True), Path(large), Path(target), to)
+convert(load(large), Path(large), Path(target), to)
 print(memory("VmHWM") - before)
 """
 
@@ -261,4 +261,4 @@ def test_about_one_copy_is_held(ending: str, to: str, name: str, tmp_path: Path)
     assert large.stat().st_size > 450 << 20
     images_take = 160 << 20
     assert int(re.findall(r"\d+", done.stdout)[-1]) <= 1.15 * large.stat().st_size + images_take
-    assert load(tmp_path / name, assume=to != "bundle").network.options.depths == (3, 4, 23, 3)
+    assert load(tmp_path / name).network.options.depths == (3, 4, 23, 3)

@@ -131,7 +131,7 @@ CASES: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
 def test_the_own_network_of_the_source_agrees(case: str, tmp_path: Path) -> None:
     make, name, framework, facts = CASES[case]
     path = saved(make(), tmp_path / name)
-    bundle = load(path, **{"assume": True, "preprocess": SIZE, **facts})
+    bundle = load(path, **{"preprocess": SIZE, **facts})
     found = verify(bundle, path)
     assert found.framework.partition(" ")[0] == framework
     assert found.found.relative <= 1e-5
@@ -140,7 +140,7 @@ def test_the_own_network_of_the_source_agrees(case: str, tmp_path: Path) -> None
 
 def test_weights_that_are_not_those_of_the_file_are_found_out(tmp_path: Path) -> None:
     path = saved(timms(), tmp_path / "a.pth")
-    bundle = load(path, assume=True, preprocess=SIZE)
+    bundle = load(path, preprocess=SIZE)
     bundle.arrays["layer1.0.bn1.bias"] += 1  # all: what one does may end in a ReLU
     with pytest.raises(InputError, match=r"own network of timm .* answers differently, by "):
         verify(bundle, path)
@@ -151,15 +151,15 @@ def test_a_configuration_beside_the_file_is_the_sources(tmp_path: Path) -> None:
     path = saved(huggingfaces(downsample_in_bottleneck=True), tmp_path / "a.safetensors")
     config = transformers.ResNetConfig(**HF, downsample_in_bottleneck=True)
     (tmp_path / "config.json").write_text(config.to_json_string())
-    verify(load(path, assume=True, preprocess=SIZE), path)
-    bundle = load(path, assume=True, preprocess=SIZE, stride_on="3x3")
+    verify(load(path, preprocess=SIZE), path)
+    bundle = load(path, preprocess=SIZE, stride_on="3x3")
     with pytest.raises(InputError, match="what was given or assumed is not so"):
         verify(bundle, path)
 
 
 def reasons(path: Path, **facts: Any) -> str:
     with pytest.raises(InputError) as caught:
-        verify(load(path, assume=True, preprocess=SIZE, **facts), path)
+        verify(load(path, preprocess=SIZE, **facts), path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -169,7 +169,7 @@ def test_what_cannot_be_verified_is_told(tmp_path: Path, monkeypatch) -> None:
     told = reasons(path, stride_on="1x1")
     assert "torchvision has no such network: stride_on is 1x1, and torchvision has only" in told
     assert "timm has no such network" in told
-    bundle = load(path, assume=True, preprocess=SIZE)
+    bundle = load(path, preprocess=SIZE)
     convert(bundle, path, tmp_path / "b.pth", "detectron2")
     assert "detectron2 is not run; run are torchvision, timm, tr" in reasons(tmp_path / "b.pth")
     convert(bundle, path, tmp_path / "b.pkl", "transformers")
@@ -189,7 +189,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 def test_the_command_prints_and_keeps_it(tmp_path: Path, capsys) -> None:
     path = saved(torchvision.models.resnet18(), tmp_path / "a.pth")
     target = tmp_path / "b.safetensors"
-    words = ("convert", path, target, "--assume", "--verify-with-source", "--classes", "3")
+    words = ("convert", path, target, "--verify-with-source", "--classes", "3")
     code, out, _ = run(capsys, *words)
     assert code == 0
     version = f"torchvision {torchvision.__version__.partition('+')[0]}"
@@ -205,7 +205,7 @@ def test_the_command_prints_and_keeps_it(tmp_path: Path, capsys) -> None:
 def test_the_command_writes_nothing_that_is_not_verified(tmp_path: Path, capsys) -> None:
     path = saved(torchvisions(), tmp_path / "a.pth")
     target = tmp_path / "b.safetensors"
-    words = ("convert", path, target, "--assume", "--verify-with-source", "--stride-on", "1x1")
+    words = ("convert", path, target, "--verify-with-source", "--stride-on", "1x1")
     code, out, err = run(capsys, *words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "torchvision has no such network" in err

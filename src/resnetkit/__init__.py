@@ -5,10 +5,10 @@
     explain(name_or_network, input=473)            rows and totals; prints as the table; no torch
     build(name_or_network, **options)              the torch module; `.network` is its description
     Bundle.from_module(module, preprocess=..., classes=...), bundle.save(path)
-    load(path, assume=False, stride_on=...)        a bundle, or a checkpoint of any framework
+    load(path, strict=False, stride_on=...)        a bundle, or a checkpoint of any framework
                                                .module() .network .preprocess .classes
     bundle.save(path, dialect="timm")              another framework's file, proved
-    fetch(source, assume=False)                a bundle of published weights, e.g. of
+    fetch(source)                              a bundle of published weights, e.g. of
                                                "torchvision:resnet50", "hf:microsoft/resnet-50"
     bundle.predict(images, top=5)                  ranked classes
 

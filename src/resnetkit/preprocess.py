@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from resnetkit.errors import InputError
 
-Channels = Literal["RGB", "BGR", "L"]
+Channels = Literal["RGB", "BGR", "L", "other"]
 Resize = Literal["shortest", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Centre = Literal["even", "floor"]
@@ -23,6 +23,9 @@ class Preprocess:
        rounded to the ``even`` number (torchvision, timm) or down (``floor``, transformers).
     2. Pixels are divided by ``divisor`` (255 gives 0..1, 1 leaves 0..255), ``mean`` is taken
        off and the result divided by ``std``, channel by channel in the order of ``channels``.
+
+    ``other`` are channels that no picture has, one for each value of ``mean``: such a network takes
+    tensors, and a picture is refused.
 
     Raises ``ValueError`` for values that do not fit together.
     """
@@ -67,8 +70,19 @@ class Preprocess:
 
     @property
     def channel_count(self) -> int:
-        """Channels of the network's input: 1 for ``L``, else 3."""
+        """Channels of the network's input: 1 for ``L``, 3 for ``RGB`` and ``BGR``."""
+        if self.channels == "other":
+            return len(self.mean)
         return 1 if self.channels == "L" else 3
+
+    def check_pictures(self) -> None:
+        """Raise ``InputError`` where no picture has these channels."""
+        if self.channels == "other":
+            raise InputError(
+                f"the network takes {self.channel_count} channels, and pictures have 1 (L) or 3 "
+                "(RGB, BGR); give tensors of (N, C, H, W) to module(), or load it with a "
+                f"preprocess of {self.channel_count} means for channels that pictures have"
+            )
 
     @property
     def text(self) -> str:

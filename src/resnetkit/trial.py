@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
@@ -20,7 +21,7 @@ from resnetkit.checkpoints.container import open_container
 from resnetkit.checkpoints.description import tensors
 from resnetkit.checkpoints.identification import identify, is_bundle
 from resnetkit.engines.choosing import open_engine
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.evaluation import Track
 from resnetkit.images.opening import open_source
 from resnetkit.images.parts import chosen, matched
@@ -158,7 +159,7 @@ def _candidates(
     for combination in combinations:
         told = dict(zip(facts, combination, strict=True))
         if bundle is None:
-            yield told, loading.load(path, assume=True, **{**given, **told})
+            yield told, _loaded(path, {**given, **told})
         else:
             yield told, replace(bundle, network=bundle.network.override(**told))
 
@@ -232,3 +233,10 @@ def _chance(best: Sequence[bool], second: Sequence[bool]) -> float:
     if only_best + only_second == 0:
         return 1.0
     return float(binomtest(only_best, only_best + only_second).pvalue)
+
+
+def _loaded(path: Path, facts: Mapping[str, Any]) -> Bundle:
+    """The file with these facts; what else it cannot tell is the same in all candidates."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssumptionWarning)
+        return loading.load(path, **facts)

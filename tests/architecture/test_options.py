@@ -26,7 +26,8 @@ REFUSED = [
     ({"block": "basic", "stride_on": "1x1"}, "middle of a bottleneck"),
     ({"stem": "deep", "stem_widths": (64,)}, "deep stem has 3 convolution"),
     ({"stem": "7x7", "stem_widths": (32, 32, 64)}, "7x7 stem has 1 convolution"),
-    ({"stem": "3x3", "stem_pool": "padded"}, "has no pool"),
+    ({"stem_conv_stride": 3}, "stem_conv_stride is 3; it may be 1, 2"),
+    ({"stem_padding": 7}, "stem_padding is 7; a 7x7 convolution takes 0 to 6"),
     ({"stem_padding": -1}, "stem_padding is -1"),
     ({"output_stride": 4}, "it may be 32, 16, 8"),
     ({"output_stride": 12}, "it may be 32, 16, 8"),
@@ -61,7 +62,7 @@ REFUSED = [
     ({"anti_alias": "blur", "stem_pool": "conv"}, "does not go with stem_pool conv"),
     ({"anti_alias": "average", "rounding": "ceil"}, "use rounding floor"),
     ({"anti_alias": "max"}, "it may be none, average, blur"),
-    ({"stem": "3x3", "stem_pool": "conv"}, "has no pool"),
+    ({"stem": "3x3", "stem_pool": "conv"}, "use padded, caffe or none"),
     ({"rounding": "round"}, "floor, ceil"),
     ({"kernel": 5}, "'kernel' is no option"),
 ]

@@ -88,7 +88,7 @@ def difference(
     An only logit may come close to 0; it is relative to what it is the sum of. ``prepare`` is what
     the graph does to the image before the network sees it.
     """
-    bundle = load(path, **{"assume": True, **told})
+    bundle = load(path, **{**told})
     channels = bundle.network.options.input_channels
     images = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(5))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -57,7 +57,7 @@ def test_every_kind_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     path = graphs.export(module, tmp_path / "net.onnx")
     assert described(path).options == module.network.options
     assert graphs.difference(path) <= SAME
-    bundle = load(path, assume=True)
+    bundle = load(path)
     for key, value in module.state_dict().items():
         assert torch.equal(bundle.arrays[key], value), key
 
@@ -74,7 +74,7 @@ def test_fused_norms_become_biases(name: str, tmp_path: Path) -> None:
     images = torch.rand(2, found.input_channels, 32, 32)
     with torch.inference_mode():
         expected = module(images)
-        answer = load(path, assume=True).module()(images)
+        answer = load(path).module()(images)
     assert (answer - expected).abs().max() <= FUSED * expected.abs().max()
 
 
@@ -222,9 +222,9 @@ def test_any_description_comes_back(examples: int, tmp_path: Path) -> None:
 def test_facts_of_the_graph_are_not_overruled(tmp_path: Path) -> None:
     path = graphs.export(graphs.network(), tmp_path / "net.onnx")
     with pytest.raises(InputError, match="the graph has stride_on 3x3, and 1x1 is given"):
-        load(path, assume=True, stride_on="1x1")
-    assert load(path, assume=True, stride_on="3x3", norm_momentum=0.2).network.options.classes == 7
-    assert len(load(path, assume=True, classes=3).classes) == 3
+        load(path, stride_on="1x1")
+    assert load(path, stride_on="3x3", norm_momentum=0.2).network.options.classes == 7
+    assert len(load(path, classes=3).classes) == 3
     with pytest.raises(InputError, match="without wrappers"):
         identify(path, prefix="module.")
     with pytest.raises(InputError, match=r"cannot tell preprocess \(IMAGENET1K_V2 or "):
@@ -243,7 +243,7 @@ def test_half_precision_is_kept(tmp_path: Path) -> None:
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
     onnx.save(model, path)
-    bundle = load(path, assume=True)
+    bundle = load(path)
     assert {a.dtype for a in bundle.arrays.values()} == {torch.float16, torch.int64}
     assert torch.equal(bundle.arrays["fc.weight"], module.state_dict()["fc.weight"].half())
     assert graphs.difference(path) <= 2e-2  # ONNX Runtime computes in half precision
@@ -258,7 +258,7 @@ def test_a_fused_graph_is_written_with_norms(
     if to == "keras":
         options["stride_on"] = "1x1"
     path = graphs.export(graphs.network(**options), tmp_path / "net.onnx", fused=True)
-    bundle = load(path, assume=True)
+    bundle = load(path)
     target = tmp_path / "out.pth"
     done = convert(bundle, path, target, to)
     assert done.difference <= SAME * done.largest
@@ -269,13 +269,13 @@ def test_a_fused_graph_is_written_with_norms(
         assert torch.equal(state["bn1.bias"], bundle.arrays["conv1.bias"])
         assert torch.equal(state["bn1.weight"], torch.ones(64))
         assert torch.allclose(state["bn1.running_var"], torch.full((64,), 1 - 1e-5))
-    assert main(["convert", str(path), str(target), "--to", "onnx", "--assume"]) == 2
+    assert main(["convert", str(path), str(target), "--to", "onnx"]) == 2
     assert "resnetkit export" in capsys.readouterr().err
 
 
 def test_a_bundle_of_a_graph(tmp_path: Path) -> None:
     path = graphs.export(graphs.network(**graphs.RICH), tmp_path / "net.onnx")
-    bundle = load(path, assume=True)
+    bundle = load(path)
     assert (bundle.origin["dialect"], bundle.origin["container"]) == ("onnx", "onnx")
     bundle.save(tmp_path / "net.safetensors")
     assert isinstance(load(tmp_path / "net.safetensors"), Bundle)

@@ -132,7 +132,7 @@ def test_what_keras_saves_is_read(name: str, model: Any, tmp_path: Path) -> None
 def bundle(model: Any, tmp_path_factory: pytest.TempPathFactory) -> resnetkit.Bundle:
     file = tmp_path_factory.mktemp("keras") / "source.weights.h5"
     save(model, file)
-    return small(load(file, assume=True))
+    return small(load(file))
 
 
 @pytest.mark.parametrize(("to", "name"), SPELLINGS.items())
@@ -164,7 +164,7 @@ def test_a_backbone(code: ModuleType, tmp_path: Path) -> None:
     theirs = filled(code.ResNet(stages(code), False, True, **given))
     expected = logits(theirs)
     theirs.save_weights(tmp_path / "a.weights.h5")
-    bundle = small(load(tmp_path / "a.weights.h5", assume=True))
+    bundle = small(load(tmp_path / "a.weights.h5"))
     assert bundle.network.options.classes is None
     assert difference(bundle, expected) <= 1e-5
     convert(bundle, Path("here"), tmp_path / "b.h5", "keras-h5")
@@ -192,7 +192,7 @@ def test_the_applications_resnet50(code: ModuleType, tmp_path: Path) -> None:
     expected = logits(theirs, 224)
     for name in FILES:
         save(theirs, tmp_path / name)
-        bundle = load(tmp_path / name, assume=True)
+        bundle = load(tmp_path / name)
         assert bundle.network.name == "resnet50_keras"
         assert difference(bundle, expected, 224) <= 1e-5
     for to, name in SPELLINGS.items():
@@ -250,7 +250,7 @@ def test_bfloat16_only_where_keras_reads_it(tmp_path: Path) -> None:
         convert(bundle, Path("here"), tmp_path / "a.pkl", "keras")
     assert list(tmp_path.iterdir()) == []
     convert(bundle, Path("here"), tmp_path / "a.weights.h5", "keras-weights")
-    again = load(tmp_path / "a.weights.h5", assume=True)
+    again = load(tmp_path / "a.weights.h5")
     assert torch.equal(again.arrays["fc.weight"], arrays["fc.weight"])
     assert again.arrays["fc.weight"].dtype is torch.bfloat16
 

@@ -113,7 +113,7 @@ def test_wrappers_are_peeled_and_reported(name: str, tmp_path: Path) -> None:
     assert all(wrapper["meaning"] != "not known" for wrapper in found["wrapper"])
     assert set(found["ignored"]) == ignored
     assert found["leftover"] == found["missing"] == []
-    assert same_features(resnetkit.load(path, assume=True, strict=True))
+    assert same_features(resnetkit.load(path))
 
 
 def test_a_backbone_may_be_of_two_frameworks(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_backbone_may_be_of_two_frameworks(tmp_path: Path) -> None:
     assert {found.reading.dialect.name, *found.reading.also} >= {"mmpretrain", "timm"}
     (open_,) = [fact for fact in found.reading.ambiguous if fact.fact == "preprocess"]
     assert {"imagenet_bs32", "resnet50.a1_in1k"} <= set(open_.candidates)
-    bundle = resnetkit.load(found.container.path, assume=True, preprocess="resnet50.a1_in1k")
+    bundle = resnetkit.load(found.container.path, preprocess="resnet50.a1_in1k")
     assert bundle.preprocess.interpolation == "bicubic"
     assert same_features(bundle)
 
@@ -130,13 +130,13 @@ def test_a_backbone_may_be_of_two_frameworks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["state_dict_ema", "model_ema", "ema"])
 def test_weights_and_their_average_are_a_choice(key: str, tmp_path: Path) -> None:
     path = saved({**TIMM, key: AVERAGE}, tmp_path)
-    with pytest.raises(InputError, match="choose with --ema or --no-ema"):
-        resnetkit.load(path, assume=True)
-    assert same_features(resnetkit.load(path, assume=True, ema=False))
-    averaged = resnetkit.load(path, assume=True, ema=True)
+    with pytest.raises(InputError, match="choose with ema=True or ema=False"):
+        resnetkit.load(path)
+    assert same_features(resnetkit.load(path, ema=False))
+    averaged = resnetkit.load(path, ema=True)
     assert torch.equal(averaged.arrays["fc.bias"], AVERAGE["fc.bias"])
     torch.save({"optimizer": OPTIMIZER, key: AVERAGE}, path)
-    alone = resnetkit.load(path, assume=True)
+    alone = resnetkit.load(path)
     assert torch.equal(alone.arrays["fc.bias"], AVERAGE["fc.bias"]), "there is nothing to choose"
 
 
@@ -151,7 +151,7 @@ def test_of_moco_the_query_encoder_is_taken(layers: int, tmp_path: Path) -> None
     assert found.reading.head == "other"
     reasons = set(found.reading.ignored.values())
     assert {"MoCo's queue of keys", "the state of training, beside the weights"} < reasons
-    bundle = resnetkit.load(path, assume=True)
+    bundle = resnetkit.load(path)
     assert same_features(bundle)
     if layers == 1:
         assert "the fully connected layer projects" in bundle.origin["warnings"][0]
@@ -161,18 +161,13 @@ def test_of_moco_the_query_encoder_is_taken(layers: int, tmp_path: Path) -> None
 
 
 OTHERS = {
-    "an embedding": {**BODY, "head.weight": torch.zeros(9, 64), "head.bias": torch.zeros(9)},
+    "an embedding": {**BODY, "embed.weight": torch.zeros(9, 64), "embed.bias": torch.zeros(9)},
     "two layers": {**BODY, "fc.0.weight": torch.zeros(9, 64), "fc.3.weight": torch.zeros(2, 9)},
-    "torchvision's DeepLab": {
-        **under("backbone.", BODY),
-        "classifier.4.weight": torch.zeros(2, 3, 1, 1),
-        "aux_classifier.0.weight": torch.zeros(2, 32, 1, 1),
-    },
-    "mmseg": {
+    "a decoder": {
         "state_dict": {
             **under("backbone.", BODY),
-            "decode_head.conv_seg.weight": torch.zeros(2, 3, 1, 1),
-            "auxiliary_head.conv_seg.weight": torch.zeros(2, 3, 1, 1),
+            "decoder.blocks.0.conv1.0.weight": torch.zeros(2, 3, 1, 1),
+            "segmentation_head.0.weight": torch.zeros(2, 3, 1, 1),
         }
     },
 }
@@ -186,32 +181,60 @@ def test_another_head_is_left_out_and_named(
     found = identify(path).to_dict()
     assert found["head"] == "other"
     assert found["leftover"]
-    bundle = resnetkit.load(path, assume=True)
+    bundle = resnetkit.load(path)
     assert bundle.origin["left_out"] == found["leftover"]
-    assert "of a head that is no classifier are left out" in bundle.origin["warnings"][-1]
+    assert "beside the network are left out" in bundle.origin["warnings"][-1]
+    assert "no classifier was taken" in bundle.origin["warnings"][-1]
     assert bundle.classes == ()
     assert same_features(bundle)
-    words = ["convert", str(path), str(tmp_path / "out.safetensors"), "--assume"]
-    assert main(words) == 2, "a command that is to be total wants to be told"
+    words = ["convert", str(path), str(tmp_path / "out.safetensors")]
+    assert main([*words, "--strict", *STRICT]) == 2, "a command that is to be total"
     told = capsys.readouterr().err
-    assert "drop them by name to go on, e.g. --drop " in told
-    flags = told.partition("e.g. ")[2].split()
-    assert main([*words, *flags]) == 0
+    assert "leave --strict out, or drop them by name, e.g. --drop " in told
+    flags = told.partition("by name, e.g. ")[2].split()
+    assert main([*words, "--strict", *STRICT, *flags]) == 0
     assert same_features(resnetkit.load(tmp_path / "out.safetensors"))
+    assert main(words) == 0
+    assert "beside the network are left out" in capsys.readouterr().out
+
+
+#: All that no tensor shows of the network of these tests.
+STRICT = (
+    "--stride-on 3x3 --norm-epsilon 1e-5 --stem-pool padded --anti-alias none --head-pool global "
+    "--output-stride 8 --preprocess resnet50.a1_in1k"
+).split()
 
 
 @pytest.mark.parametrize(
-    "extra", ["layer1.0.ca.fc1.weight", "ca.fc1.weight", "fc_extra", "layer3.1.weight"]
+    ("extra", "what"),
+    [
+        ("layer1.0.conv9.weight", "layer1.0.conv9.weight stands inside the network"),
+        ("layer1.0.gate.weight", "layer1.0.gate.weight stands inside the network"),
+        ("layer3.1.weight", "layer3.1.weight stands inside the network"),
+        ("conv2.weight", "conv2.weight stands inside the network"),
+        ("layer1.0.ca.fc1.weight", "this is a ResNet with CBAM's attention"),
+        ("ca.fc1.weight", "this is a ResNet with attention beside its stages"),
+        ("attnpool.positional_embedding", "this is CLIP's ResNet"),
+        ("layer1.0.conv1.weight_mask", "this is a network pruned by torch"),
+        ("bn1._mean", "this is a file of Paddle"),
+    ],
 )
-def test_what_may_be_part_of_the_body_is_never_left_out(extra: str, tmp_path: Path) -> None:
+def test_what_may_be_part_of_the_body_is_never_left_out(
+    extra: str, what: str, tmp_path: Path
+) -> None:
     path = saved({**BODY, extra: torch.zeros(2, 2, 1, 1)}, tmp_path)
-    with pytest.raises(InputError, match=f"1 tensors are not part of custom: {extra}"):
-        resnetkit.load(path, assume=True)
+    with pytest.raises(InputError, match=what) as caught:
+        resnetkit.load(path)
+    assert "drop" not in str(caught.value), "a tensor of the body is never offered for dropping"
 
 
 def test_leftovers_are_dropped_by_patterns(tmp_path: Path) -> None:
     extra = {f"layer1.0.{n}.running": torch.zeros(2) for n in ("one", "two")}
     path = saved({**STATE, **extra}, tmp_path)
-    assert resnetkit.load(path, assume=True, drop=["layer1.*.running"]).origin["left_out"] == []
+    with pytest.raises(InputError, match="stands inside the network"):
+        resnetkit.load(path)
+    dropped = resnetkit.load(path, drop=["layer1.*.running"])
+    assert dropped.origin["left_out"] == []
+    assert "2 tensors inside the network are dropped as told" in dropped.origin["warnings"][-1]
     with pytest.raises(InputError, match=r"no leftover tensor begins with 'layer2\.\*'"):
-        resnetkit.load(path, assume=True, drop=["layer2.*"])
+        resnetkit.load(path, drop=["layer2.*"])

@@ -147,7 +147,7 @@ def test_all_of_torchvisions_resnets() -> None:
 def test_an_address_with_digits_in_its_name(server: Server, small: Theirs) -> None:
     path = f"/net-{small.sha256[:8]}.pth"
     server.add(path, small.content)
-    bundle = resnetkit.fetch(server.url + path, assume=True)
+    bundle = resnetkit.fetch(server.url + path)
     assert bundle.origin["fetched"]["checked"] == "against the 8 digits in the file's name"
     assert bundle.origin["assumed"]["preprocess"] == "IMAGENET1K_V1"
     assert bundle.classes == tuple("0123456")
@@ -155,7 +155,7 @@ def test_an_address_with_digits_in_its_name(server: Server, small: Theirs) -> No
     wrong = f"/net-{'0' * 8}.pth"
     server.add(wrong, small.content)
     with pytest.raises(InputError, match=r"should have 00000000"):
-        resnetkit.fetch(server.url + wrong, assume=True)
+        resnetkit.fetch(server.url + wrong)
 
 
 def test_what_an_address_leaves_open_is_asked_for(server: Server, small: Theirs) -> None:
@@ -321,7 +321,7 @@ def test_the_command(
     server: Server, small: Theirs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.add("/small.pth", small.content)
-    words = ["fetch", f"{server.url}/small.pth", "--sha256", small.sha256, "--assume"]
+    words = ["fetch", f"{server.url}/small.pth", "--sha256", small.sha256]
     assert main([*words, "--preprocess", "IMAGENET1K_V1"]) == 0
     shown = capsys.readouterr().out
     assert f"sha256   {small.sha256}" in shown
@@ -348,10 +348,10 @@ def test_numbers_that_are_none_are_told(
     state["layer2.0.conv1.weight"][0, 0, 0, 0] = np.nan
     state["fc.bias"][1] = np.inf
     torch.save(state, tmp_path / "broken.pth")
-    bundle = resnetkit.load(tmp_path / "broken.pth", assume=True)
+    bundle = resnetkit.load(tmp_path / "broken.pth")
     (warning,) = bundle.origin["warnings"]
     assert warning == (
         "2 tensors have numbers that are NaN or infinite: layer2.0.conv1.weight, fc.bias"
     )
     torch.save(small.module.state_dict(), tmp_path / "sound.pth")
-    assert resnetkit.load(tmp_path / "sound.pth", assume=True).origin["warnings"] == []
+    assert resnetkit.load(tmp_path / "sound.pth").origin["warnings"] == []

@@ -76,7 +76,7 @@ def test_an_address_leaves_facts_open(
     assert train(*words) == 2
     assert "cannot tell norm_epsilon" in capsys.readouterr().err
     assert not Path("run").exists()
-    assert train(*words, "--assume", "--preprocess", "IMAGENET1K_V1") == 0
+    assert train(*words, "--preprocess", "IMAGENET1K_V1") == 0
     start = resnetkit.load("run/best.safetensors").origin["start"]
     assert start["preprocess"] == "IMAGENET1K_V1"
     assert len(server.gets()) == 1
@@ -87,7 +87,7 @@ def test_a_file_that_is_there_wins(server: Server, small: bytes, tmp_path: Path)
     Path("hf:a").mkdir()
     Path("hf:a", "b").write_bytes(small)
     assert not is_source("hf:a/b")
-    assert load_or_fetch("hf:a/b", assume=True).network.options.classes == 7
+    assert load_or_fetch("hf:a/b").network.options.classes == 7
     assert server.requests == []
     with pytest.raises(InputError, match=r"hf:a/b is a file, and --sha256 and --mirror"):
         load_or_fetch("hf:a/b", mirror=server.url)

@@ -153,12 +153,12 @@ def test_from_a_checkpoint_on_the_command_line(
     words += ["--epochs", 1]
     assert main([str(word) for word in words]) == 2
     assert "cannot tell" in capsys.readouterr().err
-    words += ["--stride-on", "1x1", "--assume"]
+    words += ["--stride-on", "1x1"]
     assert main([str(word) for word in words]) == 0
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert last.network.options.stride_on == "1x1"
     assert last.origin["start"]["file"] == "theirs.pth"
     assert main(["train", "--resume", str(tmp_path / "run"), "--from", "x"]) == 2
     assert "leave --from out" in capsys.readouterr().err
-    assert main(["train", "digits", "--assume"]) == 2
+    assert main(["train", "digits"]) == 2
     assert "--assume is about the file of --from" in capsys.readouterr().err

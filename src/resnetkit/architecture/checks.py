@@ -54,6 +54,8 @@ def check_values(options: Options) -> None:
     padding = options.stem_padding
     if padding is not None and (type(padding) is not int or padding < 0):
         raise InputError(f"stem_padding is {padding!r}; it takes a whole number >= 0")
+    if options.stem_conv_stride not in (None, 1, 2) or type(options.stem_conv_stride) is bool:
+        raise InputError(f"stem_conv_stride is {options.stem_conv_stride!r}; it may be 1, 2")
     for name in ("conv_bias", "efficient_attention"):
         if type(getattr(options, name)) is not bool:
             raise InputError(f"{name} is {getattr(options, name)!r}; it may be true or false")
@@ -94,11 +96,14 @@ def check_together(options: Options) -> None:
             f"a {options.stem} stem has {wanted} convolution(s) and stem_widths has "
             f"{len(options.stem_widths)} width(s); give {wanted}"
         )
-    if options.stem == "3x3" and options.stem_pool != "none":
+    kernel = 7 if options.stem == "7x7" else 3
+    if options.stem_padding is not None and options.stem_padding >= kernel:
         raise InputError(
-            "the 3x3 stem keeps the full resolution and has no pool; leave stem_pool out, "
-            "or choose stem 7x7 or deep"
+            f"stem_padding is {options.stem_padding}; a {kernel}x{kernel} convolution takes "
+            f"0 to {kernel - 1}"
         )
+    if options.stem == "3x3" and options.stem_pool == "conv":
+        raise InputError("stem_pool conv is for stem 7x7 or deep; use padded, caffe or none")
     if "basic" in options.stage_blocks:
         _check_basic(options)
     if min(width * options.width_per_group // 64 for width in options.widths) < 1:

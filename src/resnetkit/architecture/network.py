@@ -163,14 +163,14 @@ def _stem(options: Options) -> tuple[Layer, ...]:
     """Stage 0. A single convolution is ``conv1``; a deep stem is ``conv1`` to ``conv3``."""
     assert options.stem_widths is not None
     assert options.stem_padding is not None
+    assert options.stem_conv_stride is not None
     layers: list[Layer] = []
     inputs = options.input_channels
     kernel = 7 if options.stem == "7x7" else 3
     for number, width in enumerate(options.stem_widths, start=1):
-        strided = number == 1 and options.stem != "3x3"
         window = Window(
             kernel=kernel,
-            stride=2 if strided else 1,
+            stride=options.stem_conv_stride if number == 1 else 1,
             padding=options.stem_padding,
             rounding=options.rounding,
         )

@@ -29,7 +29,8 @@ EXPANSION = {"basic": 1, "bottleneck": 4}
 _STEM_WIDTHS = {"7x7": (64,), "deep": (32, 32, 64), "3x3": (64,)}
 #: Options whose natural value follows from the stem, the stages or their widths.
 _FOLLOW = {
-    "stem": ("stem_widths", "stem_padding", "stem_pool", "output_stride"),
+    "stem": ("stem_widths", "stem_padding", "stem_conv_stride", "stem_pool", "output_stride"),
+    "stem_conv_stride": ("output_stride",),
     "depths": ("output_stride", "blocks", "conv_widths"),
     "widths": ("conv_widths",),
     "stem_pool": ("output_stride",),
@@ -71,10 +72,17 @@ class Options:
         "where they do not follow from the widths (pruned networks)",
     )
     stem: StemKind = _option(
-        "7x7", "one 7x7, three 3x3, or one 3x3 without pooling", "7x7", "deep", "3x3"
+        "7x7",
+        "one 7x7, three 3x3, or one 3x3, by itself without stride and pool",
+        "7x7",
+        "deep",
+        "3x3",
     )
     stem_widths: tuple[int, ...] | None = _option(None, "one width, or three for a deep stem")
     stem_padding: int | None = _option(None, "padding of the stem's convolutions")
+    stem_conv_stride: int | None = _option(
+        None, "stride of the stem's first convolution, 1 or 2 (3x3: 1, others: 2)"
+    )
     stem_pool: StemPool | None = _option(
         None,
         "max-pool 3x3 stride 2 with padding 1, or without and rounded up (Caffe), "
@@ -146,6 +154,8 @@ class Options:
             object.__setattr__(self, "stem_widths", _STEM_WIDTHS[self.stem])
         if self.stem_padding is None:
             object.__setattr__(self, "stem_padding", 3 if self.stem == "7x7" else 1)
+        if self.stem_conv_stride is None:
+            object.__setattr__(self, "stem_conv_stride", self.natural_conv_stride)
         if self.stem_pool is None:
             object.__setattr__(self, "stem_pool", "none" if self.stem == "3x3" else "padded")
         if self.output_stride is None:
@@ -159,7 +169,13 @@ class Options:
     @property
     def stem_stride(self) -> int:
         """Stride of the stem's output to the input."""
-        return (1 if self.stem == "3x3" else 2) * (1 if self.stem_pool == "none" else 2)
+        assert self.stem_conv_stride is not None
+        return self.stem_conv_stride * (1 if self.stem_pool == "none" else 2)
+
+    @property
+    def natural_conv_stride(self) -> int:
+        """Stride of the stem's first convolution where no other is asked for."""
+        return 1 if self.stem == "3x3" else 2
 
     @property
     def natural_stride(self) -> int:

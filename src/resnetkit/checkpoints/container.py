@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.checkpoints.containers.contents import ArrayInfo, Container, told
+from resnetkit.checkpoints.containers.others import HEAD, other_kind
+from resnetkit.checkpoints.containers.sharded import INDEX, open_index
+from resnetkit.checkpoints.folders import index_of_shard, weights_of
 from resnetkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,52 +32,50 @@ __all__ = ["ArrayInfo", "Arrays", "Container", "open_container"]
 
 #: One file in ``containers`` each, asked in this order. A safetensors header of 640 bytes begins
 #: like a pickle, so it comes first; protobuf has no first bytes of its own and comes last.
-KINDS = ("safetensors", "hdf5", "torch", "keras", "torch_legacy", "pickle", "onnx")
-_READ = ".safetensors, .pth (torch), .pkl (pickled numpy), .keras, .h5 and .onnx"
-#: Files that often stand in the place of a checkpoint, by their first bytes.
-_OTHERS = {
-    b"": "is empty; get it again",
-    b"<": "is a web page or XML, so its download failed; get it again",
-    b"version https://git-lfs": "is a pointer of Git LFS; get the file itself with git lfs pull",
-    b"\x1f\x8b": "is compressed with gzip; unpack it first",
-    b"PK": "is a zip file without weights that are known",
-    b"{": "is a JSON text; give the file of weights itself",
-}
+KINDS = (
+    *("safetensors", "hdf5", "torch_export", "torch", "keras", "torch_legacy"),
+    *("pickle", "onnx"),
+)
+_READ = ".safetensors, .pth and .pt2 (torch), .pkl (pickled numpy), .keras, .h5 and .onnx"
 
 
 def open_container(path: str | Path) -> Container:
     """The arrays and facts of a file of weights.
 
-    ``kind`` is one of ``safetensors``, ``torch``, ``torch-legacy``, ``pickle``, ``keras``,
-    ``weights.h5``, ``h5`` and ``onnx``, told by the file's content and not by its name. Arrays
-    are read when ``Container.read`` asks for them.
+    ``kind`` is one of ``safetensors``, ``torch``, ``torchscript``, ``torch-export``,
+    ``torch-legacy``, ``pickle``, ``keras``, ``weights.h5``, ``h5`` and ``onnx``, told by the file's
+    content and not by its name. Arrays are read when ``Container.read`` asks for them.
+
+    A folder stands for the file of weights in it (``folders.weights_of``), and an index for all of
+    its shards.
 
     Raises ``InputError`` for a file that is missing, of another kind, truncated or damaged, for one
     that asks for anything to be run or read beside it, and where an extra has to be installed.
     """
     path = Path(path)
+    if path.is_dir():
+        with told(path):
+            path = weights_of(path)
     if not path.is_file():
         what = "is no regular file" if path.exists() else "does not exist"
-        what = "is a folder" if path.is_dir() else what
         raise InputError(f"{path} {what}; give a file of weights: {_READ}")
+    index = index_of_shard(path)
+    if index is not None:
+        raise InputError(f"{path} is one of several shards; give {index}, which lists them all")
+    with told(path):
+        return open_index(path, _opened) if path.name.endswith(INDEX) else _opened(path)
+
+
+def _opened(path: Path) -> Container:
     with told(path):
         with path.open("rb") as file:
-            head = file.read(512)
+            head = file.read(HEAD)
         for name in KINDS:
             kind = import_module(f"resnetkit.checkpoints.containers.{name}")
-            if kind.claims(head, path):
+            if kind.claims(head[:512], path):
                 found: Container = kind.open_file(path)
                 return found
-    raise InputError(f"{path} {_other(head)}; read are {_READ}")
-
-
-def _other(head: bytes) -> str:
-    if head[257:262] == b"ustar":
-        return "is a tar archive; unpack it first"
-    for begin, what in _OTHERS.items():
-        if head.startswith(begin) and (begin or not head):
-            return what
-    return f"is no file of weights that is known; it begins with {head[:8]!r}"
+    raise InputError(f"{path} {other_kind(head, path)}; read are {_READ}")
 
 
 class Arrays(Mapping[str, "Array"]):

@@ -79,12 +79,19 @@ GREY = Choice(
     preprocess=Preprocess(size=224, resize_to=256, channels="L", mean=(0.0,), std=(1.0,)),
     source="pixels in 0..1; no project is known to document another",
 )
+#: Where nobody documents how images of three channels are prepared.
+COLOUR = Choice(
+    label="ImageNet",
+    preprocess=Preprocess(size=224),
+    source="not documented: RGB with the mean and deviation that most projects took over",
+)
 
 
 def fitting(choices: Iterable[Choice], network: Network) -> tuple[Choice, ...]:
     """Those ways to prepare images that are documented for ``network``, with as many channels.
 
-    ``GREY``, of the network's usual size, where none makes a single one.
+    Where none is, ``GREY`` for a single channel and ``COLOUR`` for three, of the network's usual
+    size.
     """
     channels = network.options.input_channels
     found = tuple(
@@ -93,10 +100,11 @@ def fitting(choices: Iterable[Choice], network: Network) -> tuple[Choice, ...]:
         if choice.preprocess.channel_count == channels
         and (choice.applies is None or choice.applies(network.options))
     )
-    if found or channels != 1:
+    usual = {1: GREY, 3: COLOUR}.get(channels)
+    if found or usual is None:
         return found
-    grey = replace(GREY.preprocess, size=network.input_size, resize_to=None)
-    return (replace(GREY, preprocess=grey),)
+    plain = replace(usual.preprocess, size=network.input_size, resize_to=None)
+    return (replace(usual, preprocess=plain),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +129,10 @@ class Dialect:
 
     ``endings`` are those of the files that are written; ``described`` gives what an HDF5 file has
     beside its arrays, from the network and the names of the arrays.
+
+    ``evidence`` are tensors outside the body, of which one has to be there for the dialect to be
+    meant: the head of a framework's segmentation networks, for instance, which
+    says how the body below it is dilated. Such a dialect is read only.
     """
 
     name: str
@@ -145,6 +157,7 @@ class Dialect:
     anchors: tuple[str, ...] = ()
     endings: tuple[str, ...] = (".safetensors", ".pth", ".pt", ".pkl")
     described: Callable[[Network, Iterable[str]], Described] | None = None
+    evidence: tuple[str, ...] = ()
 
     def has(self, option: str, value: object) -> bool:
         """Whether the framework's code can have that value of an option."""
@@ -170,6 +183,15 @@ class Dialect:
             if values and value not in values:
                 allowed = ", ".join(_text(v) for v in values)
                 return f"{option} is {_text(value)}, and {self.name} has only {allowed}"
+        if "stem_conv_stride" not in self.holds:
+            small = options.stem == "3x3"
+            natural = options.natural_conv_stride
+            if options.stem_conv_stride != natural:
+                return (
+                    f"stem_conv_stride is {options.stem_conv_stride}, and {self.name} has {natural}"
+                )
+            if small and options.stem_pool != "none":
+                return f"stem_pool is {options.stem_pool}, and {self.name} has none behind a 3x3"
         dilates = any(fact.option == "output_stride" for fact in self.facts)
         if not dilates and options.output_stride != options.natural_stride:
             return f"output_stride is {options.output_stride}, and {self.name} dilates no stage"

@@ -22,7 +22,7 @@ class Fact:
 
     The first value is what the framework does unless its configuration says otherwise, as
     ``source`` documents; ``natural`` gives it where it depends on the other options. ``each`` says
-    what each value would mean.
+    what each value would mean; ``applies`` tells for which networks the fact matters, None for all.
     """
 
     option: str
@@ -31,6 +31,7 @@ class Fact:
     source: str
     natural: Callable[[Options], Any] | None = None
     each: Mapping[Any, str] = field(default_factory=dict)
+    applies: Callable[[Options], bool] | None = None
 
     def ordered(self, options: Options) -> tuple[Any, ...]:
         """The values, first what the framework does for a network of these options.
@@ -124,6 +125,34 @@ def stem_pool(source: str, *values: str) -> Fact:
             "caffe": "without padding, its size rounded up, as in Caffe",
         },
         source=source,
+        applies=lambda options: options.stem != "3x3",
+    )
+
+
+def small_stem_pool(source: str) -> Fact:
+    """Whether a max-pool follows a single 3x3 convolution, which has the same tensors with it."""
+    return Fact(
+        option="stem_pool",
+        values=("none", "padded"),
+        meaning="the max-pool behind a stem of one 3x3 convolution",
+        each={
+            "none": "no pool, as in networks for 32x32 images",
+            "padded": "torchvision's pool kept: 3x3, stride 2, padded by 1",
+        },
+        source=source,
+        applies=lambda options: options.stem == "3x3",
+    )
+
+
+def small_stem_stride(source: str) -> Fact:
+    """The stride of a single 3x3 convolution."""
+    return Fact(
+        option="stem_conv_stride",
+        values=(1, 2),
+        meaning="the stride of a stem's one 3x3 convolution",
+        each={1: "as in networks for 32x32 images", 2: "that of the 7x7 in its place"},
+        source=source,
+        applies=lambda options: options.stem == "3x3",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +19,11 @@ from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
 from resnetkit.checkpoints.configuration import Configuration, beside
 from resnetkit.checkpoints.container import Container, open_container
+from resnetkit.checkpoints.dialect import Choice
+from resnetkit.checkpoints.heads import with_classifier
 from resnetkit.checkpoints.reading import WRAPPERS, Reading
 from resnetkit.checkpoints.recognition import read
+from resnetkit.checkpoints.saved_modules import with_settings
 from resnetkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +31,12 @@ if TYPE_CHECKING:
 
 #: Wrappers that hold an average of the weights over training.
 AVERAGES = {"state_dict_ema", "model_ema", "ema"}
+#: Wrappers of single modules, which stand anywhere in a name.
+INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+#: The names of what a layer that prepares images takes off and divides by.
+_NORMALISER = re.compile(
+    r"(^|[./])(new_|pixel_|image_|img_)?((?P<mean>mean|mu)|(std|sigma))(_tensor)?$"
+)
 #: The entry of a safetensors header in which our own bundles describe themselves.
 BUNDLE = "resnetkit"
 
@@ -104,13 +114,18 @@ class Identification:
 
 
 def identify(
-    file: str | Path | Container, *, prefix: str | None = None, ema: bool | None = None
+    file: str | Path | Container,
+    *,
+    prefix: str | None = None,
+    ema: bool | None = None,
+    head: str | None = None,
 ) -> Identification:
     """Say what a file is, by its path or opened already.
 
     A ``config.json`` and a ``preprocessor_config.json`` beside the file are read for what timm and
     transformers write there. ``prefix`` chooses one of several networks in a file; of weights and
-    their average over training, the average is read, unless ``ema`` is False. Raises ``InputError``
+    their average over training, the average is read, unless ``ema`` is False. ``head`` names the
+    linear layer that is the classifier, where its name does not tell. Raises ``InputError``
     for a file that cannot be read, in which no ResNet is found, whose configuration is of another
     network, or, with ``ema``, in which there is no average.
     """
@@ -126,9 +141,11 @@ def identify(
             _check_unwrapped(prefix, ema)
             reading = _prepared(reading, configuration)
         else:
-            reading = _read(container, configuration, prefix=prefix, ema=ema)
+            container, reading, told = _read(container, configuration, prefix=prefix, ema=ema)
+            reading = with_classifier(with_settings(container, reading), head)
+            reading = _normalised(container, reading)
     except InputError as error:
-        raise InputError(f"{container.path}: {error}") from None
+        raise error.behind(f"{container.path}: ") from None
     return Identification(
         container=container,
         reading=reading,
@@ -140,9 +157,84 @@ def identify(
 
 def _read(
     container: Container, beside: Configuration | None, *, prefix: str | None, ema: bool | None
-) -> Reading:
+) -> tuple[Container, Reading, tuple[str, ...]]:
+    """The reading, of a container in which wrappers inside of names are left out if they have to
+    be; and what there is to tell about that."""
     config = None if beside is None else beside.model
-    return _prepared(_recognised(container, config, prefix=prefix, ema=ema), beside)
+    try:
+        found = _recognised(container, config, prefix=prefix, ema=ema)
+        return container, _prepared(found, beside), ()
+    except InputError as error:
+        peeled = without_inner_wrappers(container)
+        if peeled is None:
+            raise
+        try:
+            found = _recognised(peeled, config, prefix=prefix, ema=ema)
+        except InputError:
+            raise error from None
+    text = f"{', '.join(INNER)} are left out of the names"
+    return peeled, _prepared(found, beside), (text,)
+
+
+def without_inner_wrappers(container: Container) -> Container | None:
+    """The container with names in which no wrapper of a single module stands; None without any."""
+    names = {
+        ".".join(part for part in name.split(".") if part not in INNER): name
+        for name in container.arrays
+    }
+    if len(names) < len(container.arrays) or all(new == old for new, old in names.items()):
+        return None
+    return replace(
+        container,
+        arrays={
+            new: replace(container.arrays[old], path=tuple(new.split("/")))
+            for new, old in names.items()
+        },
+        reader=lambda name: container.reader(names[name]),
+    )
+
+
+def _normalised(container: Container, reading: Reading) -> Reading:
+    """With the mean and deviation that a layer in the file takes off images, if it has one.
+
+    Such a layer (robustness' InputNormalize, and the first module of many attacks' models) has a
+    number for each channel, below a name that says so.
+    """
+    channels = reading.network.options.input_channels
+    if not reading.preprocess:
+        return reading
+    found: dict[str, list[str]] = {"mean": [], "std": []}
+    for name in reading.outside:
+        match = _NORMALISER.search(name)
+        shape = tuple(size for size in reading.shapes[name] if size != 1)
+        if match and shape == ((channels,) if channels > 1 else ()):
+            found["mean" if match["mean"] else "std"].append(name)
+    if not found["mean"] or len(found["mean"]) != len(found["std"]):
+        return reading
+    values = {}
+    for part, names in found.items():
+        each = {tuple(container.read(n).astype("float64").reshape(-1).tolist()) for n in names}
+        if len(each) > 1:
+            return reading  # several that differ: none is known to be this network's
+        (values[part],) = each
+    if not all(map(math.isfinite, values["mean"])) or min(values["std"]) <= 0:
+        return reading
+    first = reading.preprocess[0]
+    whole = max(values["mean"]) > 2  # of pixels in 0..255
+    told = replace(
+        first.preprocess, mean=values["mean"], std=values["std"], divisor=1.0 if whole else 255.0
+    )
+    layers = f"{found['mean'][0]}, {found['std'][0]}"
+    source = f"{layers}; its size and channels as in {first.label}"
+    used = {*found["mean"], *found["std"]}
+    choice = Choice(label="the file's own", preprocess=told, source=source)
+    return replace(
+        reading,
+        choices=(choice,),
+        ambiguous=tuple(fact for fact in reading.ambiguous if fact.fact != "preprocess"),
+        ignored={**reading.ignored, **dict.fromkeys(used, "prepares images, and is used for it")},
+        leftover=tuple(name for name in reading.leftover if name not in used),
+    )
 
 
 def _check_unwrapped(prefix: str | None, ema: bool | None) -> None:
@@ -162,7 +254,13 @@ def _recognised(
     container: Container, config: Mapping[str, Any] | None, *, prefix: str | None, ema: bool | None
 ) -> Reading:
     shapes = {name: info.shape for name, info in container.arrays.items()}
-    reading = read(shapes, config=config, prefix=prefix)
+
+    def same(one: str, other: str) -> bool:
+        if container.arrays[one].dtype != container.arrays[other].dtype:
+            return False
+        return bool(container.read(one).tobytes() == container.read(other).tobytes())
+
+    reading = read(shapes, config=config, prefix=prefix, same=same)
     if ema is False and averaged(reading):
         rest = {n: s for n, s in shapes.items() if not n.startswith(reading.prefix)}
         return read(rest, config=config)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,16 +49,11 @@ TRAINING = frozenset(
     "optimizer optimizers optimizer_states optim scheduler lr_scheduler lr_schedulers scaler "
     "amp_scaler grad_scaler amp loss_scaler callbacks loops criterion rng_state".split()
 )
-#: Parts of larger networks that stand behind a body without a classifier.
-HEADS = frozenset(
-    "fc head heads classifier aux_classifier cls aux ppm decode_head auxiliary_head decoder "
-    "segmentation_head neck fpn proj projection projector projection_head predictor embedding "
-    "embed rpn roi_heads proposal_generator last_linear".split()
-)
 #: The fc of these is no classifier.
 PROJECTS = {"encoder_q", "encoder_k", "momentum_encoder"}
 #: Beginnings of leftovers that a message names.
 MOST_STARTS = 6
+_DIGITS = "0123456789"
 COUNTER, _MEAN, _VARIANCE = "num_batches_tracked", "running_mean", "running_var"
 
 
@@ -65,7 +61,8 @@ COUNTER, _MEAN, _VARIANCE = "num_batches_tracked", "running_mean", "running_var"
 class Ambiguity:
     """What the tensors do not show: what it may be and means, and what is taken unless told.
 
-    ``means`` says of each candidate what it would mean.
+    ``means`` says of each candidate what it would mean; ``doubtful`` that the framework has several
+    of them, or that nothing documents the default, and that the answers depend on it.
     """
 
     fact: str
@@ -74,9 +71,10 @@ class Ambiguity:
     meaning: str
     means: tuple[str, ...]
     source: str
+    doubtful: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """A checkpoint understood. All names are complete, as they are in the file.
 
@@ -86,7 +84,8 @@ class Reading:
     ``leftover`` are their tensors that the network does not use; ``ignored`` those that are no part
     of any network or of a further copy of this one, with the reason; ``copies`` are the prefixes of
     those copies. ``known`` tells how each option was found out, ``ambiguous`` what was not.
-    ``also`` names the dialects that read the same names equally well. ``choices`` are the ways to
+    ``also`` names the dialects that read the same names equally well. ``classifier`` is the layer
+    that was found to be one, where it has not the dialect's name. ``choices`` are the ways to
     prepare images that a configuration tells, instead of the dialect's.
     """
 
@@ -106,6 +105,7 @@ class Reading:
     also: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
     copies: tuple[str, ...] = ()
+    classifier: str = ""
 
     @property
     def wrappers(self) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ class Reading:
         network = named(self.network.override(**self._entry(facts), **facts).options)
         kept = {name: shape for name, shape in self.shapes.items() if name not in self.ignored}
         return replace(
-            compare(self.dialect, kept, self.prefix, self.rooted, network),
+            compare(self.dialect, kept, self.prefix, self.rooted, network, self.classifier),
             shapes=self.shapes,
             ignored=self.ignored,
             known={**self.known, **dict.fromkeys(facts, "given")},
@@ -152,26 +152,59 @@ class Reading:
         ways = [fact for fact in self.dialect.facts if fact.option == "dilation_entry"]
         return {way.option: way.values[0] for way in ways}
 
-    def problems(self) -> tuple[str, ...]:
-        """What keeps the map from being total, one line each, leftovers aside."""
+    def problems(self, drop: Collection[str] = ()) -> tuple[str, ...]:
+        """What keeps the map from being total, one line each; leftovers outside do not.
+
+        ``drop`` are the beginnings of names that are no matter.
+        """
         return (
             *(f"{theirs} is missing (our {ours})" for ours, theirs in self.missing.items()),
             *(
                 f"{name} is {_shape_text(given)} and should be {_shape_text(wanted)}"
                 for name, (given, wanted) in self.misshapen.items()
             ),
+            *(
+                f"{name} stands inside the network, and {self.network.name} has no such tensor"
+                for name in self.inside
+                if not any(begins(name, start) for start in drop)
+            ),
         )
 
-    def other_head(self) -> tuple[str, ...]:
-        """Leftovers of a head that is no classifier: an embedding, a decoder (``HEADS``)."""
-        if self.network.options.classes is not None:
-            return ()
-        return tuple(name for name in self.leftover if self._part(name)[1] in HEADS)
+    @property
+    def body(self) -> str:
+        """What stands before the names of the body's tensors."""
+        return self.prefix + (self.dialect.root if self.rooted else "")
 
-    def _part(self, name: str) -> tuple[str, str]:
+    @cached_property
+    def inside(self) -> tuple[str, ...]:
+        """Leftovers inside the network: below a name that it uses, or one that counts on.
+
+        Beside ``layer3.0.conv1`` these are ``layer3.0.conv9``, ``layer5`` and ``conv2``. The
+        file's network computes with them, so that without them it is another one.
+        """
+        used = (*self.names.values(), *self.missing.values())
+        words = {_word(name, self.body) for name in used if name.startswith(self.body)}
+        counted = {word.rstrip(_DIGITS) for word in words if not word.isdigit()}
+        return tuple(
+            name
+            for name in self.leftover
+            if name.startswith(self.body)
+            and (
+                (word := _word(name, self.body)) in words
+                or (word[-1:].isdigit() and word.rstrip(_DIGITS) in counted - {""})
+            )
+        )
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Leftovers beside the network: another head, metrics, the weights of a loss."""
+        inside = set(self.inside)
+        return tuple(name for name in self.leftover if name not in inside)
+
+    def part(self, name: str) -> tuple[str, str]:
         """Where a leftover stands beside the network's own tensors: what it shares with their
         names, and its own next word."""
-        body = re.split(r"(?<=[./])", self.prefix + (self.dialect.root if self.rooted else ""))
+        body = re.split(r"(?<=[./])", self.body)
         words = re.split(r"(?<=[./])", name)
         at = 0
         while at < len(words) - 1 and at < len(body) and words[at] == body[at]:
@@ -185,33 +218,36 @@ class Reading:
             return self
         return self.settle(classes=None)
 
-    def check(self, drop: Iterable[str] = (), without: Collection[str] = ()) -> None:
-        """Raise ``InputError`` unless every tensor is used once and every shape is equal.
+    def check(self, drop: Iterable[str] = (), *, strict: bool = False) -> None:
+        """Raise ``InputError`` unless every tensor of the network is used once, in its shape.
 
-        ``drop`` are leftovers to do without, or beginnings of their names, with ``*`` for any text;
-        each has to fit one, or what is ignored anyway. ``without`` are leftovers that are no error.
+        Inside the network nothing may be left over. What is left over beside it is no error unless
+        ``strict``; ``drop`` are the beginnings of names to do without all the same, with ``*`` for
+        any text, and each has to fit a leftover, or what is ignored anyway.
         """
-        problems = self.problems()
+        drop = list(drop)
+        for start in drop:
+            if not any(begins(name, start) for name in (*self.leftover, *self.ignored)):
+                raise InputError(f"no leftover tensor begins with {start!r}; leave it out")
+        problems = self.problems(drop)
         if problems:
             more = f"; {len(problems) - 3} more" if len(problems) > 3 else ""
             raise InputError(
                 f"the checkpoint is no complete {self.network.name} of {self.dialect.name}: "
                 f"{'; '.join(problems[:3])}{more}"
             )
-        left = list(self.leftover)
-        for start in drop:
-            kept = [name for name in left if not begins(name, start)]
-            if len(kept) == len(left) and not any(begins(name, start) for name in self.ignored):
-                raise InputError(f"no leftover tensor begins with {start!r}; leave it out")
-            left = kept
-        left = [name for name in left if name not in without]
-        if left:
+        left = [n for n in self.outside if not any(begins(n, start) for start in drop)]
+        if left and strict:
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-            starts = dict.fromkeys("".join(self._part(name)) for name in left)
-            flags = " ".join(f"--drop {start}" for start in list(starts)[:MOST_STARTS])
-            raise InputError(
+            starts = list(dict.fromkeys("".join(self.part(name)) for name in left))[:MOST_STARTS]
+            text = (
                 f"{len(left)} tensors are not part of {self.network.name}: "
-                f"{', '.join(left[:3])}{more}; drop them by name to go on, e.g. {flags}"
+                f"{', '.join(left[:3])}{more}; leave strict out, or drop them by name, e.g. "
+            )
+            flags = " ".join(f"--drop {start}" for start in starts)
+            raise InputError(
+                f"{text}drop={starts!r}",
+                command=text.replace("leave strict", "leave --strict") + flags,
             )
 
     def to_ours(self, arrays: Mapping[str, Array], drop: Iterable[str] = ()) -> dict[str, Array]:
@@ -226,12 +262,16 @@ class Reading:
     def ours(self, name: str, arrays: Mapping[str, Array]) -> Array:
         """Our tensor of that name; reads only what it is made of. Checks nothing."""
         if name in self.names:
-            return self.dialect.to_ours(arrays[self.names[name]])
+            found = self.dialect.to_ours(arrays[self.names[name]])
+            return found.reshape(()) if name.endswith(COUNTER) else found
         import numpy as np
 
         layer, _, part = name.rpartition(".")
         if part == COUNTER:
             return np.zeros((), dtype=np.int64)
+        if part == "bias":  # of a classifier without one
+            weight = self.dialect.to_ours(arrays[self.names[f"{layer}.weight"]])
+            return np.zeros(weight.shape[:1], dtype=weight.dtype)
         weight = arrays[self.names[f"{layer}.weight"]]
         value = 0.0 if part == _MEAN else 1 - self.network.options.norm_epsilon
         return np.full_like(weight, value)
@@ -239,6 +279,11 @@ class Reading:
     def to_theirs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """The file's tensors from ours, by their names there; the reverse of ``to_ours``."""
         return {theirs: self.dialect.to_theirs(arrays[ours]) for ours, theirs in self.names.items()}
+
+
+def _word(name: str, body: str) -> str:
+    """The first word of a name below the body's beginning."""
+    return re.split(r"[./]", name[len(body) :], maxsplit=1)[0]
 
 
 def _shape_text(shape: Shape) -> str:
@@ -256,12 +301,20 @@ def segments(prefix: str) -> tuple[str, ...]:
 
 
 def compare(
-    dialect: Dialect, shapes: Mapping[str, Shape], prefix: str, rooted: bool, network: Network
+    dialect: Dialect,
+    shapes: Mapping[str, Shape],
+    prefix: str,
+    rooted: bool,
+    network: Network,
+    classifier: str = "",
 ) -> Reading:
     """The tensors of ``network`` against those that are there; nothing is known of facts yet."""
     places_of_heads = range(len(dialect.heads))
     maps = [dialect.map(network, rooted=rooted, head=n, prefix=prefix) for n in places_of_heads]
     expected = max(maps, key=lambda names: sum(theirs in shapes for theirs in names.values()))
+    if classifier:
+        suffixes = dialect.suffixes["linear"].items()
+        expected |= {f"fc.{ours}": classifier + theirs for ours, theirs in suffixes}
     names: dict[str, str] = {}
     missing: dict[str, str] = {}
     misshapen: dict[str, tuple[Shape, Shape]] = {}
@@ -271,8 +324,12 @@ def compare(
         theirs = expected.get(ours)
         if ours.rpartition(".")[2] in absent or theirs is None:
             created.append(ours)
+        elif ours == "fc.bias" and theirs not in shapes and expected["fc.weight"] in shapes:
+            created.append(ours)  # a classifier without a bias is one whose bias is 0
         elif theirs not in shapes:
             missing[ours] = theirs
+        elif wanted == () and shapes[theirs] == (1,):
+            names[ours] = theirs  # a scalar is often stored so
         elif dialect.our_shape(shapes[theirs]) != wanted:
             misshapen[theirs] = shapes[theirs], dialect.shape(wanted)
         else:
@@ -284,6 +341,7 @@ def compare(
         rooted=rooted,
         network=network,
         shapes=shapes,
+        classifier=classifier,
         names=names,
         created=tuple(created),
         missing=missing,

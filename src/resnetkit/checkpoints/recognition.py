@@ -7,7 +7,7 @@ is a wrapper and is peeled off; what the names do not use is left over and repor
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,8 @@ from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.options import NormKind, StemKind
 from resnetkit.checkpoints.description import Kind, Part, Place, named
 from resnetkit.checkpoints.dialect import Dialect
-from resnetkit.checkpoints.dialects import DIALECTS
+from resnetkit.checkpoints.dialects import DIALECTS, WRITTEN
+from resnetkit.checkpoints.families import family
 from resnetkit.checkpoints.reading import COUNTER, TRAINING, Reading, compare, segments
 from resnetkit.checkpoints.settling import check_config, configured, settled, with_choices
 from resnetkit.checkpoints.sketch import BlockSketch, ConvSketch, Sketch, describe
@@ -30,21 +31,27 @@ RANKS = {"state_dict_ema": -1, "model_ema": -1, "ema": -1, "encoder_k": 1, "mome
 _EMPTY = ConvSketch(kernel=None, votes=(), bias=False, norm="batch")
 
 
+#: Whether two tensors of a file, by their names, hold the same numbers.
+Same = Callable[[str, str], bool]
+
+
 def recognise(
     shapes: Mapping[str, Shape],
     *,
     config: Mapping[str, Any] | None = None,
     prefix: str | None = None,
+    same: Same | None = None,
 ) -> Reading | None:
     """The network that has these tensors, or None where they are no ResNet of any dialect.
 
     ``shapes`` are names, with dots or slashes between their parts, and shapes. ``config`` is what
     the framework writes beside its weights, e.g. a ``config.json``. ``prefix`` chooses one of
-    several networks in a file. Raises ``InputError`` where the choice is needed, and where
-    ``config`` contradicts the shapes.
+    several networks in a file: what stands before the names of its tensors, or a beginning of that.
+    With ``same``, networks that are equal count as one. Raises ``InputError`` where the choice is
+    needed, and where ``config`` contradicts the shapes.
     """
-    found = [r for r in _readings(shapes, config) if prefix is None or r.prefix == prefix]
-    found = [r for r in found if _share(r) >= LEAST_SHARE and _whole(r)]
+    every = [r for r in _readings(shapes, config) if _share(r) >= LEAST_SHARE and _whole(r)]
+    found = every if prefix is None else _under(every, prefix)
     if not found:
         return None
     best = min(
@@ -52,30 +59,57 @@ def recognise(
     )
     if config is not None:
         check_config(best, config)
-    copies = [r for r in found if r.prefix != best.prefix and _disjoint(r, best)]
-    if prefix is None:
-        _check_choice(best, copies)
+    copies = _apart([r for r in found if _disjoint(r, best)])
+    _check_choice(best, copies, same)
+    copies = _apart([r for r in every if _disjoint(r, best)])
     ignored = {
         name: f"belongs to the copy under {copy.prefix!r}"
         for copy in copies
-        for name in shapes
-        if name.startswith(copy.prefix) and not name.startswith(best.prefix or " ")
+        for name in _belonging(copy, best)
     }
     ignored |= _beside(best)
-    same = {
+    alike = {
         r.dialect.name: r.dialect
         for r in found
-        if r.names == best.names and len(r.leftover) == len(best.leftover)
+        if r.names == best.names
+        and len(r.leftover) == len(best.leftover)
+        and not r.dialect.evidence
     }
-    same.pop(best.dialect.name)
+    alike.pop(best.dialect.name, None)
+    if best.dialect.evidence:  # which tells it from the others
+        alike = {}
     return replace(
-        with_choices(best, same.values()),
+        with_choices(best, alike.values()),
         network=named(best.network.options),
         ignored=ignored,
         leftover=tuple(name for name in best.leftover if name not in ignored),
-        also=tuple(same),
+        also=tuple(alike),
         copies=tuple(dict.fromkeys(copy.prefix for copy in copies)),
     )
+
+
+def _belonging(copy: Reading, best: Reading) -> set[str]:
+    """The tensors of a copy, and what stands with it away from the network that is read."""
+    below = {name for name in copy.shapes if name.startswith(copy.prefix)}
+    return {*copy.names.values()} | {n for n in below if not n.startswith(best.prefix or " ")}
+
+
+def _under(readings: list[Reading], prefix: str) -> list[Reading]:
+    """The readings below a prefix, or all of those that begin with it."""
+    exact = [r for r in readings if prefix in (r.prefix, r.prefix[:-1], r.body, r.body[:-1])]
+    if exact or not prefix:
+        return exact
+    start = prefix if prefix[-1] in "./" else (f"{prefix}.", f"{prefix}/")
+    return [r for r in readings if r.prefix.startswith(start)]
+
+
+def _apart(readings: list[Reading]) -> list[Reading]:
+    """The best readings of those that share tensors."""
+    kept: list[Reading] = []
+    for reading in sorted(readings, key=_order):
+        if all(_disjoint(reading, other) for other in kept):
+            kept.append(reading)
+    return kept
 
 
 def _beside(best: Reading) -> dict[str, str]:
@@ -93,6 +127,8 @@ def _beside(best: Reading) -> dict[str, str]:
             found[name] = "MoCo's queue of keys"
         elif last == "n_averaged":
             found[name] = "how many weights were averaged (torch's AveragedModel)"
+        elif last in ("total_ops", "total_params"):
+            found[name] = "what a counter of operations (thop) left there"
     return found
 
 
@@ -101,13 +137,22 @@ def read(
     *,
     config: Mapping[str, Any] | None = None,
     prefix: str | None = None,
+    same: Same | None = None,
 ) -> Reading:
-    """``recognise``, with an ``InputError`` that says what was looked for where there is none."""
-    found = recognise(shapes, config=config, prefix=prefix)
+    """``recognise``, with an ``InputError`` that says what was looked for where there is none.
+
+    A network whose names give away that it is another, or only nearly a ResNet, is refused by its
+    name.
+    """
+    found = recognise(shapes, config=config, prefix=prefix, same=same)
     if found is not None:
+        _check_family(found)
         return found
-    some = ", ".join(list(shapes)[:3]) or "none"
     where = "" if prefix is None else f" under {prefix!r}"
+    other = family(shapes) if prefix is None else None
+    if other is not None:
+        raise InputError(f"this is {other}; resnetkit reads ResNets, and this is none that it has")
+    some = ", ".join(list(shapes)[:3]) or "none"
     near = max(_readings(shapes, config), key=_share, default=None)
     nearest = ""
     if near is not None:
@@ -116,22 +161,32 @@ def read(
             f"; {near.dialect.name} is nearest, with {len(near.names)} tensors that fit and "
             f"{len(lacking)} that do not, e.g. {', '.join(lacking[:2]) or near.leftover[0]}"
         )
-    looked = ", ".join(f"{_anchors(dialect)[0]} ({dialect.name})" for dialect in DIALECTS)
+    looked = ", ".join(one.name for one in DIALECTS if not one.evidence)
     raise InputError(
         f"no ResNet is recognised in {len(shapes)} tensors{where} (e.g. {some}){nearest}; "
-        f"looked for {looked}"
+        f"the names of {looked} were looked for"
     )
+
+
+def _check_family(found: Reading) -> None:
+    """Raise ``InputError`` where what stands in or beside a body makes it another network."""
+    below = [name for name in found.leftover if name.startswith(found.prefix)]
+    other = family(below)
+    if other is not None:
+        raise InputError(f"this is {other}; a ResNet of the rest would answer differently")
 
 
 def dialect(name: str) -> Dialect:
     """The dialect of that name. Raises ``InputError`` for an unknown one, with all names."""
-    for candidate in DIALECTS:
+    for candidate in WRITTEN:
         if candidate.name == name:
             return candidate
     if name == "onnx":
         raise InputError("onnx is read only; a graph to run is written by `resnetkit export`")
+    if any(candidate.name == name for candidate in DIALECTS):
+        raise InputError(f"{name} is read only; write torchvision's names")
     raise InputError(
-        f"no dialect is named {name!r}; there are {', '.join(d.name for d in DIALECTS)}"
+        f"no dialect is named {name!r}; there are {', '.join(d.name for d in WRITTEN)}"
     )
 
 
@@ -150,7 +205,9 @@ def _whole(reading: Reading) -> bool:
 
 
 def _rank(reading: Reading) -> int:
-    return sum(RANKS.get(segment, 0) for segment in reading.wrappers)
+    """The average over training first; what training keeps for itself last."""
+    kept = 3 * bool(TRAINING & set(reading.wrappers))
+    return sum(RANKS.get(segment, 0) for segment in reading.wrappers) + kept
 
 
 def _order(reading: Reading) -> tuple[int, int, int]:
@@ -162,19 +219,37 @@ def _disjoint(one: Reading, other: Reading) -> bool:
     return not set(one.names.values()) & set(other.names.values())
 
 
-def _check_choice(best: Reading, copies: list[Reading]) -> None:
-    rivals = sorted({copy.prefix for copy in copies if _rank(copy) == _rank(best)})
+def _check_choice(best: Reading, copies: list[Reading], same: Same | None) -> None:
+    """Raise ``InputError`` where a network could as well be another that is in the file."""
+    rivals = [
+        copy for copy in copies if _rank(copy) == _rank(best) and not _equal(best, copy, same)
+    ]
     if rivals:
+        listed = sorted({r.body: len(r.names) for r in (best, *rivals)}.items())
+        text = ", ".join(f"{body!r} ({count} tensors)" for body, count in listed)
         raise InputError(
-            f"the file has {len(rivals) + 1} networks, under "
-            f"{', '.join(repr(prefix) for prefix in (best.prefix, *rivals))}; choose a prefix"
+            f"the file has {len(listed)} networks, under {text}; "
+            f"choose one, e.g. prefix={best.body!r}",
+            command=f"the file has {len(listed)} networks, under {text}; "
+            f"choose one, e.g. --prefix {best.body}",
         )
+
+
+def _equal(one: Reading, other: Reading, same: Same | None) -> bool:
+    """Whether the same network stands in the file twice, equal to the last bit."""
+    return (
+        same is not None
+        and one.names.keys() == other.names.keys()
+        and all(same(theirs, other.names[ours]) for ours, theirs in one.names.items())
+    )
 
 
 def _readings(shapes: Mapping[str, Shape], config: Mapping[str, Any] | None) -> Iterator[Reading]:
     """The best reading of each dialect below each prefix."""
     for dialect in DIALECTS:
         for prefix, rooted in _starts(dialect, shapes):
+            if dialect.evidence and not any(prefix + name in shapes for name in dialect.evidence):
+                continue
             told = shapes if dialect.respell is None else dialect.respell(shapes, prefix)
             tries = (
                 _Try(
@@ -284,7 +359,8 @@ class _Try:
 
     def norm(self, tensors: Collection[str]) -> NormKind:
         """The kind of norm that has these tensors, of those that the framework has."""
-        kind: NormKind = "batch" if {"running_mean", "running_var"} & set(tensors) else "group"
+        batch = {"running_mean", "running_var", COUNTER}
+        kind: NormKind = "batch" if batch & set(tensors) else "group"
         if not tensors:
             kind = "none"
         return kind if self.dialect.has("norm", kind) else "batch"

@@ -9,8 +9,14 @@ from typing import Any
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
 from resnetkit.checkpoints.dialect import USUAL, Choice, Dialect, fitting
+from resnetkit.checkpoints.fact import Fact
 from resnetkit.checkpoints.reading import Ambiguity, Reading
 from resnetkit.errors import InputError
+
+#: How the source of a default begins that no project documents.
+UNDOCUMENTED = "not documented"
+#: Where an option is known from that the tensors show.
+SHAPES = "the names and shapes"
 
 
 def settled(
@@ -19,7 +25,7 @@ def settled(
     """The network, with what the tensors do not show as the dialect documents it."""
     usual = Options()
     known = {
-        option: "the names and shapes"
+        option: SHAPES
         for option, value in described.items()
         if option not in USUAL or value != getattr(usual, option)
     }
@@ -33,7 +39,7 @@ def settled(
     natural = Options(**{**choices, "output_stride": None, "norm_groups": 1})
     for fact in dialect.facts:
         values = fact.ordered(natural)
-        if fact.option in choices or not _matters(fact.option, natural):
+        if fact.option in choices or not _matters(fact, natural):
             continue
         stride = choices.get("output_stride", natural.natural_stride)
         if fact.option == "dilation_entry" and stride == natural.natural_stride:
@@ -50,6 +56,7 @@ def settled(
                 meaning=fact.meaning,
                 means=tuple(fact.means(value, natural) for value in values),
                 source=fact.source,
+                doubtful=_doubtful(dialect, fact),
             )
         )
     network = Network(name="custom", options=Options(**choices))
@@ -65,12 +72,13 @@ def configured(dialect: Dialect, config: Mapping[str, Any] | None) -> dict[str, 
     return dialect.configured(config)
 
 
-def _matters(option: str, options: Options) -> bool:
-    """Whether a network of these options has what the option is about."""
+def _matters(fact: Fact, options: Options) -> bool:
+    """Whether a network of these options has what the fact is about."""
+    option = fact.option
+    if fact.applies is not None and not fact.applies(options):
+        return False
     if option == "stride_on":
         return "basic" not in options.stage_blocks
-    if option == "stem_pool":
-        return options.stem != "3x3"
     if option == "anti_alias":
         return options.stem_pool != "conv"
     if option == "norm_epsilon":
@@ -82,8 +90,18 @@ def _matters(option: str, options: Options) -> bool:
     return True
 
 
-def preprocessing(choices: Sequence[Choice]) -> Ambiguity:
-    """The question how images are prepared; the first choice is the default."""
+def _doubtful(dialect: Dialect, fact: Fact) -> bool:
+    """Whether the framework has both strides, or nothing documents the default."""
+    both = fact.option == "stride_on" and len(dialect.holds.get("stride_on", (1, 2))) > 1
+    return both or fact.source.startswith(UNDOCUMENTED)
+
+
+def preprocessing(choices: Sequence[Choice], own: Sequence[Choice] = ()) -> Ambiguity:
+    """The question how images are prepared; the first choice is the default.
+
+    ``own`` are those of the framework, where others offer some too; a framework with several orders
+    of channels or scales leaves it in doubt.
+    """
     return Ambiguity(
         fact="preprocess",
         candidates=tuple(choice.label for choice in choices),
@@ -91,6 +109,8 @@ def preprocessing(choices: Sequence[Choice]) -> Ambiguity:
         meaning="how images are resized, cut and normalised, and the order of the channels",
         means=tuple(choice.preprocess.text for choice in choices),
         source=choices[0].source,
+        doubtful=choices[0].source.startswith(UNDOCUMENTED)
+        or len({(c.preprocess.channels, c.preprocess.divisor) for c in own or choices}) > 1,
     )
 
 
@@ -110,7 +130,7 @@ def with_choices(reading: Reading, others: Iterable[Dialect]) -> Reading:
     return replace(
         reading,
         dialect=replace(reading.dialect, preprocess=offered),
-        ambiguous=(*still_open, preprocessing(offered)),
+        ambiguous=(*still_open, preprocessing(offered, own)),
     )
 
 
@@ -123,3 +143,18 @@ def check_config(reading: Reading, config: Mapping[str, Any]) -> None:
                 f"the configuration says {option} {value} and the tensors say {actual}; "
                 "give the configuration that belongs to them"
             )
+
+
+def doubt(fact: Ambiguity) -> str:
+    """A line on a fact that changes the answers, and of which the names show nothing."""
+    others = " or ".join(plain(value) for value in fact.candidates if value != fact.default)
+    return (
+        f"{fact.fact} {plain(fact.default)} is a guess that changes the answers"
+        f"{f', and may be {others}' if others else ''} ({fact.source}); "
+        "images with known classes settle it (resnetkit evaluate --try)"
+    )
+
+
+def plain(value: object) -> str:
+    """A value of an option in words."""
+    return "none" if value is None else str(value)

@@ -1,8 +1,8 @@
 """Convert a checkpoint of any framework to another framework's names, or to a bundle.
 
-Every tensor is used once, and every shape is equal. What the file cannot tell is asked for on a
-terminal; elsewhere it takes a flag, or --assume. Afterwards the file is read back and run beside
-the input's network.
+Every tensor of the network is used once, and every shape is equal. What the file cannot tell is
+taken as its framework documents it, and said; with --strict it takes a flag. Afterwards the file is
+read back and run beside the input's network.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from resnetkit.cli.asking import asking
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import add_reading, given_reading
 
@@ -39,9 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     bundle = load(
         args.source,
-        ask=asking(),
-        strict=True,
-        **given_reading(args),
+        **{"dtype": None, **given_reading(args)},  # a conversion keeps the numbers as they are
         **given_options(args, without=("classes",)),
     )
     if args.verify_with_source:

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", choices=("table", "json", "html"), default="table", help="default: table")
     add("--out", type=Path, metavar="PATH", help="with html, the file of the page; else the folder "
         "where confusion.png goes, by default the bundle's if it is a run's")  # fmt: skip
-    add_reading(parser, assume=False)
+    add_reading(parser, strict=False)
     add_options(parser, without=("classes",))
 
 

@@ -17,7 +17,6 @@ import argparse
 import json
 from pathlib import Path
 
-from resnetkit.cli.asking import asking
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import (
     add_fetching,
@@ -50,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
         bundle = fetch(
             args.source,
             classes=args.classes,
-            ask=asking(),
-            strict=True,
             told=told,
             **given_fetching(args),
             **given_reading(args),

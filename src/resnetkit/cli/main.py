@@ -11,9 +11,10 @@ import difflib
 import importlib
 import os
 import sys
+import warnings
 from typing import NoReturn
 
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 
 #: Every command with its line in the overview, in the order of a first visit.
 COMMANDS = {
@@ -78,6 +79,7 @@ def _run(argv: list[str]) -> int:
     # Threads that wait by spinning make torch many times slower where the processor is shared;
     # sleeping costs some 5 % where it is not. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.simplefilter("ignore", AssumptionWarning)  # commands say it in lines of their own
     command = importlib.import_module(f"resnetkit.cli.{name}")
     parser = Parser(prog=f"resnetkit {name}", description=command.__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -104,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except InputError as error:
-        print(f"resnetkit: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"resnetkit: {' '.join(error.command.split())}", file=sys.stderr)
     except OSError as error:
         print(f"resnetkit: {_file_error(error)}", file=sys.stderr)
     return 2

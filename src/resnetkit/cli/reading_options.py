@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-_READING = ("assume", "preprocess", "drop", "prefix", "ema")
+_READING = ("strict", "preprocess", "head", "drop", "prefix", "ema", "dtype")
 _FETCHING = ("sha256", "mirror", "offline")
 
 
-def add_reading(parser: argparse.ArgumentParser, *, assume: bool = True) -> None:
+def add_reading(parser: argparse.ArgumentParser, *, strict: bool = True) -> None:
     """Add what ``resnetkit.load`` takes besides the options of the network."""
     group = parser.add_argument_group("what the file cannot tell, and what to take of it")
     add = group.add_argument
-    if assume:
-        add("--assume", action="store_true", help="take what the file cannot tell as documented")
+    if strict:
+        add("--strict", action="store_true", help="refuse to take what the file cannot tell as "
+            "documented, and to leave tensors out that --drop does not name")  # fmt: skip
+    add("--head", metavar="LAYER", help="the linear layer that is the classifier, e.g. head.0, "
+        "where its name does not tell")  # fmt: skip
+    add("--dtype", choices=("float32", "float16", "bfloat16"), help="of the weights")
     add("--preprocess", metavar="LABEL", help="one that `resnetkit identify` lists")
     add("--drop", action="append", default=[], metavar="PATTERN", help="do without leftover "
         "tensors (or the classifier) whose names begin so, * for any text; may be given several "
@@ -45,5 +49,5 @@ def given_fetching(args: argparse.Namespace) -> dict[str, Any]:
 
 def _given(args: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
     values = {name: getattr(args, name, None) for name in names}
-    # --no-ema is an answer, an --assume that was not given is none.
+    # --no-ema is an answer, a --strict that was not given is none.
     return {k: v for k, v in values.items() if v not in (None, []) and (v or k == "ema")}

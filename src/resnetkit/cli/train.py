@@ -5,7 +5,7 @@ of class folders, a table (CSV, Parquet) of paths and labels, a folder that Hugg
 has written, one of IDX files (MNIST), or tar shards: a folder of them, train-{000..009}.tar, or an
 address of such. --from trains other weights further, with a new classifier where the classes
 differ: a file that is there, or a source as `fetch` takes it (torchvision:resnet50, hf:OWNER/NAME,
-https://...); what it cannot tell takes a flag or --assume, as in `convert`. The run folder gets
+https://...); what it cannot tell is taken as documented, as in `convert`. The run folder gets
 recipe.toml, split.json, log.jsonl, the best and the last bundle, curves.png, confusion.png and
 report.html, which is written after each epoch. Ctrl-C leaves a run that --resume continues.
 """
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.catalog import network
-from resnetkit.cli.asking import asking
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import (
     add_fetching,
@@ -196,7 +195,6 @@ def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
     with transfer(args.start) as told:
         return load_or_fetch(
             args.start,
-            ask=asking(),
             told=told,
             **given_fetching(args),
             **given_reading(args),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from resnetkit.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from resnetkit.bundle import Bundle
-    from resnetkit.checkpoints.reading import Ambiguity
 
 #: What stands in the origin where a source of 1000 classes names none.
 IMAGENET = "torchvision's names of the 1000 classes of ImageNet, for the source has none"
@@ -43,14 +42,14 @@ def fetch(
     sha256: str | None = None,
     mirror: str | None = None,
     offline: bool = False,
-    assume: bool = False,
     prefix: str | None = None,
     ema: bool | None = None,
+    head: str | None = None,
+    dtype: str | None = "float32",
     drop: Sequence[str] = (),
     strict: bool = False,
     classes: int | None = None,
     preprocess: str | Preprocess | None = None,
-    ask: Callable[[Ambiguity], Any] | None = None,
     told: Told | None = None,
     **facts: Any,
 ) -> Bundle:
@@ -74,7 +73,7 @@ def fetch(
     else:
         got = _from_url(place, wanted, mirror, offline, told)
     if is_bundle(open_container(got.path)):
-        bundle = load(got.path, prefix=prefix, ema=ema, drop=drop, classes=classes,
+        bundle = load(got.path, prefix=prefix, ema=ema, head=head, drop=drop, classes=classes,
                       preprocess=preprocess, **facts)  # fmt: skip
         return replace(bundle, origin={**bundle.origin, "fetched": {"source": source, **got.facts}})
     documented = {} if got.published is None else _documented(got, prefix, ema)
@@ -82,14 +81,14 @@ def fetch(
     known = None if got.published is None else got.published.preprocess
     bundle = load(
         got.path,
-        assume=assume,
         prefix=prefix,
         ema=ema,
+        head=head,
+        dtype=dtype,
         drop=drop,
         strict=strict,
         classes=classes,
         preprocess=known if preprocess is None and known is not None else preprocess,
-        ask=ask,
         **documented,
         **facts,
     )

@@ -60,6 +60,7 @@ def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
 
     Raises ``UnreadableImageError`` for what ``pixels.pixels_of`` refuses, with the same reason.
     """
+    preprocess.check_pictures()
     if preprocess.interpolation == "nearest":  # which picks pixels: others are no approximation
         return pixels.pixels_of(image, preprocess)
     try:

@@ -202,6 +202,7 @@ def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
 
     Raises ``UnreadableImageError``.
     """
+    preprocess.check_pictures()
     try:
         return cut(upright(image, preprocess.channels), preprocess)
     except UnreadableImageError as error:
@@ -215,6 +216,7 @@ def whole(image: Image, preprocess: Preprocess) -> Cut:
     sides so long that a graph could not hold the weights of its resize, one for each pixel of the
     side and of ``size``.
     """
+    preprocess.check_pictures()
     picture = upright(image, preprocess.channels)
     try:
         check_shape(*picture.size, preprocess)

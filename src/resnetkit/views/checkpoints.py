@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.text import aligned
 from resnetkit.checkpoints.identification import Identification
+from resnetkit.checkpoints.settling import doubt
 
 if TYPE_CHECKING:  # it loads torch, which identifying does not need
     from resnetkit.conversion import Converted
@@ -34,16 +35,25 @@ def show_identification(found: Identification) -> None:
         print("\nknown")
         print("\n".join(f"  {line}" for line in aligned(known, left={0, 1, 2})))
     if facts["ambiguous"]:
-        print("\ncannot be known from this file; the first is what the framework documents")
-        for fact in facts["ambiguous"]:
-            print(f"  {fact['fact']}: {' or '.join(map(_text, fact['candidates']))}")
-            print(f"    {fact['meaning']}; {fact['source']}")
-            pairs = list(zip(map(_text, fact["candidates"]), fact["means"], strict=True))
-            print("\n".join(f"      {line}" for line in aligned(pairs, left={0, 1})))
-    for title in ("missing", "leftover"):
-        _list(title, facts[title])
+        print(
+            "\ntaken unless it is told, for no tensor shows it; --format json says what each means"
+        )
+        open_facts = [
+            (
+                fact["fact"],
+                _text(fact["default"]),
+                "or " + ", ".join(_text(v) for v in fact["candidates"] if v != fact["default"]),
+                fact["source"],
+            )
+            for fact in facts["ambiguous"]
+        ]
+        print("\n".join(f"  {line}" for line in aligned(open_facts, left={0, 1, 2, 3})))
+    _list("missing", facts["missing"])
+    inside = set(found.reading.inside)
+    _list("beside the network, and left out", [n for n in facts["leftover"] if n not in inside])
     _list("ignored", [f"{name}: {reason}" for name, reason in facts["ignored"].items()])
-    _list("warnings", facts["warnings"])
+    doubts = [doubt(fact) for fact in found.reading.ambiguous if fact.doubtful]
+    _list("warnings", [*([] if found.described else doubts), *facts["warnings"]])
 
 
 def show_converted(done: Converted) -> None:
@@ -53,9 +63,10 @@ def show_converted(done: Converted) -> None:
     spoken = origin["dialect"] if fresh else "bundle"
     print(f"{done.source} ({spoken}): {done.bundle.network.name}")
     print(f"-> {done.target} ({done.dialect}), {done.tensors} tensors, each used once")
-    for name, value in origin["assumed"].items() if fresh else ():
-        print(f"assumed {name} {_text(value)}, as {spoken} documents")
-    for warning in origin.get("warnings", ()) if fresh else ():
+    if fresh and origin["assumed"]:
+        taken = ", ".join(f"{name} {_text(value)}" for name, value in origin["assumed"].items())
+        print(f"taken as {spoken} documents, for no tensor shows it: {taken}")
+    for warning in (*origin.get("doubts", ()), *origin.get("warnings", ())) if fresh else ():
         print(f"warning: {warning}")
     verified = origin.get("verified_with") if fresh else None
     if verified:

@@ -2,8 +2,8 @@
 
 The names are those under which numpy and torch pickle their arrays (``ndarray.__reduce__``,
 ``torch._utils``), the plain containers, and ``argparse.Namespace``, in which timm keeps the
-arguments of a training run. Of torch's own list for ``torch.load(weights_only=True)``, quantised,
-sparse and subclassed tensors are left out.
+arguments of a training run. Whatever else a pickle asks for is data without a meaning
+(``machine.Inert``).
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from typing import Any
 
 from resnetkit.checkpoints.containers.contents import UnfitError, short
 from resnetkit.checkpoints.containers.dtypes import SIZES
-from resnetkit.checkpoints.containers.machine import Built, Name, Span, key_of
-from resnetkit.checkpoints.containers.stored import Dtype, PickledArray, Storage, Tensor, ints
+from resnetkit.checkpoints.containers.machine import Built, Inert, Name, Span, key_of
+from resnetkit.checkpoints.containers.stored import (
+    Dtype,
+    PickledArray,
+    Storage,
+    Tensor,
+    ints,
+    is_number,
+)
 
 #: torch's classes of storages, from ``torch/storage.py``.
 STORAGES = {
@@ -94,22 +101,26 @@ def _complex(args: tuple[Any, ...]) -> complex:
     raise _odd("complex", args)
 
 
-def _dtype(args: tuple[Any, ...]) -> Dtype:
+def _dtype(args: tuple[Any, ...]) -> Dtype | Inert:
     match args:
         case (str() as code, *_) if len(args) <= 3:
-            return Dtype(code)
+            return Dtype(code) if is_number(code) else Inert(f"numpy.dtype {short(code)}")
     raise _odd("numpy.dtype", args)
 
 
-def _array(args: tuple[Any, ...]) -> PickledArray:
+def _array(args: tuple[Any, ...]) -> PickledArray | Inert:
     match args:
         case (Name(name="numpy.ndarray"), *_):
             return PickledArray()
+        case (Name(name=name), *_):  # a subclass
+            return Inert(name)
     raise _odd("numpy.core.multiarray._reconstruct", args)
 
 
-def _array_of_buffer(args: tuple[Any, ...]) -> PickledArray:
+def _array_of_buffer(args: tuple[Any, ...]) -> PickledArray | Inert:
     match args:
+        case (_, Inert() as kind, *_):
+            return kind
         case (data, Dtype() as dtype, tuple() as shape, "C" | "F" as order):
             array = PickledArray()
             array.build((1, shape, dtype, order == "F", data))
@@ -119,6 +130,8 @@ def _array_of_buffer(args: tuple[Any, ...]) -> PickledArray:
 
 def _scalar(args: tuple[Any, ...]) -> Any:
     match args:
+        case (Inert() as kind, *_):
+            return kind
         case (Dtype() as dtype, bytes() | str() as data):
             try:
                 raw = data.encode("latin-1") if isinstance(data, str) else data
@@ -147,11 +160,16 @@ def _tensor_of_dtype(args: tuple[Any, ...]) -> Tensor:
     raise _odd("torch._utils._rebuild_tensor_v3", args)
 
 
-def _parameter(args: tuple[Any, ...]) -> Tensor:
+def _parameter(args: tuple[Any, ...]) -> Tensor | Inert:
     match args:
-        case (Tensor() as tensor, *_):
+        case (Tensor() | Inert() as tensor, *_):
             return tensor
     raise _odd("torch._utils._rebuild_parameter", args)
+
+
+def _default_dict(_args: tuple[Any, ...]) -> dict[Any, Any]:
+    """Its items follow; what makes a missing one is nobody's to call."""
+    return {}
 
 
 def _size(args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -185,6 +203,7 @@ ALLOWED: Mapping[str, Callable[[tuple[Any, ...]], Any] | None] = {
     "builtins.set": _set,
     "collections.Counter": _plain_dict,
     "collections.OrderedDict": _plain_dict,
+    "collections.defaultdict": _default_dict,
     "numpy.core.multiarray._reconstruct": _array,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy.core.numeric._frombuffer": _array_of_buffer,

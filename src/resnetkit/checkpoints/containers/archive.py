@@ -15,7 +15,6 @@ from typing import BinaryIO
 from resnetkit.checkpoints.containers.contents import MOST_ARRAYS, MOST_TEXT, UnfitError, short
 from resnetkit.checkpoints.containers.window import TRUNCATED, Window
 
-TORCHSCRIPT = "is a TorchScript program, which is never run; save the model's state_dict()"
 #: Bytes of a directory's entry without its name.
 _ENTRY = 46
 _LOCAL = 30
@@ -47,7 +46,11 @@ def entries(path: Path) -> dict[str, Entry]:
         names = {info.filename for info in infos}
         if len(names) != len(infos):
             raise UnfitError("is a zip file with two entries of one name, which is refused")
-        return {info.filename: _entry(file, info) for info in infos}
+        return {
+            info.filename: _entry(file, info)
+            for info in infos
+            if info.compress_type == zipfile.ZIP_STORED or not _is_code(info.filename)
+        }
 
 
 def text(path: Path, entry: Entry, what: str) -> bytes:
@@ -86,10 +89,13 @@ def _check_directory(window: Window) -> None:
         raise UnfitError(f"is a zip file of {count} entries, which no checkpoint has")
 
 
+def _is_code(name: str) -> bool:
+    """Whether it is a part of a TorchScript program, which torch packs and nobody reads here."""
+    return "/code/" in name
+
+
 def _entry(file: BinaryIO, info: zipfile.ZipInfo) -> Entry:
     packed = info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size
-    if packed and "/code/" in info.filename:  # which torch.jit.save packs, and nothing else
-        raise UnfitError(TORCHSCRIPT)
     if packed:
         raise UnfitError(
             f"has the compressed entry {short(info.filename)} of {info.file_size} bytes; "

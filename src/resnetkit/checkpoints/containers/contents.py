@@ -56,7 +56,8 @@ class Container:
     """An opened file: its kind, its arrays in the file's order, and the facts beside them.
 
     ``facts`` are JSON values: epoch, arguments, metadata, configuration - whatever the file tells
-    besides its arrays. Nothing of the file is kept open or held in memory.
+    besides its arrays. ``modules`` has, for each module that was saved whole, by its key, the class
+    and the settings of every module within it. Nothing of the file is kept open.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Container:
     arrays: Mapping[str, ArrayInfo]
     facts: Mapping[str, Any]
     reader: Callable[[str], np.ndarray[Any, Any]] = field(repr=False)
+    modules: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """One array, in the machine's byte order, as a writable copy of its own.

@@ -1,11 +1,14 @@
 """Reads a pickle as data: the stack machine of pickle's opcodes, without anything to run.
 
-A pickle is a program that names functions and has them called. Here no name is ever looked up: it
-has to stand in ``allowed.ALLOWED``, where a function of ours says what it means, and everything
-else is refused by its name. Python's own ``pickle.Unpickler`` is not used, because a restricted
-``find_class`` leaves open what its opcodes do by themselves: a memo index or a false length that
-allocates gigabytes, dictionary keys that take forever to hash or overflow the C stack. Opcodes are
-those of ``pickletools`` in Python's standard library, protocols 0 to 5.
+A pickle is a program that names functions and has them called. Here no name is ever looked up. For
+those in ``allowed.ALLOWED`` a function of ours says what a call means; every other call makes an
+``Inert``: the name, the arguments, and the state and items that the pickle gives it, as data. What
+only an attack asks for (``attacks.py``) is refused by its name wherever it stands.
+
+Python's own ``pickle.Unpickler`` is not used, because a restricted ``find_class`` leaves open what
+its opcodes do by themselves: a memo index or a false length that allocates gigabytes, dictionary
+keys that take forever to hash or overflow the C stack. Opcodes are those of ``pickletools`` in
+Python's standard library, protocols 0 to 5.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from resnetkit.checkpoints.containers.attacks import is_attack
 from resnetkit.checkpoints.containers.contents import UnfitError, short
 from resnetkit.checkpoints.containers.window import Window
 
@@ -46,11 +50,26 @@ class Name:
     name: str
 
 
+class Inert:
+    """What a pickle would have made by a call: the name and arguments of it, and what came after.
+
+    ``state`` is what the object would have been given, ``items`` its keys and values where it is
+    filled like a dict, ``members`` where like a list or set. Nothing of it is ever run.
+    """
+
+    def __init__(self, name: str, args: tuple[Any, ...] = ()) -> None:
+        self.name, self.args = name, args
+        self.state: Any = None
+        self.items: dict[Any, Any] = {}
+        self.members: list[Any] = []
+
+
 class Machine:
     """The stack, the marks and the memo of a pickle that is read from ``window``.
 
     ``allowed`` says by name what a call means: a function of the arguments, or None for a name that
-    may only be an argument. ``persistent`` makes something of the storages of a torch file.
+    may only be an argument; without it no name may be asked for. ``persistent`` makes something of
+    the storages of a torch file.
     """
 
     def __init__(
@@ -124,18 +143,25 @@ class Machine:
             if module == old or module.startswith(f"{old}."):
                 module = new + module[len(old) :]
         asked = f"{module}.{name}"
-        if asked not in self.allowed:
-            raise UnfitError(f"asks for {short(asked)}, which is refused: {self.advice(module)}")
+        if is_attack(asked):
+            raise UnfitError(
+                f"asks for {short(asked)}, which no weights need and attacks use; do not load it "
+                "with anything that would run it"
+            )
+        if not self.allowed:
+            raise UnfitError(f"asks for {short(asked)} where only numbers stand; it is damaged")
         self.push(Name(name=asked))
-
-    def advice(self, module: str) -> str:
-        if module.startswith(("torch.nn.", "torchvision.", "timm.", "models")):
-            return "it holds a pickled module; load it where it was made and save its state_dict()"
-        return "only arrays, numbers, texts and plain containers are read; nothing is ever run"
 
     def call(self, asked: object, args: object) -> None:
         """Push what a call means."""
-        if not isinstance(asked, Name) or not isinstance(args, tuple):
+        if isinstance(asked, Inert):  # what a call would have made is called in turn
+            asked = Name(name=asked.name)
+        if not isinstance(asked, Name):
+            raise UnfitError(DAMAGED)
+        if asked.name not in self.allowed:
+            self.push(Inert(asked.name, args if isinstance(args, tuple) else (args,)))
+            return
+        if not isinstance(args, tuple):
             raise UnfitError(DAMAGED)
         meaning = self.allowed[asked.name]
         if meaning is None:
@@ -149,12 +175,16 @@ class Machine:
         state, target = self.pop(), self.top()
         if isinstance(target, Built):
             target.build(state)
-        elif not (isinstance(target, dict) and isinstance(state, dict)):
+        elif isinstance(target, Inert):
+            target.state = state
+        elif not isinstance(target, (dict, set, list, Name)):
             raise UnfitError(f"gives a state to {short(type(target).__name__)}, which has none")
         # A state of a dict is the _metadata of torch's state_dict: versions of modules.
 
     def fill(self, target: object, items: list[Any]) -> None:
         """Put keys and values, which alternate, into a dict."""
+        if isinstance(target, Inert):
+            target = target.items
         if not isinstance(target, dict) or len(items) % 2:
             raise UnfitError(DAMAGED)
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -164,6 +194,8 @@ class Machine:
         """Append to a list, add to a set."""
         if isinstance(target, list):
             target.extend(items)
+        elif isinstance(target, Inert):
+            target.members.extend(items)
         elif isinstance(target, set):
             target.update(map(key_of, items))
         else:
@@ -194,6 +226,17 @@ class Machine:
             raise UnfitError(f"holds a pickle of protocol {version}; 0 to 5 are read")
 
 
+class Key:
+    """Something else than a text or a number as a key; equal to itself alone."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        plain = isinstance(self.value, (int, tuple))
+        return short(self.value) if plain else short(type(self.value).__name__)
+
+
 class Built(ABC):
     """Something of ours that a pickle first makes and then gives a state."""
 
@@ -203,14 +246,15 @@ class Built(ABC):
 
 
 def key_of(value: object) -> Any:
-    """``value`` where it may be a key: a text or number, whose hash takes no time."""
+    """``value`` where it may be a key: a text or number, whose hash takes no time.
+
+    Others are keys of what is beside the weights: each is one of its own, of its kind.
+    """
     if value is None or isinstance(value, (str, bytes, float)):
         return value
     if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
         return value
-    raise UnfitError(
-        f"has a key or member of a set that is a {type(value).__name__}; texts are allowed"
-    )
+    return Key(value)
 
 
 #: Names of Python 2 and of numpy 2 for what numpy 1 and Python 3 call otherwise.

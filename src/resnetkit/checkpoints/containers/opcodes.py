@@ -11,6 +11,7 @@ from resnetkit.checkpoints.containers.machine import (
     DAMAGED,
     MOST_HELD,
     Machine,
+    Name,
     Span,
     decoded,
     key_of,
@@ -115,9 +116,11 @@ def _call(machine: Machine) -> None:
 
 
 def _call_with_names(machine: Machine) -> None:
-    if machine.pop() != {}:
+    named, args, asked = machine.pop(), machine.pop(), machine.pop()
+    known = isinstance(asked, Name) and asked.name in machine.allowed
+    if not isinstance(named, dict) or (known and named):
         raise UnfitError(DAMAGED)
-    _call(machine)
+    machine.call(asked, args)
 
 
 def _dict(machine: Machine) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.checkpoints.containers.contents import MOST_DIMENSIONS, UnfitError, shape_of, short
 from resnetkit.checkpoints.containers.dtypes import SIZES, numpy_dtype
-from resnetkit.checkpoints.containers.machine import Built, Span, unescaped
+from resnetkit.checkpoints.containers.machine import Built, Inert, Span, unescaped
 from resnetkit.checkpoints.containers.window import TRUNCATED, read_array, read_bytes, shaped
 
 if TYPE_CHECKING:
@@ -28,15 +28,17 @@ _LONGEST = {"raw": 1, "utf-8": 2, "escape": 4, "raw-unicode-escape": 6}
 _ODD = "has a numpy array of an unknown form; get it again"
 
 
+def is_number(code: str) -> bool:
+    """Whether numpy's code of a type is one of numbers; there are texts, dates and records too."""
+    return code.lstrip("<>|=") in _CODES
+
+
 class Dtype(Built):
-    """A ``numpy.dtype``. Raises ``UnfitError`` for objects, texts, dates and records."""
+    """A ``numpy.dtype`` of numbers."""
 
     def __init__(self, code: str) -> None:
         self.big = code[:1] == ">"
-        plain = code.lstrip("<>|=")
-        if plain not in _CODES:
-            raise UnfitError(f"has numpy arrays of type {short(code)}; numbers are allowed")
-        self.name, self.letter = _CODES[plain]
+        self.name, self.letter = _CODES[code.lstrip("<>|=")]
 
     def build(self, state: object) -> None:
         match state:
@@ -47,7 +49,10 @@ class Dtype(Built):
 
 
 class PickledArray(Built):
-    """A ``numpy.ndarray`` of a pickle; its numbers are bytes, or a text of as many characters."""
+    """A ``numpy.ndarray`` of a pickle; its numbers are bytes, or a text of as many characters.
+
+    One of texts or objects has no ``dtype``, and cannot be read.
+    """
 
     def __init__(self) -> None:
         self.dtype = ""
@@ -61,6 +66,8 @@ class PickledArray(Built):
                 pass
             case (tuple() as shape, Dtype() as dtype, int() as fortran, data):
                 pass  # version 0, of Python 2's numarray days
+            case (int(), tuple(), Inert(), *_):
+                return
             case _:
                 raise UnfitError(_ODD)
         self.dtype, self.big, self.fortran = dtype.name, dtype.big, bool(fortran)

@@ -1,4 +1,5 @@
-"""``.pth``, ``.pt``, ``.ckpt``, ``.bin``: the zip file that ``torch.save`` writes since torch 1.6.
+"""``.pth``, ``.pt``, ``.ckpt``, ``.bin``: the zip file that ``torch.save`` writes since torch 1.6,
+and the one of ``torch.jit.save``, of which the program is left alone.
 
 ``NAME/data.pkl`` describes the tensors, ``NAME/data/KEY`` holds a storage each
 (``torch/serialization.py``). torch itself is not loaded: its tensors are read from where they
@@ -30,8 +31,7 @@ def claims(head: bytes, path: Path) -> bool:
 def open_file(path: Path) -> Container:
     entries = archive.entries(path)
     root = next(iter(entries)).split("/")[0]
-    if f"{root}/constants.pkl" in entries or any(n.startswith(f"{root}/code/") for n in entries):
-        raise UnfitError(archive.TORCHSCRIPT)
+    compiled = f"{root}/constants.pkl" in entries
     description = entries.get(f"{root}/data.pkl")
     if description is None:
         raise UnfitError("is a zip file without the data.pkl of torch.save; save a state_dict()")
@@ -47,7 +47,9 @@ def open_file(path: Path) -> Container:
 
     with path.open("rb") as file:
         window = Window(file, description.offset, description.length)
-        return Tree(unpickle(window, ALLOWED, persistent)).container(path, "torch")
+        return Tree(unpickle(window, ALLOWED, persistent)).container(
+            path, "torchscript" if compiled else "torch"
+        )
 
 
 def _storage(asked: object, entries: Mapping[str, Entry], root: str) -> Storage:

@@ -14,8 +14,9 @@ from resnetkit.checkpoints.containers.contents import (
     listed,
     short,
 )
-from resnetkit.checkpoints.containers.machine import Name, Span
-from resnetkit.checkpoints.containers.stored import PickledArray, Storage, Tensor
+from resnetkit.checkpoints.containers.machine import Inert, Name, Span
+from resnetkit.checkpoints.containers.modules import is_module, settings, tensors
+from resnetkit.checkpoints.containers.stored import Dtype, PickledArray, Storage, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,9 @@ class Tree:
 
     def __init__(self, root: object) -> None:
         self.found: list[tuple[ArrayInfo, PickledArray | Tensor]] = []
+        self.modules: dict[str, Any] = {}
         self._steps = 0
+        self._seen: set[int] = set()
         facts = self._take(root, ())
         self.facts: dict[str, Any] = facts if isinstance(facts, dict) else {"value": facts}
         if facts is _NOTHING:
@@ -49,6 +52,7 @@ class Tree:
             kind=kind,
             arrays=listed(info for info, _ in self.found),
             facts={**self.facts, **(more or {})},
+            modules=self.modules,
             reader=reader,
         )
 
@@ -58,6 +62,8 @@ class Tree:
             raise UnfitError(f"is nested deeper than {DEEPEST} levels; no checkpoint is")
         if isinstance(value, Namespace):
             value = value.values
+        if isinstance(value, Inert):
+            return self._inert(value, path)
         if isinstance(value, (PickledArray, Tensor)) and value.dtype:
             info = ArrayInfo(path=path, shape=value.shape, dtype=value.dtype)
             self.found.append((info, value))
@@ -72,6 +78,35 @@ class Tree:
         if isinstance(value, (set, frozenset)):
             return [self._take(item, path) for item in sorted(value, key=repr)]
         return self._leaf(value)
+
+    def _inert(self, value: Inert, path: tuple[str, ...]) -> Any:
+        """An object of a class that is not looked up: its name, and the arrays within it."""
+        if id(value) in self._seen:  # objects refer to each other
+            return value.name
+        self._seen.add(id(value))
+        if is_module(value):
+            for name, tensor in tensors(value):
+                self._spend(1)
+                info = ArrayInfo(path=(*path, name), shape=tensor.shape, dtype=tensor.dtype)
+                self.found.append((info, tensor))
+            self.modules["/".join(path)] = settings(value)
+            return value.name
+        if len(path) < DEEPEST - 1:
+            for within in (value.state, value.items, value.members):
+                if isinstance(within, (dict, list, tuple)):
+                    self._within(within, path)
+        return value.name
+
+    def _within(self, value: Any, path: tuple[str, ...]) -> None:
+        """The arrays of an object's parts; how deep those go is its own matter."""
+        deep = len(path) >= DEEPEST - 1
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in pairs:
+            self._spend(1)
+            if isinstance(item, (dict, list, tuple)) and not deep:
+                self._within(item, (*path, str(key)))
+            elif isinstance(item, (Inert, Tensor, PickledArray)):
+                self._take(item, (*path, str(key)))
 
     def _dict(self, value: dict[Any, Any], path: tuple[str, ...]) -> Any:
         facts = {}
@@ -98,8 +133,8 @@ class Tree:
                 return f"({value.length} bytes)"
             case Name():
                 return value.name
-            case Storage():
-                raise UnfitError("holds a storage that is no tensor; get it again")
+            case Storage() | PickledArray() | Dtype():
+                return f"({type(value).__name__.lower()})"
         raise UnfitError(f"holds a {short(type(value).__name__)} by itself; get it again")
 
     def _spend(self, count: int) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from resnetkit.checkpoints.dialect import Dialect
 from resnetkit.checkpoints.dialects import (
     caffe2,
+    cifar,
     detectron2,
     keras,
     mmpretrain,
     pytorchcv,
     resnetkit,
     semseg,
+    smp,
     timm,
     torchvision,
     transformers,
@@ -23,6 +25,8 @@ from resnetkit.checkpoints.dialects import (
 DIALECTS: tuple[Dialect, ...] = (
     *torchvision.DIALECTS,
     *timm.DIALECTS,
+    *smp.DIALECTS,
+    *cifar.DIALECTS,
     *semseg.DIALECTS,
     *transformers.DIALECTS,
     *mmpretrain.DIALECTS,
@@ -32,3 +36,5 @@ DIALECTS: tuple[Dialect, ...] = (
     *pytorchcv.DIALECTS,
     *resnetkit.DIALECTS,
 )
+#: Those that are written as well: the others are told by what stands beside the body.
+WRITTEN: tuple[Dialect, ...] = tuple(one for one in DIALECTS if not one.evidence)

@@ -96,6 +96,26 @@ DIALECTS = (
         preprocess=_PREPROCESS,
     ),
     Dialect(
+        name="mmseg-7x7",
+        about="the ResNet with a 7x7 stem of OpenMMLab's segmentation",
+        source="mmseg/models/backbones/resnet.py",
+        path=path,
+        root="backbone.",
+        evidence=("decode_head.conv_seg.weight",),
+        holds={**_HOLDS, "stem": ("7x7",), "classes": (None,)},
+        facts=(
+            stride_on("3x3", "mmseg/models/backbones/resnet.py: style='pytorch'"),
+            epsilon("torch's default"),
+            stem_pool("mmseg/models/backbones/resnet.py"),
+            head_pool("mmpretrain GlobalAveragePooling"),
+            output_stride(
+                f"not documented by names: {_MMSEG} dilate to 8, UPerNet to none", 8, 16, 32
+            ),
+            dilation_entry("previous", f"{_MMSEG}: contract_dilation=True"),
+        ),
+        preprocess=_PREPROCESS,
+    ),
+    Dialect(
         name="mmseg",
         about="the ResNetV1c and V1d of OpenMMLab's segmentation",
         source="mmseg/models/backbones/resnet.py",

@@ -15,11 +15,17 @@ from resnetkit.checkpoints.fact import (
     head_pool,
     norm_groups,
     output_stride,
+    small_stem_pool,
+    small_stem_stride,
     stem_pool,
     stride_on,
 )
 
 _CODE = "resnetkit/architecture/block.py"
+_SMALL = (
+    "not documented: what most networks for 32x32 images do; a torchvision network whose conv1 was "
+)
+_SMALL += "replaced may have kept its pool and stride"
 
 
 def path(place: Place) -> str:
@@ -41,12 +47,14 @@ DIALECTS = (
         about="every network of resnetkit, by the paths of its layers",
         source=_CODE,
         path=path,
-        holds=UNUSUAL,
+        holds={**UNUSUAL, "stem_conv_stride": (1, 2)},
         facts=(
             stride_on("3x3", "resnetkit's default"),
             epsilon("resnetkit's default"),
             norm_groups("resnetkit's default"),
             stem_pool("resnetkit's default"),
+            small_stem_pool(_SMALL),
+            small_stem_stride(_SMALL),
             anti_alias("resnetkit's default"),
             head_pool("resnetkit's default"),
             output_stride("resnetkit's default"),

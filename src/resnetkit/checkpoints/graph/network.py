@@ -113,6 +113,7 @@ def _found(structure: Structure, stages: list[list[Block]]) -> dict[str, Any]:
     return {
         **found,
         "stem_padding": stem.pads[0],
+        "stem_conv_stride": 2 if stem.strides[0] == 2 else 1,
         "stem_pool": pool,
         "stride_on": _stride_on(stages),
         "output_stride": stride,

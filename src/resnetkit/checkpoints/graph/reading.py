@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -81,12 +81,12 @@ def read_graph(container: Container) -> tuple[Container, Reading, tuple[str, ...
         preprocess=offered,
     )
     reading = compare(dialect, shapes, "", True, found.network)
-    fields = {name: getattr(reading, name) for name in Reading.__slots__}
+    values = {field.name: getattr(reading, field.name) for field in fields(reading)}
     return (
         ours,
         GraphReading(
             **{
-                **fields,
+                **values,
                 "known": _known(found.network, structure),
                 "choices": known,
                 "ambiguous": (preprocessing(dialect.preprocess),) if dialect.preprocess else (),

@@ -1,0 +1,77 @@
+"""segmentation_models_pytorch: the encoder of DeepLabV3 and DeepLabV3+, which is dilated.
+
+Source: segmentation_models_pytorch/encoders/resnet.py and decoders/deeplabv3/model.py. The names
+are torchvision's below ``encoder.``; ``make_dilated`` gives every convolution of a dilated stage
+its dilation. Other networks of the library dilate nothing and are read as torchvision's.
+"""
+
+from __future__ import annotations
+
+from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.dialects import torchvision
+from resnetkit.checkpoints.fact import (
+    dilation_entry,
+    epsilon,
+    head_pool,
+    output_stride,
+    stem_pool,
+    stride_on,
+)
+from resnetkit.preprocess import Preprocess
+
+_CODE = "segmentation_models_pytorch encoders/_utils.py"
+_PREPROCESS = (
+    Choice(
+        label="imagenet",
+        preprocess=Preprocess(size=224),
+        source="segmentation_models_pytorch encoders: mean and deviation; crops as they come",
+    ),
+)
+
+
+def _deeplab(name: str, about: str, evidence: tuple[str, ...], *strides: int) -> Dialect:
+    return Dialect(
+        name=name,
+        about=about,
+        source="segmentation_models_pytorch decoders/deeplabv3/model.py",
+        path=torchvision.path,
+        root="encoder.",
+        evidence=evidence,
+        holds={
+            "stem": ("7x7",),
+            "stem_padding": (3,),
+            "stem_pool": ("padded",),
+            "stride_on": ("3x3",),
+            "shortcut": ("projection",),
+            "squeeze_excitation": (None,),
+            "conv_bias": (False,),
+            "classes": (None,),
+            "head_pool": ("global",),
+            "rounding": ("floor",),
+        },
+        facts=(
+            stride_on("3x3", "torchvision/models/resnet.py"),
+            epsilon("torch's default"),
+            stem_pool("torchvision/models/resnet.py"),
+            head_pool("not a part of it"),
+            output_stride(f"{name}: encoder_output_stride", *strides),
+            dilation_entry("own", f"{_CODE}: replace_strides_with_dilation"),
+        ),
+        preprocess=_PREPROCESS,
+    )
+
+
+DIALECTS = (
+    _deeplab(
+        "smp-deeplabv3plus",
+        "the encoder of smp's DeepLabV3Plus",
+        ("decoder.aspp.0.convs.0.0.weight",),
+        *(16, 8, 32),
+    ),
+    _deeplab(
+        "smp-deeplabv3",
+        "the encoder of smp's DeepLabV3",
+        ("decoder.aspp.convs.0.0.weight", "decoder.0.convs.0.0.weight"),
+        *(8, 16, 32),
+    ),
+)

@@ -1,0 +1,53 @@
+"""Networks that are no ResNet of this package, or only nearly one, told by names in their files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+#: What gives a family away, and its name. Those inside a ResNet's names come first.
+_SIGNS: tuple[tuple[str, str], ...] = (
+    (r"(^|[./])attnpool\.positional_embedding$",
+     "CLIP's ResNet, whose blocks and last pool are others"),
+    (r"layer\d\.\d+\.convs\.\d+\.weight$", "a Res2Net, whose 3x3 convolutions are split"),
+    (r"layer\d\.\d+\.conv2\.(fc1|bn0|bn1|radix)\b", "a ResNeSt, whose blocks have split attention"),
+    (r"layer\d\.\d+\.conv2\.(paths|attn)\.", "an SKNet, whose blocks choose between kernels"),
+    (r"layer\d\.\d+\.(cbam|ca|sa|ChannelGate|SpatialGate)\.", "a ResNet with CBAM's attention"),
+    (r"(^|[./])(ca|sa|bam\d?)\d?\.(fc|fc1|conv|conv1|channel_att|spatial_att|mlp|gate\w*)\b",
+     "a ResNet with attention beside its stages (CBAM, BAM)"),
+    (r"layer\d\.\d+\.(gc|context_block|nl|non_local)\.", "a ResNet with global context blocks"),
+    (r"layer\d\.\d+\.(bn1\.IN|bn1\.BN|IN)\.", "an IBN-Net, whose blocks have instance norms"),
+    (r"layer\d\.\d+\.conv2_offset\.|layer\d\.\d+\.conv2\.(offset|conv_offset)\.",
+     "a ResNet with deformable convolutions"),
+    (r"\._(mean|variance)$", "a file of Paddle, whose parameters are not read; export the network "
+     "to ONNX with paddle2onnx, which is read"),
+    (r"(weight_orig|weight_mask)$", "a network pruned by torch; call prune.remove on its layers"),
+    (r"(activation_post_process|weight_fake_quant)\.", "a network in the middle of "
+     "quantisation-aware training; convert it, or give the file from before"),
+    (r"(^|[./])(bit\.)?embedder\.convolution\.weight$|stages\.0\.blocks\.0\.norm1\.weight$"
+     r"|root_block[./]standardized_conv2d", "a ResNet v2 (BiT), whose norms stand before the "
+     "convolutions"),
+    (r"(^|[./])trunk_output\.block1\.|(^|[./])s1\.b1\.conv1\.", "a RegNet"),
+    (r"(^|[./])body\.layer1\.0\.conv1\.(0|conv)\.weight$", "a TResNet"),
+    (r"stages\.0\.0\.conv1_1x1\.conv\.weight$", "a GCResNet or another of timm's ByobNets"),
+    (r"stages\.0\.(conv_down|conv_exp)\.conv\.weight$", "a CSPResNet or its kin"),
+    (r"stage2\.0\.branches\.0\.", "an HRNet"),
+    (r"denseblock1\.denselayer1\.", "a DenseNet"),
+    (r"(^|[./])cls_token$|(^|[./])class_token$|blocks\.0\.attn\.qkv\.", "a vision transformer"),
+    (r"(relative_position_bias_table)$", "a Swin transformer"),
+    (r"stages\.0\.blocks\.0\.conv_dw\.|features\.1\.0\.layer_scale$|dwconv\.weight$", "a ConvNeXt"),
+    (r"Mixed_5b\.|inception3a\.", "an Inception network"),
+    (r"_blocks\.0\._depthwise_conv\.|blocks\.0\.0\.conv_dw\.|features\.1\.conv\.0\.0\.weight$"
+     r"|features\.1\.0\.block\.0\.0\.weight$", "an EfficientNet or MobileNet"),
+    (r"(^|[./])model\.22\.cv2\.|(^|[./])model\.0\.conv\.weight$", "a YOLO network"),
+)  # fmt: skip
+
+
+def family(names: Iterable[str]) -> str | None:
+    """What the names of tensors are of, where it is none of the networks that are read."""
+    listed = list(names)
+    for sign, what in _SIGNS:
+        if any(re.search(sign, name) for name in listed):
+            return what
+    vgg = {"features.0.weight", "classifier.6.weight"}
+    return "a VGG network or AlexNet" if vgg <= set(listed) else None
