@@ -169,9 +169,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_nothing_is_resolved_silently(checkpoint: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"cannot tell stride_on .3x3 or 1x1.*without strict"
-    ):
+    with pytest.raises(InputError, match=r"cannot tell stride_on .3x3 or 1x1.*without strict"):
         load(checkpoint, strict=True)
     with pytest.warns(AssumptionWarning, match=r"taken as torchvision documents: stride_on 3x3"):
         bundle = load(checkpoint)

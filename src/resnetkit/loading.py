@@ -219,10 +219,16 @@ def _settled(
             f"{text} {first.fact}={first.default!r}, {rest} strict",
             command=f"{text} --{first.fact.replace('_', '-')} {first.default}, {rest} --strict",
         )
+    options = {name: value for name, value in given.items() if name != "preprocess"}
+    # What is taken is in the reading already; what is given may change what is natural.
+    reading = found.reading.settle(**options) if options else found.reading
+    final = reading.network.options
+    assumed = {k: v if k == "preprocess" else getattr(final, k) for k, v in assumed.items()}
+    if final.output_stride != final.natural_stride and "dilation_entry" not in reading.known:
+        assumed["dilation_entry"] = final.dilation_entry
     settled = {**given, **assumed}
     if found.reading.choices:  # what a configuration tells is known, unless another is given
         settled.setdefault("preprocess", found.reading.choices[0].label)
-    options = {name: value for name, value in settled.items() if name != "preprocess"}
     origin = {
         "made_by": "resnetkit convert",
         "file": found.container.path.name,
@@ -234,7 +240,7 @@ def _settled(
         "doubts": [doubt(fact) for fact in still_open if fact.fact in assumed and fact.doubtful],
         "preprocess": settled.get("preprocess"),
     }
-    return (found.reading.settle(**options) if options else found.reading), origin
+    return reading, origin
 
 
 def _preprocess(

@@ -62,10 +62,10 @@ def residual_block(options: Options, place: Placement) -> Block:
 def basic(options: Options, place: Placement) -> Block:
     """Two 3x3 convolutions; the first has the stride.
 
-    Dilated, the second convolution is dilated where the entry keeps the previous dilation (timm)
-    and plain where a stage is dilated from its first block on (mmpretrain).
+    Dilated, the second convolution is dilated where the entry keeps the previous dilation (timm),
+    or where all are (smp), and plain where a stage is dilated from its first block on (mmpretrain).
     """
-    second = place.dilation if options.dilation_entry == "previous" else 1
+    second = 1 if options.dilation_entry == "own" else place.dilation
     width, outputs = place.convs
     stride = place.stride if options.anti_alias == "none" else 1
     main = (
@@ -208,7 +208,7 @@ def _shortcut_pool(options: Options, place: Placement) -> Pool | None:
     ``AvgPool2dSame``), and has none otherwise (mmpretrain).
     """
     dilated = place.dilation > 1
-    if place.stride == 1 and (not dilated or options.dilation_entry == "own"):
+    if place.stride == 1 and (not dilated or options.dilation_entry != "previous"):
         return None
     window = Window(kernel=2, stride=place.stride, end_padding=1, rounding=options.rounding)
     return Pool(name="downsample.0", function="average", slides=window, count_padding=dilated)

@@ -236,7 +236,7 @@ def _stages(options: Options) -> Iterator[Stage]:
             stride, reached = 2, reached * 2
         elif number > 1:
             dilation *= 2
-        if options.dilation_entry == "own":
+        if options.dilation_entry != "previous":
             entry = dilation
         blocks = []
         for index, convs in enumerate(widths):

@@ -132,12 +132,13 @@ class Options:
     output_stride: int | None = _option(
         None, "stride of the last map to the input; below the natural one, stages are dilated"
     )
-    dilation_entry: Literal["previous", "own"] = _option(
+    dilation_entry: Literal["previous", "own", "all"] = _option(
         "previous",
-        "dilation in a dilated stage's first block: the previous stage's (torchvision, timm) "
-        "or already its own (semseg, mmpretrain)",
+        "dilation in a dilated stage's first block: the previous stage's (torchvision, timm), "
+        "already its own (semseg, mmpretrain), or that in both convolutions of basic blocks (smp)",
         "previous",
         "own",
+        "all",
     )
     head_pool: HeadPool = _option(
         "global", "global average pool, or AvgPool(7, stride 1)", "global", "7x7"

@@ -179,11 +179,15 @@ def output_stride(source: str, *values: int) -> Fact:
 
 def dilation_entry(default: str, source: str) -> Fact:
     """The dilation of a dilated stage's first block."""
-    other = "own" if default == "previous" else "previous"
+    others = tuple(value for value in ("previous", "own") if value != default)
     return Fact(
         option="dilation_entry",
-        values=(default, other),
+        values=(default, *others),
         meaning="dilation of a dilated stage's first block",
-        each={"previous": "that of the stage before it", "own": "that of its stage"},
+        each={
+            "previous": "that of the stage before it",
+            "own": "that of its stage",
+            "all": "that of its stage, in both convolutions of basic blocks",
+        },
         source=source,
     )

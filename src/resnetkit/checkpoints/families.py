@@ -11,7 +11,7 @@ _SIGNS: tuple[tuple[str, str], ...] = (
      "CLIP's ResNet, whose blocks and last pool are others"),
     (r"layer\d\.\d+\.convs\.\d+\.weight$", "a Res2Net, whose 3x3 convolutions are split"),
     (r"layer\d\.\d+\.conv2\.(fc1|bn0|bn1|radix)\b", "a ResNeSt, whose blocks have split attention"),
-    (r"layer\d\.\d+\.conv2\.(paths|attn)\.", "an SKNet, whose blocks choose between kernels"),
+    (r"layer\d\.\d+\.conv\d\.(paths|attn)\.", "an SKNet, whose blocks choose between kernels"),
     (r"layer\d\.\d+\.(cbam|ca|sa|ChannelGate|SpatialGate)\.", "a ResNet with CBAM's attention"),
     (r"(^|[./])(ca|sa|bam\d?)\d?\.(fc|fc1|conv|conv1|channel_att|spatial_att|mlp|gate\w*)\b",
      "a ResNet with attention beside its stages (CBAM, BAM)"),
@@ -49,5 +49,7 @@ def family(names: Iterable[str]) -> str | None:
     for sign, what in _SIGNS:
         if any(re.search(sign, name) for name in listed):
             return what
-    vgg = {"features.0.weight", "classifier.6.weight"}
-    return "a VGG network or AlexNet" if vgg <= set(listed) else None
+    heads = ("classifier.6.weight", "pre_logits.fc1.weight")
+    if "features.0.weight" in listed and any(name in listed for name in heads):
+        return "a VGG network or AlexNet"
+    return None

@@ -16,6 +16,7 @@ _OTHER = re.compile(
 )
 #: Networks that are trained in pairs, without classes.
 _PAIRED = {"teacher", "student", "online", "target", "online_network", "target_network"}
+_PAIRED |= {"base_encoder", "momentum_encoder", "online_encoder", "target_encoder"}
 #: Words in the names of what is computed from answers, not from features.
 _MEASURES = re.compile(
     r"loss|criterion|metric|acc(uracy)?$|acc_|_acc|auroc|auc|f1|confusion|confmat|recall|precision"

@@ -221,11 +221,19 @@ def _normalised(container: Container, reading: Reading) -> Reading:
         return reading
     first = reading.preprocess[0]
     whole = max(values["mean"]) > 2  # of pixels in 0..255
+    order = first.preprocess.channels
+    if whole and values["mean"] == tuple(sorted(values["mean"])) and order == "RGB":
+        order = "BGR"  # of all photographs blue is the darkest channel, and red the brightest
+    divisor = 1.0 if whole else 255.0
     told = replace(
-        first.preprocess, mean=values["mean"], std=values["std"], divisor=1.0 if whole else 255.0
+        first.preprocess,
+        channels=order,
+        divisor=divisor,
+        mean=values["mean"],
+        std=values["std"],
     )
     layers = f"{found['mean'][0]}, {found['std'][0]}"
-    source = f"{layers}; its size and channels as in {first.label}"
+    source = f"{layers}; its size as in {first.label}"
     used = {*found["mean"], *found["std"]}
     choice = Choice(label="the file's own", preprocess=told, source=source)
     return replace(

@@ -94,7 +94,11 @@ def _entry(reading: Reading, convs: Settings) -> str | None:
     first, second = (convs.get(f"layer{last}.{block}.conv{middle}", {}) for block in (0, 1))
     if not _is_pair(first, "dilation") or not _is_pair(second, "dilation"):
         return None
-    return "own" if first["dilation"] == second["dilation"] else "previous"
+    if first["dilation"] != second["dilation"]:
+        return "previous"
+    behind = convs.get(f"layer{last}.1.conv2", {})
+    is_basic = reading.network.options.block == "basic"
+    return "all" if is_basic and behind.get("dilation") == second["dilation"] else "own"
 
 
 def _blurs(settings: Settings) -> dict[str, Any]:
@@ -121,6 +125,8 @@ def _pools(settings: Settings) -> dict[str, Any]:
         elif kind == "MaxPool2d":
             shape = tuple(_single(told.get(k)) for k in ("kernel_size", "stride", "padding"))
             up = bool(told.get("ceil_mode"))
+            if None in shape:
+                continue  # compiled: its program knows
             if (shape, up) == ((3, 2, 1), False):
                 found["stem_pool"] = "padded"
             elif (shape, up) == ((3, 2, 0), True):

@@ -23,6 +23,8 @@ from resnetkit.preprocess import Preprocess
 
 _CODE = "mmpretrain/models/backbones/resnet.py"
 _MMSEG = "mmseg configs/_base_/models/*_r50-d8.py"
+#: What OpenMMLab's networks have beside the backbone.
+_BESIDE = r"(head\.fc|neck|decode_head|auxiliary_head|roi_head|bbox_head|rpn_head|mask_head)\."
 
 
 def path(place: Place) -> str:
@@ -79,6 +81,7 @@ _PREPROCESS = (
 DIALECTS = (
     Dialect(
         name="mmpretrain",
+        beside_root=_BESIDE,
         about="OpenMMLab's ResNet, V1c, V1d, ResNeXt and SE-ResNet",
         source=_CODE,
         path=path,
@@ -117,6 +120,7 @@ DIALECTS = (
     ),
     Dialect(
         name="mmseg",
+        beside_root=_BESIDE,
         about="the ResNetV1c and V1d of OpenMMLab's segmentation",
         source="mmseg/models/backbones/resnet.py",
         path=path_in_mmseg,

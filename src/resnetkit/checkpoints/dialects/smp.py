@@ -1,6 +1,6 @@
-"""segmentation_models_pytorch: the encoder of DeepLabV3 and DeepLabV3+, which is dilated.
+"""segmentation_models_pytorch: the encoders of DeepLabV3, DeepLabV3+ and PAN, which are dilated.
 
-Source: segmentation_models_pytorch/encoders/resnet.py and decoders/deeplabv3/model.py. The names
+Source: segmentation_models_pytorch encoders/resnet.py and decoders/{deeplabv3,pan}/model.py. Names
 are torchvision's below ``encoder.``; ``make_dilated`` gives every convolution of a dilated stage
 its dilation. Other networks of the library dilate nothing and are read as torchvision's.
 """
@@ -29,11 +29,11 @@ _PREPROCESS = (
 )
 
 
-def _deeplab(name: str, about: str, evidence: tuple[str, ...], *strides: int) -> Dialect:
+def _dilated(name: str, about: str, evidence: tuple[str, ...], *strides: int) -> Dialect:
     return Dialect(
         name=name,
         about=about,
-        source="segmentation_models_pytorch decoders/deeplabv3/model.py",
+        source="segmentation_models_pytorch decoders",
         path=torchvision.path,
         root="encoder.",
         evidence=evidence,
@@ -55,20 +55,26 @@ def _deeplab(name: str, about: str, evidence: tuple[str, ...], *strides: int) ->
             stem_pool("torchvision/models/resnet.py"),
             head_pool("not a part of it"),
             output_stride(f"{name}: encoder_output_stride", *strides),
-            dilation_entry("own", f"{_CODE}: replace_strides_with_dilation"),
+            dilation_entry("all", f"{_CODE}: replace_strides_with_dilation"),
         ),
         preprocess=_PREPROCESS,
     )
 
 
 DIALECTS = (
-    _deeplab(
+    _dilated(
         "smp-deeplabv3plus",
         "the encoder of smp's DeepLabV3Plus",
         ("decoder.aspp.0.convs.0.0.weight",),
         *(16, 8, 32),
     ),
-    _deeplab(
+    _dilated(
+        "smp-pan",
+        "the encoder of smp's PAN",
+        ("decoder.fpa.branch1.1.conv.weight",),
+        *(16, 32),
+    ),
+    _dilated(
         "smp-deeplabv3",
         "the encoder of smp's DeepLabV3",
         ("decoder.aspp.convs.0.0.weight", "decoder.0.convs.0.0.weight"),

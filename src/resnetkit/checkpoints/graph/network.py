@@ -40,7 +40,7 @@ def described(structure: Structure) -> Described:
     stages = _stages(structure.blocks)
     found = _found(structure, stages)
     refused: InputError | None = None
-    for entry in ("previous", "own"):
+    for entry in ("previous", "own", "all"):
         try:
             options = Options(**{**found, "dilation_entry": entry})
         except InputError as error:
