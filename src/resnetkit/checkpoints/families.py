@@ -24,6 +24,8 @@ _SIGNS: tuple[tuple[str, str], ...] = (
     (r"(weight_orig|weight_mask)$", "a network pruned by torch; call prune.remove on its layers"),
     (r"(activation_post_process|weight_fake_quant)\.", "a network in the middle of "
      "quantisation-aware training; convert it, or give the file from before"),
+    (r"layer\d\.\d+\.conv1\.0\.(weight|bias)$", "a network fused for quantisation; give the file "
+     "from before fuse_model(), or from after convert()"),
     (r"(^|[./])(bit\.)?embedder\.convolution\.weight$|stages\.0\.blocks\.0\.norm1\.weight$"
      r"|root_block[./]standardized_conv2d", "a ResNet v2 (BiT), whose norms stand before the "
      "convolutions"),

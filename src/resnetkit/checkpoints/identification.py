@@ -23,6 +23,7 @@ from resnetkit.checkpoints.dialect import Choice
 from resnetkit.checkpoints.heads import with_classifier
 from resnetkit.checkpoints.reading import WRAPPERS, Reading
 from resnetkit.checkpoints.recognition import read
+from resnetkit.checkpoints.respelled import respelled
 from resnetkit.checkpoints.saved_modules import with_settings
 from resnetkit.errors import InputError
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 #: Wrappers that hold an average of the weights over training.
 AVERAGES = {"state_dict_ema", "model_ema", "ema"}
-#: Wrappers of single modules, which stand anywhere in a name.
-INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 #: The names of what a layer that prepares images takes off and divides by.
 _NORMALISER = re.compile(
     r"(^|[./])(new_|pixel_|image_|img_)?((?P<mean>mean|mu)|(std|sigma))(_tensor)?$"
@@ -158,40 +157,11 @@ def identify(
 def _read(
     container: Container, beside: Configuration | None, *, prefix: str | None, ema: bool | None
 ) -> tuple[Container, Reading, tuple[str, ...]]:
-    """The reading, of a container in which wrappers inside of names are left out if they have to
-    be; and what there is to tell about that."""
+    """The reading, of a container with names in the usual spelling; and what there is to tell."""
     config = None if beside is None else beside.model
-    try:
-        found = _recognised(container, config, prefix=prefix, ema=ema)
-        return container, _prepared(found, beside), ()
-    except InputError as error:
-        peeled = without_inner_wrappers(container)
-        if peeled is None:
-            raise
-        try:
-            found = _recognised(peeled, config, prefix=prefix, ema=ema)
-        except InputError:
-            raise error from None
-    text = f"{', '.join(INNER)} are left out of the names"
-    return peeled, _prepared(found, beside), (text,)
-
-
-def without_inner_wrappers(container: Container) -> Container | None:
-    """The container with names in which no wrapper of a single module stands; None without any."""
-    names = {
-        ".".join(part for part in name.split(".") if part not in INNER): name
-        for name in container.arrays
-    }
-    if len(names) < len(container.arrays) or all(new == old for new, old in names.items()):
-        return None
-    return replace(
-        container,
-        arrays={
-            new: replace(container.arrays[old], path=tuple(new.split("/")))
-            for new, old in names.items()
-        },
-        reader=lambda name: container.reader(names[name]),
-    )
+    container, told = respelled(container)
+    found = _recognised(container, config, prefix=prefix, ema=ema)
+    return container, _prepared(found, beside), told
 
 
 def _normalised(container: Container, reading: Reading) -> Reading:
@@ -321,6 +291,12 @@ def _warnings(container: Container, reading: Reading, beside: Configuration | No
     if set(kinds) != {"float32"}:
         text = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         found.append(f"the tensors are {text}")
+    if container.quantised & set(reading.names.values()):
+        found.append(
+            f"{len(container.quantised)} tensors are quantised, and are made of whole numbers and "
+            "scales again; the file's own network rounds what its layers put out too, so that its "
+            "answers differ by some per cent"
+        )
     if reading.head == "other" and reading.network.options.classes is not None:
         found.append("the fully connected layer projects, it does not classify")
     fresh, broken, odd = _norms(container, reading)

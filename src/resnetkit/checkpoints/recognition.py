@@ -23,8 +23,8 @@ from resnetkit.errors import InputError
 
 #: Below this share of tensors that fit, something is no ResNet of a dialect.
 LEAST_SHARE = 0.9
-
-
+#: What torch's quantised layers have besides their weights.
+_ROUNDS = ("scale", "zero_point")
 #: Whether two tensors of a file, by their names, hold the same numbers.
 Same = Callable[[str, str], bool]
 
@@ -121,6 +121,8 @@ def _beside(best: Reading) -> dict[str, str]:
             found[name] = "MoCo's queue of keys"
         elif last == "n_averaged":
             found[name] = "how many weights were averaged (torch's AveragedModel)"
+        elif last in _ROUNDS and all(name[: -len(last)] + one in best.shapes for one in _ROUNDS):
+            found[name] = "how a quantised network rounds the outputs of a layer"
         elif last in ("total_ops", "total_params"):
             found[name] = "what a counter of operations (thop) left there"
     return found

@@ -18,6 +18,7 @@ from resnetkit.checkpoints.containers.machine import Built, Inert, Name, Span, k
 from resnetkit.checkpoints.containers.stored import (
     Dtype,
     PickledArray,
+    Quantised,
     Storage,
     Tensor,
     ints,
@@ -32,6 +33,8 @@ STORAGES = {
     **{"torch.CharStorage": "int8", "torch.ByteStorage": "uint8", "torch.BoolStorage": "bool"},
     **{"torch.ComplexFloatStorage": "complex64", "torch.ComplexDoubleStorage": "complex128"},
     "torch.storage.UntypedStorage": "uint8",
+    **{"torch.QInt8Storage": "int8", "torch.QUInt8Storage": "uint8"},
+    "torch.QInt32Storage": "int32",
 }
 
 
@@ -160,6 +163,22 @@ def _tensor_of_dtype(args: tuple[Any, ...]) -> Tensor:
     raise _odd("torch._utils._rebuild_tensor_v3", args)
 
 
+def _quantised(args: tuple[Any, ...]) -> Quantised | Inert:
+    """``_rebuild_qtensor``: whole numbers, with one scale for all or one for each channel."""
+    match args:
+        case (Storage() as storage, int() as offset, tuple() as shape, tuple() as strides, how, *_):
+            whole = Tensor(storage, storage.dtype, offset, ints(shape), ints(strides))
+        case _:
+            raise _odd("torch._utils._rebuild_qtensor", args)
+    match how:
+        case (Name(name="torch.per_tensor_affine"), float() as scale, int() as zero, *_):
+            return Quantised(whole, scale, zero, 0)
+        case (Name(name="torch.per_channel_affine"), Tensor() as scales, Tensor() as zeros,
+              int() as axis) if 0 <= axis < len(shape):  # fmt: skip
+            return Quantised(whole, scales, zeros, axis)
+    return Inert("torch._utils._rebuild_qtensor", args)
+
+
 def _parameter(args: tuple[Any, ...]) -> Tensor | Inert:
     match args:
         case (Tensor() | Inert() as tensor, *_):
@@ -211,6 +230,7 @@ ALLOWED: Mapping[str, Callable[[tuple[Any, ...]], Any] | None] = {
     "numpy.ndarray": None,
     "torch.Size": _size,
     "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_qtensor": _quantised,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,7 +58,8 @@ class Container:
 
     ``facts`` are JSON values: epoch, arguments, metadata, configuration - whatever the file tells
     besides its arrays. ``modules`` has, for each module that was saved whole, by its key, the class
-    and the settings of every module within it. Nothing of the file is kept open.
+    and the settings of every module within it; ``quantised`` are the arrays that were made of whole
+    numbers and scales. Nothing of the file is kept open.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class Container:
     facts: Mapping[str, Any]
     reader: Callable[[str], np.ndarray[Any, Any]] = field(repr=False)
     modules: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    quantised: frozenset[str] = frozenset()
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """One array, in the machine's byte order, as a writable copy of its own.
@@ -135,10 +138,16 @@ def json_of(text: bytes | str, what: str) -> Any:
         raise UnfitError(f"has a damaged {what} ({short(error)}); get the file again") from None
 
 
+#: Containers may hold each other many times over, so that the whole of one never ends.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 2, 90, 90, 60
+_SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxset = _SHORT.maxfrozenset = 10
+
+
 def short(value: object) -> str:
     """Something from a file for a message: one line of printable characters, not too long."""
     if isinstance(value, BaseException):
         text = " ".join(str(value).split()).encode("ascii", "backslashreplace").decode()
     else:
-        text = ascii(value[:80] if isinstance(value, (str, bytes, list, tuple)) else value)
+        text = _SHORT.repr(value).encode("ascii", "backslashreplace").decode()
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -195,6 +195,34 @@ class Tensor:
         return np.lib.stride_tricks.as_strided(array, self.shape, steps).copy()
 
 
+class Quantised(Tensor):
+    """Whole numbers that stand for ``(number - zero) * scale``; read as those, in float32.
+
+    ``scale`` and ``zero`` are numbers, or tensors with one for each place along ``axis``.
+    """
+
+    def __init__(self, whole: Tensor, scale: float | Tensor, zero: int | Tensor, axis: int) -> None:
+        super().__init__(whole.storage, whole.dtype, whole.offset, whole.shape, whole.strides)
+        self.whole, self.scale, self.zero, self.axis = whole, scale, zero, axis
+        self.dtype = "float32"
+        for each in (scale, zero):
+            if isinstance(each, Tensor) and each.shape != whole.shape[axis : axis + 1]:
+                raise UnfitError(
+                    f"has a quantised tensor of shape {short(whole.shape)} with scales of shape "
+                    f"{short(each.shape)}; get it again"
+                )
+
+    def load(self, path: Path) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        along = [-1 if at == self.axis else 1 for at in range(len(self.shape))]
+        scale, zero = (
+            each.load(path).astype(np.float64).reshape(along) if isinstance(each, Tensor) else each
+            for each in (self.scale, self.zero)
+        )
+        return ((self.whole.load(path).astype(np.float64) - zero) * scale).astype(np.float32)
+
+
 def ints(values: tuple[Any, ...]) -> tuple[int, ...]:
     """A tuple of integers from a file. Raises ``UnfitError`` for other tuples."""
     if len(values) > MOST_DIMENSIONS or any(type(value) is not int for value in values):

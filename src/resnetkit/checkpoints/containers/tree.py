@@ -16,13 +16,15 @@ from resnetkit.checkpoints.containers.contents import (
 )
 from resnetkit.checkpoints.containers.machine import Inert, Name, Span
 from resnetkit.checkpoints.containers.modules import is_module, settings, tensors
-from resnetkit.checkpoints.containers.stored import Dtype, PickledArray, Storage, Tensor
+from resnetkit.checkpoints.containers.stored import Dtype, PickledArray, Quantised, Storage, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
 
 #: A file may share one thing under many names; so many are followed, and so deep.
 MOST_STEPS, DEEPEST = 300_000, 32
+#: What torch's quantised linear layer keeps its weight and bias in.
+_PACKED = "._packed_params._packed_params"
 #: Stands for an array, and for what holds only arrays, where facts are collected.
 _NOTHING = object()
 
@@ -53,6 +55,7 @@ class Tree:
             arrays=listed(info for info, _ in self.found),
             facts={**self.facts, **(more or {})},
             modules=self.modules,
+            quantised=frozenset(n for n, array in places.items() if isinstance(array, Quantised)),
             reader=reader,
         )
 
@@ -113,10 +116,18 @@ class Tree:
         for key, item in value.items():
             name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
             self._spend(len(name) // 64)
+            if name.endswith(_PACKED) and isinstance(item, tuple):
+                self._packed(item, (*path, name.removesuffix(_PACKED)))
+                continue
             taken = self._take(item, (*path, name))
             if taken is not _NOTHING:
                 facts[name] = taken
         return facts if facts or not value else _NOTHING
+
+    def _packed(self, parts: tuple[Any, ...], path: tuple[str, ...]) -> None:
+        """The weight and bias of torch's quantised linear layer, by their names elsewhere."""
+        for name, part in zip(("weight", "bias"), parts, strict=False):
+            self._take(part, (*path[:-1], f"{path[-1]}.{name}"))
 
     def _leaf(self, value: object) -> Any:
         match value:
