@@ -18,7 +18,7 @@ from resnetkit.architecture.options import option_names
 from resnetkit.bundle import Bundle
 from resnetkit.checkpoints.container import open_container
 from resnetkit.checkpoints.description import places
-from resnetkit.checkpoints.dialects import DIALECTS
+from resnetkit.checkpoints.dialects import WRITTEN
 from resnetkit.checkpoints.recognition import dialect
 from resnetkit.conversion import BUNDLE, convert
 from resnetkit.errors import InputError
@@ -34,7 +34,7 @@ NETWORKS = (
     ("resnet50", {**DEEP, "classes": None}),
     ("resnet50", {**SMALL, **KERAS}),
 )
-NAMES = (*(one.name for one in DIALECTS), BUNDLE)
+NAMES = (*(one.name for one in WRITTEN), BUNDLE)
 Arrays = dict[str, np.ndarray]
 
 

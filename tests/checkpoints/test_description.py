@@ -80,8 +80,9 @@ def test_settling_without_classes_leaves_the_head_over() -> None:
     assert reading.leftover == ("fc.weight", "fc.bias")
     assert reading.head == "other"
     with pytest.raises(InputError, match=r"2 tensors are not part of resnet18: fc\.weight"):
-        reading.check()
-    reading.check(drop=["fc."])
+        reading.check(strict=True)
+    reading.check(drop=["fc."], strict=True)
+    reading.check()
 
 
 @settings(max_examples=100)

@@ -19,7 +19,7 @@ from graphs import Respelling, attributes
 from onnx import helper, numpy_helper
 
 from resnetkit.checkpoints.identification import identify
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.loading import load
 from resnetkit.preprocess import Preprocess
 
@@ -527,6 +527,8 @@ def test_normalising_in_the_graph_is_known(
         assert (fact.fact, fact.candidates) == ("preprocess", ("graph-rgb", "graph-bgr"))
         assert "preprocess" not in found.to_dict()["known"]
         with pytest.raises(InputError, match=r"cannot tell preprocess \(graph-rgb or graph-bgr"):
+            load(path, strict=True)
+        with pytest.warns(AssumptionWarning, match="graph-rgb is a guess that changes the answers"):
             load(path)
         order, label = "BGR", "graph-bgr"
     else:

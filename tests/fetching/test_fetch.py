@@ -21,7 +21,7 @@ from torchvision.models import ResNet18_Weights
 import resnetkit
 from resnetkit.checkpoints.recognition import read
 from resnetkit.cli.main import main
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.fetching.published import imagenet, networks, published
 from resnetkit.fetching.source import Source, parse
 from server import COMMIT, Server
@@ -158,12 +158,13 @@ def test_an_address_with_digits_in_its_name(server: Server, small: Theirs) -> No
         resnetkit.fetch(server.url + wrong)
 
 
-def test_what_an_address_leaves_open_is_asked_for(server: Server, small: Theirs) -> None:
+def test_what_an_address_leaves_open_is_taken_and_told(server: Server, small: Theirs) -> None:
     server.add("/net.pth", small.content)
     with pytest.raises(InputError, match=r"cannot tell norm_epsilon .* preprocess"):
-        resnetkit.fetch(f"{server.url}/net.pth")
-    bundle = resnetkit.fetch(f"{server.url}/net.pth", ask=lambda fact: fact.candidates[0])
-    assert bundle.origin["assumed"] == {}
+        resnetkit.fetch(f"{server.url}/net.pth", strict=True)
+    with pytest.warns(AssumptionWarning, match="taken as torchvision documents: norm_epsilon"):
+        bundle = resnetkit.fetch(f"{server.url}/net.pth")
+    assert bundle.origin["assumed"]["norm_epsilon"] == 1e-5
     assert bundle.origin["preprocess"] == "IMAGENET1K_V1"
     assert bundle.origin["fetched"]["checked"].startswith("against nothing")
     assert len(server.gets()) == 1, "the second time it came from the cache"

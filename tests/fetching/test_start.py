@@ -73,10 +73,11 @@ def test_an_address_leaves_facts_open(
 ) -> None:
     server.add("/net.pth", small)
     words = [data, "--from", f"{server.url}/net.pth", "--out", "run"]
-    assert train(*words) == 2
+    assert train(*words, "--strict") == 2
     assert "cannot tell norm_epsilon" in capsys.readouterr().err
     assert not Path("run").exists()
     assert train(*words, "--preprocess", "IMAGENET1K_V1") == 0
+    assert "taken as torchvision documents: norm_epsilon" in capsys.readouterr().err
     start = resnetkit.load("run/best.safetensors").origin["start"]
     assert start["preprocess"] == "IMAGENET1K_V1"
     assert len(server.gets()) == 1

@@ -132,7 +132,8 @@ class Dialect:
 
     ``evidence`` are tensors outside the body, of which one has to be there for the dialect to be
     meant: the head of a framework's segmentation networks, for instance, which
-    says how the body below it is dilated. Such a dialect is read only. ``beside_root`` is a pattern
+    says how the body below it is dilated. ``read_only`` are these, and others that nobody wants to
+    have written. ``beside_root`` is a pattern
     of what stands beside a ``root`` that others use too, so that it is told to be the framework's.
     """
 
@@ -159,6 +160,7 @@ class Dialect:
     endings: tuple[str, ...] = (".safetensors", ".pth", ".pt", ".pkl")
     described: Callable[[Network, Iterable[str]], Described] | None = None
     evidence: tuple[str, ...] = ()
+    read_only: bool = False
     beside_root: str = ""
 
     def has(self, option: str, value: object) -> bool:

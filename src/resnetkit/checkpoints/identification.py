@@ -23,7 +23,7 @@ from resnetkit.checkpoints.dialect import Choice
 from resnetkit.checkpoints.heads import with_classifier
 from resnetkit.checkpoints.reading import WRAPPERS, Reading
 from resnetkit.checkpoints.recognition import read
-from resnetkit.checkpoints.respelled import respelled
+from resnetkit.checkpoints.respelled import respelled, without_inner_wrappers
 from resnetkit.checkpoints.saved_modules import with_settings
 from resnetkit.errors import InputError
 
@@ -160,7 +160,24 @@ def _read(
     """The reading, of a container with names in the usual spelling; and what there is to tell."""
     config = None if beside is None else beside.model
     container, told = respelled(container)
-    found = _recognised(container, config, prefix=prefix, ema=ema)
+    refused: InputError | None = None
+    try:
+        found = _recognised(container, config, prefix=prefix, ema=ema)
+        if not found.problems():
+            return container, _prepared(found, beside), told
+    except InputError as error:
+        refused = error
+    peeled = without_inner_wrappers(container)
+    if peeled is not None:
+        try:
+            bare = _recognised(peeled, config, prefix=prefix, ema=ema)
+        except InputError:
+            bare = None
+        if bare is not None and (refused is not None or not bare.problems()):
+            text = "wrappers of single modules are left out of the names"
+            return peeled, _prepared(bare, beside), (*told, text)
+    if refused is not None:
+        raise refused
     return container, _prepared(found, beside), told
 
 
@@ -297,6 +314,8 @@ def _warnings(container: Container, reading: Reading, beside: Configuration | No
             "scales again; the file's own network rounds what its layers put out too, so that its "
             "answers differ by some per cent"
         )
+    if "fc.bias" in reading.created:
+        found.append("the classifier has no bias, and 0 is taken for it")
     if reading.head == "other" and reading.network.options.classes is not None:
         found.append("the fully connected layer projects, it does not classify")
     fresh, broken, odd = _norms(container, reading)

@@ -84,7 +84,9 @@ def recognise(
 
 def _belonging(copy: Reading, best: Reading) -> set[str]:
     """The tensors of a copy, and what stands with it away from the network that is read."""
-    below = {name for name in copy.shapes if name.startswith(copy.prefix)}
+    key, slash, _ = copy.prefix.rpartition("/")
+    start = f"{key}/" if slash and not best.prefix.startswith(f"{key}/") else copy.prefix
+    below = {name for name in copy.shapes if name.startswith(start)}
     return {*copy.names.values()} | {n for n in below if not n.startswith(best.prefix or " ")}
 
 

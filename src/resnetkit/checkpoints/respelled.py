@@ -30,18 +30,16 @@ def respelled(container: Container) -> tuple[Container, tuple[str, ...]]:
         container, dropped = _without_zeros(container)
         if dropped:
             told.append(f"{dropped} biases of convolutions are all 0, and are left out")
-    if any(part in INNER for name in container.arrays for part in name.split(".")[1:]):
-        peeled = _renamed(container, _peeled)
-        if peeled is not None:
-            container = peeled
-            told.append("wrappers of single modules are left out of the names")
     return container, tuple(told)
 
 
+def without_inner_wrappers(container: Container) -> Container | None:
+    """The container with names in which no wrapper of a single module stands; None without any."""
+    return _renamed(container, _peeled)
+
+
 def _peeled(name: str) -> str:
-    """Without wrappers, but for what stands at the beginning, which is reported as one."""
-    first, *rest = name.split(".")
-    return ".".join((first, *(part for part in rest if part not in INNER)))
+    return ".".join(part for part in name.split(".") if part not in INNER)
 
 
 def _caffe2(name: str) -> str:

@@ -13,6 +13,7 @@ report.html, which is written after each epoch. Ctrl-C leaves a run that --resum
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -190,16 +191,20 @@ def _conduct(args: argparse.Namespace) -> Conduct:
 def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
     """The weights to train further."""
     from resnetkit.fetching.start import load_or_fetch
+    from resnetkit.loading import spoken_lines
     from resnetkit.views.progress import transfer
 
     with transfer(args.start) as told:
-        return load_or_fetch(
+        start = load_or_fetch(
             args.start,
             told=told,
             **given_fetching(args),
             **given_reading(args),
             **options,
         )
+    for line in spoken_lines(start):
+        print(f"resnetkit: {args.start}: {line}", file=sys.stderr)
+    return start
 
 
 def _resumed(args: argparse.Namespace, watch: Watch, processes: Processes) -> Result:

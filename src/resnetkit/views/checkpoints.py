@@ -42,7 +42,7 @@ def show_identification(found: Identification) -> None:
             (
                 fact["fact"],
                 _text(fact["default"]),
-                "or " + ", ".join(_text(v) for v in fact["candidates"] if v != fact["default"]),
+                _others([v for v in fact["candidates"] if v != fact["default"]]),
                 fact["source"],
             )
             for fact in facts["ambiguous"]
@@ -88,6 +88,14 @@ def _list(title: str, names: list[str]) -> None:
         print(f"  {name}")
     if len(names) > LISTED:
         print(f"  and {len(names) - LISTED} more; --format json lists all")
+
+
+def _others(values: list[Any]) -> str:
+    """What a fact may be besides, the first two and how many more."""
+    if not values:
+        return ""
+    more = f" and {len(values) - 2} more" if len(values) > 2 else ""
+    return f"or {', '.join(map(_text, values[:2]))}{more}"
 
 
 def _text(value: Any) -> str:

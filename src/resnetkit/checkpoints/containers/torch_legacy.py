@@ -25,13 +25,17 @@ _BEGINS = b"\x8a\x0a" + _MAGIC.to_bytes(10, "little")
 
 
 def claims(head: bytes, _path: Path) -> bool:
-    return head[:1] == b"\x80" and head[2:14] == _BEGINS
+    framed = head[2:3] == b"\x95"  # from protocol 4 on, 9 bytes of a frame come first
+    return head[:1] == b"\x80" and head[11 if framed else 2 :].startswith(_BEGINS)
 
 
 def open_file(path: Path) -> Container:
     parts: list[tuple[Storage, str, int]] = []
 
-    def persistent(asked: object) -> Storage:
+    def persistent(asked: object) -> Storage | Name:
+        match asked:
+            case ("module", Name() as kind, *_):  # a class, with the text of its program
+                return kind
         parts.append(_storage(asked))
         return parts[-1][0]
 

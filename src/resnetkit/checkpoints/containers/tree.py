@@ -14,7 +14,7 @@ from resnetkit.checkpoints.containers.contents import (
     listed,
     short,
 )
-from resnetkit.checkpoints.containers.machine import Inert, Name, Span
+from resnetkit.checkpoints.containers.machine import Inert, Key, Name, Span
 from resnetkit.checkpoints.containers.modules import is_module, settings, tensors
 from resnetkit.checkpoints.containers.stored import Dtype, PickledArray, Quantised, Storage, Tensor
 
@@ -144,6 +144,8 @@ class Tree:
                 return f"({value.length} bytes)"
             case Name():
                 return value.name
+            case Key():
+                return str(value)
             case Storage() | PickledArray() | Dtype():
                 return f"({type(value).__name__.lower()})"
         raise UnfitError(f"holds a {short(type(value).__name__)} by itself; get it again")

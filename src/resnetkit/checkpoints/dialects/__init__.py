@@ -36,5 +36,7 @@ DIALECTS: tuple[Dialect, ...] = (
     *pytorchcv.DIALECTS,
     *resnetkit.DIALECTS,
 )
-#: Those that are written as well: the others are told by what stands beside the body.
-WRITTEN: tuple[Dialect, ...] = tuple(one for one in DIALECTS if not one.evidence)
+#: Those that are written as well.
+WRITTEN: tuple[Dialect, ...] = tuple(
+    one for one in DIALECTS if not one.evidence and not one.read_only
+)
