@@ -28,7 +28,7 @@ from resnetkit.checkpoints.description import tensors
 from resnetkit.checkpoints.recognition import dialect as dialect_named
 from resnetkit.engines.choosing import open_engine
 from resnetkit.engines.engine import Choice, Engine
-from resnetkit.errors import InputError
+from resnetkit.errors import NO_CLASSES, InputError
 from resnetkit.files import atomic
 from resnetkit.preprocess import Preprocess
 from resnetkit.writing import Tensors, array
@@ -176,7 +176,7 @@ class Bundle:
         from resnetkit.prediction import predict
 
         if not self.classes:
-            raise InputError("the network has no classes to rank; give one with a classifier")
+            raise InputError(f"the network {NO_CLASSES}")
         kept = _ENGINES.setdefault(self, {})
         if engine not in kept:
             kept[engine] = open_engine(self, engine)
@@ -252,8 +252,17 @@ def load(path: str | Path) -> Bundle:
     """
     path = Path(path)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}; give a bundle, e.g. RUN/best.safetensors")
+        if path.is_dir():
+            raise InputError(
+                f"{path} is a folder; give a bundle, e.g. RUN/best.safetensors, or make one of a "
+                "checkpoint's folder with `resnetkit convert`"
+            )
+        raise InputError(f"{path} does not exist; give a bundle, e.g. RUN/best.safetensors")
+    if not _is_safetensors(path):
+        raise InputError(
+            f"{path} is no bundle, which is a .safetensors file; make one of another framework's "
+            "file with `resnetkit convert`, or get it again if it was one"
+        )
     try:
         file = safetensors.open_file(path)
         metadata = file.facts.get("metadata", {})
@@ -279,6 +288,15 @@ def load(path: str | Path) -> Bundle:
         )
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+
+
+def _is_safetensors(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return True  # reading it says what is wrong
+    return not head or safetensors.claims(head, path)
 
 
 def document_of(path: str | Path) -> dict[str, Any]:

@@ -22,3 +22,10 @@ class InputError(ValueError):
 
 class AssumptionWarning(UserWarning):
     """What a file could not tell and was taken as documented, and what was left out of it."""
+
+
+#: What a network without a classifier cannot do, and the ways to go on.
+NO_CLASSES = (
+    "has no classes to rank, for it has no classifier; train one with `resnetkit train DATA --from "
+    "FILE`, name its layer with `resnetkit convert --head NAME`, or take embeddings"
+)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from resnetkit.engines.engine import Engine, Pixels, Rows
-from resnetkit.errors import InputError
+from resnetkit.errors import NO_CLASSES, InputError
 from resnetkit.images import fast, pixels
 from resnetkit.images.listing import Listed
 from resnetkit.images.pixels import Cut, Image, UnreadableImageError, name_of
@@ -116,7 +116,7 @@ def stream(
     for a ``top`` or ``batch_size`` below 1, and where there are no classes to rank.
     """
     if engine.output == "logits" and not classes:
-        raise InputError("the network has no classes to rank; give one with a classifier")
+        raise InputError(f"the network {NO_CLASSES}")
     if top < 1 or batch_size < 1:
         raise InputError(f"top is {top} and the batch size {batch_size}; both take a number >= 1")
     results = answered(

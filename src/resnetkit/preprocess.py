@@ -80,8 +80,8 @@ class Preprocess:
         if self.channels == "other":
             raise InputError(
                 f"the network takes {self.channel_count} channels, and pictures have 1 (L) or 3 "
-                "(RGB, BGR); give tensors of (N, C, H, W) to module(), or load it with a "
-                f"preprocess of {self.channel_count} means for channels that pictures have"
+                f"(RGB, BGR); give module() tensors of (N, {self.channel_count}, H, W), normalised "
+                f"as it was trained: by a preprocess of {self.channel_count} means"
             )
 
     @property

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from resnetkit.architecture.layer import Conv, Norm
 from resnetkit.architecture.network import Network
-from resnetkit.errors import InputError
+from resnetkit.errors import NO_CLASSES, InputError
 from resnetkit.preprocess import Preprocess
 
 Array = npt.NDArray[Any]
@@ -85,10 +85,7 @@ def rounded(values: Array, dtype: str) -> Array:
 def check_output(network: Network, output: str) -> None:
     """Raise ``InputError`` for logits of a network without a classifier."""
     if output == "logits" and network.options.classes is None:
-        raise InputError(
-            f"{network.name} has no classes to rank; give one with a classifier, or take its "
-            "embeddings"
-        )
+        raise InputError(f"{network.name} {NO_CLASSES}")
 
 
 def folded_network(network: Network) -> Network:

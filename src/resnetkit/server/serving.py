@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnetkit.engines.choosing import open_engine
 from resnetkit.engines.engine import Choice
-from resnetkit.errors import InputError
+from resnetkit.errors import NO_CLASSES, InputError
 from resnetkit.export.opening import open_model
 
 
@@ -44,7 +44,7 @@ def serve(
 
     opened = open_model(model)
     if not opened.classes:
-        raise InputError(f"{model} has no classes to rank; give one with a classifier")
+        raise InputError(f"{model} {NO_CLASSES}")
     listening = _listening(host, port)
     with listening:
         served = Served(

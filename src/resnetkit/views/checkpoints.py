@@ -59,7 +59,8 @@ def show_identification(found: Identification) -> None:
 def show_converted(done: Converted) -> None:
     """Print what was written and how well it agrees."""
     origin = done.bundle.origin
-    fresh = origin.get("file") == done.source.name  # not what an earlier conversion assumed
+    # Not what an earlier conversion assumed. Of a folder, a file in it was read.
+    fresh = origin.get("file") == done.source.name or done.source.is_dir()
     spoken = origin["dialect"] if fresh else "bundle"
     print(f"{done.source} ({spoken}): {done.bundle.network.name}")
     print(f"-> {done.target} ({done.dialect}), {done.tensors} tensors, each used once")
