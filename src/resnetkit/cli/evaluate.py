@@ -1,11 +1,12 @@
 """Measure a trained bundle on labelled images.
 
-DATA is `digits` or a folder of class folders, whose names are matched to the bundle's classes;
-any subset of them will do. Measured are the test images where DATA has a test/ folder, else those
-of val/, else what the bundle's run held back of this folder, else all. With --try, BUNDLE may be a
-checkpoint of any framework: what it cannot tell is measured with every value, to say which is
-right; the rest is taken as documented, unless it is given. --format html is a page that needs
-nothing else, on stdout or in --out. Exit code 1: some images could not be read.
+DATA is `digits`, a folder of class folders, or a flat one with --label-pattern; its classes are
+matched by name to the bundle's, and any subset of them will do. Measured are the test images where
+DATA has a test/ folder, else those of val/, else what the bundle's run held back of this folder,
+else all. With --try, BUNDLE may be a checkpoint of any framework: what it cannot tell is measured
+with every value, to say which is right; the rest is taken as documented, unless it is given.
+--format html is a page that needs nothing else, on stdout or in --out. Exit code 1: some images
+could not be read.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from resnetkit.cli.reading_options import add_reading, given_reading
 from resnetkit.engines.engine import CHOICES
 from resnetkit.errors import InputError
 from resnetkit.files import check_target
+from resnetkit.images.patterned import joined_pattern
 
 if TYPE_CHECKING:
     from resnetkit.evaluation import Measurement
@@ -31,6 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--try", action="append", dest="facts", metavar="FACT", help="one that `identify` "
         "lists as open, e.g. stride-on; may be given several times")  # fmt: skip
     add("data", metavar="DATA", help="a folder, or digits")
+    add("--label-pattern", metavar="PATTERN", help="of images in a flat folder, whose names tell "
+        "the class, e.g. '{label}_*'")  # fmt: skip
     add("--split", choices=("train", "validation", "test", "all"), help="which images; see above")
     add("--batch-size", type=int, default=64, metavar="N", help="default: 64")
     add("--engine", choices=CHOICES, default="auto", help="what computes; auto: the fastest "
@@ -46,6 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.label_pattern is not None:
+        args.data = joined_pattern(args.data, args.label_pattern)
     told = given_options(args) | given_reading(args)
     if args.facts:
         if args.classes_map or args.format == "html":

@@ -1,13 +1,14 @@
 """Train a network on labelled images, or on scikit-learn's digits.
 
 DATA is `digits` (the default), a folder DATA/CLASS/*.jpg, one with train/, val/ and test/ folders
-of class folders, a table (CSV, Parquet) of paths and labels, a folder that Hugging Face's datasets
-has written, one of IDX files (MNIST), or tar shards: a folder of them, train-{000..009}.tar, or an
-address of such. --from trains other weights further, with a new classifier where the classes
-differ: a file that is there, or a source as `fetch` takes it (torchvision:resnet50, hf:OWNER/NAME,
-https://...); what it cannot tell is taken as documented, as in `convert`. The run folder gets
-recipe.toml, split.json, log.jsonl, the best and the last bundle, curves.png, confusion.png and
-report.html, which is written after each epoch. Ctrl-C leaves a run that --resume continues.
+of class folders, a flat folder with --label-pattern, a table (CSV, Parquet) of paths and labels, a
+folder that Hugging Face's datasets has written, one of IDX files (MNIST), or tar shards: a folder
+of them, train-{000..009}.tar, or an address of such. --from trains other weights further, with a
+new classifier where the classes differ: a file that is there, or a source as `fetch` takes it
+(torchvision:resnet50, hf:OWNER/NAME, https://...); what it cannot tell is taken as documented, as
+in `convert`. The run folder gets recipe.toml, split.json, log.jsonl, the best and the last bundle,
+curves.png, confusion.png and report.html, which is written after each epoch. Ctrl-C leaves a run
+that --resume continues.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", nargs="?", metavar="DATA", help="a folder, or digits (default)")
+    add("--label-pattern", metavar="PATTERN", help="of images in a flat folder, whose names tell "
+        "the class, e.g. '{label}_*'; DATA/PATTERN is the same")  # fmt: skip
     add("--model", metavar="NAME", help="a network of `resnetkit catalog`; default: resnet20 "
         "for digits, resnet18 for a folder")  # fmt: skip
     add("--from", dest="start", metavar="FILE|SOURCE", help="a bundle, a checkpoint of any "
@@ -74,6 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from resnetkit.images.patterned import joined_pattern
     from resnetkit.training.folder import RECIPE
     from resnetkit.training.joining import joined
     from resnetkit.training.stopping import Terminated
@@ -81,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.views.live import watched
     from resnetkit.views.run import Printed, show_result
 
+    if args.label_pattern is not None:
+        args.data = joined_pattern(args.data, args.label_pattern)
     if args.show_recipe and not args.resume:
         print(_planned(args)[0].to_toml(), end="")
         return 0
@@ -121,11 +127,13 @@ def run(args: argparse.Namespace) -> int:
 def default_folder(args: argparse.Namespace) -> Path:
     """Where a run goes without --out."""
     from resnetkit.fetching.start import short_name
+    from resnetkit.images.patterned import folder_of, is_pattern
     from resnetkit.training.plan import usual_model
 
     data = args.data or "digits"
     model = args.model or (short_name(args.start) if args.start else usual_model(data))
-    return Path("runs", f"{Path(data).resolve().name}-{model}")
+    place = folder_of(data) if is_pattern(data) else Path(data)
+    return Path("runs", f"{place.resolve().name}-{model}")
 
 
 def _started(args: argparse.Namespace, folder: Path, watch: Watch, processes: Processes) -> Result:

@@ -163,8 +163,14 @@ def _classes(
     """The folders that have images."""
     if not found:
         flat = _has_images(root)
-        what = "has images and no class folders" if flat else "has no class folders"
-        raise InputError(f"{root} {what}; put the images of each class into its own folder")
+        if not flat:
+            raise InputError(
+                f"{root} has no class folders; put the images of each class into its own folder"
+            )
+        raise InputError(
+            f"{root} has images and no class folders; put the images of each class into its own "
+            f"folder, or give {root}/{{label}}_* or another pattern if their names tell the class"
+        )
     empty = [name for name, files in found.items() if not files]
     classes = tuple(name for name in found if name not in empty)
     if len(classes) < least:

@@ -12,6 +12,7 @@ from resnetkit.images.folders import folder
 from resnetkit.images.huggingface import dataset, has_images, is_dataset
 from resnetkit.images.idx import idx, idx_files
 from resnetkit.images.naming import CLASSES
+from resnetkit.images.patterned import is_pattern, patterned
 from resnetkit.images.shards import shards
 from resnetkit.images.sources import DIGITS, Source
 from resnetkit.images.tables import SUFFIXES, table
@@ -23,13 +24,16 @@ def open_source(data: str | Path, *, least: int = 2) -> Source:
     """The labelled images that ``data`` names, of at least ``least`` classes.
 
     ``digits``; a folder of class folders, of IDX files, of tar shards, or one that Hugging Face's
-    ``datasets`` has written; a table ``.csv``, ``.tsv`` or ``.parquet``; shards as
-    ``train-{000..009}.tar``, also by an address as ``https://...``. Raises ``ValueError`` where
-    there is no such thing, and for one that cannot be used.
+    ``datasets`` has written; a pattern for names as ``pictures/{label}_*``; a table ``.csv``,
+    ``.tsv`` or ``.parquet``; shards as ``train-{000..009}.tar``, also by an address as
+    ``https://...``. Raises ``ValueError`` where there is no such thing, and for one that
+    cannot be used.
     """
     name, path = str(data), Path(data)
     if name == DIGITS:
         return digits()
+    if is_pattern(name):
+        return patterned(name, least=least)
     if "://" in name:
         return shards(_fetched(name), name, least=least)
     if name.endswith(".tar"):
