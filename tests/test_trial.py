@@ -59,7 +59,7 @@ def test_a_bundle_can_be_tried_too(run: Path, capsys: pytest.CaptureFixture[str]
     assert "stride_on 1x1: stride_on 3x3 does so much worse by chance with p = " in shown
     assert main([*words, "--try", "dilation-entry", "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert len(document["candidates"]) == 4
+    assert len(document["candidates"]) == 6
     assert document["candidates"][0]["facts"]["stride_on"] == "1x1"
     assert document["answer"] is None, "nothing is dilated, so that its entry changes nothing"
 

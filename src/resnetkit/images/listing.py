@@ -8,8 +8,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resnetkit.errors import InputError
+from resnetkit.images import tar
 from resnetkit.images.folders import ending_of, is_litter, is_picture
 from resnetkit.images.huggingface import images_of, is_dataset
 from resnetkit.images.pixels import Image
@@ -189,21 +188,23 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def members(shard: str) -> Iterator[Listed]:
     """The images in a ``.tar`` file, in its order, read once from front to back."""
     try:
-        with tarfile.open(shard, "r|*") as tar:
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-                base = os.path.basename(member.name)
-                if not member.isfile() or is_litter(base) or not is_picture(base):
-                    continue
-                name = os.path.join(shard, member.name)
-                if member.size > MAX_MEMBER:
-                    size = f"{member.size:,} bytes are more than the {MAX_MEMBER:,} that are read"
-                    yield Listed(name=name, problem=size)
-                    continue
-                file = tar.extractfile(member)
-                yield Listed(name=name, image=b"" if file is None else file.read())
-    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        yield Listed(name=shard, problem=f"the shard cannot be read on: {error}")
+        for member in tar.members(Path(shard)):
+            base = os.path.basename(member.name)
+            if is_litter(base) or not is_picture(base):
+                continue
+            name = os.path.join(shard, member.name)
+            if member.link is not None:
+                told = f"it is a link to {member.link!a}; pack the file itself"
+                yield Listed(name=name, problem=told)
+            elif member.size > MAX_MEMBER:
+                size = f"{member.size:,} bytes are more than the {MAX_MEMBER:,} that are read"
+                yield Listed(name=name, problem=size)
+            else:
+                yield Listed(name=name, image=member.read())
+    except tar.TarError as error:
+        yield Listed(name=shard, problem=f"the shard cannot be read on: it {error}")
+    except OSError as error:
+        yield Listed(name=shard, problem=f"the shard cannot be read: {error.strerror}")
 
 
 def _names(file: BinaryIO, end: bytes) -> Iterator[str]:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnetkit.errors import InputError
+from resnetkit.images import tar
 from resnetkit.images.naming import numbered_names
 from resnetkit.images.pixels import Image
 from resnetkit.images.sources import BRIEF, PART_OF, PARTS, SUFFIXES, Example, Part, Source
-
-_BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,24 +150,20 @@ def _label(path: Path, key: str, files: Mapping[str, _Member]) -> int:
 
 
 def _members(path: Path) -> list[_Member]:
+    """The files of a shard, which is not packed, for its files are read where they lie."""
     try:
-        size = path.stat().st_size
-        with tarfile.open(path, "r:") as tar:
-            members = [
-                _Member(path, member.name, member.offset_data, member.size)
-                for member in tar
-                if member.isfile()
-            ]
-            end = tar.offset
         with path.open("rb") as file:
-            file.seek(end)
-            closed = file.read(_BLOCK) == bytes(_BLOCK)
-    except (tarfile.TarError, OSError) as error:
-        if "unexpected end" in str(error):
-            raise InputError(
-                f"the shard {path} ends in the middle of a file; get it again"
-            ) from None
-        raise InputError(f"the shard {path} is no tar file, or damaged ({error})") from None
-    if not closed or any(member.offset + member.size > size for member in members):
-        raise InputError(f"the shard {path} ends in the middle of a file; get it again")
-    return members
+            if file.read(6).startswith(tuple(sign for sign, _ in tar.PACKED)):
+                raise InputError(f"the shard {path} is compressed; unpack it to a .tar first")
+        found = list(tar.members(path))
+    except (tar.TarError, OSError) as error:
+        if "ends in the middle" in str(error):
+            raise InputError(f"the shard {path} {error}; get it again") from None
+        raise InputError(f"the shard {path} is no tar file, or damaged: it {error}") from None
+    links = [member for member in found if member.link is not None]
+    if links:
+        raise InputError(
+            f"the shard {path} has {links[0].name!a}, which is a link to {links[0].link!a}; pack "
+            "the files themselves"
+        )
+    return [_Member(path, member.name, member.offset, member.size) for member in found]

@@ -1,0 +1,190 @@
+"""The files in a tar archive, header by header: what is damaged, false or huge is told.
+
+Python's ``tarfile`` ends without a word at a damaged header, and reads a long name of any length;
+its ``TarInfo.frombuf`` reads the headers here. The format is that of POSIX.1-2001 (pax), with GNU's
+long names.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+_BLOCK = 512
+#: A long name or a pax header that is longer is none.
+_MOST_NAME = 1 << 20
+#: How much is passed over at a time where a file cannot be sought in.
+_CHUNK = 1 << 20
+#: The first bytes of packed archives, and what unpacks them.
+PACKED: tuple[tuple[bytes, Any], ...] = (
+    (b"\x1f\x8b", gzip.GzipFile),
+    (b"BZh", bz2.BZ2File),
+    (b"\xfd7zXZ", lzma.LZMAFile),
+)
+_LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+_RECORD = re.compile(rb"(\d{1,9}) ([^=\n]{1,200})=")
+
+
+class TarError(Exception):
+    """An archive cannot be read on; the message continues a sentence that begins with its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A file in an archive: its bytes begin at ``offset`` of the unpacked archive.
+
+    ``link`` is the name of another file that it stands for, or None. ``read`` gives its bytes,
+    until the next member is asked for.
+    """
+
+    name: str
+    size: int
+    offset: int
+    link: str | None
+    read: Callable[[], bytes]
+
+
+def members(path: Path) -> Iterator[Member]:
+    """The files and links of an archive, in its order, packed by gzip, bzip2 or xz or not.
+
+    Archives that were put behind each other are read as one. Raises ``TarError`` where a header is
+    damaged or false and where the archive ends within a file; what stands before has been given.
+    """
+    with path.open("rb") as file:
+        head = file.read(6)
+    opened = next((unpack for sign, unpack in PACKED if head.startswith(sign)), None)
+    with path.open("rb") if opened is None else opened(path) as file:
+        try:
+            yield from _Walk(file, path.stat().st_size if opened is None else None).members()
+        except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise TarError(f"is damaged: {text}") from None
+
+
+class _Walk:
+    def __init__(self, file: IO[bytes], length: int | None) -> None:
+        self.file, self.length, self.at = file, length, 0
+
+    def members(self) -> Iterator[Member]:
+        told: dict[str, str] = {}
+        ended = False
+        while block := self.file.read(_BLOCK):
+            begin, self.at = self.at, self.at + len(block)
+            if len(block) < _BLOCK and not ended:
+                raise TarError(f"ends in the middle of a header at byte {begin:,}")
+            if not any(block):
+                ended = True
+                continue
+            header = _header(block)
+            if header is None:
+                if ended:
+                    return  # what stands behind the end of an archive is nobody's
+                raise TarError(f"has a damaged header at byte {begin:,}")
+            ended = False
+            size = _size(told.get("size"), header.size, begin)
+            self._check(size, header.name)
+            if header.type in _PAX or header.type in _LONG:
+                body = self._body(size, begin)
+                if header.type in _LONG:
+                    key = "path" if header.type == tarfile.GNUTYPE_LONGNAME else "linkpath"
+                    told[key] = body.split(b"\0")[0].decode("utf-8", "surrogateescape")
+                elif header.type != tarfile.XGLTYPE:
+                    told |= _records(body, begin)
+                continue
+            name, link = told.get("path", header.name), told.get("linkpath", header.linkname)
+            sparse = any(key.startswith("GNU.sparse") for key in told)
+            told = {}
+            if header.type == tarfile.GNUTYPE_SPARSE or sparse:
+                raise TarError(f"has the sparse file {name!a}, which is not read; pack it anew")
+            if header.type in _LINKS:
+                yield Member(name=name, size=0, offset=self.at, link=link, read=bytes)
+                continue
+            is_folder = header.type == tarfile.AREGTYPE and name.endswith("/")
+            if header.type in _FILES and not is_folder:
+                yield from self._file(name, size)
+            elif header.type not in tarfile.SUPPORTED_TYPES:
+                self._pass(-(-size // _BLOCK) * _BLOCK)
+        if not ended:
+            raise TarError("ends in the middle, without the end of an archive")
+
+    def _file(self, name: str, size: int) -> Iterator[Member]:
+        start, read = self.at, 0
+
+        def content() -> bytes:
+            nonlocal read
+            data = self.file.read(size - read)
+            read += len(data)
+            if read < size:
+                raise TarError(f"ends in the middle of {name!a}")
+            return data
+
+        yield Member(name=name, size=size, offset=start, link=None, read=content)
+        self.at += read
+        self._pass(-(-size // _BLOCK) * _BLOCK - read, last=size - read)
+
+    def _check(self, size: int, name: str) -> None:
+        if self.length is not None and self.at + size > self.length:
+            raise TarError(f"ends in the middle of {name!a}")
+
+    def _body(self, size: int, begin: int) -> bytes:
+        if size > _MOST_NAME:
+            raise TarError(f"has a name or header of {size:,} bytes at byte {begin:,}")
+        whole = -(-size // _BLOCK) * _BLOCK
+        data = self.file.read(whole)
+        self.at += len(data)
+        if len(data) < size:
+            raise TarError(f"ends in the middle of a header at byte {begin:,}")
+        return data[:size]
+
+    def _pass(self, count: int, last: int = 0) -> None:
+        """Pass over bytes, of which ``last`` are of a file; padding may lack at the very end."""
+        if self.length is not None:
+            self.file.seek(count, 1)
+            self.at += count
+            return
+        done = 0
+        while done < count and (data := self.file.read(min(_CHUNK, count - done))):
+            done += len(data)
+        self.at += done
+        if done < last:
+            raise TarError("ends in the middle of a file")
+
+
+def _header(block: bytes) -> tarfile.TarInfo | None:
+    try:
+        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return None
+
+
+def _size(told: str | None, size: int, begin: int) -> int:
+    if told is not None:
+        size = int(told) if told.isascii() and told.isdigit() and len(told) < 20 else -1
+    if not 0 <= size < 1 << 62:
+        raise TarError(f"has a header with a false size at byte {begin:,}")
+    return size
+
+
+def _records(body: bytes, begin: int) -> dict[str, str]:
+    """The records ``LENGTH KEY=VALUE`` of a pax header."""
+    found, at = {}, 0
+    while at < len(body) and body[at]:
+        match = _RECORD.match(body, at)
+        end = at + int(match[1]) if match else 0
+        if match is None or not match.end() < end <= len(body) or body[end - 1 : end] != b"\n":
+            raise TarError(f"has a damaged header at byte {begin:,}")
+        key = match[2].decode("utf-8", "replace")
+        found[key] = body[match.end() : end - 1].decode("utf-8", "surrogateescape")
+        at = end
+    return found
