@@ -15,6 +15,7 @@ ROOT = Path(resnetkit.__file__).parent
 #: Floors from the ground up; a room is a folder or a file. CONTRIBUTING.md tells why.
 FLOORS = (
     ("errors",),
+    ("documents",),
     ("architecture", "cache", "certainty", "files", "racing"),
     ("preprocess",),
     ("images", "module", "checkpoints"),

@@ -26,6 +26,7 @@ from resnetkit.checkpoints.containers import safetensors, safetensors_writing
 from resnetkit.checkpoints.containers.contents import UnfitError
 from resnetkit.checkpoints.description import tensors
 from resnetkit.checkpoints.recognition import dialect as dialect_named
+from resnetkit.documents import check, listed, mapping, parsed, text, whole
 from resnetkit.engines.choosing import open_engine
 from resnetkit.engines.engine import Choice, Engine
 from resnetkit.errors import NO_CLASSES, InputError
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
 #: The newest version of the format that this code writes and reads.
 VERSION = 1
 DOCUMENT, DIGEST = "resnetkit", "resnetkit.sha256"
+#: What a bundle's document has besides its version; an exported file's has the same.
+RULES = {
+    **dict.fromkeys(("network", "preprocess", "origin", "measured"), mapping()),
+    "classes": listed(text(), 1_000_000),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -320,18 +326,21 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
             "make a bundle of it with `resnetkit convert`"
         )
     try:
-        document = json.loads(metadata[DOCUMENT])
-        version = document["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} has a header that cannot be read ({error}); get it again"
-        ) from None
+        document = parsed(metadata[DOCUMENT], "its header")
+        check(document, {"version": whole(0, 1_000_000)}, "its")
+    except InputError as error:
+        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+    version = document["version"]
     if version != VERSION:
         raise InputError(
             f"{path} has version {version} of the bundle format and this resnetkit reads "
             f"{VERSION}; update resnetkit"
         )
-    return dict(document)
+    try:
+        check(document, RULES, "its")
+    except InputError as error:
+        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+    return document
 
 
 def digest_of(document: str, numbers: Mapping[str, npt.NDArray[Any]]) -> str:

@@ -6,12 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from resnetkit.documents import check, listed, mapping, number, one_of, optional, whole
 from resnetkit.errors import InputError
 
 Channels = Literal["RGB", "BGR", "L", "other"]
 Resize = Literal["shortest", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Centre = Literal["even", "floor"]
+
+#: The side of an input, in pixels, and the one that an image is resized to: more takes gigabytes.
+_LARGEST, _LARGEST_RESIZED = 4096, 8192
+_SMALLEST = 1e-6
+_RULES = {
+    "size": whole(1, _LARGEST),
+    "resize": one_of(*get_args(Resize)),
+    "resize_to": optional(whole(1, _LARGEST_RESIZED)),
+    "interpolation": one_of(*get_args(Interpolation)),
+    "centre": one_of(*get_args(Centre)),
+    "channels": one_of(*get_args(Channels)),
+    "divisor": number(_SMALLEST, 1e6),
+    "mean": listed(number(-1e6, 1e6), 1000, 1),
+    "std": listed(number(_SMALLEST, 1e6), 1000, 1),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +57,10 @@ class Preprocess:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        if type(self.size) is not int or self.size < 1:
-            raise InputError(f"preprocess size is {self.size!r}; it takes a whole number >= 1")
         if self.resize_to is None and self.resize == "shortest":
             object.__setattr__(self, "resize_to", self.size)
-        allowed = {"channels": Channels, "resize": Resize, "interpolation": Interpolation}
-        allowed["centre"] = Centre
-        for name, kind in allowed.items():
-            if getattr(self, name) not in get_args(kind):
-                raise InputError(
-                    f"preprocess {name} is {getattr(self, name)!r}; "
-                    f"it may be {', '.join(get_args(kind))}"
-                )
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        check(values, _RULES, "preprocess")
         if self.resize == "squash" and self.resize_to is not None:
             raise InputError("preprocess resize_to goes with resize shortest; leave it out")
         if self.resize_to is not None and self.resize_to < self.size:
@@ -65,8 +73,6 @@ class Preprocess:
                 f"preprocess mean and std have {len(self.mean)} and {len(self.std)} values; "
                 f"{self.channels} takes {self.channel_count} each"
             )
-        if self.divisor <= 0 or min(self.std) <= 0:
-            raise InputError("preprocess divisor and std have to be above 0")
 
     @property
     def channel_count(self) -> int:
@@ -109,6 +115,7 @@ class Preprocess:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Preprocess:
         """The facts of ``to_dict``. Raises ``ValueError`` for unknown names and bad values."""
+        check({"facts": document}, {"facts": mapping()}, "preprocess")
         unknown = set(document) - {field.name for field in fields(cls)}
         if unknown or "size" not in document:
             raise InputError(

@@ -11,6 +11,7 @@ from resnetkit.architecture.block import Block, Placement, anti_alias, norms, re
 from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
 from resnetkit.architecture.options import EXPANSION, Options
 from resnetkit.architecture.window import Window
+from resnetkit.documents import check, mapping, parsed, text, whole
 from resnetkit.errors import InputError
 
 Branch = Literal["main", "gate", "shortcut", "junction"]
@@ -39,6 +40,13 @@ class Located:
     stage: str
     block: str | None = None
     branch: Branch = "main"
+
+
+_RULES = {
+    **dict.fromkeys(("name", "about", "source"), text()),
+    "input_size": whole(1, 100_000),
+    "options": mapping(),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +142,7 @@ class Network:
                 f"a network is described by {', '.join(sorted(known))}, "
                 f"and this one by {', '.join(sorted(document)) or 'nothing'}"
             )
+        check(document, _RULES, "network")
         return cls(**{**document, "options": Options.from_dict(document["options"])})
 
     def to_json(self) -> str:
@@ -143,7 +152,7 @@ class Network:
     @classmethod
     def from_json(cls, text: str) -> Network:
         """The network of ``to_json``. Raises ``ValueError`` where the text describes none."""
-        return cls.from_dict(json.loads(text))
+        return cls.from_dict(parsed(text, "the network"))
 
 
 def _block_layers(stage: Stage, block: Block) -> Iterator[Located]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from resnetkit.architecture.checks import CONVOLUTIONS, check_together, check_values
 from resnetkit.architecture.window import Rounding
+from resnetkit.documents import check, mapping
 from resnetkit.errors import InputError
 
 BlockKind = Literal["basic", "bottleneck"]
@@ -249,6 +250,7 @@ class Options:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Options:
         """The options of ``to_dict``. Raises ``ValueError`` for an unknown or bad one."""
+        check({"options": document}, {"options": mapping()}, "network")
         _check_names(document)
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in document.items()

@@ -48,8 +48,9 @@ _SIGNS: tuple[tuple[str, str], ...] = (
 def family(names: Iterable[str]) -> str | None:
     """What the names of tensors are of, where it is none of the networks that are read."""
     listed = list(names)
+    lines = "\n".join(listed)  # one search in all of them
     for sign, what in _SIGNS:
-        if any(re.search(sign, name) for name in listed):
+        if re.search(sign, lines, re.MULTILINE):
             return what
     heads = ("classifier.6.weight", "pre_logits.fc1.weight")
     if "features.0.weight" in listed and any(name in listed for name in heads):

@@ -25,6 +25,7 @@ from resnetkit.checkpoints.reading import WRAPPERS, Reading
 from resnetkit.checkpoints.recognition import read
 from resnetkit.checkpoints.respelled import respelled, without_inner_wrappers
 from resnetkit.checkpoints.saved_modules import with_settings
+from resnetkit.documents import parsed
 from resnetkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -286,7 +287,8 @@ def _described(container: Container) -> Network | None:
     if not is_bundle(container):
         return None
     try:
-        return Network.from_dict(json.loads(container.facts["metadata"][BUNDLE])["network"])
+        document = parsed(container.facts["metadata"][BUNDLE], "its header")
+        return Network.from_dict(document["network"])
     except (ValueError, KeyError, TypeError):
         raise InputError(
             f"{container.path} has a bundle's header that cannot be understood; get it again, "

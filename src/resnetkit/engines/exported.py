@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnetkit.architecture.network import Network
+from resnetkit.documents import check, listed, mapping, one_of, optional, parsed, whole
+from resnetkit.documents import text as a_text
 from resnetkit.engines.engine import Choice, Output
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
@@ -86,7 +88,8 @@ class Exported:
                 "prepared and what its classes are; make a bundle of it with `resnetkit convert`"
             )
         try:
-            document = json.loads(text)
+            document = parsed(text, "it")
+            check(document, _RULES, "its")
             version = document["version"]
             if version != VERSION:
                 raise InputError(f"version {version} of the document; update resnetkit")
@@ -111,15 +114,20 @@ class Exported:
         return found
 
 
+_RULES = {
+    "version": whole(0, 1_000_000),
+    **dict.fromkeys(("network", "preprocess", "origin", "measured"), mapping()),
+    "classes": listed(a_text(), 1_000_000),
+    "precision": one_of(*PRECISIONS),
+    "output": one_of("logits", "embeddings"),
+    "batch": optional(whole(1, 1 << 20)),
+    "cuts": one_of(True, False),
+}
+
+
 def _problem(found: Exported) -> str | None:
-    if not all(isinstance(name, str) for name in found.classes):
-        return "class names that are no texts"
     if len(found.classes) != (found.network.options.classes or 0):
         return f"{len(found.classes)} class names for {found.network.options.classes} classes"
-    if found.precision not in PRECISIONS or found.output not in ("logits", "embeddings"):
-        return f"the precision {found.precision!r} or the output {found.output!r}"
-    if type(found.cuts) is not bool or (found.cuts and found.batch != 1):
+    if found.cuts and found.batch != 1:
         return "a graph that cuts images takes one at a time"
-    if found.batch is not None and (type(found.batch) is not int or found.batch < 1):
-        return f"a batch of {found.batch!r} images"
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from resnetkit.documents import check, listed, mapping, parsed, text
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
 from resnetkit.images.sources import BRIEF, PARTS, Example, Part, Source
@@ -140,6 +141,9 @@ class SplitRecord:
             return None
 
 
+_RULES = {"data": text(), "classes": listed(text(), 1_000_000), "parts": mapping()}
+
+
 def load_record(folder: Path) -> SplitRecord | None:
     """The record of a run folder, or None where there is none.
 
@@ -149,11 +153,13 @@ def load_record(folder: Path) -> SplitRecord | None:
     if not path.is_file():
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parsed(path.read_bytes(), "it")
+        check(document, _RULES, "its")
+        check(document["parts"], dict.fromkeys(PARTS, mapping(text())), "its part")
         return SplitRecord(
             data=document["data"],
             classes=tuple(document["classes"]),
             parts={part: dict(document["parts"][part]) for part in PARTS},
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, InputError) as error:
         raise InputError(f"{path} cannot be understood ({error}); remove it") from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from resnetkit.documents import check, mapping
 from resnetkit.errors import InputError
 
 Policy = Literal["none", "randaugment", "trivialaugment"]
@@ -85,6 +86,7 @@ class Augment:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Augment:
         """The choices of ``to_dict``."""
+        check({"augment": document}, {"augment": mapping()}, "the recipe's")
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in document.items()
         }

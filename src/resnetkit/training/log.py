@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from resnetkit.documents import check, number, one_of, optional, parsed, whole
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
 
@@ -87,13 +88,29 @@ def write_log(folder: Path, rows: Sequence[Row]) -> None:
     write_text(folder / FILE, "".join(json.dumps(row.to_dict()) + "\n" for row in rows))
 
 
+_NUMBER = number(-1e30, 1e30)
+_RULES = {
+    "epoch": whole(1, 1 << 40),
+    **dict.fromkeys(("lr", "loss", "validation_loss", "seconds", "rate"), _NUMBER),
+    **dict.fromkeys(("accuracy", "validation_accuracy"), number(0, 1)),
+    "best": one_of(True, False),
+    "waited": optional(_NUMBER),
+    "validation_images": optional(whole(0, 1 << 40)),
+}
+
+
+def _row(line: str) -> Row:
+    document = parsed(line, "a line")
+    check(document, _RULES, "its")
+    return Row(**document)
+
+
 def read_log(folder: Path) -> list[Row]:
     """The rows of a run; none before its first epoch ended. Raises ``ValueError`` if damaged."""
     path = folder / FILE
     if not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [Row(**json.loads(line)) for line in lines]
+        return [_row(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be understood ({error}); train anew") from None

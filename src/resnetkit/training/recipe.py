@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.walk import walk
+from resnetkit.documents import is_finite, shown
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.augment import Augment
@@ -169,15 +170,15 @@ class Recipe:
             if type(value := getattr(self, name)) is not bool:
                 raise InputError(f"{_flag(name)} is {value!r}; it takes true or false")
         for name in (*_FROM_0_BELOW_1, *_FROM_0, "lr", "epsilon"):
-            if not isinstance(value := getattr(self, name), int | float):
-                raise InputError(f"{_flag(name)} is {value!r}; it takes a number")
+            if not is_finite(value := getattr(self, name)):
+                raise InputError(f"{_flag(name)} is {shown(value)}; it takes a number")
         for name in _FROM_0_BELOW_1:
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise InputError(f"{_flag(name)} is {value:g}; it takes a number from 0, below 1")
         for name in _FROM_0:
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if value < 0:
                 raise InputError(f"{_flag(name)} is {value:g}; it takes a number from 0")
 
     def _check_together(self) -> None:
@@ -273,7 +274,7 @@ def read_toml(text: str) -> dict[str, Any]:
     """A recipe's file, which may have some of the fields only. Raises ``ValueError``."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"this is no recipe of a training run: {error}") from None
     check_names(document)
     return document
