@@ -127,3 +127,14 @@ def is_finite(value: object) -> bool:
         return type(value) in (int, float) and math.isfinite(float(value))  # type: ignore[arg-type]
     except OverflowError:
         return False
+
+
+def printable(text: str) -> str:
+    """A text from a file, or a file's name, as it is shown: a line of characters, nothing else.
+
+    Control characters, which a terminal would obey, line ends, marks that turn the direction of
+    what follows, and bytes that are no UTF-8 are escaped, as ``\\n``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from resnetkit.architecture.layer import shape_text
+from resnetkit.documents import printable
 
 if TYPE_CHECKING:
     from resnetkit.architecture.table import Explanation, Level, Row
@@ -123,6 +124,7 @@ def table_lines(
 
 def aligned(lines: Sequence[tuple[str, ...]], left: Container[int]) -> list[str]:
     """Cells as lines of equally wide columns; the columns in ``left`` are set to the left."""
+    lines = [tuple(map(printable, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join(

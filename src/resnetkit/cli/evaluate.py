@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import add_reading, given_reading
+from resnetkit.documents import printable
 from resnetkit.engines.engine import CHOICES
 from resnetkit.errors import InputError
 from resnetkit.files import check_target
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         track=lambda examples: track(examples, len(examples)),
     )
     for note in measurement.notes:
-        print(f"resnetkit: {note}", file=sys.stderr)
+        print(f"resnetkit: {printable(note)}", file=sys.stderr)
     tell_trained_on(measurement.trained_on)
     for name, reason in measurement.evaluation.problems:
         tell_unreadable(name, reason)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 import warnings
 from typing import NoReturn
 
+from resnetkit.documents import printable
 from resnetkit.errors import AssumptionWarning, InputError
 
 #: Every command with its line in the overview, in the order of a first visit.
@@ -94,6 +96,9 @@ def _file_error(error: OSError) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # which may be of another coding than UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -106,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except InputError as error:
-        print(f"resnetkit: {' '.join(error.command.split())}", file=sys.stderr)
+        print(f"resnetkit: {printable(' '.join(error.command.split()))}", file=sys.stderr)
     except OSError as error:
-        print(f"resnetkit: {_file_error(error)}", file=sys.stderr)
+        print(f"resnetkit: {printable(_file_error(error))}", file=sys.stderr)
     return 2

@@ -29,6 +29,7 @@ from resnetkit.cli.reading_options import (
     given_reading,
 )
 from resnetkit.cli.recipe_options import NAMES, add_choices
+from resnetkit.documents import printable
 from resnetkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
             **options,
         )
     for line in spoken_lines(start):
-        print(f"resnetkit: {args.start}: {line}", file=sys.stderr)
+        print(f"resnetkit: {printable(f'{args.start}: {line}')}", file=sys.stderr)
     return start
 
 

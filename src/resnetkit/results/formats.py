@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from resnetkit.errors import InputError
 from resnetkit.files import utf8
 from resnetkit.prediction import Prediction
 
+_NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
 TEXTS = ("csv", "json", "jsonl")
 #: What a file name ends in, and the format that means.
 ENDINGS = {
@@ -106,8 +108,16 @@ class Csv(_Text):
 
 def _lines(lines: Sequence[Sequence[object]]) -> bytes:
     text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    cells = ([_cell(cell) for cell in line] for line in lines)
+    csv.writer(text, lineterminator="\n").writerows(cells)
     return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would compute as a formula begins with an apostrophe."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value if _NUMBER.fullmatch(value) else f"'{value}"
+    return value
 
 
 def _json(row: Prediction) -> str:

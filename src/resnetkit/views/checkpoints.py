@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from resnetkit.architecture.text import aligned
 from resnetkit.checkpoints.identification import Identification
 from resnetkit.checkpoints.settling import doubt
+from resnetkit.documents import printable
 
 if TYPE_CHECKING:  # it loads torch, which identifying does not need
     from resnetkit.conversion import Converted
@@ -68,7 +69,7 @@ def show_converted(done: Converted) -> None:
         taken = ", ".join(f"{name} {_text(value)}" for name, value in origin["assumed"].items())
         print(f"taken as {spoken} documents, for no tensor shows it: {taken}")
     for warning in (*origin.get("doubts", ()), *origin.get("warnings", ())) if fresh else ():
-        print(f"warning: {warning}")
+        print(f"warning: {printable(warning)}")
     verified = origin.get("verified_with") if fresh else None
     if verified:
         print(
@@ -86,7 +87,7 @@ def _list(title: str, names: list[str]) -> None:
         return
     print(f"\n{title}")
     for name in names[:LISTED]:
-        print(f"  {name}")
+        print(f"  {printable(name)}")
     if len(names) > LISTED:
         print(f"  and {len(names) - LISTED} more; --format json lists all")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.text import aligned
+from resnetkit.documents import printable
 
 if TYPE_CHECKING:  # it loads torch
     from resnetkit.bundle import Bundle
@@ -42,4 +43,4 @@ def show(bundle: Bundle, target: Path) -> None:
         for name, value in origin.get(word, {}).items():
             print(f"{word} {name} {value}")
     for warning in origin.get("warnings", ()):
-        print(f"warning: {warning}")
+        print(f"warning: {printable(warning)}")

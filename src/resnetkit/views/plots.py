@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from resnetkit.documents import printable
 from resnetkit.errors import InputError
 from resnetkit.evaluation import Evaluation
 from resnetkit.files import atomic
@@ -132,9 +134,13 @@ def _lines(axes: Axes, epochs: list[int], train: list[float], held: list[float])
 
 
 def _short(name: str, most: int = 24) -> str:
+    # A dollar sign would begin a formula.
+    name = printable(name).replace("$", r"\$")
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _save(figure: Figure, path: Path, kind: str = "png") -> None:
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, warnings.catch_warnings():
+        # The font may lack a class's characters; then a box stands for each.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(temporary, format=kind, dpi=120)

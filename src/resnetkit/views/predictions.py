@@ -8,15 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from resnetkit.documents import printable
 from resnetkit.engines.engine import Output
-from resnetkit.files import atomic, utf8
+from resnetkit.files import atomic
 from resnetkit.images.counting import counted
 from resnetkit.images.listing import Listed
 from resnetkit.prediction import Prediction
 from resnetkit.results.formats import Format, open_format
 from resnetkit.results.recording import Recording
 from resnetkit.views.progress import passing
-from resnetkit.views.saying import percent, say, shown, tell_unreadable
+from resnetkit.views.saying import percent, say, tell_unreadable
 
 
 def show(
@@ -80,12 +81,12 @@ def write_table(predictions: Iterable[Prediction], file: IO[str]) -> int:
         if prediction.problem is not None:
             skipped += tell_problem(prediction)
             continue
-        say(shown(prediction.name), "bold", file)
+        say(printable(prediction.name), "bold", file)
         if prediction.embedding is not None:
             numbers = "  ".join(f"{value:.4f}" for value in prediction.embedding[:8])
             say(f"  {numbers}  ... ({len(prediction.embedding)} numbers)", file=file)
         for guess in prediction.guesses:
-            say(f"  {percent(guess.probability):>8}  {utf8(guess.label)}", file=file)
+            say(f"  {percent(guess.probability):>8}  {printable(guess.label)}", file=file)
     return skipped
 
 

@@ -22,6 +22,7 @@ from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.table import explain
 from resnetkit.certainty import BINS
+from resnetkit.documents import printable
 from resnetkit.engines.batching import machine
 from resnetkit.errors import InputError
 from resnetkit.evaluation import Evaluation, Measurement
@@ -33,7 +34,7 @@ from resnetkit.training.recipe import TABLES, Recipe
 from resnetkit.views import findings
 from resnetkit.views.charts import Series, curves, reliability
 from resnetkit.views.progress import clock
-from resnetkit.views.saying import as_chosen, between, percent, rule, shown
+from resnetkit.views.saying import as_chosen, between, percent, rule
 from resnetkit.views.svg import drawing
 
 #: Seconds after which a browser reads the page of an unfinished run again.
@@ -204,11 +205,12 @@ def _template() -> Template:
 def _finished(value: object) -> object:
     """Texts without what cannot be shown or written, such as half of a file name's character."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return shown(value)
+        return printable(value)
     return value
 
 
 def _short(words: str, most: int = 28) -> str:
+    words = printable(words)
     return words if len(words) <= most else f"{words[: most - 1]}…"
 
 

@@ -12,11 +12,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from resnetkit.architecture.text import aligned
+from resnetkit.documents import printable
 from resnetkit.evaluation import ClassFigures, Measurement
 from resnetkit.images.sources import Part
 from resnetkit.training.watch import Watch
 from resnetkit.views.progress import clock
-from resnetkit.views.saying import between, percent, rule, say, shown
+from resnetkit.views.saying import between, percent, rule, say
 
 if TYPE_CHECKING:  # what trains needs torch, which measuring does not
     from resnetkit.training.log import Row
@@ -61,7 +62,7 @@ class Printed(Watch):
         self._progress.stop()
 
     def warn(self, text: str) -> None:
-        print(f"resnetkit: {text}", file=sys.stderr)
+        print(f"resnetkit: {printable(text)}", file=sys.stderr)
 
     def start(
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
@@ -179,7 +180,7 @@ def show_measurement(measurement: Measurement, matrix: int = 20) -> None:
     if len(evaluation.names) <= matrix:
         say("")
         say("confusion: rows are the true classes, columns the predicted ones")
-        names = [shown(name) for name in evaluation.names]
+        names = [printable(name) for name in evaluation.names]
         rows = zip(names, evaluation.confusion.tolist(), strict=True)
         grid = [("", *names), *((name, *map(str, row)) for name, row in rows)]
         _table(aligned(grid, left={0}))
@@ -214,12 +215,13 @@ def tell_trained_on(names: Sequence[str]) -> None:
     """Warn on stderr that measured images were trained on."""
     if names:
         text = f"{len(names)} of the measured images were trained on, e.g. {names[0]}"
-        print(f"resnetkit: {text}; the accuracy looks better than it is", file=sys.stderr)
+        text = f"{printable(text)}; the accuracy looks better than it is"
+        print(f"resnetkit: {text}", file=sys.stderr)
 
 
 def _figures(row: ClassFigures) -> tuple[str, ...]:
     shares = (percent(row.precision), percent(row.recall), percent(row.f1))
-    return shown(row.name), *shares, str(row.support)
+    return printable(row.name), *shares, str(row.support)
 
 
 def _table(lines: list[str]) -> None:

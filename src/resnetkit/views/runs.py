@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 from resnetkit.architecture.text import aligned
+from resnetkit.documents import printable
 from resnetkit.training.runs import Ran, Runs
 from resnetkit.views.progress import clock
-from resnetkit.views.saying import as_chosen, percent, say, shown
+from resnetkit.views.saying import as_chosen, percent, say
 
 
 def show_runs(runs: Runs) -> None:
@@ -31,12 +32,12 @@ def show_runs(runs: Runs) -> None:
 def tell_damaged(runs: Runs) -> None:
     """Name on stderr the runs that cannot be read."""
     for name, reason in runs.damaged.items():
-        print(f"resnetkit: left out {shown(name)}: {shown(reason)}", file=sys.stderr)
+        print(f"resnetkit: left out {printable(name)}: {printable(reason)}", file=sys.stderr)
 
 
 def _cells(run: Ran) -> tuple[str, ...]:
     return (
-        shown(run.name),
+        printable(run.name),
         percent(run.validation),
         percent(run.test),
         f"{run.done}/{run.recipe.epochs}",

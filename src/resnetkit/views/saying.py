@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from resnetkit.documents import printable
 from resnetkit.training.log import ERRORS, Row, standard_error
 
 
@@ -28,7 +29,7 @@ def as_chosen(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "none" if value is None else shown(str(value))
+    return "none" if value is None else printable(str(value))
 
 
 def say(text: str, style: str = "", file: IO[str] | None = None) -> None:
@@ -43,14 +44,9 @@ def say(text: str, style: str = "", file: IO[str] | None = None) -> None:
         print(text, file=file, flush=True)
 
 
-def shown(name: str) -> str:
-    """A file's name on one line: what cannot be printed is escaped, as ``\\n``."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
 def tell_unreadable(name: str, reason: str) -> None:
     """Name on stderr an image that is skipped."""
-    print(f"resnetkit: skipped {shown(name)}: {shown(reason)}", file=sys.stderr)
+    print(f"resnetkit: skipped {printable(name)}: {printable(reason)}", file=sys.stderr)
 
 
 def tell_engine(facts: Mapping[str, Any], why: str | None) -> None:
