@@ -1,4 +1,4 @@
-"""Names from files are shown as characters, whatever is in them, and kept exact where they are data."""
+"""Names from files are shown as characters, whatever is in them, and stay exact as data."""
 
 from __future__ import annotations
 
