@@ -88,18 +88,24 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "html":
         _write_page(measurement, args.out)
         return 1 if measurement.evaluation.problems else 0
-    folder = args.out or measurement.run
-    if folder is not None:
-        from resnetkit.views import plots
-
-        folder.mkdir(parents=True, exist_ok=True)
-        plots.save_confusion(measurement.evaluation, folder / "confusion.png", measurement.title)
     if args.format == "json":
         print(measurement.to_json())
     else:  # page and JSON have the engine
         why = chosen(measurement.model, args.device)[1] if args.engine == "auto" else None
         tell_engine(measurement.engine, why)
         show_measurement(measurement)
+    folder = args.out or measurement.run
+    if folder is not None:  # after the numbers, which a folder that cannot be written to loses not
+        from resnetkit.views import plots
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            plots.save_confusion(
+                measurement.evaluation, folder / "confusion.png", measurement.title
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"confusion.png cannot be written to {folder}: {reason}") from None
     return 1 if measurement.evaluation.problems else 0
 
 

@@ -123,6 +123,14 @@ class SplitRecord:
         known = set(seen.values())
         return [example.name for example in examples if self._content(example) in known]
 
+    def copies(self, part: Part) -> list[str]:
+        """The names of a part's images that are byte for byte in the training part.
+
+        Where only sizes are known, that is known of none.
+        """
+        trained = {d for d in self.parts["train"].values() if not d.startswith(BRIEF)}
+        return [name for name, digest in self.parts[part].items() if digest in trained]
+
     def part_of(self, examples: Sequence[Example], part: Part) -> tuple[Example, ...]:
         """The examples that a part has under the same name with the same content."""
         names = self.parts[part]

@@ -11,7 +11,7 @@ import numpy as np
 from resnetkit.errors import InputError
 from resnetkit.images.checking import FILE, BadImages, Checked, check
 from resnetkit.images.opening import open_source
-from resnetkit.images.sources import BRIEF, PARTS, Example, Part, Source
+from resnetkit.images.sources import PARTS, Example, Part, Source
 from resnetkit.images.splits import SplitRecord, load_record, split
 from resnetkit.training.processes import ALONE, Processes
 from resnetkit.training.recipe import Recipe
@@ -128,10 +128,9 @@ def _readable(source: Source, digests: Mapping[str, str]) -> Source:
 
 
 def _warn_of_copies(record: SplitRecord, watch: Watch) -> None:
-    trained = {d for d in record.parts["train"].values() if not d.startswith(BRIEF)}
-    for part in ("validation", "test"):
-        copies = [name for name, digest in record.parts[part].items() if digest in trained]
-        if copies:
+    parts: tuple[Part, ...] = ("validation", "test")
+    for part in parts:
+        if copies := record.copies(part):
             watch.warn(
                 f"{len(copies)} {part} image(s) are copies of training images, e.g. {copies[0]}; "
                 "the accuracy will look better than it is"

@@ -43,7 +43,8 @@ from resnetkit.training.watch import Conduct, Quiet, Watch
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
     """A finished run: ``evaluation`` is that of the best weights on the images of ``part``, which
-    are the test images, or where there are none those that chose the best epoch."""
+    are the test images, or where there are none those that chose the best epoch; ``copies`` of
+    these are byte for byte in the training images as well."""
 
     folder: Path
     recipe: Recipe
@@ -51,6 +52,7 @@ class Result:
     counts: Mapping[Part, int]
     part: Part
     evaluation: Evaluation
+    copies: int = 0
 
     @property
     def test(self) -> Evaluation | None:
@@ -241,6 +243,7 @@ def _finish(
         counts=held.counts(),
         part=part,
         evaluation=evaluation,
+        copies=len(held.record.copies(part)),
     )
 
 

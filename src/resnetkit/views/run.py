@@ -140,9 +140,11 @@ def show_result(result: Result) -> None:
     say(f"kept as {rule(result.rows)}")
     if result.test is not None:
         right = round(result.test.accuracy * result.test.images)
+        share = f"{right} of {result.test.images} images"
+        seen = f"{share}, {result.copies} of which are copies of training images"
         say(
             f"test accuracy {percent(result.test.accuracy)} "
-            f"({right} of {result.test.images} images that took no part in training; "
+            f"({seen if result.copies else f'{share} that took no part in training'}; "
             f"{between(result.test.accuracy_interval)} at 95 %)",
             "bold green",
         )
