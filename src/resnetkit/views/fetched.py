@@ -42,5 +42,5 @@ def show(bundle: Bundle, target: Path) -> None:
     for word in ("documented", "assumed"):
         for name, value in origin.get(word, {}).items():
             print(f"{word} {name} {value}")
-    for warning in origin.get("warnings", ()):
+    for warning in (*origin.get("doubts", ()), *origin.get("warnings", ())):
         print(f"warning: {printable(warning)}")
