@@ -351,6 +351,10 @@ def test_one_wrong_tensor_is_named(data: st.DataObject, name: str) -> None:
     elif how == "flat":
         changed[victim] = (*shape, 1)
     reading = recognise(changed)
+    if how in ("longer", "flat") and changed.get(victim) == (1,) and shape == ():
+        assert reading is not None
+        assert not reading.problems(), "a scalar is often stored as one number"
+        return
     if reading is None:
         # Keras 3 numbers its layers in order of creation; places are told by their outputs, and
         # one that is wrong can hide all that follow.
