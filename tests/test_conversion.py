@@ -304,6 +304,8 @@ def test_bfloat16_stays_bfloat16(tmp_path: Path) -> None:
         assert single.arrays["fc.weight"].dtype is torch.float32, "as torch's load_state_dict does"
         assert torch.equal(single.arrays["fc.weight"], half["fc.weight"].float())
         assert load(path, dtype="float16").arrays["fc.weight"].dtype is torch.float16
+        with pytest.raises(InputError, match="dtype is 'int8'; it may be float32"):
+            load(path, dtype="int8")
         done = convert(again, path, tmp_path / f"hf-{name}", "transformers")
         assert done.difference == 0
 

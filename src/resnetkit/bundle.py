@@ -297,6 +297,9 @@ def load(path: str | Path) -> Bundle:
 
 
 def _is_safetensors(path: Path) -> bool:
+    """Whether it is meant to be one, by its name, or is one, by its first bytes."""
+    if path.suffix.lower() == ".safetensors":
+        return True
     try:
         with path.open("rb") as file:
             head = file.read(64)

@@ -65,6 +65,8 @@ def load(
     are, whose tensors inside the network are not exactly those of the network, and with ``strict``
     for facts that stay open. Warns with ``AssumptionWarning``, once for a file.
     """
+    if dtype is not None and dtype not in FRACTIONS:
+        raise InputError(f"dtype is {dtype!r}; it may be {', '.join(FRACTIONS)}, or None")
     container = open_container(path)
     if is_bundle(container):
         told = {**facts, "prefix": prefix, "ema": ema, "head": head, "preprocess": preprocess}

@@ -173,7 +173,7 @@ def weights_cut_short(root: Path) -> list[str]:
         (table_without_training_images, "no train"),
         (class_that_only_val_has, "val has the class folder(s) owl, which data/train has not"),
         (batch_larger_than_the_data, "--batch-size is 64, and there are 12 images to train on"),
-        (shard_that_ends_early, "ends in the middle of a file; get it again"),
+        (shard_that_ends_early, "ends in the middle"),
         (unknown_field, "a recipe has no field weight_decai; did you mean weight_decay?"),
         (unknown_field_of_augment, "[augment] has no field flipp; did you mean flip?"),
         (field_of_another_kind, "--lr is 'fast'; it takes a number"),
