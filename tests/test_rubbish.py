@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,24 @@ def test_rubbish(options: tuple[str, ...], bundle: Path, tmp_path: Path) -> None
 def test_much_rubbish(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "rubbish").mkdir()
     answered(bundle, tmp_path / "rubbish", 2400)
+
+
+def test_odd_tags(bundle: Path, tmp_path: Path) -> None:
+    """What Pillow warns of while it decodes stays off the terminal: the rows say what matters."""
+    PIL.Image.new("RGB", (60, 40)).save(tmp_path / "odd.tif", description="x" * 50)
+    data = bytearray((tmp_path / "odd.tif").read_bytes())
+    entry = data.index(struct.pack("<HH", 270, 2))
+    data[entry + 4 : entry + 8] = struct.pack("<I", 1 << 30)
+    (tmp_path / "odd.tif").write_bytes(data)
+    with pytest.warns(UserWarning, match="Tag data larger than file"):
+        PIL.Image.open(tmp_path / "odd.tif").load()
+    words = ["predict", str(bundle), str(tmp_path / "odd.tif"), "--top", "1", "--engine", "torch"]
+    done = subprocess.run(
+        [sys.executable, "-m", "resnetkit", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "odd.tif" in done.stdout
+    assert "Warning" not in done.stderr
 
 
 #: File systems allow so many links to a file, and more.

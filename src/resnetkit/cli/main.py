@@ -81,7 +81,9 @@ def _run(argv: list[str]) -> int:
     # Threads that wait by spinning make torch many times slower where the processor is shared;
     # sleeping costs some 5 % where it is not. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    warnings.simplefilter("ignore", AssumptionWarning)  # commands say it in lines of their own
+    # Commands say in lines of their own what was assumed, and which images cannot be read.
+    warnings.simplefilter("ignore", AssumptionWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     command = importlib.import_module(f"resnetkit.cli.{name}")
     parser = Parser(prog=f"resnetkit {name}", description=command.__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

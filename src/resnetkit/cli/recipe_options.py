@@ -35,6 +35,9 @@ def _add(group: Any, field: Field[Any], hint: Any) -> None:
         group.add_argument(flag, choices=words, help=about)
     elif "tuple" in str(hint):
         group.add_argument(flag, type=_shares, metavar="X,X,...", help=about)
+    elif field.name in ("validation", "test"):
+        short = ["--val"] if field.name == "validation" else []
+        group.add_argument(flag, *short, type=_share, metavar="X|none", help=about)
     elif hint is float:
         group.add_argument(flag, type=float, metavar="X", help=about)
     elif hint is str:
@@ -51,6 +54,17 @@ def _batch(text: str) -> int | str:
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no number of images; give one like 32, or {AUTO}"
+        ) from None
+
+
+def _share(text: str) -> float:
+    if text == "none":
+        return 0.0
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no share of the images; give one like 0.15, or none"
         ) from None
 
 

@@ -90,11 +90,15 @@ def split(
 def _check_sizes(source: Source, pool: Sequence[Example], least: int) -> None:
     counts = np.bincount([example.label for example in pool], minlength=len(source.classes))
     for name, count in zip(source.classes, counts, strict=True):
-        if count < least:
-            raise InputError(
-                f"class {name} of {source.name} has {count} usable image(s) to train on and to "
-                f"hold out from, and that takes at least {least}; add images or remove the class"
-            )
+        if count >= least:
+            continue
+        has = f"class {name} of {source.name} has {count} usable image(s)"
+        if least == 1:
+            raise InputError(f"{has} to train on; add images or remove the class")
+        raise InputError(
+            f"{has} to train on and to hold out from, and that takes at least {least}; add images, "
+            "remove the class, or hold out nothing with --validation none --test none"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

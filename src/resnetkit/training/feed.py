@@ -185,8 +185,8 @@ class Feed:
     def _batches(self, order: list[_Place]) -> list[list[_Place]]:
         size = self.batch_size
         found = [order[start : start + size] for start in range(0, len(order), size)]
-        if self.augment is not None and len(found) > 1 and len(found[-1]) == 1:
-            # A norm cannot be trained on one image alone.
+        if self.augment is not None and size > 1 and len(found) > 1 and len(found[-1]) == 1:
+            # Of one image a batch norm learns little, or, where its map is 1x1, nothing.
             found[-2:] = [found[-2] + found[-1]]
         return found
 

@@ -67,6 +67,11 @@ def hold(recipe: Recipe, watch: Watch, conduct: Conduct, processes: Processes = 
         test=recipe.test,
         seed=recipe.seed,
     )
+    if recipe.patience and not parts["validation"]:
+        raise InputError(
+            f"--patience is {recipe.patience}, and there are no validation images to tell whether "
+            "an epoch is better; leave it out, or hold some back with --validation"
+        )
     if len(parts["train"]) < recipe.batch_size:
         raise InputError(
             f"--batch-size is {recipe.batch_size}, and there are {len(parts['train'])} images to "

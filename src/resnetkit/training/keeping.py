@@ -18,12 +18,13 @@ def bundle_of(
     module: ResNet, recipe: Recipe, row: Row, classes: tuple[str, ...], start: Bundle | None
 ) -> Bundle:
     """``module`` after the epoch ``row``, trained by ``recipe`` from new weights or ``start``'s."""
+    held = {"accuracy": row.validation_accuracy, "loss": row.validation_loss}
     return Bundle.from_module(
         module,
         preprocess=recipe.preprocess,
         classes=classes,
         origin=_origin(recipe, row.epoch, start),
-        measured={"validation": {"accuracy": row.validation_accuracy, "loss": row.validation_loss}},
+        measured={} if row.validation_accuracy is None else {"validation": held},
     )
 
 

@@ -27,16 +27,17 @@ class Row:
     1; those of training are of the varied images while the weights changed. ``lr`` is the last
     step's, ``seconds`` are those of the whole epoch, ``rate`` is in training images a second.
     ``best``: its weights were kept, by ``is_best``. ``waited`` is the share of the training time
-    that was spent waiting for images, 0 to 1. ``validation_images`` is what accuracy and loss are
-    means over; 0 in logs of before it was written.
+    that was spent waiting for images, 0 to 1. ``validation_images`` is what validation accuracy and
+    loss are means over; these are None where nothing is held back to validate on. It is 0 also in
+    logs of before it was written.
     """
 
     epoch: int
     lr: float
     loss: float
     accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
     seconds: float
     rate: float
     best: bool
@@ -58,7 +59,7 @@ def standard_error(accuracy: float, images: int) -> float:
     return math.sqrt(share * (1 - share) / images) if images else 0.0
 
 
-def is_best(rows: Sequence[Row], accuracy: float, images: int) -> bool:
+def is_best(rows: Sequence[Row], accuracy: float | None, images: int) -> bool:
     """Whether an epoch after ``rows`` is kept: no worse than the best one by more than chance.
 
     It is when its validation accuracy, among ``images``, is within ``ERRORS`` standard errors of
@@ -66,8 +67,11 @@ def is_best(rows: Sequence[Row], accuracy: float, images: int) -> bool:
     among those that the images cannot tell apart, the one that was trained longest, at the lowest
     learning rate. ``benchmarks/kept_epoch.py`` compares this rule with others. Breiman et al.,
     Classification and Regression Trees (1984), choose by one standard error in the same way.
+    Without validation images each epoch is kept, so that it is the last one in the end.
     """
-    highest = max((row.validation_accuracy for row in rows), default=0.0)
+    if accuracy is None:
+        return True
+    highest = max((row.validation_accuracy or 0.0 for row in rows), default=0.0)
     # Shares of the same count of images differ by much more than a rounding.
     return accuracy >= highest - ERRORS * standard_error(highest, images) - 1e-9
 
@@ -91,8 +95,10 @@ def write_log(folder: Path, rows: Sequence[Row]) -> None:
 _NUMBER = number(-1e30, 1e30)
 _RULES = {
     "epoch": whole(1, 1 << 40),
-    **dict.fromkeys(("lr", "loss", "validation_loss", "seconds", "rate"), _NUMBER),
-    **dict.fromkeys(("accuracy", "validation_accuracy"), number(0, 1)),
+    **dict.fromkeys(("lr", "loss", "seconds", "rate"), _NUMBER),
+    "validation_loss": optional(_NUMBER),
+    "accuracy": number(0, 1),
+    "validation_accuracy": optional(number(0, 1)),
     "best": one_of(True, False),
     "waited": optional(_NUMBER),
     "validation_images": optional(whole(0, 1 << 40)),

@@ -133,7 +133,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of a batch's loss, piece by piece; returns the logits and the loss."""
     found, lost = [], []
-    # As many pieces as there are pairs of images, for a norm cannot be trained on one alone.
+    # As many pieces as there are pairs of images: of one a batch norm may learn nothing.
     count = max(1, min(pieces, len(inputs) // 2))
     parts = (inputs.tensor_split(count), targets.tensor_split(count))
     for images, truth in zip(*parts, strict=True):

@@ -205,7 +205,7 @@ def _for_folder(
     size = network.input_size if size is None else size
     # At least some eight steps an epoch, so that the norms' statistics keep up with the weights.
     count = len(source.parts.get("train", source.flat))
-    least = 4 if source.flat == () else max(2, min(4, _few_left(source, given)))
+    least = max(1, min(4, _few_left(source, given)))
     batch_size = given.get("batch_size") or next((n for n in (32, 16, 8) if 8 * n <= count), least)
     return {
         "data": _place_of(source),
@@ -219,9 +219,10 @@ def _for_folder(
 
 
 def _few_left(source: Source, given: dict[str, Any]) -> int:
-    """How many images of a small flat source are left to train on."""
-    shares = (given.get("validation", 0.15), given.get("test", 0.15))
-    counts = np.bincount([example.label for example in source.flat])
+    """How many images of a small source are left to train on."""
+    validation = 0.0 if "validation" in source.parts else given.get("validation", 0.15)
+    shares = (validation, given.get("test", 0.15) if source.flat else 0.0)
+    counts = np.bincount([e.label for e in source.flat or source.parts.get("train", ())])
     return int(sum(max(1, count - sum(held_back(int(count), *shares))) for count in counts))
 
 

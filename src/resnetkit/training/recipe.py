@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.walk import walk
 from resnetkit.documents import is_finite, shown
@@ -41,7 +42,7 @@ _WORDS = {
 }
 _WHOLE = {
     "epochs": 1,
-    "batch_size": 2,
+    "batch_size": 1,
     "seed": 0,
     "threads": 1,
     "repeats": 1,
@@ -122,8 +123,9 @@ class Recipe:
         (0.6875, 0.8125), "shares of the epochs between which the side grows"
     )
     test_flip: bool = _choice(False, "measure the mean of an image's and its mirror's logits")
-    validation: float = _choice(0.15, "share held back to choose the best epoch; default: 0.15")
-    test: float = _choice(0.15, "share held back to measure; default: 0.15")
+    validation: float = _choice(0.15, "share held back to choose the best epoch, or none, which "
+                                      "keeps the last one; default: 0.15")  # fmt: skip
+    test: float = _choice(0.15, "share held back to measure, or none; default: 0.15")
     patience: int = _choice(0, "epochs without a best one after which the run ends; 0: never")
     seed: int = _choice(0, "default: 0")
     device: str = _choice("cpu", "cpu, cuda, ...; default: cuda where there is one")
@@ -145,10 +147,10 @@ class Recipe:
             raise InputError(
                 f"--warmup is {self.warmup:g} epochs of {self.epochs}; it takes at most all of them"
             )
-        if self.validation == 0 or self.validation + self.test >= 1:
+        if self.validation + self.test >= 1:
             raise InputError(
-                f"--validation {self.validation:g} and --test {self.test:g}: some images have to "
-                "choose the best epoch and some to train, so give numbers like 0.15"
+                f"--validation {self.validation:g} and --test {self.test:g} leave no images to "
+                "train on; give numbers like 0.15"
             )
         self._check_together()
         self._check_network()
@@ -191,7 +193,7 @@ class Recipe:
             )
         if not (len(self.ramp) == 2 and 0 <= self.ramp[0] <= self.ramp[1] <= 1):
             raise InputError(f"--ramp is {self.ramp}; it takes two rising shares from 0 to 1")
-        if self.accumulate > self.batch_size // 2:
+        if self.accumulate > max(1, self.batch_size // 2):
             raise InputError(
                 f"--accumulate is {self.accumulate} pieces of a batch of {self.batch_size}; each "
                 "takes two images at least"
@@ -212,6 +214,26 @@ class Recipe:
                 raise InputError(
                     f"{self.network.name} cannot be trained at this --size, {size}: {problem}"
                 )
+        if self.batch_size < self.smallest_batch:
+            raise InputError(
+                f"--batch-size is {self.batch_size}, and {self.network.name} has batch norms that "
+                "see 1x1 maps at this --size: one image is no statistic; give 2 or more images, a "
+                "larger --size, or --norm group"
+            )
+
+    @property
+    def smallest_batch(self) -> int:
+        """The fewest images that a step takes: 2 where the mean of a batch norm that is trained
+        would be of one number, for it sees maps of 1x1, else 1."""
+        frozen = {stage.name for stage in self.network.stages[: self.freeze]}
+        for size in {self.size_in(0), self.size_in(self.epochs)}:
+            for step in walk(self.network, (self.preprocess.channel_count, size, size)).steps:
+                layer, shape = step.layer, step.input
+                if not isinstance(layer, Norm) or layer.groups or shape is None:
+                    continue
+                if shape[1:] == (1, 1) and step.located.stage not in frozen:
+                    return 2
+        return 1
 
     @property
     def largest_size(self) -> int:

@@ -43,8 +43,9 @@ from resnetkit.training.watch import Conduct, Quiet, Watch
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
     """A finished run: ``evaluation`` is that of the best weights on the images of ``part``, which
-    are the test images, or where there are none those that chose the best epoch; ``copies`` of
-    these are byte for byte in the training images as well."""
+    are the test images, or where there are none those that chose the best epoch, or where nothing
+    was held back the training images; ``copies`` of the first two are byte for byte in the training
+    images as well."""
 
     folder: Path
     recipe: Recipe
@@ -212,7 +213,8 @@ def _finish(
     recipe: Recipe, folder: Path, held: Held, rows: list[Row], processes: Processes
 ) -> Result:
     """Measure the best bundle, once the choice of the best is made."""
-    part: Part = "test" if held.parts.get("test") else "validation"
+    parts: tuple[Part, ...] = ("test", "validation", "train")
+    part = next(part for part in parts if held.parts.get(part))
     bundle = processes.shared(lambda: load(folder / BEST))
     engine = open_engine(bundle, "torch", device=recipe.device)
     if recipe.test_flip:
@@ -243,7 +245,7 @@ def _finish(
         counts=held.counts(),
         part=part,
         evaluation=evaluation,
-        copies=len(held.record.copies(part)),
+        copies=0 if part == "train" else len(held.record.copies(part)),
     )
 
 

@@ -84,7 +84,8 @@ class Session:
         self.criterion = criterion_of(recipe, held.class_counts())
         self.optimizer = optimizer_of(self.module, recipe)
         self.train = self._feed("train", recipe.augment, recipe.size_in)
-        self.validation = self._feed("validation")
+        self.validation = self._feed("validation") if held.parts["validation"] else None
+        self.smallest_batch = recipe.smallest_batch
         self.rows: list[Row] = []
         self.batch, self.skipped = 0, 0
         self.score, self.seconds, self.waited = Score(), 0.0, 0.0
@@ -178,8 +179,32 @@ class Session:
                 f"no batch of epoch {number + 1} could be trained on; {self._advice()}"
             )
         began = time.perf_counter()
+        held = self._measured(number)
+        loss, accuracy, images = (
+            (held.loss, held.accuracy, held.images) if held else (None, None, 0)
+        )
+        row = Row(
+            epoch=number + 1,
+            lr=self.optimizer.param_groups[0]["lr"],
+            loss=self.score.loss,
+            accuracy=self.score.accuracy,
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+            seconds=self.seconds + time.perf_counter() - began,
+            rate=self.score.images / self.seconds,
+            best=is_best(self.rows, accuracy, images),
+            waited=self.waited / self.seconds,
+            validation_images=images,
+        )
+        self._finish_epoch(row)
+        self.watch.epoch(row)
+
+    def _measured(self, epoch: int) -> Score | None:
+        """The score on the validation images, if there are any."""
+        if self.validation is None:
+            return None
         try:
-            held = measure(
+            return measure(
                 Mirrored(self.kept) if self.recipe.test_flip else self.kept,
                 self.validation.batches(),
                 device=self.recipe.device,
@@ -187,32 +212,17 @@ class Session:
                 total=self.together.total,
             )
         except DivergedError as error:
-            raise DivergedError(f"{error} in epoch {number + 1}; {self._advice()}") from None
+            raise DivergedError(f"{error} in epoch {epoch + 1}; {self._advice()}") from None
         except KeyboardInterrupt:
             self._checkpoint()
             raise
-        row = Row(
-            epoch=number + 1,
-            lr=self.optimizer.param_groups[0]["lr"],
-            loss=self.score.loss,
-            accuracy=self.score.accuracy,
-            validation_loss=held.loss,
-            validation_accuracy=held.accuracy,
-            seconds=self.seconds + time.perf_counter() - began,
-            rate=self.score.images / self.seconds,
-            best=is_best(self.rows, held.accuracy, held.images),
-            waited=self.waited / self.seconds,
-            validation_images=held.images,
-        )
-        self._finish_epoch(row)
-        self.watch.epoch(row)
 
     def _step(self, epoch: int, batch: Batch) -> int:
         """Make a step; the number of images in the whole batch."""
         batch = self.together.usable(batch)
         count = self.together.count(len(batch))
-        if count < 2:
-            # The others could not be read, and a norm cannot be trained on one image alone.
+        if count < self.smallest_batch:
+            # The others could not be read, and a norm cannot be trained on what is left.
             self.batch += 1
             return count
         recipe, each = self.recipe, len(self.train)

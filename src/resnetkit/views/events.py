@@ -91,7 +91,7 @@ class Events(Watch):
             "speed/share of time waiting for data": row.waited,
         }
         for name, value in points.items():
-            if self._writer is not None:
+            if self._writer is not None and value is not None:
                 self._writer.add_scalar(name, value, row.epoch, self._time)
 
 

@@ -33,27 +33,25 @@ def save_curves(rows: Sequence[Row], path: Path) -> None:
     FigureCanvasAgg(figure)
     loss, accuracy, rate = figure.subplots(1, 3)
     epochs = [row.epoch for row in rows]
-    _lines(loss, epochs, [row.loss for row in rows], [row.validation_loss for row in rows])
+    held = [row.validation_loss for row in rows if row.validation_loss is not None]
+    _lines(loss, epochs, [row.loss for row in rows], held)
     loss.set(title="loss (cross-entropy, nats)", yscale="log")
     loss.yaxis.set_major_formatter("{x:g}")
-    _lines(
-        accuracy,
-        epochs,
-        [row.accuracy for row in rows],
-        [row.validation_accuracy for row in rows],
-    )
+    held = [row.validation_accuracy for row in rows if row.validation_accuracy is not None]
+    _lines(accuracy, epochs, [row.accuracy for row in rows], held)
     accuracy.set(title="accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     best = best_of(rows)
-    accuracy.plot(best.epoch, best.validation_accuracy, "o", color=_VALIDATION)
-    accuracy.annotate(
-        f"best: epoch {best.epoch}, {best.validation_accuracy:.2%}",
-        (best.epoch, best.validation_accuracy),
-        xytext=(0.97, 0.5),
-        textcoords="axes fraction",
-        ha="right",
-        arrowprops={"arrowstyle": "-", "color": _GREY},
-    )
+    if best.validation_accuracy is not None:
+        accuracy.plot(best.epoch, best.validation_accuracy, "o", color=_VALIDATION)
+        accuracy.annotate(
+            f"best: epoch {best.epoch}, {best.validation_accuracy:.2%}",
+            (best.epoch, best.validation_accuracy),
+            xytext=(0.97, 0.5),
+            textcoords="axes fraction",
+            ha="right",
+            arrowprops={"arrowstyle": "-", "color": _GREY},
+        )
     accuracy.legend(loc="lower right", frameon=False)
     rate.plot(epochs, [row.lr for row in rows], color=_GREY, marker="." if len(rows) < 3 else "")
     rate.set(title="learning rate at the end of the epoch", ylim=(0, None))
@@ -130,7 +128,8 @@ def save_range(found: Found, path: Path, title: str) -> None:
 def _lines(axes: Axes, epochs: list[int], train: list[float], held: list[float]) -> None:
     marker = "." if len(epochs) < 3 else ""
     axes.plot(epochs, train, color=_TRAIN, label="training (varied images)", marker=marker)
-    axes.plot(epochs, held, color=_VALIDATION, label="validation", marker=marker)
+    if held:
+        axes.plot(epochs, held, color=_VALIDATION, label="validation", marker=marker)
 
 
 def _short(name: str, most: int = 24) -> str:

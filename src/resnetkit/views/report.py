@@ -243,11 +243,14 @@ def _trained(rows: list[Row], epochs: int) -> Iterator[Figure]:
     if not rows:
         return
     best, last = best_of(rows), rows[-1]
-    yield Figure(
-        name="validation accuracy, best epoch",
-        value=percent(best.validation_accuracy),
-        small=f"epoch {best.epoch} of {epochs}, {rule(rows)}",
-    )
+    if best.validation_accuracy is None:
+        yield Figure(name="kept epoch", value=str(best.epoch), small=f"of {epochs}, {rule(rows)}")
+    else:
+        yield Figure(
+            name="validation accuracy, best epoch",
+            value=percent(best.validation_accuracy),
+            small=f"epoch {best.epoch} of {epochs}, {rule(rows)}",
+        )
     seconds = sum(row.seconds for row in rows)
     each = seconds / len(rows)
     left = f"; about {clock(each * (epochs - len(rows)))} left" if len(rows) < epochs else ""
@@ -261,13 +264,16 @@ def _trained(rows: list[Row], epochs: int) -> Iterator[Figure]:
 
 def _curves(rows: list[Row], epochs: int) -> list[tuple[str, Markup]]:
     best = best_of(rows)
+    accuracy_there = best.validation_accuracy
     loss = [
         Series(name="train", values=[row.loss for row in rows]),
-        Series(name="held", values=[row.validation_loss for row in rows]),
+        Series(name="held", values=[x for row in rows if (x := row.validation_loss) is not None]),
     ]
     accuracy = [
         Series(name="train", values=[row.accuracy for row in rows]),
-        Series(name="held", values=[row.validation_accuracy for row in rows]),
+        Series(
+            name="held", values=[x for row in rows if (x := row.validation_accuracy) is not None]
+        ),
     ]
     rate = [Series(name="rate", values=[row.lr for row in rows])]
     return [
@@ -279,7 +285,7 @@ def _curves(rows: list[Row], epochs: int) -> list[tuple[str, Markup]]:
                 epochs=epochs,
                 form="{:.0%}".format,
                 most=1.0,
-                best=(best.epoch, best.validation_accuracy),
+                best=None if accuracy_there is None else (best.epoch, accuracy_there),
             ),
         ),
         (

@@ -103,14 +103,19 @@ class Printed(Watch):
 
     def epoch(self, row: Row) -> None:
         assert self._recipe is not None
+        validated = row.validation_loss is not None
         line = (
             f"epoch {row.epoch:>{len(str(self._recipe.epochs))}}/{self._recipe.epochs}"
             f"  loss {row.loss:.4f}  accuracy {percent(row.accuracy):>8}"
-            f"  validation loss {row.validation_loss:.4f}"
-            f"  accuracy {percent(row.validation_accuracy):>8}  lr {row.lr:.4f}"
-            f"  data wait {row.waited:.0%}  {self._rate()}"
         )
-        self._line(f"{line}{'  best' if row.best else ''}", "green" if row.best else "")
+        if validated:
+            line += (
+                f"  validation loss {row.validation_loss:.4f}"
+                f"  accuracy {percent(row.validation_accuracy):>8}"
+            )
+        line += f"  lr {row.lr:.4f}  data wait {row.waited:.0%}  {self._rate()}"
+        best = row.best and validated
+        self._line(f"{line}{'  best' if best else ''}", "green" if best else "")
         self._told = time.perf_counter()
         if row.epoch == self._recipe.epochs:
             self._progress.stop()
@@ -134,10 +139,17 @@ class Printed(Watch):
 def show_result(result: Result) -> None:
     """What a finished run has come to."""
     best = result.best
-    say(
-        f"best: epoch {best.epoch}, validation accuracy {percent(best.validation_accuracy)}", "bold"
-    )
-    say(f"kept as {rule(result.rows)}")
+    if best.validation_accuracy is None:
+        say(f"kept: epoch {best.epoch}, {rule(result.rows)}", "bold")
+    else:
+        accuracy = percent(best.validation_accuracy)
+        say(f"best: epoch {best.epoch}, validation accuracy {accuracy}", "bold")
+        say(f"kept as {rule(result.rows)}")
+    if result.part == "train":
+        say(
+            f"accuracy {percent(result.evaluation.accuracy)} on the {result.evaluation.images} "
+            "training images, which tells little of other ones: none were held back"
+        )
     if result.test is not None:
         right = round(result.test.accuracy * result.test.images)
         share = f"{right} of {result.test.images} images"

@@ -61,9 +61,12 @@ def tell_engine(facts: Mapping[str, Any], why: str | None) -> None:
 
 def rule(rows: Sequence[Row]) -> str:
     """Why the best epoch of a run is the best."""
-    highest = max(rows, key=lambda row: row.validation_accuracy)
-    error = standard_error(highest.validation_accuracy, highest.validation_images)
+    highest = max(rows, key=lambda row: row.validation_accuracy or 0.0)
+    accuracy = highest.validation_accuracy
+    if accuracy is None:
+        return "the last, for no images were held back to choose by"
+    error = standard_error(accuracy, highest.validation_images)
     return (
         f"the last within two standard errors ({percent(ERRORS * error)}) of the highest "
-        f"validation accuracy, {percent(highest.validation_accuracy)} in epoch {highest.epoch}"
+        f"validation accuracy, {percent(accuracy)} in epoch {highest.epoch}"
     )
