@@ -14,9 +14,11 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import PIL.TiffImagePlugin
+import pillow_heif
 import pytest
 
 from resnetkit.images import fast, pixels
+from resnetkit.images.folders import is_picture
 from resnetkit.images.jpeg import MAX_SCANS, SCAN
 from resnetkit.images.pixels import UnreadableImageError, upright
 from resnetkit.preprocess import Preprocess
@@ -132,6 +134,57 @@ def test_kinds_that_people_have(kind: str, tmp_path: Path) -> None:
         for image in (path, path.read_bytes()):
             found = cut(image, Preprocess(size=16)).reshape(-1, 3).astype(int)
             assert abs(found - [200, 40, 90]).max() <= 8
+
+
+def heic(turn: int = 1) -> bytes:
+    """A picture as a phone writes it: red, but for its upper left corner."""
+    pillow_heif.register_heif_opener()
+    pixels = np.full((48, 96, 3), (200, 40, 90), np.uint8)
+    pixels[:24, :24] = 255
+    exif = PIL.Image.Exif()
+    exif[274] = turn
+    data = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(data, "HEIF", exif=exif.tobytes(), quality=95)
+    return data.getvalue()
+
+
+HEIC = """
+import sys
+from resnetkit.images import fast, pixels
+from resnetkit.preprocess import Preprocess
+preprocess = Preprocess(size=16, resize="squash", resize_to=None)
+for cut in (pixels.pixels_of, fast.pixels_of):
+    found = cut(sys.argv[1], preprocess).astype(int)
+    assert abs(found[0, 0] - 255).max() <= 8, found[0, 0]
+    assert abs(found[15, 15] - [200, 40, 90]).max() <= 8, found[15, 15]
+"""
+
+
+def test_heic_is_read_without_a_word(tmp_path: Path) -> None:
+    """Its decoder, a package of its own, is found when the first such file comes."""
+    (tmp_path / "IMG_0001.HEIC").write_bytes(heic())
+    subprocess.run([sys.executable, "-c", HEIC, str(tmp_path / "IMG_0001.HEIC")], check=True)
+    assert is_picture("IMG_0001.HEIC")
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_heic_is_turned_once(turn: int) -> None:
+    data = heic(turn)
+    right = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(data))).convert("RGB")
+    found, width, height = pixels.scaled_upright(data, "RGB", None)
+    assert (width, height) == right.size == found.size
+    assert (width, height) == ((96, 48) if turn < 5 else (48, 96))
+    assert np.array_equal(np.asarray(found), np.asarray(right))
+
+
+def test_heic_without_its_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = heic()
+    PIL.Image.OPEN.pop("HEIF")
+    monkeypatch.setattr(pixels, "HEIC", False)
+    (tmp_path / "a.heic").write_bytes(data)
+    for image in (data, tmp_path / "a.heic"):
+        with pytest.raises(UnreadableImageError, match=r"install resnetkit\[heic\]"):
+            upright(image)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))

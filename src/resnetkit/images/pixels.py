@@ -7,7 +7,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -39,7 +40,9 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 12
 #: WMF and FPX hand the file to others, FITS and the like hold no photographs and are decoded in
 #: Python. None of these opens another file, or another kind inside of itself but PNG in ICO.
 _USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
-_RARER = ("MPO", "AVIF", "JPEG2000", "DIB", "ICO", "PCX", "TGA")
+_RARER = ("MPO", "AVIF", "JPEG2000", "DIB", "ICO", "PCX", "TGA", "HEIF")
+#: Whether HEIC files are read: their decoder, libheif, comes with a package of its own.
+HEIC = find_spec("pillow_heif") is not None
 #: So many bytes of a JPEG file are looked at for its scans.
 MAX_JPEG = 256 << 20
 #: Images with more pixels are decoded one at a time, whatever the number of threads, for each takes
@@ -61,6 +64,7 @@ FILTERS = {
     "bilinear": PIL.Image.Resampling.BILINEAR,
     "bicubic": PIL.Image.Resampling.BICUBIC,
 }
+_HEIC_BRANDS = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1"))
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 # What is wrong with a file is in the reason; without a handler, logging would print it as well.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -120,7 +124,7 @@ def scaled_upright(
     except UnreadableImageError:
         raise
     except PIL.UnidentifiedImageError:
-        raise UnreadableImageError(name, "no image, or of a kind that is not known") from None
+        raise UnreadableImageError(name, _unknown(image)) from None
     except FileNotFoundError:
         raise UnreadableImageError(name, "there is no such file") from None
     except PIL.Image.DecompressionBombError:
@@ -291,8 +295,23 @@ def _open(file: Path | BytesIO) -> PIL.Image.Image:
             return PIL.Image.open(file, formats=_USUAL)
         except PIL.UnidentifiedImageError:
             PIL.Image.init()
+            if HEIC and "HEIF" not in PIL.Image.OPEN:
+                from pillow_heif import register_heif_opener
+
+                register_heif_opener(thumbnails=False)
             rarer = [kind for kind in _RARER if kind in PIL.Image.OPEN]
             return PIL.Image.open(file, formats=rarer)
+
+
+def _unknown(image: Image) -> str:
+    """Why nothing reads the file."""
+    beginning = image[:12] if isinstance(image, bytes) else b""
+    if isinstance(image, str | Path):
+        with suppress(OSError), Path(image).open("rb") as file:
+            beginning = file.read(12)
+    if beginning[4:] in _HEIC_BRANDS and not HEIC:
+        return "a HEIC picture, which takes the package pillow-heif; install resnetkit[heic]"
+    return "no image, or of a kind that is not known"
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> PIL.Image.Image:

@@ -10,15 +10,16 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from resnetkit.images.pixels import Image
+from resnetkit.images.pixels import HEIC, Image
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
-#: The file name endings of the images in a folder.
+#: The file name endings of the images in a folder; of HEIC where its decoder is installed.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
     *(".avif", ".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".pcx"),
+    *((".heic", ".heif", ".hif") if HEIC else ()),
 )
 DIGITS = "digits"
 #: What ``Example.brief`` begins with.
