@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -453,6 +456,28 @@ class Bomb:
 
     def __reduce__(self) -> tuple:
         return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize(
+    ("to", "name"),
+    [("openvino", "a.xml"), ("onnx", "a.onnx"), ("torch-export", "a.pt2"),
+     ("bundle", "a.safetensors"), ("ovms", "repository")],
+)  # fmt: skip
+def test_a_full_disk(to: str, name: str, colourful: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stops the write in the middle, as a full disk does."""
+    words = ["export", str(colourful), str(tmp_path / name), "--to", to]
+    done = subprocess.run(
+        [sys.executable, "-m", "resnetkit", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot write" in done.stderr.splitlines()[-1]
+    assert name in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == []
 
 
 def test_hostile_files(colourful: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -70,7 +72,8 @@ class Written:
             del model.metadata_props[:]
             model.metadata_props.add(key=DOCUMENT, value=self.exported.document())
             onnx.checker.check_model(model, full_check=True)
-            onnx.save(model, path)
+            with _saving(path):
+                onnx.save(model, path)
             return
         path.write_bytes(self.graph(_FLOATS[self.exported.precision]))
         onnx.checker.check_model(str(path), full_check=True)
@@ -84,7 +87,8 @@ class Written:
             model, self.spared = quantised_openvino(model, self.images, self.bar)
         model.set_rt_info(self.exported.document(), [DOCUMENT])
         # Halves are how the numbers are kept; OpenVINO computes in what the machine is good at.
-        openvino.save_model(model, path, compress_to_fp16=self.exported.precision == "fp16")
+        with _saving(path):
+            openvino.save_model(model, path, compress_to_fp16=self.exported.precision == "fp16")
 
     def torch_export(self, path: Path) -> None:
         """``.pt2``: ``torch.export``'s program, uint8 pixels in, float32 rows out."""
@@ -101,8 +105,10 @@ class Written:
         example = torch.zeros((facts.batch or 2, size, size, channels), dtype=torch.uint8)
         shapes = None if facts.batch else ({0: torch.export.Dim("N")},)
         program = torch.export.export(module, (example,), dynamic_shapes=shapes)
-        # With its name, for torch warns of files that do not end so.
-        torch.export.save(program, path, extra_files={EXTRA: facts.document()})
+        # By way of memory: where the disk is full, torch's own writer ends the process.
+        data = io.BytesIO()
+        torch.export.save(program, data, extra_files={EXTRA: facts.document()})
+        path.write_bytes(data.getbuffer())
 
     def safetensors(self, path: Path) -> None:
         """A bundle in float32 or float16."""
@@ -113,3 +119,13 @@ class Written:
         }
         origin = {**self.bundle.origin, "exported_as": self.exported.precision}
         replace(self.bundle, arrays=Tensors(numbers), origin=origin).save(path)
+
+
+@contextmanager
+def _saving(path: Path) -> Iterator[None]:
+    """A library that writes in C++ may raise ``RuntimeError`` where the disk is full."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        raise OSError(f"{path.name} could not be written: {reason}; is the disk full?") from None
