@@ -26,9 +26,11 @@ from resnetkit.engines.exported import Exported
 from resnetkit.errors import InputError
 from resnetkit.images.splits import load_record
 from resnetkit.preprocess import Preprocess
+from resnetkit.results.journal import Journal
 from resnetkit.training.log import read_log
 from resnetkit.training.plan import plan
 from resnetkit.training.recipe import Recipe
+from resnetkit.training.state import State, load_state, save_state
 
 HUGE = 10**400
 #: What stands in the place of a field.
@@ -63,6 +65,15 @@ ROW = {
     "validation_accuracy": 0.5, "seconds": 1.0, "rate": 10.0, "best": True, "waited": 0.1,
     "validation_images": 10,
 }  # fmt: skip
+STATE = {
+    "network": resnetkit.network("resnet20").to_dict(), "batch": 3, "skipped": 0,
+    "score": {"total": 1.5, "right": 2, "images": 4}, "seconds": 1.0, "waited": 0.1,
+    "rows": [ROW], "threads": 2, "processes": 1,
+}  # fmt: skip
+JOURNAL = {
+    "version": 1, "run": {"model": "m"}, "bytes": 5, "state": {"images": 1, "names": "d"},
+    "complete": False,
+}  # fmt: skip
 
 
 def from_bundle(document: dict[str, Any], folder: Path) -> None:
@@ -87,6 +98,20 @@ def from_log(document: dict[str, Any], folder: Path) -> None:
     read_log(folder)
 
 
+def from_state(document: dict[str, Any], folder: Path) -> None:
+    for path in folder.glob("state*"):
+        path.unlink()
+    save_state(folder, State(arrays={}, document=document))
+    load_state(folder, lambda _: None)
+
+
+def from_journal(document: dict[str, Any], folder: Path) -> None:
+    (folder / "x.jsonl.part").write_bytes(b"12345678")
+    (folder / "x.jsonl.progress").write_text(json.dumps(document))
+    with Journal(folder / "x.jsonl", {"model": "m"}, {"images": 0, "names": ""}):
+        pass
+
+
 READERS: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any], Path], object]]] = {
     "bundle": (json.loads(BUNDLE.document()), from_bundle),
     "network": (resnetkit.network("resnet18").to_dict(), from_network),
@@ -95,6 +120,8 @@ READERS: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any], Path], object
     "card": (CARD, lambda d, f: Exported.read(f / "x.onnx", "onnx", json.dumps(d))),
     "split": (SPLIT, from_split),
     "log": (ROW, from_log),
+    "state": (STATE, from_state),
+    "journal": (JOURNAL, from_journal),
 }
 
 

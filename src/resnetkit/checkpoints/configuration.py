@@ -7,7 +7,6 @@ of its ResNet). Nothing here imports either.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from resnetkit.architecture import catalog
 from resnetkit.checkpoints.dialect import Choice
+from resnetkit.documents import parsed
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Interpolation, Preprocess
 
@@ -86,10 +86,9 @@ def _document(path: Path) -> dict[str, Any] | None:
     try:
         if not path.is_file() or path.stat().st_size > LONGEST:  # a pipe would never end
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return parsed(path.read_bytes(), "it")
+    except (OSError, InputError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _attempt(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from resnetkit import cache
+from resnetkit.documents import parsed
 from resnetkit.engines.engine import Engine, Pixels, available
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
@@ -65,7 +66,7 @@ def tuned(engine: Engine, shape: tuple[int, int, int], model: str) -> int:
 
 def _remembered(path: Path, engine: Engine) -> Pace | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = Pace(**json.loads(path.read_bytes())["fastest"])
+        known = Pace(**parsed(path.read_bytes(), "it")["fastest"])
         if known.batch in SIZES and known.streams in engine.ways:
             return known
     return None

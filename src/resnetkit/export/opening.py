@@ -7,13 +7,13 @@ agreement report lies beside a file, the file has to be the one that was proved.
 from __future__ import annotations
 
 import hashlib
-import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from resnetkit.bundle import Bundle, load
 from resnetkit.checkpoints.containers import archive, onnx
 from resnetkit.checkpoints.containers.contents import UnfitError, told
+from resnetkit.documents import parsed
 from resnetkit.engines.archived import document_in
 from resnetkit.engines.exported import DOCUMENT, Exported
 from resnetkit.errors import InputError
@@ -61,7 +61,7 @@ def _proved(exported: Exported) -> Exported:
     """The same; ``InputError`` where the report beside the file is of other files."""
     report = report_of(exported.path)
     try:
-        digests = json.loads(report.read_bytes())["sha256"]
+        digests = parsed(report.read_bytes(), "it")["sha256"]
         # Both may have been renamed.
         known = {Path(name).suffix.lower(): digest for name, digest in digests.items()}
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+from resnetkit.documents import parsed
 from resnetkit.errors import InputError
 from resnetkit.fetching.extra import need
 from resnetkit.fetching.source import is_safe
@@ -257,10 +258,9 @@ def _size(path: Path) -> int:
 
 def _notes(target: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_beside(target, "json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return parsed(_beside(target, "json").read_bytes(), "it")
+    except (OSError, InputError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _note(target: Path, notes: Mapping[str, Any]) -> None:

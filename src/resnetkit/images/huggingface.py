@@ -8,13 +8,13 @@ schema of each file under ``huggingface``).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from resnetkit.documents import parsed
 from resnetkit.errors import InputError
 from resnetkit.images.arrow import Columns, Row, is_image, rows, schema_of
 from resnetkit.images.naming import listed_names, numbered_names
@@ -208,12 +208,9 @@ def _part(path: Path, name: str) -> Part:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return parsed(path.read_bytes(), "its JSON")
+    except (OSError, InputError) as error:
         raise InputError(f"{path} cannot be understood ({error}); get it again") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{path} cannot be understood; get it again")
-    return document
 
 
 def _first(files: Mapping[Part | None, list[Path]]) -> Path:
@@ -263,7 +260,7 @@ def _features(file: Path, schema: Any) -> dict[str, dict[str, Any]]:
     """The features in the file's schema, or else in ``dataset_info.json`` beside it."""
     text = (schema.metadata or {}).get(b"huggingface")
     try:
-        found = json.loads(text)["info"]["features"] if text else None
+        found = parsed(text, "it")["info"]["features"] if text else None
     except (ValueError, KeyError, TypeError):
         found = None
     if found is None and (file.parent / _INFO).is_file():

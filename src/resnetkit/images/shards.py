@@ -7,11 +7,11 @@ number of its class as text, or ``000017.json`` with a ``label``. Format: github
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from resnetkit.documents import parsed
 from resnetkit.errors import InputError
 from resnetkit.images import tar
 from resnetkit.images.naming import numbered_names
@@ -136,7 +136,7 @@ def _label(path: Path, key: str, files: Mapping[str, _Member]) -> int:
         if ".cls" in files:
             label = int(files[".cls"].read())
         elif ".json" in files:
-            label = json.loads(files[".json"].read())["label"]
+            label = parsed(files[".json"].read(), "it")["label"]
         else:
             raise KeyError(".cls")
         if type(label) is not int or label < 0:

@@ -15,10 +15,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from resnetkit.documents import Rule, check, mapping, one_of, parsed, text, whole
 from resnetkit.errors import InputError
 from resnetkit.files import check_target, write_text
 
 VERSION = 1
+_RULES = {
+    "run": mapping(),
+    "bytes": whole(0, 1 << 60),
+    "state": mapping(),
+    "complete": one_of(True, False),
+}
+
+
+def _like(value: object) -> Rule:
+    """What is of the kind of a value at the start."""
+    return whole(0, 1 << 60) if isinstance(value, int) else text()
 
 
 class Journal:
@@ -38,7 +50,7 @@ class Journal:
         self.record = target.with_name(target.name + ".progress")
         self.state = dict(start)
         self.resumed = self.complete = self.finished = False
-        self._run = dict(run)
+        self._run, self._start = dict(run), dict(start)
         self._bytes = 0
         record = self._recorded()
         if record is not None and record["complete"] and not self.part.exists():
@@ -108,23 +120,23 @@ class Journal:
 
     def _recorded(self) -> dict[str, Any] | None:
         try:
-            record = json.loads(self.record.read_bytes())
-            _ = record["bytes"], record["state"], record["complete"]
+            record = parsed(self.record.read_bytes(), "it")
+            check(record, _RULES, "its")
+            check(record["state"], {k: _like(v) for k, v in self._start.items()}, "its state's")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, InputError):
             raise InputError(
                 f"{self.record} does not say how far {self.part} is; remove both to start again"
             ) from None
-        if record.get("version") != VERSION or record["run"] != self._run:
-            before = record.get("run")
-            before = before if isinstance(before, dict) else {}
+        before = record["run"]
+        if record.get("version") != VERSION or before != self._run:
             other = [k for k in self._run if before.get(k) != self._run[k]] or ["the version"]
             raise InputError(
                 f"{self.part} was begun by another run (another {', '.join(other)}); repeat that "
                 f"one to finish it, remove {self.part} and {self.record}, or give another --out"
             )
-        return dict(record)
+        return record
 
     def _lock(self) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,13 @@ _RULES = {
 }
 
 
-def _row(line: str) -> Row:
-    document = parsed(line, "a line")
-    check(document, _RULES, "its")
-    return Row(**document)
+def row_of(document: Mapping[str, Any]) -> Row:
+    """The row of ``to_dict``. Raises ``ValueError`` for what is none."""
+    check(document, _RULES, "a row's")
+    try:
+        return Row(**document)
+    except TypeError as error:
+        raise InputError(f"this is no row of a log: {error}") from None
 
 
 def read_log(folder: Path) -> list[Row]:
@@ -117,6 +120,7 @@ def read_log(folder: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        return [_row(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (ValueError, TypeError) as error:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [row_of(parsed(line, "a line")) for line in lines]
+    except ValueError as error:
         raise InputError(f"{path} cannot be understood ({error}); train anew") from None

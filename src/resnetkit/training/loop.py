@@ -183,3 +183,9 @@ def measure(
 def placed(inputs: Tensor, device: str) -> Tensor:
     """Images on the device, in the layout that convolutions are fastest in."""
     return inputs.to(device, memory_format=torch.channels_last)
+
+
+def cuda_of(device: str) -> list[torch.device]:
+    """The GPU of that name, whose random numbers are apart; none for a processor."""
+    place = torch.device(device)
+    return [place] if place.type == "cuda" else []

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from resnetkit import cache
+from resnetkit.documents import parsed
 from resnetkit.engines.batching import machine
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
@@ -52,7 +53,7 @@ def settled(recipe: Recipe) -> Recipe:
     text = json.dumps(what, sort_keys=True)
     path = cache.folder() / "probes" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(path.read_bytes())["precision"]
+        known = parsed(path.read_bytes(), "it")["precision"]
         if known in ("fp32", "bf16"):
             return replace(recipe, precision=known)
     seconds = probed(recipe)

@@ -22,11 +22,12 @@ from resnetkit.training.feed import Batch, Feed
 from resnetkit.training.folder import BEST, LAST, NAN
 from resnetkit.training.held import Held
 from resnetkit.training.keeping import bundle_of
-from resnetkit.training.log import Row, is_best, is_finished, write_log
+from resnetkit.training.log import Row, is_best, is_finished, row_of, write_log
 from resnetkit.training.loop import (
     DivergedError,
     NotFiniteError,
     Score,
+    cuda_of,
     measure,
     placed,
     train_step,
@@ -230,7 +231,7 @@ class Session:
         inputs, labels = placed(batch.inputs, recipe.device), batch.labels.to(recipe.device)
         try:
             # What is drawn at this step is the same, whenever it is made.
-            with torch.random.fork_rng(_cuda_of(recipe.device)):
+            with torch.random.fork_rng(cuda_of(recipe.device)):
                 torch.manual_seed(mixed(recipe.seed, epoch, self.batch, 1))
                 images, targets = mixed_images(
                     inputs, labels, recipe, len(self.held.classes), before=self.together.before
@@ -391,14 +392,9 @@ class Session:
                 self.average.load_state_dict(state.part("average"))
         except RuntimeError as error:
             raise InputError(f"the state in {self.folder} does not fit ({error})") from None
-        self.rows = [Row(**row) for row in document["rows"]]
+        self.rows = [row_of(row) for row in document["rows"]]
         self.batch, self.skipped = document["batch"], document["skipped"]
         self.score, self.seconds = Score.from_dict(document["score"]), document["seconds"]
         self.waited = document.get("waited", 0.0)
         for text in differences(document, self.recipe, self.processes.world):
             self.watch.warn(text)
-
-
-def _cuda_of(device: str) -> list[torch.device]:
-    place = torch.device(device)
-    return [place] if place.type == "cuda" else []

@@ -18,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from resnetkit.bundle import digest_of
+from resnetkit.documents import check, listed, mapping, number, optional, parsed, whole
 from resnetkit.errors import InputError
 from resnetkit.files import atomic
+from resnetkit.training.log import row_of
 from resnetkit.training.recipe import Recipe
 from resnetkit.writing import array
 
@@ -106,12 +108,25 @@ def differences(document: Mapping[str, Any], recipe: Recipe, processes: int) -> 
         yield f"the run had {before} process(es) and has {processes} now; {seen}"
 
 
+_RULES = {
+    "network": mapping(),
+    **dict.fromkeys(("batch", "skipped"), whole(0, 1 << 40)),
+    "score": mapping(),
+    "seconds": number(0, 1e30),
+    "waited": optional(number(0, 1e30)),
+    "rows": listed(mapping(), 1_000_000),
+    "threads": whole(1, 1 << 20),
+    "processes": optional(whole(1, 1 << 20)),
+}
+_SCORE = {"total": number(0, 1e30), **dict.fromkeys(("right", "images"), whole(0, 1 << 40))}
+
+
 def _read(path: Path) -> State:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        document = json.loads(metadata[_DOCUMENT])
+        document = parsed(metadata[_DOCUMENT], "its document")
         version = document["version"]
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error})") from None
@@ -119,6 +134,10 @@ def _read(path: Path) -> State:
         raise InputError(f"{path} is damaged (its digest differs)")
     if version != VERSION:
         raise InputError(f"{path} is of version {version}, and this resnetkit reads {VERSION}")
+    check(document, _RULES, f"{path} is damaged: its")
+    check(document["score"], _SCORE, f"{path} is damaged: its score's")
+    for row in document["rows"]:
+        row_of(row)
     return State(arrays=arrays, document=document)
 
 
