@@ -177,7 +177,7 @@ def weights_cut_short(root: Path) -> list[str]:
         (unknown_field, "a recipe has no field weight_decai; did you mean weight_decay?"),
         (unknown_field_of_augment, "[augment] has no field flipp; did you mean flip?"),
         (field_of_another_kind, "--lr is 'fast'; it takes a number"),
-        (table_for_a_number, "--batch-size is {'many': 3}; it takes a whole number from 2"),
+        (table_for_a_number, "--batch-size is {'many': 3}; it takes a whole number from 1"),
         (word_for_a_flag, "--test-flip is 'no'; it takes true or false"),
         (number_for_a_table, "r.toml is no recipe of a training run"),
         (word_in_augment, "r.toml is no recipe of a training run"),

@@ -67,7 +67,7 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
     ("choice", "message"),
     [
         ({"epochs": 0}, "--epochs is 0"),
-        ({"batch_size": 1}, "--batch-size is 1"),
+        ({"batch_size": 0}, "--batch-size is 0"),
         ({"lr": -1.0}, "--lr is -1"),
         ({"lr": float("nan")}, "--lr is nan"),
         ({"label_smoothing": 1.0}, "--label-smoothing is 1"),
