@@ -8,6 +8,8 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,101 @@ def test_kinds_that_people_have(kind: str, tmp_path: Path) -> None:
             assert abs(found - [200, 40, 90]).max() <= 8
 
 
+def plain(comments: int = 0, side: int = 8) -> bytes:
+    return b"P3 %d %d 255\n" % (side, side) + b"# x\n" * comments + b"200 40 90 " * side**2
+
+
+def runs(pairs: int) -> bytes:
+    """A BMP file of 8x8 pixels in runs, with as many that it has no room for."""
+    data, start = b"\x08\x05\x00\x00" * (pairs // 2), 14 + 40 + 1024
+    header = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 8, 1, len(data), 0, 0, 256, 0)
+    return (
+        b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + header + bytes(1024) + data
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (plain(comments=3_000_000), "comments"),
+        (plain(side=1400), "decoded slowly"),
+        (b"P6 1700 1700 65535 " + bytes(1700**2 * 6), "decoded slowly"),
+        (b"P6 2500 2500 254 " + bytes(2500**2 * 3), "decoded slowly"),
+        (runs(10_000_000), "decoded slowly"),
+    ],
+)
+def test_decoders_in_python_get_little(data: bytes, reason: str, tmp_path: Path) -> None:
+    """Millions of comments took them hours, and a photograph of 16 bits a minute."""
+    (tmp_path / "a.ppm").write_bytes(data)
+    begin = time.process_time()
+    for image in (data, tmp_path / "a.ppm"):
+        with pytest.raises(UnreadableImageError, match=reason):
+            upright(image)
+    assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize("data", [plain(), plain(comments=3), runs(16)])
+def test_small_ones_are_read(data: bytes) -> None:
+    assert upright(data).size == (8, 8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "DIB"])
+def test_an_icon_holds_no_large_picture(kind: str, tmp_path: Path) -> None:
+    """Pillow decodes the picture as it opens the file, whatever size the icon says it has."""
+    inner = io.BytesIO()
+    PIL.Image.new("RGB", (4000, 3000)).save(inner, kind)
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner.getvalue()), 22)
+    data = struct.pack("<HHH", 0, 1, 1) + entry + inner.getvalue()
+    (tmp_path / "a.ico").write_bytes(data)
+    for image in (data, tmp_path / "a.ico"):
+        with pytest.raises(UnreadableImageError, match="an icon of 4000x3000 pixels"):
+            upright(image)
+
+
+def header_of(kind: str, count: int) -> bytes:
+    """A file with ``count`` small parts before its pixels."""
+    if kind == "PPM":
+        return b"P6 #" + b"x" * count + b"\n2 2 255\n" + bytes(12)
+    data = io.BytesIO()
+    PIL.Image.new("L", (8, 8)).save(data, "JPEG" if kind in ("APP1", "COM", "fill") else kind)
+    whole = data.getvalue()
+    if kind == "PNG":
+        place, part = (
+            whole.index(b"IDAT") - 4,
+            struct.pack(">I4sI", 0, b"abCd", zlib.crc32(b"abCd")),
+        )
+    elif kind == "JPEG2000":
+        place, part = whole.index(b"jp2h") - 4, struct.pack(">I4s", 8, b"free")
+    elif kind == "GIF":
+        place, part = whole.rindex(b"\x2c\0\0\0\0"), b"\x21\xfe\x00"
+    else:
+        place = 2
+        part = {"APP1": b"\xff\xe1\x00\x02", "COM": b"\xff\xfe\x00\x02", "fill": b"\xff"}[kind]
+    return whole[:place] + part * count + whole[place:]
+
+
+HEADERS = ["APP1", "COM", "GIF", "JPEG2000", "PNG", "PPM", "fill"]
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_millions_of_parts_are_not_read(kind: str, tmp_path: Path) -> None:
+    """Each part took microseconds of Python, and some were kept: 3 GB for 32 MB of them."""
+    data = header_of(kind, 2_000_000)
+    (tmp_path / "a").write_bytes(data)
+    begin = time.process_time()
+    for cut in (pixels.pixels_of, fast.pixels_of):
+        for image in (data, tmp_path / "a"):
+            with pytest.raises(UnreadableImageError, match="too many parts"):
+                cut(image, Preprocess(size=8))
+    assert time.process_time() - begin < 4
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_some_parts_are_read(kind: str) -> None:
+    for cut in (pixels.pixels_of, fast.pixels_of):
+        assert cut(header_of(kind, 300), Preprocess(size=8)).shape == (8, 8, 3)
+
+
 def heic(turn: int = 1) -> bytes:
     """A picture as a phone writes it: red, but for its upper left corner."""
     pillow_heif.register_heif_opener()
@@ -238,7 +335,7 @@ def test_scans_have_a_limit(cut, tmp_path: Path) -> None:
     path = tmp_path / "scans.jpg"
     path.write_bytes(empty_scans(2000))
     for image in (path, path.read_bytes()):
-        with pytest.raises(UnreadableImageError, match=f"scans; at most {MAX_SCANS} are read"):
+        with pytest.raises(UnreadableImageError, match=f"more than {MAX_SCANS} scans"):
             cut(image, Preprocess(size=16))
     assert cut(empty_scans(0), Preprocess(size=16)).shape == (16, 16, 3)
 
@@ -254,7 +351,7 @@ def test_only_the_scans_of_the_picture_count(cut, tmp_path: Path) -> None:
     path.write_bytes(whole[:2] + thumbnail + whole[2:] + film)
     assert cut(path, Preprocess(size=16)).shape == (16, 16, 3)
     path.write_bytes(whole[:2] + thumbnail + empty_scans(MAX_SCANS)[2:] + film)
-    with pytest.raises(UnreadableImageError, match="scans; at most"):
+    with pytest.raises(UnreadableImageError, match="more than 100 scans"):
         cut(path, Preprocess(size=16))
 
 

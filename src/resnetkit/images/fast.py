@@ -20,13 +20,12 @@ import PIL.Image
 
 from resnetkit.images import pixels
 from resnetkit.images.framing import frame
-from resnetkit.images.jpeg import orientation, scans, turned
+from resnetkit.images.jpeg import jpeg_problem, orientation, turned
 from resnetkit.images.pixels import (
     MAX_PIXELS,
     Cut,
     Image,
     UnreadableImageError,
-    check_scans,
     check_shape,
     in_turn,
     name_of,
@@ -99,7 +98,8 @@ def _jpeg(image: Image, preprocess: Preprocess) -> _Decoded | None:
     turn = None if data is None else orientation(data)
     if data is None or turn is None:
         return None
-    check_scans(name_of(image), scans(data))
+    if problem := jpeg_problem(data):
+        raise UnreadableImageError(name_of(image), problem)
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=True)
         if space not in ("YCbCr", "Gray") or width * height > MAX_PIXELS:

@@ -20,6 +20,8 @@ SCAN = bytes((0xFF, _SCAN))
 #: A JPEG file with more scans is refused, for each goes over the whole image: encoders make up to
 #: about 12, and a file of a few hundred kilobytes may have thousands.
 MAX_SCANS = 100
+#: So many segments of a JPEG file are looked at; encoders make a few dozen.
+MAX_SEGMENTS = 10_000
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
@@ -31,7 +33,7 @@ def orientation(data: bytes) -> int | None:
     """
     exif: bytes | None = None
     place = 2
-    while True:
+    for _ in range(MAX_SEGMENTS):
         head = data[place : place + 4]
         if len(head) < 4 or head[0] != 0xFF or not 0xC0 <= head[1] <= 0xFE:
             return None
@@ -49,6 +51,8 @@ def orientation(data: bytes) -> int | None:
             elif segment.startswith(_XMP) and b"Orientation" in segment:
                 return None
         place += 2 + length
+    else:
+        return None
     return 1 if exif is None else _in_exif(exif)
 
 
@@ -90,23 +94,29 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def scans(data: bytes) -> int:
-    """How many scans the first picture of a JPEG file has, by its markers.
+def jpeg_problem(data: bytes) -> str | None:
+    """Why a JPEG file is not decoded: for the scans of its first picture; None where they are few.
 
     What stands in segments before a scan, such as a thumbnail, and behind the end of the picture,
     such as the film of a phone's moving photograph, does not count.
     """
     # Almost all files have fewer of these bytes anywhere.
     if data.count(SCAN) <= MAX_SCANS:
-        return data.count(SCAN)
+        return None
     count, place = 0, 0
     # Within a scan, 0xff is followed by 0, a restart or more of itself.
-    while (marker := _MARKER.search(data, place)) is not None:
-        kind, place = data[marker.end() - 1], marker.end()
-        if kind == 0xD9:
+    for _ in range(MAX_SEGMENTS):
+        marker = _MARKER.search(data, place)
+        kind = 0xD9 if marker is None else data[marker.end() - 1]
+        if marker is None or kind == 0xD9:
             break
+        place = marker.end()
         if kind in (0x01, 0xD8):
             continue
         count += kind == _SCAN
+        if count > MAX_SCANS:
+            return f"a JPEG file of more than {MAX_SCANS} scans"
         place += max(2, int.from_bytes(data[place : place + 2], "big"))
-    return count
+    else:
+        return f"a JPEG file of more than {MAX_SEGMENTS:,} segments"
+    return None

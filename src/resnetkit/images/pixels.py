@@ -6,12 +6,12 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,8 @@ import PIL.Image
 
 from resnetkit.errors import InputError
 from resnetkit.images.framing import frame
-from resnetkit.images.jpeg import MAX_SCANS, scans
+from resnetkit.images.jpeg import jpeg_problem
+from resnetkit.images.limits import Bounded, icon_problem, is_slow, slow_problem
 from resnetkit.preprocess import Channels, Preprocess
 
 if TYPE_CHECKING:
@@ -110,10 +111,7 @@ def scaled_upright(
     """
     name = name_of(image)
     try:
-        # What was opened here is closed here; a picture that was given stays open.
-        with (
-            nullcontext(image) if isinstance(image, PIL.Image.Image) else _picture(image) as opened
-        ):
+        with _picture(image) as opened:
             width, height = opened.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImageError(
@@ -237,70 +235,77 @@ def _is_tensor(image: object) -> bool:
     return kind is not None and isinstance(image, kind)
 
 
-def _picture(image: Image) -> PIL.Image.Image:
-    if _is_tensor(image):
+@contextmanager
+def _picture(image: Image) -> Iterator[PIL.Image.Image]:
+    """The picture; what is opened here is closed here, and one that was given stays open."""
+    if isinstance(image, PIL.Image.Image):
+        yield image
+    elif _is_tensor(image):
         array = cast("Tensor", image).detach().cpu().numpy()
-        return _from_array(np.moveaxis(array, 0, -1) if array.ndim == 3 else array)
-    if isinstance(image, np.ndarray):
-        return _from_array(image)
-    if isinstance(image, bytes):
-        return open_picture(BytesIO(image), "bytes", len(image))
-    if isinstance(image, str | Path):
+        yield _from_array(np.moveaxis(array, 0, -1) if array.ndim == 3 else array)
+    elif isinstance(image, np.ndarray):
+        yield _from_array(image)
+    elif isinstance(image, bytes):
+        with open_picture(BytesIO(image), "bytes", len(image)) as picture:
+            yield picture
+    elif isinstance(image, str | Path):
         path = Path(image)
         if path.exists() and not path.is_file():
             raise UnreadableImageError(str(path), "it is no file")
-        return open_picture(path, str(path), path.stat().st_size)
-    raise UnreadableImageError(
-        type(image).__name__, "an image is a path, bytes, a PIL image, a uint8 array or tensor"
-    )
-
-
-def check_scans(name: str, count: int) -> None:
-    """Refuse a JPEG file with so many scans."""
-    if count > MAX_SCANS:
+        with (
+            path.open("rb") as file,
+            open_picture(file, str(path), path.stat().st_size) as picture,
+        ):
+            yield picture
+    else:
         raise UnreadableImageError(
-            name, f"a JPEG file of {count:,} scans; at most {MAX_SCANS} are read"
+            type(image).__name__, "an image is a path, bytes, a PIL image, a uint8 array or tensor"
         )
 
 
-def open_picture(file: Path | BytesIO, name: str, size: int) -> PIL.Image.Image:
+@contextmanager
+def open_picture(file: BinaryIO, name: str, size: int) -> Iterator[PIL.Image.Image]:
     """A file of ``size`` bytes that is of one of the kinds that are read, not yet decoded.
 
     Raises ``UnreadableImageError``, ``PIL.UnidentifiedImageError`` and what decoders raise.
     """
     if size == 0:
         raise UnreadableImageError(name, "the file is empty")
-    picture = _open(file)
-    if picture.format in ("JPEG", "MPO"):
-        try:
-            check_scans(name, scans(_beginning(file)))
-        except UnreadableImageError:
-            picture.close()
-            raise
-    return picture
+    with _open(file, name, size) as picture:
+        if picture.format in ("JPEG", "MPO"):
+            problem = jpeg_problem(_beginning(file))
+        else:
+            problem = slow_problem(_beginning(file), size) if is_slow(picture) else None
+        if problem is not None:
+            raise UnreadableImageError(name, problem)
+        yield picture
 
 
-def _beginning(file: Path | BytesIO) -> bytes:
-    if isinstance(file, BytesIO):
-        return file.getvalue()
-    with file.open("rb") as data:
-        return data.read(MAX_JPEG)
+def _beginning(file: BinaryIO) -> bytes:
+    place = file.tell()
+    file.seek(0)
+    data = file.read(MAX_JPEG)
+    file.seek(place)
+    return data
 
 
-def _open(file: Path | BytesIO) -> PIL.Image.Image:
+def _open(file: BinaryIO, name: str, size: int) -> PIL.Image.Image:
+    bounded = cast("IO[bytes]", Bounded(file, size))
     # Pillow warns of odd, but readable files, and of large ones, which `upright` refuses.
     with _quietly, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return PIL.Image.open(file, formats=_USUAL)
+            return PIL.Image.open(bounded, formats=_USUAL)
         except PIL.UnidentifiedImageError:
             PIL.Image.init()
+            if problem := icon_problem(_beginning(file)):
+                raise UnreadableImageError(name, problem) from None
             if HEIC and "HEIF" not in PIL.Image.OPEN:
                 from pillow_heif import register_heif_opener
 
                 register_heif_opener(thumbnails=False)
             rarer = [kind for kind in _RARER if kind in PIL.Image.OPEN]
-            return PIL.Image.open(file, formats=rarer)
+            return PIL.Image.open(bounded, formats=rarer)
 
 
 def _unknown(image: Image) -> str:
