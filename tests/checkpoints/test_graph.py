@@ -281,6 +281,14 @@ def test_a_bundle_of_a_graph(tmp_path: Path) -> None:
     assert isinstance(load(tmp_path / "net.safetensors"), Bundle)
 
 
+def test_the_norms_of_keras_tell_whose_colours_they_are(tmp_path: Path) -> None:
+    """Keras' networks take blue first; ``load`` took torchvision's red first for their graphs."""
+    path = graphs.export(graphs.network(**NETWORKS["keras"]), tmp_path / "net.onnx")
+    assert load(path).preprocess.channels == "BGR"
+    other = graphs.export(graphs.network(), tmp_path / "other.onnx")
+    assert load(other).preprocess.channels == "RGB"
+
+
 def test_identify_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = graphs.export(graphs.network(), tmp_path / "net.onnx")
     assert main(["identify", str(path)]) == 0

@@ -37,6 +37,8 @@ _FREE = ("classes", "norm_momentum")
 _OURS = next(dialect for dialect in DIALECTS if dialect.name == "resnetkit")
 #: Whose preprocessing is offered, for a graph may come from any of them.
 _SOURCES = ("torchvision", "mmpretrain", "keras", "caffe2")
+#: The epsilon of the norms of keras.applications.resnet, which no other framework has.
+_KERAS_EPSILON = 1.001e-5
 #: ImageNet's means of red, green and blue in 0..1, which tell the order of the channels; and how
 #: near to them any code's are.
 _IMAGENET, _NEAR = (0.485, 0.456, 0.406), 0.01
@@ -124,7 +126,9 @@ def _choices(image: Op, network: Network) -> tuple[Choice, ...]:
     """The usual ways to prepare images, for images of the graph's size."""
     if network.options.input_channels == 1:
         return (replace(GREY, preprocess=_sized(GREY.preprocess, image)),)
-    documented = (c for d in DIALECTS if d.name in _SOURCES for c in d.preprocess)
+    of_keras = math.isclose(network.options.norm_epsilon, _KERAS_EPSILON, rel_tol=1e-4)
+    sources = ("keras",) if of_keras else _SOURCES
+    documented = (c for d in DIALECTS if d.name in sources for c in d.preprocess)
     found = fitting(documented, network)
     return tuple(replace(choice, preprocess=_sized(choice.preprocess, image)) for choice in found)
 
