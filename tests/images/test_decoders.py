@@ -276,7 +276,7 @@ def test_heic_is_turned_once(turn: int) -> None:
 
 def test_heic_without_its_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = heic()
-    PIL.Image.OPEN.pop("HEIF")
+    monkeypatch.delitem(PIL.Image.OPEN, "HEIF")
     monkeypatch.setattr(pixels, "HEIC", False)
     (tmp_path / "a.heic").write_bytes(data)
     for image in (data, tmp_path / "a.heic"):
