@@ -16,6 +16,7 @@ import pytest
 import skimage.data
 
 import resnetkit
+from forking import Forks
 from images.test_pixels import bomb
 from rubbish import mutations, originals
 
@@ -113,7 +114,7 @@ def test_much_rubbish(bundle: Path, tmp_path: Path) -> None:
     answered(bundle, tmp_path / "rubbish", 2400)
 
 
-def test_odd_tags(bundle: Path, tmp_path: Path) -> None:
+def test_odd_tags(bundle: Path, tmp_path: Path, forks: Forks) -> None:
     """What Pillow warns of while it decodes stays off the terminal: the rows say what matters."""
     PIL.Image.new("RGB", (60, 40)).save(tmp_path / "odd.tif", description="x" * 50)
     data = bytearray((tmp_path / "odd.tif").read_bytes())
@@ -122,13 +123,10 @@ def test_odd_tags(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "odd.tif").write_bytes(data)
     with pytest.warns(UserWarning, match="Tag data larger than file"):
         PIL.Image.open(tmp_path / "odd.tif").load()
-    words = ["predict", str(bundle), str(tmp_path / "odd.tif"), "--top", "1", "--engine", "torch"]
-    done = subprocess.run(
-        [sys.executable, "-m", "resnetkit", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0
-    assert "odd.tif" in done.stdout
-    assert "Warning" not in done.stderr
+    words = ("predict", bundle, tmp_path / "odd.tif", "--top", 1, "--engine", "torch")
+    assert forks.run(*words) == 0
+    assert "odd.tif" in forks.printed
+    assert "Warning" not in forks.errors
 
 
 #: File systems allow so many links to a file, and more.
@@ -165,6 +163,7 @@ def peak(bundle: Path, folder: Path, count: int) -> int:
     return int(kilobytes)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(bundle: Path, tmp_path: Path) -> None:
     few, many = peak(bundle, tmp_path / "few", 100), peak(bundle, tmp_path / "many", 1000)
     assert many < 1.1 * few

@@ -157,15 +157,20 @@ def array_of(dtype: bytes, shape: bytes, data: bytes) -> bytes:
         (b"\x80\x02}r\xff\xff\xff\x7f0j\xff\xff\xff\x6f.", "damaged"),
         # Sharing that has no end when it is followed, and keys that take forever to hash.
         (b"\x80\x02]q\x00" + b"(h\x00h\x00lq\x00" * 60 + b".", "nested deeper|repeats"),
-        (
+        pytest.param(
             b"\x80\x02]q\x00" + b"(" + b"h\x00" * 1500 + b"lq\x00(" + b"h\x00" * 1500 + b"l.",
             "repeats",
+            marks=pytest.mark.slow,
         ),
         (b"\x80\x02]q\x00h\x00a.", "nested deeper"),
         (b"\x80\x02}q\x00h\x00K\x01h\x00su.", "damaged"),
         (b"\x80\x04" + b"]" * NEST + b"a" * (NEST - 1) + b".", "nested deeper"),
         (b"\x80\x04)" + b"\x85" * NEST + b".", "nested deeper"),
-        (b"\x80\x04" + b"(" * NEST + b"t" * NEST + b".", "damaged|nested"),
+        pytest.param(
+            b"\x80\x04" + b"(" * NEST + b"t" * NEST + b".",
+            "damaged|nested",
+            marks=pytest.mark.slow,
+        ),
         (b"\x80\x04" + b"N" * 1_100_000 + b".", "more than 1000000 steps"),
         (
             b"\x80\x02ccollections\nOrderedDict\n0](" + b"K\x01K\x02\x86" * 2000 + b"eq\x01"

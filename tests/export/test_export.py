@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 import resnetkit
+from forking import Forks
 from photographs import CLASSES, write_divided
 from resnetkit.cli.main import main
 from resnetkit.engines.choosing import open_engine
@@ -463,20 +461,14 @@ class Bomb:
     [("openvino", "a.xml"), ("onnx", "a.onnx"), ("torch-export", "a.pt2"),
      ("bundle", "a.safetensors"), ("ovms", "repository")],
 )  # fmt: skip
-def test_a_full_disk(to: str, name: str, colourful: Path, tmp_path: Path) -> None:
+def test_a_full_disk(to: str, name: str, colourful: Path, tmp_path: Path, forks: Forks) -> None:
     """A limit on the size of files stops the write in the middle, as a full disk does."""
-    words = ["export", str(colourful), str(tmp_path / name), "--to", to]
-    done = subprocess.run(
-        [sys.executable, "-m", "resnetkit", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
-    )
-    assert done.returncode == 2, done.stderr
-    assert "cannot write" in done.stderr.splitlines()[-1]
-    assert name in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    code = forks.run("export", colourful, tmp_path / name, "--to", to, limit=20_000)
+    assert code == 2, forks.errors
+    *_, last = forks.errors.splitlines()
+    assert "cannot write" in last
+    assert name in last
+    assert "Traceback" not in forks.errors
     assert os.listdir(tmp_path) == []
 
 

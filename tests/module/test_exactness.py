@@ -209,7 +209,14 @@ def manifest_state(manifest: str, document: dict, tensors: dict, network) -> dic
     return renamed(state, names)
 
 
-@pytest.mark.parametrize("manifest", MANIFESTS)
+#: Those of the networks that are quick to compute; the others are the slow sweep.
+QUICK = ("torchvision-resnet18", "torchvision-resnet50", "timm-resnet50d", "semseg-resnet50")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [pytest.param(m, marks=[] if m in QUICK else [pytest.mark.slow]) for m in MANIFESTS],
+)
 def test_manifest(manifest: str, reference_weights) -> None:
     document = json.loads((REFERENCE / f"{manifest}.json").read_text())
     name, options = MANIFESTS[manifest]

@@ -29,6 +29,11 @@ VARIANTS = [
     ("resnetblur50d", {"depths": (1, 1, 1, 1), "efficient_attention": True, "norm": "group"}),
     ("resnet18", {"norm": "none", "conv_bias": True, "stem_pool": "conv"}),
 ]
+#: Where a network takes seconds, most of them: the slow sweep.
+SLOWER = [
+    pytest.param(*one, marks=[] if number in (2, 5, 8) else [pytest.mark.slow])
+    for number, one in enumerate(VARIANTS)
+]
 #: Networks of more blocks than this take seconds: the slow sweep.
 DEEP = 30
 
@@ -140,7 +145,7 @@ def test_features_stages_and_logits_agree() -> None:
     assert torch.equal(logits, module(image))
 
 
-@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize(("name", "options"), SLOWER)
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The TorchScript type system:UserWarning")  # of torch.fx's own
@@ -157,7 +162,7 @@ def test_scripts_exports_and_copies(name: str, options: dict) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(module))(image), expected)
 
 
-@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize(("name", "options"), SLOWER)
 def test_compiles_as_one_graph(name: str, options: dict) -> None:
     torch._dynamo.reset()
     module, image = small(name, options)

@@ -79,6 +79,7 @@ def test_the_page_has_the_commands_that_are_tried() -> None:
     assert slurm.startswith("#!/bin/bash\n#SBATCH")
 
 
+@pytest.mark.slow
 def test_two_machines(place: Path) -> None:
     port = free_port()
     both = [start(commands()[2], place, port) for _ in range(2)]

@@ -412,6 +412,7 @@ def check_whole(folder: Path, epochs: int) -> None:
     assert not any((folder / name).exists() for name in FILES)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_replaced_and_the_run_goes_on(tmp_path: Path) -> None:
     errors = killed_and_finished(tmp_path / "run", 1, 1)
     said = [line for line in errors.splitlines() if line.startswith("resnetkit: ")]
