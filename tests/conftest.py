@@ -10,6 +10,10 @@ from hypothesis import settings
 
 from forking import Forks
 
+# There are as many workers as cores; more threads in each wait for one another. Read by OpenMP when
+# torch is imported, here and in the commands that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The machines that run the tests are shared; a slow moment is no failure. CI draws the same
 # examples every time, so that a commit gets the same answer; others are drawn everywhere else.
 settings.register_profile(
