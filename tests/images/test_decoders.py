@@ -18,6 +18,7 @@ import PIL.ImageOps
 import PIL.TiffImagePlugin
 import pillow_heif
 import pytest
+import skimage.data
 
 from resnetkit.images import fast, pixels
 from resnetkit.images.folders import is_picture
@@ -174,6 +175,44 @@ def test_decoders_in_python_get_little(data: bytes, reason: str, tmp_path: Path)
 @pytest.mark.parametrize("data", [plain(), plain(comments=3), runs(16)])
 def test_small_ones_are_read(data: bytes) -> None:
     assert upright(data).size == (8, 8)
+
+
+def photographed(kind: str) -> bytes:
+    """A photograph as a file of a kind that is decoded in Python, or in very many pieces."""
+    pixels = skimage.data.coffee()[:240, :320]
+    if kind == "P3":
+        return b"P3 320 240 255\n" + " ".join(map(str, pixels.ravel())).encode()
+    if kind == "P6 of 16 bits":
+        return b"P6 320 240 65535\n" + (pixels.astype(">u2") * 257).tobytes()
+    if kind == "P6 of 254":
+        return b"P6 320 240 254\n" + np.minimum(pixels, 254).tobytes()
+    if kind == "BMP of runs":
+        rows = (b"".join(b"\x01" + bytes([v]) for v in row) + b"\0\0" for row in pixels[..., 1])
+        data, grey = b"".join(rows), bytes(v for n in range(256) for v in (n, n, n, 0))
+        head = struct.pack("<IiiHHIIiiII", 40, 320, 240, 1, 8, 1, len(data), 0, 0, 256, 0)
+        size = 54 + 1024 + len(data)
+        return b"BM" + struct.pack("<IHHI", size, 0, 0, 54 + 1024) + head + grey + data
+    data = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(data, "PNG")
+    whole = data.getvalue()
+    place = whole.index(b"IDAT") - 4
+    packed = whole[place + 8 : place + 8 + int.from_bytes(whole[place : place + 4], "big")]
+    parts = (b"IDAT" + packed[i : i + 256] for i in range(0, len(packed), 256))
+    chunks = (struct.pack(">I", len(p) - 4) + p + struct.pack(">I", zlib.crc32(p)) for p in parts)
+    return whole[:place] + b"".join(chunks) + whole[place + 12 + len(packed) :]
+
+
+@pytest.mark.parametrize(
+    "kind", ["P3", "P6 of 16 bits", "P6 of 254", "BMP of runs", "PNG of small chunks"]
+)
+def test_photographs_in_very_many_pieces(kind: str, tmp_path: Path) -> None:
+    """The bound on parts is not for what a decoder reads pixel by pixel."""
+    data = photographed(kind)
+    (tmp_path / "a").write_bytes(data)
+    right = np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.std(right) > 20
+    for image in (data, tmp_path / "a"):
+        assert np.array_equal(np.asarray(upright(image)), right)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "DIB"])

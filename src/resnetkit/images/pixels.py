@@ -271,11 +271,14 @@ def open_picture(file: BinaryIO, name: str, size: int) -> Iterator[PIL.Image.Ima
     """
     if size == 0:
         raise UnreadableImageError(name, "the file is empty")
-    with _open(file, name, size) as picture:
+    bounded = Bounded(file, size)
+    with _open(file, bounded, name) as picture:
+        problem = None
         if picture.format in ("JPEG", "MPO"):
             problem = jpeg_problem(_beginning(file))
-        else:
-            problem = slow_problem(_beginning(file), size) if is_slow(picture) else None
+        elif is_slow(picture):
+            problem = slow_problem(_beginning(file), size)
+            bounded.allow(size)
         if problem is not None:
             raise UnreadableImageError(name, problem)
         yield picture
@@ -289,13 +292,13 @@ def _beginning(file: BinaryIO) -> bytes:
     return data
 
 
-def _open(file: BinaryIO, name: str, size: int) -> PIL.Image.Image:
-    bounded = cast("IO[bytes]", Bounded(file, size))
+def _open(file: BinaryIO, bounded: Bounded, name: str) -> PIL.Image.Image:
+    given = cast("IO[bytes]", bounded)
     # Pillow warns of odd, but readable files, and of large ones, which `upright` refuses.
     with _quietly, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return PIL.Image.open(bounded, formats=_USUAL)
+            return PIL.Image.open(given, formats=_USUAL)
         except PIL.UnidentifiedImageError:
             PIL.Image.init()
             if problem := icon_problem(_beginning(file)):
@@ -305,7 +308,7 @@ def _open(file: BinaryIO, name: str, size: int) -> PIL.Image.Image:
 
                 register_heif_opener(thumbnails=False)
             rarer = [kind for kind in _RARER if kind in PIL.Image.OPEN]
-            return PIL.Image.open(bounded, formats=rarer)
+            return PIL.Image.open(given, formats=rarer)
 
 
 def _unknown(image: Image) -> str:
