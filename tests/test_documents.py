@@ -166,6 +166,26 @@ def test_any_value_in_any_field(name: str, data: st.DataObject, tmp_path_factory
     assert time.perf_counter() - begin < 3
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("state", {"batch": "3"}, "its batch is '3'"),
+        ("state", {"rows": [{**ROW, "epoch": 0}]}, "epoch is 0"),
+        ("state", {"score": {"total": 1.5, "right": 2}}, "images is None"),
+        ("state", {"threads": HUGE}, "threads is a number of more"),
+        ("journal", {"bytes": -1}, "does not say how far"),
+        ("journal", {"state": {"images": "1", "names": "d"}}, "does not say how far"),
+        ("journal", {"complete": 1}, "does not say how far"),
+    ],
+)
+def test_what_a_run_would_stumble_over_later(
+    name: str, change: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    original, read = READERS[name]
+    with pytest.raises(InputError, match=reason):
+        read({**original, **change}, tmp_path)
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_the_documents_themselves_are_read(name: str, tmp_path: Path) -> None:
     original, read = READERS[name]

@@ -109,7 +109,7 @@ def shown(value: object) -> str:
     return words or f"a {type(value).__name__}"
 
 
-def parsed(document: str | bytes, what: str) -> dict[str, Any]:
+def parsed(document: str | bytes, what: str = "it") -> dict[str, Any]:
     """A JSON object. Raises ``InputError`` for anything else, too deep ones included."""
     try:
         found = json.loads(document)

@@ -266,6 +266,22 @@ def test_millions_of_parts_are_not_read(kind: str, tmp_path: Path) -> None:
     assert time.process_time() - begin < 4
 
 
+def test_millions_of_segments_between_scans(tmp_path: Path) -> None:
+    """libjpeg passes over them at once; the look for scans, in Python, does not."""
+    data = io.BytesIO()
+    PIL.Image.fromarray(skimage.data.coffee()).save(data, "JPEG", progressive=True)
+    whole = data.getvalue()
+    place = whole.index(SCAN, whole.index(SCAN) + 2)
+    many = whole[:place] + b"\xff\xfe\x00\x04" + SCAN + whole[place:]
+    assert pixels.pixels_of(many, Preprocess(size=16)).shape == (16, 16, 3)
+    many = whole[:place] + (b"\xff\xfe\x00\x04" + SCAN) * 2_000_000 + whole[place:]
+    begin = time.process_time()
+    for cut in (pixels.pixels_of, fast.pixels_of):
+        with pytest.raises(UnreadableImageError, match="more than 10,000 segments"):
+            cut(many, Preprocess(size=16))
+    assert time.process_time() - begin < 2
+
+
 @pytest.mark.parametrize("kind", HEADERS)
 def test_some_parts_are_read(kind: str) -> None:
     for cut in (pixels.pixels_of, fast.pixels_of):

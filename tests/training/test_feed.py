@@ -54,6 +54,15 @@ def seen(feed: Feed, epoch: int, first: int = 0) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.parametrize(("size", "batches"), [(1, [1] * 8), (3, [3, 3, 2]), (7, [8])])
+def test_batches_of_one_are_made_only_where_they_are_asked_for(
+    size: int, batches: list[int]
+) -> None:
+    feed = Feed(EXAMPLES, PREPROCESS, batch_size=size, augment=Augment())
+    assert [len(batch) for batch in feed.batches()] == batches
+    assert len(feed) == len(batches)
+
+
 @settings(max_examples=10)
 @given(augments, st.integers(0, 2**31), st.integers(0, 50), st.integers(2, 7), st.integers(1, 8))
 def test_pixels_depend_on_seed_epoch_and_image(

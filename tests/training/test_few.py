@@ -54,7 +54,9 @@ def test_one_picture_of_a_class(
     best, last = (resnetkit.load(out / f"{name}.safetensors") for name in ("best", "last"))
     assert best.measured == {}
     assert all(np.array_equal(best.arrays[name], last.arrays[name]) for name in last.arrays)
-    assert "the last, for no images were held back" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "the last, for no images were held back" in page
+    assert "measured on the training images" in page
     assert called(capsys, "train", "--resume", out)[0] == 0
     assert called(capsys, "evaluate", out / "best.safetensors", data)[0] == 0
     _, listed, _ = called(capsys, "runs", tmp_path, "--format", "json")

@@ -86,7 +86,7 @@ def _document(path: Path) -> dict[str, Any] | None:
     try:
         if not path.is_file() or path.stat().st_size > LONGEST:  # a pipe would never end
             return None
-        return parsed(path.read_bytes(), "it")
+        return parsed(path.read_bytes())
     except (OSError, InputError):
         return None
 

@@ -66,7 +66,7 @@ def tuned(engine: Engine, shape: tuple[int, int, int], model: str) -> int:
 
 def _remembered(path: Path, engine: Engine) -> Pace | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = Pace(**parsed(path.read_bytes(), "it")["fastest"])
+        known = Pace(**parsed(path.read_bytes())["fastest"])
         if known.batch in SIZES and known.streams in engine.ways:
             return known
     return None

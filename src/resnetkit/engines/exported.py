@@ -88,7 +88,7 @@ class Exported:
                 "prepared and what its classes are; make a bundle of it with `resnetkit convert`"
             )
         try:
-            document = parsed(text, "it")
+            document = parsed(text)
             check(document, _RULES, "its")
             version = document["version"]
             if version != VERSION:

@@ -61,7 +61,7 @@ def _proved(exported: Exported) -> Exported:
     """The same; ``InputError`` where the report beside the file is of other files."""
     report = report_of(exported.path)
     try:
-        digests = parsed(report.read_bytes(), "it")["sha256"]
+        digests = parsed(report.read_bytes())["sha256"]
         # Both may have been renamed.
         known = {Path(name).suffix.lower(): digest for name, digest in digests.items()}
     except FileNotFoundError:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -72,8 +71,7 @@ class Written:
             del model.metadata_props[:]
             model.metadata_props.add(key=DOCUMENT, value=self.exported.document())
             onnx.checker.check_model(model, full_check=True)
-            with _saving(path):
-                onnx.save(model, path)
+            onnx.save(model, path)
             return
         path.write_bytes(self.graph(_FLOATS[self.exported.precision]))
         onnx.checker.check_model(str(path), full_check=True)
@@ -87,8 +85,11 @@ class Written:
             model, self.spared = quantised_openvino(model, self.images, self.bar)
         model.set_rt_info(self.exported.document(), [DOCUMENT])
         # Halves are how the numbers are kept; OpenVINO computes in what the machine is good at.
-        with _saving(path):
+        try:
             openvino.save_model(model, path, compress_to_fp16=self.exported.precision == "fp16")
+        except RuntimeError as error:
+            reason = str(error).strip().rpartition("\n")[2]
+            raise OSError(f"OpenVINO could not write it ({reason}); is the disk full?") from None
 
     def torch_export(self, path: Path) -> None:
         """``.pt2``: ``torch.export``'s program, uint8 pixels in, float32 rows out."""
@@ -119,13 +120,3 @@ class Written:
         }
         origin = {**self.bundle.origin, "exported_as": self.exported.precision}
         replace(self.bundle, arrays=Tensors(numbers), origin=origin).save(path)
-
-
-@contextmanager
-def _saving(path: Path) -> Iterator[None]:
-    """A library that writes in C++ may raise ``RuntimeError`` where the disk is full."""
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).strip().rpartition("\n")[2]
-        raise OSError(f"{path.name} could not be written: {reason}; is the disk full?") from None

@@ -258,7 +258,7 @@ def _size(path: Path) -> int:
 
 def _notes(target: Path) -> dict[str, Any]:
     try:
-        return parsed(_beside(target, "json").read_bytes(), "it")
+        return parsed(_beside(target, "json").read_bytes())
     except (OSError, InputError):
         return {}
 

@@ -260,7 +260,7 @@ def _features(file: Path, schema: Any) -> dict[str, dict[str, Any]]:
     """The features in the file's schema, or else in ``dataset_info.json`` beside it."""
     text = (schema.metadata or {}).get(b"huggingface")
     try:
-        found = parsed(text, "it")["info"]["features"] if text else None
+        found = parsed(text)["info"]["features"] if text else None
     except (ValueError, KeyError, TypeError):
         found = None
     if found is None and (file.parent / _INFO).is_file():

@@ -13,8 +13,8 @@ MAX_SLOW = 16 << 20
 MAX_COMMENTS = 100
 #: An icon's side may be so long; what says that it is 256 at most is a byte of the file.
 MAX_ICON = 2048
-#: Pillow may read from a file so often, and once more for each 256 bytes of it: segments, chunks and
-#: comments are read one by one, in Python, and some are kept.
+#: Pillow may read from a file so often, and once more for each 256 bytes of it: segments, chunks
+#: and comments are read one by one, in Python, and some are kept.
 MOST_READS = 10_000
 _ICON = b"\x00\x00\x01\x00"
 _PLAIN = (b"P1", b"P2", b"P3")

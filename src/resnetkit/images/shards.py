@@ -136,7 +136,7 @@ def _label(path: Path, key: str, files: Mapping[str, _Member]) -> int:
         if ".cls" in files:
             label = int(files[".cls"].read())
         elif ".json" in files:
-            label = parsed(files[".json"].read(), "it")["label"]
+            label = parsed(files[".json"].read())["label"]
         else:
             raise KeyError(".cls")
         if type(label) is not int or label < 0:

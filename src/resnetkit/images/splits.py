@@ -165,7 +165,7 @@ def load_record(folder: Path) -> SplitRecord | None:
     if not path.is_file():
         return None
     try:
-        document = parsed(path.read_bytes(), "it")
+        document = parsed(path.read_bytes())
         check(document, _RULES, "its")
         check(document["parts"], dict.fromkeys(PARTS, mapping(text())), "its part")
         return SplitRecord(

@@ -120,7 +120,7 @@ class Journal:
 
     def _recorded(self) -> dict[str, Any] | None:
         try:
-            record = parsed(self.record.read_bytes(), "it")
+            record = parsed(self.record.read_bytes())
             check(record, _RULES, "its")
             check(record["state"], {k: _like(v) for k, v in self._start.items()}, "its state's")
         except FileNotFoundError:

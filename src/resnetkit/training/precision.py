@@ -53,7 +53,7 @@ def settled(recipe: Recipe) -> Recipe:
     text = json.dumps(what, sort_keys=True)
     path = cache.folder() / "probes" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = parsed(path.read_bytes(), "it")["precision"]
+        known = parsed(path.read_bytes())["precision"]
         if known in ("fp32", "bf16"):
             return replace(recipe, precision=known)
     seconds = probed(recipe)

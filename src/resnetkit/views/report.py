@@ -34,7 +34,7 @@ from resnetkit.training.recipe import TABLES, Recipe
 from resnetkit.views import findings
 from resnetkit.views.charts import Series, curves, reliability
 from resnetkit.views.progress import clock
-from resnetkit.views.saying import as_chosen, between, percent, rule
+from resnetkit.views.saying import TRAINED_ON, as_chosen, between, percent, rule
 from resnetkit.views.svg import drawing
 
 #: Seconds after which a browser reads the page of an unfinished run again.
@@ -123,6 +123,7 @@ def page_of_run(
         evaluation=evaluation,
         part=part,
         again=AGAIN if evaluation is None else None,
+        warning=f"measured on {TRAINED_ON}" if evaluation and part == "train" else None,
     )
 
 

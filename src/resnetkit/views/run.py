@@ -17,7 +17,7 @@ from resnetkit.evaluation import ClassFigures, Measurement
 from resnetkit.images.sources import Part
 from resnetkit.training.watch import Watch
 from resnetkit.views.progress import clock
-from resnetkit.views.saying import between, percent, rule, say
+from resnetkit.views.saying import TRAINED_ON, between, percent, rule, say
 
 if TYPE_CHECKING:  # what trains needs torch, which measuring does not
     from resnetkit.training.log import Row
@@ -146,10 +146,7 @@ def show_result(result: Result) -> None:
         say(f"best: epoch {best.epoch}, validation accuracy {accuracy}", "bold")
         say(f"kept as {rule(result.rows)}")
     if result.part == "train":
-        say(
-            f"accuracy {percent(result.evaluation.accuracy)} on the {result.evaluation.images} "
-            "training images, which tells little of other ones: none were held back"
-        )
+        say(f"accuracy {percent(result.evaluation.accuracy)}, measured on {TRAINED_ON}")
     if result.test is not None:
         right = round(result.test.accuracy * result.test.images)
         share = f"{right} of {result.test.images} images"

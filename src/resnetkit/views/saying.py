@@ -10,6 +10,9 @@ from typing import IO, Any
 from resnetkit.documents import printable
 from resnetkit.training.log import ERRORS, Row, standard_error
 
+#: What a measurement on what was trained on is worth.
+TRAINED_ON = "the training images, which tells little of other ones: none were held back"
+
 
 def percent(share: float | None) -> str:
     """A share from 0 to 1 as people read it; a dash for none."""
