@@ -17,6 +17,7 @@ test: $(STAMP)
 	$(VENV)/bin/ruff format --check src tests benchmarks demo
 	$(VENV)/bin/ruff check src tests benchmarks demo
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pytest $(PARALLEL)
 
 # The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler.

@@ -32,12 +32,12 @@ from typing import Any
 import torch
 
 from pairs import processor
-from resnetkit import writing
+from resnetkit.checkpoints import writing
+from resnetkit.checkpoints.equivalence import answers
 from resnetkit.checkpoints.recognition import dialect, read
-from resnetkit.conversion import convert
-from resnetkit.loading import load
-from resnetkit.proof import answers
-from resnetkit.verification import verify
+from resnetkit.hub.conversion import convert
+from resnetkit.hub.loading import load
+from resnetkit.hub.source_framework import verify
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "reference"
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "pytorchcv", "keras")

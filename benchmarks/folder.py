@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from resnetkit.engines.engine import Choice
+from resnetkit.inference.engines.engine import Choice
 from results import Table, add_save, spread
 
 #: How many worker processes or threads read images, for all.
@@ -167,10 +167,10 @@ def ours(
     engine: Choice = "auto",
 ) -> dict[str, Any]:
     """What `resnetkit predict` does for many images, to the ranked classes."""
-    from resnetkit.engines.choosing import open_engine
-    from resnetkit.export.opening import open_model
-    from resnetkit.images.listing import expanded, listed
-    from resnetkit.prediction import stream
+    from resnetkit.bundle.opening import open_model
+    from resnetkit.data.listing import expanded, listed
+    from resnetkit.inference.engines.selection import open_engine
+    from resnetkit.inference.prediction import stream
 
     model = open_model(folder / file.format(network))
     opened = open_engine(model, engine)
@@ -189,8 +189,8 @@ def engine_only(folder: Path, network: str, _: Path, count: int, file: str) -> d
     """Our engine alone, on pixels that are there."""
     import numpy as np
 
-    from resnetkit.engines.choosing import open_engine
-    from resnetkit.export.opening import open_model
+    from resnetkit.bundle.opening import open_model
+    from resnetkit.inference.engines.selection import open_engine
 
     model = open_model(folder / file.format(network))
     engine = open_engine(model)
@@ -225,7 +225,7 @@ def prepare(folder: Path, network: str) -> None:
     import openvino as ov
 
     import peers
-    from resnetkit.conversion import convert
+    from resnetkit.hub.conversion import convert
 
     module, bundle = peers.prepared(network, folder)
     peers.quantised(folder / f"{network}.safetensors", folder)
@@ -268,7 +268,7 @@ def main() -> None:
         print(json.dumps(told))
         return
     import peers
-    from resnetkit.engines.openvino import has_bf16
+    from resnetkit.inference.engines.openvino import has_bf16
 
     names = [
         name

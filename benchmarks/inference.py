@@ -26,11 +26,11 @@ import torch
 
 import peers
 from resnetkit import explain
-from resnetkit.engines.choosing import open_engine
-from resnetkit.engines.engine import Choice, Engine
-from resnetkit.engines.openvino import has_bf16
-from resnetkit.export.opening import open_model
-from resnetkit.racing import Contestant, Raced, race
+from resnetkit.bundle.opening import open_model
+from resnetkit.evaluation.timing import Contestant, Raced, race
+from resnetkit.inference.engines.engine import Choice, Engine
+from resnetkit.inference.engines.openvino import has_bf16
+from resnetkit.inference.engines.selection import open_engine
 from results import Table, add_save
 
 PACKAGES = ("torch", "torchvision", "timm", "onnxruntime", "openvino", "nncf")

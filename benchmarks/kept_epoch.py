@@ -30,13 +30,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnetkit.training.held import Held, hold
-from resnetkit.training.log import Row, standard_error
+from resnetkit.training.callbacks import Conduct, Quiet
+from resnetkit.training.epoch_log import Row, standard_error
 from resnetkit.training.plan import plan
-from resnetkit.training.recipe import Recipe
-from resnetkit.training.session import Session
-from resnetkit.training.stopping import Stop
-from resnetkit.training.watch import Conduct, Quiet
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.signals import Stop
+from resnetkit.training.split_data import Held, hold
+from resnetkit.training.trainer import Session
 from results import Table
 
 SIZE, TESTED, AVERAGED = 16, 2000, 5

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from datetime import date
 
-from resnetkit.engines.batching import machine
+from resnetkit.inference.engines.autotune import machine
 
 #: What is printed of a program, and the arguments that Python is started with.
 Program = tuple[str, list[str]]

@@ -189,7 +189,7 @@ def quantised(bundle: Path, folder: Path) -> Path:
 
     The weights are drawn, so that classes lie close together: the agreement is not asked for here.
     """
-    export = importlib.import_module("resnetkit.export.export").export
+    export = importlib.import_module("resnetkit.exporters.exporter").export
     images = pictures(folder / "calibration", 64, 256, 256)
     target = folder / f"{bundle.stem}-int8.xml"
     export(bundle, target, to="openvino", precision="int8", calibrate=str(images),

@@ -26,10 +26,10 @@ import skimage.data
 import torch
 
 import resnetkit
-from resnetkit.bundle import Bundle
-from resnetkit.engines.batching import machine
-from resnetkit.engines.choosing import open_engine
-from resnetkit.images import fast, pixels
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.data.decoding import decode, fast_decode
+from resnetkit.inference.engines.autotune import machine
+from resnetkit.inference.engines.selection import open_engine
 from resnetkit.preprocess import Preprocess
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry", "retina", "skin")
@@ -85,7 +85,7 @@ def main() -> None:
     print(f"{datetime.date.today()}, {machine()['processor']}, {machine()['threads']} threads, "
           f"Python {platform.python_version()}, Pillow {PIL.__version__}, simplejpeg "
           f"{version('simplejpeg')}, torch {torch.__version__}, without: "
-          f"{', '.join(fast.missing()) or 'nothing'}; {args.rounds} rounds")  # fmt: skip
+          f"{', '.join(fast_decode.missing()) or 'nothing'}; {args.rounds} rounds")  # fmt: skip
     print("| size | images | decoded at | exact, ms | fast, ms | ratio | levels, max | mean | "
           "same top-1 | softmax, max |")  # fmt: skip
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
@@ -98,7 +98,7 @@ def main() -> None:
                 scaled.save(files[-1], quality=90)
             cuts = [
                 np.stack([path.pixels_of(file, bundle.preprocess) for file in files])
-                for path in (pixels, fast)
+                for path in (decode, fast_decode)
             ]
             levels = np.abs(cuts[0].astype(int) - cuts[1])
             logits = [engine.answer(cut) for cut in cuts]
@@ -107,9 +107,9 @@ def main() -> None:
             same = (logits[0].argmax(1) == logits[1].argmax(1)).sum()
             exact, quick = (
                 processor_time(lambda f, p=path: p.pixels_of(f, FACTS), files, args.rounds)
-                for path in (pixels, fast)
+                for path in (decode, fast_decode)
             )
-            part = fast._factor(width, height, bundle.preprocess)
+            part = fast_decode._factor(width, height, bundle.preprocess)
             print(f"| {width}x{height} | {len(files)} | 1/{part} | {exact:.2f} | {quick:.2f} | "
                   f"{quick / exact:.2f} | {levels.max()} | {levels.mean():.2f} | "
                   f"{same}/{len(files)} | {np.abs(shares[0] - shares[1]).max():.4f} |")  # fmt: skip

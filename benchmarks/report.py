@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 
-from resnetkit.engines.batching import machine
-from resnetkit.training.log import Row
+from resnetkit.inference.engines.autotune import machine
+from resnetkit.report.callbacks.live_report import Reported
+from resnetkit.training.callbacks import Watch
+from resnetkit.training.epoch_log import Row
 from resnetkit.training.plan import plan
 from resnetkit.training.run import train
-from resnetkit.training.watch import Watch
-from resnetkit.views.live import Reported
 
 
 class Timed(Reported):

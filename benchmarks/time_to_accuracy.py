@@ -51,15 +51,15 @@ from torchvision import transforms
 
 from pairs import processor, versions
 from resnetkit import build, load, network
-from resnetkit.images.sources import Example
-from resnetkit.training.feed import Feed
-from resnetkit.training.held import hold
-from resnetkit.training.loop import measure
+from resnetkit.data.datasets.dataset import Example
+from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.data.data_loader import Feed
 from resnetkit.training.plan import plan
 from resnetkit.training.precision import has_bf16
-from resnetkit.training.recipe import Recipe
+from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import train
-from resnetkit.training.watch import Conduct, Watch
+from resnetkit.training.split_data import hold
+from resnetkit.training.step.optimization_step import measure
 from results import Table, add_save, spread
 from training_step import Meter, reference_step
 

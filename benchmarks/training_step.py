@@ -29,16 +29,16 @@ from torch import Tensor, nn
 import peers
 from inference import gemm
 from resnetkit import Preprocess, explain, network
-from resnetkit.racing import Contestant, Raced, race
-from resnetkit.training.augment import Augment
-from resnetkit.training.compiling import compiled
-from resnetkit.training.criterion import criterion_of
-from resnetkit.training.loop import Score, placed, train_step
-from resnetkit.training.memory import held_on
-from resnetkit.training.optimizer import optimizer_of, set_rate
+from resnetkit.evaluation.timing import Contestant, Raced, race
 from resnetkit.training.precision import has_bf16, settled
-from resnetkit.training.recipe import Recipe
-from resnetkit.training.shape import freshly_built
+from resnetkit.training.recipe.augmentation import Augment
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.step.allocator import held_on
+from resnetkit.training.step.compile import compiled
+from resnetkit.training.step.loss import criterion_of
+from resnetkit.training.step.model_setup import freshly_built
+from resnetkit.training.step.optimization_step import Score, placed, train_step
+from resnetkit.training.step.optimizer import optimizer_of, set_rate
 from results import Table, add_save
 
 PACKAGES = ("torch", "torchvision")

@@ -87,7 +87,7 @@ def photograph() -> None:
     import resnetkit as kit
     from resnetkit.architecture.layer import shape_text
     from resnetkit.architecture.text import aligned
-    from resnetkit.images.inputs import to_input
+    from resnetkit.data.decoding.tensors import to_input
 
     preprocess = kit.Preprocess(size=473)
     image = to_input(Image.fromarray(load_sample_image("china.jpg")), preprocess).unsqueeze(0)
@@ -127,7 +127,7 @@ def held_out_images() -> Path:
     """Ten images of the test split as PNG files."""
     from PIL import Image
 
-    from resnetkit.images.digits import digits
+    from resnetkit.data.datasets.digits import digits
 
     folder = RUN / "held-out"
     folder.mkdir()

@@ -14,8 +14,10 @@ from types import TracebackType
 
 _SERVER = """
 import json, os, resource, sys, traceback
-import resnetkit.conversion, resnetkit.training.run, resnetkit.views.plots, resnetkit.views.run
-import resnetkit.engines.choosing, resnetkit.export.export, timm, torchvision
+import resnetkit.hub.conversion, resnetkit.training.run, resnetkit.report.plots
+import resnetkit.report.console.training
+import resnetkit.inference.engines.selection, resnetkit.exporters.exporter
+import timm, torchvision
 import onnx, onnxruntime, openvino
 from resnetkit.cli.main import main
 for line in sys.stdin:

@@ -28,7 +28,7 @@ from PIL import Image
 import resnetkit
 from forking import Forks
 from photographs import write_classes
-from resnetkit.images.digits import digits
+from resnetkit.data.datasets.digits import digits
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,14 +15,14 @@ import torch
 
 import resnetkit
 from resnetkit.architecture.options import option_names
-from resnetkit.bundle import Bundle
-from resnetkit.checkpoints.container import open_container
-from resnetkit.checkpoints.description import places
+from resnetkit.architecture.parameters import places
+from resnetkit.bundle.bundle import Bundle
 from resnetkit.checkpoints.dialects import WRITTEN
 from resnetkit.checkpoints.recognition import dialect
-from resnetkit.conversion import BUNDLE, convert
 from resnetkit.errors import InputError
-from resnetkit.loading import load
+from resnetkit.formats.opening import open_container
+from resnetkit.hub.conversion import BUNDLE, convert
+from resnetkit.hub.loading import load
 
 SMALL = {"depths": (2, 1, 1), "widths": (8, 8, 16), "classes": 7}
 DEEP = {**SMALL, "stem": "deep", "stem_widths": (64, 64, 128)}

@@ -20,18 +20,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from resnetkit.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from resnetkit.architecture.catalog import catalog, network
+    from resnetkit.architecture.explanation import explain
     from resnetkit.architecture.network import Network
-    from resnetkit.architecture.table import explain
-    from resnetkit.bundle import Bundle
+    from resnetkit.architecture.registry import catalog, network
+    from resnetkit.bundle.bundle import Bundle
     from resnetkit.errors import InputError
-    from resnetkit.fetching.fetch import fetch
-    from resnetkit.loading import load
-    from resnetkit.module.build import build
+    from resnetkit.hub.fetching import fetch
+    from resnetkit.hub.loading import load
+    from resnetkit.nn.resnet import build
     from resnetkit.preprocess import Preprocess
 
-__version__ = "0.1.0"
 __all__ = [
     "Bundle",
     "InputError",
@@ -46,16 +47,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bundle": "resnetkit.bundle",
+    "Bundle": "resnetkit.bundle.bundle",
     "InputError": "resnetkit.errors",
     "Network": "resnetkit.architecture.network",
     "Preprocess": "resnetkit.preprocess",
-    "build": "resnetkit.module.build",
-    "catalog": "resnetkit.architecture.catalog",
-    "explain": "resnetkit.architecture.table",
-    "fetch": "resnetkit.fetching.fetch",
-    "load": "resnetkit.loading",
-    "network": "resnetkit.architecture.catalog",
+    "build": "resnetkit.nn.resnet",
+    "catalog": "resnetkit.architecture.registry",
+    "explain": "resnetkit.architecture.explanation",
+    "fetch": "resnetkit.hub.fetching",
+    "load": "resnetkit.hub.loading",
+    "network": "resnetkit.architecture.registry",
 }
 
 

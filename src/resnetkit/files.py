@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic file writes, and the cache folder."""
 
 from __future__ import annotations
 
@@ -73,3 +73,10 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def cache_folder() -> Path:
+    """``RESNETKIT_CACHE``, else ``resnetkit`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
+    if own := os.environ.get("RESNETKIT_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnetkit"

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from resnetkit.documents import check, listed, mapping, number, one_of, optional, whole
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, check, listed, mapping, number, one_of, optional, whole
 
 Channels = Literal["RGB", "BGR", "L", "other"]
 Resize = Literal["shortest", "squash"]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 import resnetkit
 from resnetkit.architecture.layer import Conv
 from resnetkit.architecture.options import Options
-from resnetkit.architecture.walk import walk
+from resnetkit.architecture.shape_inference import walk
 from resnetkit.errors import InputError
-from resnetkit.module.build import ResNet
+from resnetkit.nn.resnet import ResNet
 
 REFUSED = [
     ({"depths": ()}, "depths is .*whole numbers"),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from resnetkit.architecture.catalog import network
-from resnetkit.architecture.walk import walk
-from resnetkit.module.build import build
+from resnetkit.architecture.registry import network
+from resnetkit.architecture.shape_inference import walk
+from resnetkit.nn.resnet import build
 
 # With two channels a stage, the measured networks stay small; windows do not depend on widths.
 NARROW = {"widths": (2, 2, 2, 2), "classes": None}

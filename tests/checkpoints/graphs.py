@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 import resnetkit
-from resnetkit.loading import load
+from resnetkit.hub.loading import load
 
 SMALL: dict[str, Any] = {
     **{"depths": (2, 1, 1), "widths": (8, 16, 24), "classes": 7, "stem_widths": (8,)},
@@ -29,7 +29,7 @@ RICH: dict[str, Any] = {
 }
 
 
-def network(**options: Any) -> resnetkit.module.build.ResNet:
+def network(**options: Any) -> resnetkit.nn.resnet.ResNet:
     """A small network whose norms and biases are not fresh, in evaluation mode."""
     torch.manual_seed(3)
     return settled(resnetkit.build("resnet50", **{**SMALL, **options}))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from resnetkit.module.build import ResNet
+from resnetkit.nn.resnet import ResNet
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 

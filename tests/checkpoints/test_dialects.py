@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifests import document, load, shapes_of
 
-from resnetkit.architecture import catalog
+from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
-from resnetkit.checkpoints.description import tensors
+from resnetkit.architecture.parameters import tensors
+from resnetkit.checkpoints.checkpoint import Reading
 from resnetkit.checkpoints.dialect import fitting
 from resnetkit.checkpoints.dialects import DIALECTS, WRITTEN
-from resnetkit.checkpoints.reading import Reading
 from resnetkit.checkpoints.recognition import dialect, read, recognise
 from resnetkit.errors import InputError
-from resnetkit.module.build import ResNet
+from resnetkit.nn.resnet import ResNet
 
 # ---------------------------------------------------------------- both ways, for every dialect
 
@@ -79,7 +79,7 @@ HELD = {
 
 
 def narrow(name: str, options: dict) -> Network:
-    network = catalog.network(name, **options)
+    network = registry.network(name, **options)
     if network.input_size == 32 or network.options.conv_widths is not None:
         return network
     return network.override(widths=tuple(3 * width // 8 for width in network.options.widths))
@@ -138,7 +138,7 @@ def test_each_network_has_the_preprocessing_that_torchvision_documents_for_it(na
     """A documented fact is that network's, not its neighbour's."""
     weights = torchvision.models.get_model_weights(name)
     documented = {w.name: w.transforms() for w in weights if w.name.startswith("IMAGENET1K")}
-    offered = fitting(dialect("torchvision").preprocess, catalog.network(name))
+    offered = fitting(dialect("torchvision").preprocess, registry.network(name))
     assert offered[0].label == weights.DEFAULT.name
     assert {choice.label for choice in offered} == set(documented)
     for choice in offered:
@@ -244,7 +244,7 @@ def test_a_groupnorm_network_of_timm_is_not_read_as_folded() -> None:
 
 def timm_cases() -> list:
     """Every name; networks of many blocks take a second."""
-    deep = {e.name for e in catalog.catalog() if sum(e.network().options.depths) > 20}
+    deep = {e.name for e in registry.catalog() if sum(e.network().options.depths) > 20}
     return [
         pytest.param(name, marks=[pytest.mark.slow] if name in deep else [])
         for name in timm.list_models(module="resnet")
@@ -257,7 +257,7 @@ def test_every_name_of_timm_is_read_and_written(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    network = catalog.network(name)
+    network = registry.network(name)
     reading = read(shapes)
     reading.check()
     assert "timm" in (reading.dialect.name, *reading.also)
@@ -273,7 +273,7 @@ def test_every_name_of_timm_is_read_and_written(name: str) -> None:
 def test_what_subsamples_is_asked_for_where_timm_can_have_it() -> None:
     facts = {}
     for name in ("resnetblur50d", "resnetrs50"):
-        network = catalog.network(name)
+        network = registry.network(name)
         wanted = tensors(network)
         reading = read({t: wanted[ours] for ours, t in dialect("timm").names(network).items()})
         facts[name] = {fact.fact: fact.candidates for fact in reading.ambiguous}
@@ -283,7 +283,7 @@ def test_what_subsamples_is_asked_for_where_timm_can_have_it() -> None:
 
 
 def test_files_of_msra_name_the_head_fc1000_and_have_a_bias_too_many() -> None:
-    network = catalog.network("resnet50_v1")
+    network = registry.network("resnet50_v1")
     names = dialect("caffe2").names(network)
     shapes = {
         "blobs/" + theirs.replace("pred_", "fc1000_"): tensors(network)[ours]
@@ -386,7 +386,7 @@ def assert_another_network(reading: Reading, changed: dict, victim: str) -> None
 
 
 def test_a_tensor_that_is_left_over_is_named_and_can_be_dropped() -> None:
-    shapes = {**tensors(catalog.network("resnet18")), "queue": (128, 65536), "queue_ptr": (1,)}
+    shapes = {**tensors(registry.network("resnet18")), "queue": (128, 65536), "queue_ptr": (1,)}
     reading = read(shapes)
     assert reading.leftover == ("queue", "queue_ptr")
     reading.check()
@@ -398,7 +398,7 @@ def test_a_tensor_that_is_left_over_is_named_and_can_be_dropped() -> None:
 
 
 def test_counters_may_be_absent_all_together() -> None:
-    shapes = tensors(catalog.network("resnet18"))
+    shapes = tensors(registry.network("resnet18"))
     without = {k: s for k, s in shapes.items() if "num_batches" not in k}
     reading = read(without)
     reading.check()
@@ -457,7 +457,7 @@ def test_a_root_is_no_wrapper_but_may_be_absent(name: str) -> None:
 
 
 def test_of_moco_the_query_encoder_is_read() -> None:
-    network = catalog.network("resnet50", classes=128)
+    network = registry.network("resnet50", classes=128)
     shapes = {
         f"state_dict/module.encoder_{which}.{name}": shape
         for which in "kq"
@@ -479,7 +479,7 @@ def test_of_moco_the_query_encoder_is_read() -> None:
 
 
 def test_of_a_training_state_the_average_is_read() -> None:
-    wanted = tensors(catalog.network("resnet18"))
+    wanted = tensors(registry.network("resnet18"))
     parts = ("state_dict", "state_dict_ema")
     reading = read({f"{p}/{name}": shape for p in parts for name, shape in wanted.items()})
     assert reading.prefix == "state_dict_ema/"
@@ -488,7 +488,7 @@ def test_of_a_training_state_the_average_is_read() -> None:
 
 
 def test_two_unknown_networks_ask_for_a_choice() -> None:
-    wanted = tensors(catalog.network("resnet18"))
+    wanted = tensors(registry.network("resnet18"))
     shapes = {f"{part}.{name}": s for part in ("left", "right") for name, s in wanted.items()}
     with pytest.raises(InputError, match=r"2 networks, under 'left\.' \(122 tensors\), "):
         read(shapes)
@@ -565,7 +565,7 @@ def test_the_page_tells_the_stride_that_is_taken() -> None:
 def test_a_dilated_network_is_not_written_where_no_stage_is_dilated(name: str) -> None:
     """The file would load there and answer otherwise, for no tensor shows a dilation."""
     spoken = dialect(name)
-    dilated = catalog.network("resnet50_v1").override(
+    dilated = registry.network("resnet50_v1").override(
         output_stride=8, conv_bias=name.startswith("keras"), **spoken.fixed
     )
     with pytest.raises(InputError, match=rf"output_stride is 8, and {name} dilates no stage"):

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 import resnetkit
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
-from resnetkit.bundle import Bundle
+from resnetkit.bundle.bundle import Bundle
 from resnetkit.checkpoints.identification import identify
 from resnetkit.cli.main import main
-from resnetkit.conversion import convert
 from resnetkit.errors import InputError
-from resnetkit.loading import load
+from resnetkit.hub.conversion import convert
+from resnetkit.hub.loading import load
 
 #: Relative to the largest logit, where operations are the same, and where norms were folded.
 SAME, FUSED = 1e-5, 1e-4

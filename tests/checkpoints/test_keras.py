@@ -20,14 +20,14 @@ import torch
 from manifests import document
 
 import resnetkit
-from resnetkit.checkpoints.container import open_container
-from resnetkit.checkpoints.containers import hdf5_writing
 from resnetkit.checkpoints.dialects.keras import ordered, path
 from resnetkit.checkpoints.identification import identify
-from resnetkit.conversion import convert
 from resnetkit.errors import InputError
-from resnetkit.loading import load
-from resnetkit.verification import verify
+from resnetkit.formats import hdf5_writer
+from resnetkit.formats.opening import open_container
+from resnetkit.hub.conversion import convert
+from resnetkit.hub.loading import load
+from resnetkit.hub.source_framework import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras'
 SIZE = 64
@@ -256,7 +256,7 @@ def test_bfloat16_only_where_keras_reads_it(tmp_path: Path) -> None:
 
 
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5_writing, "find_spec", lambda _: None)
+    monkeypatch.setattr(hdf5_writer, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install 'resnetkit\[keras\]'"):
         convert(keras_bundle(), Path("here"), tmp_path / "a.h5", "keras-h5")
 
@@ -265,7 +265,7 @@ def test_lists_too_long_for_an_attribute_are_split(tmp_path: Path) -> None:
     """As Keras splits and joins them: ``names0``, ``names1``, ..."""
     names = [f"a_rather_long_name_of_a_layer_{number}" for number in range(4000)]
     arrays = {"x/y": np.arange(3.0)}
-    hdf5_writing.write(tmp_path / "a.h5", arrays, {"": {"names": names}, "x": {"short": ["y"]}})
+    hdf5_writer.write(tmp_path / "a.h5", arrays, {"": {"names": names}, "x": {"short": ["y"]}})
     with h5py.File(tmp_path / "a.h5") as file:
         assert "names" not in file.attrs
         parts = [file.attrs[f"names{number}"] for number in range(len(file.attrs))]
@@ -280,4 +280,4 @@ def test_keras_is_imported_for_verifying_only() -> None:
         text = file.read_text()
         assert not re.search(r"^\s*import keras", text, re.MULTILINE), file
         assert "from keras" not in text, file
-        assert ('import_module("keras' in text) == (file.name == "verification.py"), file
+        assert ('import_module("keras' in text) == (file.name == "source_framework.py"), file

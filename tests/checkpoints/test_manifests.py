@@ -9,9 +9,9 @@ import pytest
 import torch
 from manifests import REFERENCE, document, load, shapes_of
 
-from resnetkit.checkpoints.description import tensors
+from resnetkit.architecture.parameters import tensors
 from resnetkit.checkpoints.recognition import read
-from resnetkit.module.build import ResNet
+from resnetkit.nn.resnet import ResNet
 
 BOTTLENECK = ["stride_on", "norm_epsilon", "stem_pool", "head_pool", "output_stride"]
 BASIC = BOTTLENECK[1:]
@@ -60,7 +60,7 @@ MANIFESTS = {
     "detectron2-resnet50-fpn": ("detectron2", "resnet50_v1", {}, BOTTLENECK),
     "keras-resnet50": ("keras", "resnet50_keras", {}, []),
 }
-#: tests/module/test_exactness.py computes the others, whose names are ours or tested there.
+#: tests/nn/test_exactness.py computes the others, whose names are ours or tested there.
 COMPUTED = [
     name
     for name in MANIFESTS

@@ -13,10 +13,10 @@ import torch
 import transformers
 from manifests import document, load, shapes_of
 
-from resnetkit.checkpoints.reading import Reading
+from resnetkit.checkpoints.checkpoint import Reading
 from resnetkit.checkpoints.recognition import read
 from resnetkit.errors import InputError
-from resnetkit.module.build import ResNet
+from resnetkit.nn.resnet import ResNet
 
 # -------------------------------------------------------------------------------------- peers
 
@@ -131,7 +131,7 @@ def test_pytorchcv(name: str, ours: str, size: int) -> None:
 def test_recognising_loads_neither_torch_nor_numpy() -> None:
     check = (
         "import sys; from resnetkit.checkpoints.recognition import read\n"
-        "from resnetkit.checkpoints.description import tensors\n"
+        "from resnetkit.architecture.parameters import tensors\n"
         "from resnetkit.architecture import catalog\n"
         "assert read(tensors(catalog.network('resnet50'))).network.name == 'resnet50'\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)"

@@ -10,11 +10,11 @@ import PIL.Image
 import pytest
 
 import resnetkit
-from resnetkit.bundle import Bundle
+from resnetkit.bundle.bundle import Bundle
 from resnetkit.cli.main import main
-from resnetkit.images.opening import open_source
-from resnetkit.images.packing import pack
-from resnetkit.module.build import build
+from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.webdataset_writer import pack
+from resnetkit.nn.resnet import build
 from resnetkit.training.plan import plan
 from resnetkit.training.run import train
 
@@ -221,7 +221,7 @@ def test_a_checkpoint_of_another_network(
     def die(*_: object) -> None:
         raise KilledError
 
-    from resnetkit.training.watch import Watch
+    from resnetkit.training.callbacks import Watch
 
     watch = Watch()
     monkeypatch.setattr(watch, "epoch", die)

@@ -10,8 +10,8 @@ import torch
 
 import resnetkit
 from photographs import CLASSES, write_classes
-from resnetkit.certainty import wilson
 from resnetkit.cli.main import main
+from resnetkit.evaluation.confidence import wilson
 from resnetkit.preprocess import Preprocess
 
 #: Folders as ImageNet names them, of the classes in alphabetical order.

@@ -14,9 +14,9 @@ import torch
 import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.cli.predict import FEW
-from resnetkit.engines.choosing import open_engine
-from resnetkit.evaluation import measure_bundle
-from resnetkit.images.pixels import pixels_of
+from resnetkit.data.decoding.decode import pixels_of
+from resnetkit.evaluation.evaluation import measure_bundle
+from resnetkit.inference.engines.selection import open_engine
 
 CLASSES = ("coffee", "rocket")
 

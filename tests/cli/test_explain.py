@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from resnetkit.architecture import catalog
+from resnetkit.architecture import registry
 from resnetkit.cli.main import main
 
 
@@ -65,11 +65,11 @@ def test_catalog_lists_everything(capsys) -> None:
     code, out, _ = run(capsys, "catalog", "--format", "json")
     assert code == 0
     rows = json.loads(out)
-    assert [row["name"] for row in rows] == list(catalog.names())
+    assert [row["name"] for row in rows] == list(registry.names())
     assert set(rows[0]) == {"name", "parameters", "macs", "input", "about", "source"}
     code, out, _ = run(capsys, "catalog")
     lines = out.splitlines()
-    assert all(any(line.startswith(f"{name} ") for line in lines) for name in catalog.names())
+    assert all(any(line.startswith(f"{name} ") for line in lines) for name in registry.names())
     assert f"{len(rows)} networks" in lines[-1]
 
 

@@ -15,7 +15,7 @@ import safetensors
 
 from forking import Forks
 from photographs import CLASSES, add_odd_files, write_classes, write_divided
-from resnetkit.bundle import load as resnetkit_load
+from resnetkit.bundle.bundle import load as resnetkit_load
 from resnetkit.cli.main import main
 
 FAST = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}

@@ -16,11 +16,11 @@ import PIL.Image
 import pytest
 
 import resnetkit
-from resnetkit.engines.choosing import open_engine
-from resnetkit.export.export import export
-from resnetkit.export.opening import open_model
-from resnetkit.images.pixels import pixels_of
-from resnetkit.prediction import predict
+from resnetkit.bundle.opening import open_model
+from resnetkit.data.decoding.decode import pixels_of
+from resnetkit.exporters.exporter import export
+from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.prediction import predict
 from resnetkit.server import application as app
 from resnetkit.server.application import Limits, Served, application
 

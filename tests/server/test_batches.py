@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnetkit.engines.engine import Output, Pixels, Rows
-from resnetkit.server.batching import Batcher, BusyError
+from resnetkit.inference.engines.engine import Output, Pixels, Rows
+from resnetkit.server.dynamic_batching import Batcher, BusyError
 
 
 class Summing:

@@ -11,16 +11,16 @@ import pytest
 import resnetkit
 from photographs import write_classes
 from resnetkit.cli.main import main
+from resnetkit.data.datasets import readability
+from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.splits import load_record
+from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.errors import InputError
-from resnetkit.images import checking
-from resnetkit.images.opening import open_source
-from resnetkit.images.packing import pack
-from resnetkit.images.splits import load_record
-from resnetkit.training.folder import FILES
+from resnetkit.training.callbacks import Conduct, Watch
 from resnetkit.training.plan import plan
-from resnetkit.training.recipe import Recipe
+from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import resume, train
-from resnetkit.training.watch import Conduct, Watch
+from resnetkit.training.run_folder import FILES
 
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 
@@ -46,7 +46,7 @@ def test_a_few_are_named_and_left_out(data: Path, tmp_path: Path) -> None:
     (data / "brick" / "03.jpg").write_bytes(b"no image")
     watch = Told()
     train(recipe_of(data), tmp_path / "run", watch, conduct=Conduct(max_bad=0.05))
-    text = (tmp_path / "run" / checking.FILE).read_text()
+    text = (tmp_path / "run" / readability.FILE).read_text()
     assert text == "brick/03.jpg: no image, or of a kind that is not known\n"
     assert watch.said[0].startswith("skipped brick/03.jpg: no image")
     assert "1 of 24 images" in watch.said[1]
@@ -66,17 +66,17 @@ def test_those_found_in_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of very many images only the sizes are taken before; so a bad one is met in a batch."""
-    monkeypatch.setattr(checking, "DECODED", 5)
+    monkeypatch.setattr(readability, "DECODED", 5)
     for name in ("03", "05", "07", "09", "11"):
         (data / "brick" / f"{name}.jpg").write_bytes(b"no image")
     watch = Told()
     with pytest.raises(InputError, match=r"3 of 24 images .* more than --max-bad 0\.1"):
         train(recipe_of(data), tmp_path / "run", watch, conduct=Conduct(max_bad=0.1))
-    assert len((tmp_path / "run" / checking.FILE).read_text().splitlines()) == 3
+    assert len((tmp_path / "run" / readability.FILE).read_text().splitlines()) == 3
     watch = Told()
     result = resume(tmp_path / "run", watch, conduct=Conduct(max_bad=0.5))
     held = load_record(tmp_path / "run").parts
-    named = (tmp_path / "run" / checking.FILE).read_text()
+    named = (tmp_path / "run" / readability.FILE).read_text()
     in_use = {*held["train"], *held["validation"]}
     assert all((f"brick/{n}.jpg" in named) == (f"brick/{n}.jpg" in in_use) for n in ("03", "05"))
     assert all(digest.startswith("size:") for digest in held["train"].values())

@@ -16,13 +16,13 @@ from torch import nn
 
 import resnetkit
 from photographs import write_classes
-from resnetkit.training.criterion import binary_cross_entropy, criterion_of, mixed_images
-from resnetkit.training.loop import train_step
-from resnetkit.training.named import RECIPES
+from resnetkit.training.callbacks import Conduct, Watch
 from resnetkit.training.plan import plan
+from resnetkit.training.recipe.published import RECIPES
 from resnetkit.training.run import resume, train
-from resnetkit.training.shape import Mirrored, averaged, freeze, skip_blocks
-from resnetkit.training.watch import Conduct, Watch
+from resnetkit.training.step.loss import binary_cross_entropy, criterion_of, mixed_images
+from resnetkit.training.step.model_setup import Mirrored, averaged, freeze, skip_blocks
+from resnetkit.training.step.optimization_step import train_step
 
 TINY = resnetkit.network("resnet20", depths=(2, 2), widths=(8, 16), stem_widths=(8,), classes=10)
 RECIPE = plan(model=TINY, size=8)

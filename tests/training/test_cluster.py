@@ -13,7 +13,7 @@ from launching import ENVIRONMENT, free_port
 
 import resnetkit
 from photographs import write_classes
-from resnetkit.training.log import read_log
+from resnetkit.training.epoch_log import read_log
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 #: The page's commands train the default network for a long time.

@@ -10,14 +10,14 @@ import torch
 
 import resnetkit
 from photographs import CLASSES, write_classes
-from resnetkit.bundle import Bundle
+from resnetkit.bundle.bundle import Bundle
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
-from resnetkit.training.folder import START
+from resnetkit.training.callbacks import Watch
 from resnetkit.training.plan import plan
 from resnetkit.training.run import resume, train
-from resnetkit.training.watch import Watch
+from resnetkit.training.run_folder import START
 
 SMALL = resnetkit.network("resnet18", depths=(1, 1), widths=(8, 16), stem_widths=(8,), classes=7)
 USED_TO = Preprocess(

@@ -21,18 +21,18 @@ import torch.nn.functional as F
 import resnetkit
 from forking import Forks
 from resnetkit.errors import InputError
-from resnetkit.training import state
-from resnetkit.training.folder import LAST, NAN, RECIPE
-from resnetkit.training.log import read_log
-from resnetkit.training.loop import DivergedError, NotFiniteError, train_step
+from resnetkit.training import checkpoint
+from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.epoch_log import read_log
 from resnetkit.training.plan import plan
 from resnetkit.training.run import resume, train
-from resnetkit.training.watch import Conduct, Watch
+from resnetkit.training.run_folder import LAST, NAN, RECIPE
+from resnetkit.training.step.optimization_step import DivergedError, NotFiniteError, train_step
 
 SMALL = "--model resnet20 --depths 1,1 --widths 8,16 --stem-widths 8 --size 8".split()
 CHOICES = [*SMALL, "--epochs", "3", "--batch-size", "64", "--seed", "4", "--threads", "1"]
 NETWORK = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
-STATE, BEFORE = state.FILES
+STATE, BEFORE = checkpoint.FILES
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_signal_is_answered_with_a_checkpoint(
         assert forks.end() == code
         assert "Traceback" not in forks.errors
         assert f"--resume {folder}" in forks.errors.splitlines()[0]
-        document = state.load_state(folder, Watch().warn).document
+        document = checkpoint.load_state(folder, Watch().warn).document
         if document["batch"]:
             break
     assert document["batch"] > 0, "no signal was answered within an epoch"
@@ -162,7 +162,7 @@ def test_a_full_disk_loses_nothing(forks: Forks, whole: tuple[Path, float], tmp_
     forks.kill(process)
     forks.end()
     # It may have been killed between the two renames; then there is only the one before.
-    known = {p.name: p.read_bytes() for p in folder.iterdir() if p.name in state.FILES}
+    known = {p.name: p.read_bytes() for p in folder.iterdir() if p.name in checkpoint.FILES}
     for limit in (2000, len(known[BEFORE]) - 100):
         assert forks.run(*words(folder, 0), limit=limit) == 2
         *page, problem = forks.errors.splitlines()
@@ -238,7 +238,7 @@ def test_a_damaged_state_is_passed_over(damage: str, dead: Path, ended: Path) ->
 
 def test_two_damaged_states_are_one_line(dead: Path) -> None:
     folder = dead
-    for name in state.FILES:
+    for name in checkpoint.FILES:
         (folder / name).write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"is damaged .* no other; train anew"):
         resume(folder)
@@ -289,7 +289,7 @@ def test_nan_names_the_images_and_can_be_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = RECIPE_OF_DEAD
-    monkeypatch.setattr("resnetkit.training.session.train_step", spoiled)
+    monkeypatch.setattr("resnetkit.training.trainer.train_step", spoiled)
     spoiled.calls, spoiled.at = 0, {4}
     folder = tmp_path / "run"
     with pytest.raises(DivergedError, match=r"epoch 1, batch 4: digits/\d+, .* and 125 more") as e:
@@ -298,7 +298,7 @@ def test_nan_names_the_images_and_can_be_left_out(
     assert "--skip-nan" in str(e.value)
     listed = [n.strip() for n in (folder / NAN).read_text().splitlines()[1:]]
     assert len(listed) == 128
-    kept = state.load_state(folder, Watch().warn)
+    kept = checkpoint.load_state(folder, Watch().warn)
     assert kept.document["batch"] == 3
     assert all(value.isfinite().all() for value in kept.part("model").values())
     watch = After()
@@ -320,7 +320,7 @@ def test_a_step_that_is_not_made_changes_nothing() -> None:
     inputs, labels = torch.rand(8, 3, 16, 16), torch.arange(8)
     train_step(module, inputs, labels, optimizer, F.cross_entropy)
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    momentum = {n: v.clone() for n, v in state.optimizer_arrays(module, optimizer).items()}
+    momentum = {n: v.clone() for n, v in checkpoint.optimizer_arrays(module, optimizer).items()}
     with pytest.raises(NotFiniteError, match="loss became nan"):
         train_step(module, inputs * float("nan"), labels, optimizer, F.cross_entropy)
     hook = module.conv1.weight.register_hook(lambda gradient: gradient * float("inf"))
@@ -329,7 +329,7 @@ def test_a_step_that_is_not_made_changes_nothing() -> None:
     hook.remove()
     after = module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    kept = state.optimizer_arrays(module, optimizer)
+    kept = checkpoint.optimizer_arrays(module, optimizer)
     assert all(torch.equal(momentum[name], kept[name]) for name in momentum)
     train_step(module, inputs, labels, optimizer, F.cross_entropy)
     assert not torch.equal(before["conv1.weight"], module.state_dict()["conv1.weight"])

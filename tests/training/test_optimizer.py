@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 import resnetkit
-from resnetkit.training.lamb import Lamb
-from resnetkit.training.optimizer import learning_rate, optimizer_of, parameter_groups
+from resnetkit.training.checkpoint import optimizer_arrays, put_optimizer
 from resnetkit.training.plan import plan
-from resnetkit.training.shape import freeze
-from resnetkit.training.state import optimizer_arrays, put_optimizer
+from resnetkit.training.step.lamb import Lamb
+from resnetkit.training.step.model_setup import freeze
+from resnetkit.training.step.optimizer import learning_rate, optimizer_of, parameter_groups
 
 
 @pytest.mark.parametrize(

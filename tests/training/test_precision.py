@@ -16,17 +16,17 @@ import torch.nn.functional as F
 import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
-from resnetkit.training import precision, state
-from resnetkit.training.compiling import compiled
-from resnetkit.training.folder import LAST, read_recipe
-from resnetkit.training.loop import train_step
-from resnetkit.training.memory import held_on
+from resnetkit.training import checkpoint, precision
+from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.data.wait_timer import Waiting
 from resnetkit.training.plan import plan
-from resnetkit.training.recipe import Recipe
+from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import resume, train
-from resnetkit.training.trying import Tried
-from resnetkit.training.waiting import Waiting
-from resnetkit.training.watch import Conduct, Watch
+from resnetkit.training.run_folder import LAST, read_recipe
+from resnetkit.training.step.allocator import held_on
+from resnetkit.training.step.compile import compiled
+from resnetkit.training.step.dry_run import Tried
+from resnetkit.training.step.optimization_step import train_step
 
 NETWORK = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 
@@ -165,7 +165,7 @@ def test_the_wait_for_data_is_measured(tmp_path: Path) -> None:
     assert 0.15 <= waiting.seconds < 0.45
     with pytest.raises(KeyboardInterrupt):
         train(recipe(), tmp_path / "run", After(3), conduct=Conduct(checkpoint_minutes=0))
-    kept = state.load_state(tmp_path / "run", print)
+    kept = checkpoint.load_state(tmp_path / "run", print)
     assert kept is not None
     assert 0 < kept.document["waited"] < kept.document["seconds"]
     (row,) = resume(tmp_path / "run").rows

@@ -15,10 +15,10 @@ from photographs import write_classes
 from resnetkit.cli.main import main
 from resnetkit.cli.recipe_options import NAMES, add_choices
 from resnetkit.errors import InputError
-from resnetkit.training.augment import Augment
-from resnetkit.training.named import RECIPES
 from resnetkit.training.plan import plan
-from resnetkit.training.recipe import SUBJECT, Recipe
+from resnetkit.training.recipe.augmentation import Augment
+from resnetkit.training.recipe.published import RECIPES
+from resnetkit.training.recipe.recipe import SUBJECT, Recipe
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,13 @@ from hypothesis import strategies as st
 import resnetkit
 from photographs import write_classes
 from resnetkit.errors import InputError
-from resnetkit.evaluation import measure_bundle
-from resnetkit.training.folder import read_recipe
-from resnetkit.training.log import (
+from resnetkit.evaluation.evaluation import measure_bundle
+from resnetkit.report.console.lines import rule
+from resnetkit.report.console.training import show_result
+from resnetkit.report.pages.run_page import page_of_run, setting
+from resnetkit.training.callbacks import Watch
+from resnetkit.training.checkpoint import load_state, save_state
+from resnetkit.training.epoch_log import (
     Row,
     best_of,
     is_best,
@@ -27,16 +31,12 @@ from resnetkit.training.log import (
     standard_error,
     write_log,
 )
-from resnetkit.training.loop import DivergedError
 from resnetkit.training.plan import plan
-from resnetkit.training.recipe import Recipe
+from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import resume, train
-from resnetkit.training.runs import find_runs
-from resnetkit.training.state import load_state, save_state
-from resnetkit.training.watch import Watch
-from resnetkit.views.report import page_of_run, setting
-from resnetkit.views.run import show_result
-from resnetkit.views.saying import rule
+from resnetkit.training.run_comparison import find_runs
+from resnetkit.training.run_folder import read_recipe
+from resnetkit.training.step.optimization_step import DivergedError
 
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 

@@ -1,4 +1,4 @@
-"""What each process that torchrun starts does in `test_together.py`: one run after another.
+"""What each process that torchrun starts does in `test_data_parallel.py`: one run after another.
 
 Each run is the command line's own `main` in a fork of this process, which has imported everything,
 with what it prints kept in a file; what a test wants to see or to go wrong is put around the real
@@ -24,11 +24,11 @@ import matplotlib.pyplot  # noqa: F401 - all is imported before the forks
 import safetensors.torch
 
 from resnetkit.cli.main import main
-from resnetkit.images import checking
+from resnetkit.data.datasets import readability
+from resnetkit.report import plots  # noqa: F401
 from resnetkit.training import run as training  # noqa: F401
-from resnetkit.training import session
-from resnetkit.training.feed import Batch
-from resnetkit.views import plots  # noqa: F401
+from resnetkit.training import trainer
+from resnetkit.training.data.data_loader import Batch
 
 RANK = int(os.environ.get("RANK", "0"))
 HARD = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -37,20 +37,20 @@ HARD = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 @contextlib.contextmanager
 def seen(log: list[Any]) -> Iterator[None]:
     """Keep the names of the images of each step that this process is given."""
-    real = session.Session._step
+    real = trainer.Session._step
 
-    def step(self: session.Session, epoch: int, batch: Batch) -> int:
+    def step(self: trainer.Session, epoch: int, batch: Batch) -> int:
         log.append([epoch, self.batch, [example.name for example in batch.examples]])
         return real(self, epoch, batch)
 
-    with patch.object(session.Session, "_step", step):
+    with patch.object(trainer.Session, "_step", step):
         yield
 
 
 @contextlib.contextmanager
 def first_gradients(path: Path) -> Iterator[None]:
     """Write the gradients of the first step, before the next one replaces them."""
-    real = session.train_step
+    real = trainer.train_step
 
     def step(module: Any, *rest: Any, **more: Any) -> Any:
         logits = real(module, *rest, **more)
@@ -60,14 +60,14 @@ def first_gradients(path: Path) -> Iterator[None]:
             safetensors.torch.save_file(found, path)
         return logits
 
-    with patch.object(session, "train_step", step):
+    with patch.object(trainer, "train_step", step):
         yield
 
 
 @contextlib.contextmanager
 def at_step(number: int, rank: int, do: Callable[[Any], Any]) -> Iterator[None]:
     """In one process, hand the pixels of one step through ``do``."""
-    real, calls = session.train_step, [0]
+    real, calls = trainer.train_step, [0]
 
     def step(module: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
         calls[0] += 1
@@ -75,23 +75,23 @@ def at_step(number: int, rank: int, do: Callable[[Any], Any]) -> Iterator[None]:
             inputs = do(inputs)
         return real(module, inputs, *rest, **more)
 
-    with patch.object(session, "train_step", step):
+    with patch.object(trainer, "train_step", step):
         yield
 
 
 @contextlib.contextmanager
 def one_step_in_float64() -> Iterator[None]:
     """In float64 rounding turns no ReLU, so that gradients can be compared; then it is over."""
-    made, put, real = session.module_of, session.placed, session.train_step
+    made, put, real = trainer.module_of, trainer.placed, trainer.train_step
 
     def step(*given: Any, **more: Any) -> Any:
         real(*given, **more)
         raise KeyboardInterrupt
 
     with (
-        patch.object(session, "module_of", lambda *given: made(*given).double()),
-        patch.object(session, "placed", lambda *given: put(*given).double()),
-        patch.object(session, "train_step", step),
+        patch.object(trainer, "module_of", lambda *given: made(*given).double()),
+        patch.object(trainer, "placed", lambda *given: put(*given).double()),
+        patch.object(trainer, "train_step", step),
     ):
         yield
 
@@ -117,7 +117,7 @@ AROUND: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "nan": lambda: at_step(2, 1, infinite),
     "terminated": lambda: at_step(3, 1, terminated),
     "full": lambda: at_step(2, 0, full_disk),
-    "unread": lambda: patch.object(checking, "DECODED", 5),
+    "unread": lambda: patch.object(readability, "DECODED", 5),
 }
 
 

@@ -13,7 +13,8 @@ import math
 from dataclasses import dataclass
 
 from resnetkit.architecture.layer import Activation, Add, Conv, Layer, Norm, Pool, Scale, Subsample
-from resnetkit.architecture.options import BlockKind, Options
+from resnetkit.architecture.option_fields import BlockKind
+from resnetkit.architecture.options import Options
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.window import Window
 

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 from dataclasses import fields
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+from resnetkit.architecture.option_fields import CONVOLUTIONS, OptionFields
 from resnetkit.errors import InputError
-
-if TYPE_CHECKING:
-    from resnetkit.architecture.options import Options
 
 #: More blocks than any published ResNet has; beyond, a description is a mistake or an attack.
 MAX_BLOCKS = 2000
-#: Convolutions on the main path of each kind of block.
-CONVOLUTIONS = {"basic": 2, "bottleneck": 3}
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def check_values(options: Options) -> None:
+def check_values(options: OptionFields) -> None:
     """Each value on its own."""
     for option in fields(options):
         value, choices = getattr(options, option.name), option.metadata["choices"]
@@ -73,7 +68,7 @@ def check_values(options: Options) -> None:
         raise InputError(f"norm_momentum is {momentum!r}; it takes a number above 0, up to 1")
 
 
-def check_together(options: Options) -> None:
+def check_together(options: OptionFields) -> None:
     """Choices that contradict each other."""
     assert options.stem_widths is not None
     if sum(options.depths) > MAX_BLOCKS:
@@ -129,7 +124,7 @@ def check_together(options: Options) -> None:
         )
 
 
-def _check_basic(options: Options) -> None:
+def _check_basic(options: OptionFields) -> None:
     for name, only in (("groups", 1), ("width_per_group", 64), ("stride_on", "3x3")):
         if getattr(options, name) != only:
             raise InputError(
@@ -138,7 +133,7 @@ def _check_basic(options: Options) -> None:
             )
 
 
-def _check_widths(options: Options) -> None:
+def _check_widths(options: OptionFields) -> None:
     """What the convolutions of the blocks put out, and whether groups divide it."""
     if options.conv_widths is None:
         for first, *others in (stage[0] for stage in options.main_widths):
@@ -167,7 +162,7 @@ def _check_widths(options: Options) -> None:
             )
 
 
-def _check_extras(options: Options) -> None:
+def _check_extras(options: OptionFields) -> None:
     """Gates, anti-aliasing and wide projections."""
     if options.efficient_attention and options.squeeze_excitation is not None:
         raise InputError(
@@ -190,7 +185,7 @@ def _check_extras(options: Options) -> None:
         raise InputError(f"anti_alias {options.anti_alias} rounds down; use rounding floor")
 
 
-def _check_norm(options: Options) -> None:
+def _check_norm(options: OptionFields) -> None:
     if options.norm == "none" and not options.conv_bias:
         raise InputError("norm none leaves convolutions without an offset; set conv_bias too")
     if options.norm != "group":

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import Shape, shape_text
-from resnetkit.architecture.table import Explanation
-from resnetkit.architecture.walk import Step
+from resnetkit.architecture.shape_inference import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

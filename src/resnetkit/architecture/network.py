@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from resnetkit.architecture.block import Block, Placement, anti_alias, norms, residual_block
 from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
-from resnetkit.architecture.options import EXPANSION, Options
+from resnetkit.architecture.option_fields import EXPANSION
+from resnetkit.architecture.options import Options
 from resnetkit.architecture.window import Window
-from resnetkit.documents import check, mapping, parsed, text, whole
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, check, mapping, parsed, text, whole
 
 Branch = Literal["main", "gate", "shortcut", "junction"]
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING
 
 from resnetkit.architecture.layer import shape_text
-from resnetkit.documents import printable
-
-if TYPE_CHECKING:
-    from resnetkit.architecture.table import Explanation, Level, Row
+from resnetkit.architecture.rows import Explained, Level, Row
+from resnetkit.errors import printable
 
 #: What a MAC is, printed wherever a number of them is.
 MAC_MEANING = (
@@ -57,7 +54,7 @@ def cells(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(texts[name] for name in names)
 
 
-def total_cells(explanation: Explanation, names: tuple[str, ...]) -> tuple[str, ...]:
+def total_cells(explanation: Explained, names: tuple[str, ...]) -> tuple[str, ...]:
     """The last row: the sums of the columns that add up."""
     totals = explanation.totals
     sums = {
@@ -69,7 +66,7 @@ def total_cells(explanation: Explanation, names: tuple[str, ...]) -> tuple[str, 
     return tuple(sums.get(name, "") for name in names)
 
 
-def notes(explanation: Explanation) -> list[str]:
+def notes(explanation: Explained) -> list[str]:
     """The lines below a table: the problem, if any, both layer counts, what the columns mean."""
     network = explanation.network
     stem, pools, stages = network.layer_sums()
@@ -90,7 +87,7 @@ def notes(explanation: Explanation) -> list[str]:
     ]
 
 
-def heading(explanation: Explanation) -> str:
+def heading(explanation: Explained) -> str:
     """The line above a table."""
     totals = explanation.totals
     return (
@@ -105,7 +102,7 @@ def _macs(macs: int) -> str:
 
 
 def table_lines(
-    explanation: Explanation, level: Level, formulas: bool = False
+    explanation: Explained, level: Level, formulas: bool = False
 ) -> list[tuple[str, str]]:
     """The aligned table as ``(stage, line)``; stage is ``""`` for lines of no stage."""
     names = columns(level, formulas)
@@ -135,13 +132,13 @@ def aligned(lines: Sequence[tuple[str, ...]], left: Container[int]) -> list[str]
     ]
 
 
-def table(explanation: Explanation, level: Level, formulas: bool = False) -> str:
+def table(explanation: Explained, level: Level, formulas: bool = False) -> str:
     """Heading, aligned table and notes."""
     lines = [line for _, line in table_lines(explanation, level, formulas)]
     return "\n".join([heading(explanation), "", *lines, "", *notes(explanation)])
 
 
-def markdown(explanation: Explanation, level: Level, formulas: bool = False) -> str:
+def markdown(explanation: Explained, level: Level, formulas: bool = False) -> str:
     """The table in GitHub's Markdown."""
     names = columns(level, formulas)
     lines = [cells(row, names) for row in explanation.rows(level)]
@@ -152,11 +149,11 @@ def markdown(explanation: Explanation, level: Level, formulas: bool = False) -> 
     return "\n".join([f"**{heading(explanation)}**", "", *body, "", *_bullets(explanation)])
 
 
-def _bullets(explanation: Explanation) -> list[str]:
+def _bullets(explanation: Explained) -> list[str]:
     return [f"- {line}" for line in notes(explanation)]
 
 
-def comma_separated(explanation: Explanation, level: Level, formulas: bool = False) -> str:
+def comma_separated(explanation: Explained, level: Level, formulas: bool = False) -> str:
     """The rows as CSV with plain numbers and no total."""
     names = ["stage", "path", "what", "output", "parameters", "buffers", "macs", "activations"]
     names += ["receptive_field", "stride"]
@@ -171,7 +168,7 @@ def comma_separated(explanation: Explanation, level: Level, formulas: bool = Fal
 
 
 def tree_lines(
-    explanation: Explanation, level: Level, formulas: bool = False
+    explanation: Explained, level: Level, formulas: bool = False
 ) -> list[tuple[str, str]]:
     """The hierarchy network, stage, block, layer as ``(stage, line)``, down to ``level``."""
     items = _tree_items(explanation, level)
@@ -197,7 +194,7 @@ def tree_lines(
     return lines
 
 
-def _tree_items(explanation: Explanation, level: Level) -> list[tuple[int, Row]]:
+def _tree_items(explanation: Explained, level: Level) -> list[tuple[int, Row]]:
     """Rows with their depth: 0 network, 1 stage, 2 block or lone layer, 3 layer."""
     items = [(0, explanation.rows("network")[0])]
     if level == "network":
@@ -223,7 +220,7 @@ def _last_of_siblings(depths: list[int]) -> list[bool]:
     return lasts
 
 
-def tree(explanation: Explanation, level: Level, formulas: bool = False) -> str:
+def tree(explanation: Explained, level: Level, formulas: bool = False) -> str:
     """Heading, tree and notes."""
     lines = [line for _, line in tree_lines(explanation, level, formulas)]
     return "\n".join([heading(explanation), "", *lines, "", *notes(explanation)])

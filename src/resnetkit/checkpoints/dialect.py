@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
-from resnetkit.checkpoints.description import TENSORS, Kind, Place, places, tensors
-from resnetkit.checkpoints.fact import Fact
+from resnetkit.architecture.parameters import TENSORS, Kind, Place, places, tensors
+from resnetkit.checkpoints.facts import Fact
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 
@@ -331,3 +331,14 @@ def _fold(network: Network, arrays: Mapping[str, Array]) -> dict[str, Array]:
         folded[f"{path}.weight"] = scale.astype(dtype)
         folded[f"{path}.bias"] = (bias - mean * scale).astype(dtype)
     return folded
+
+
+def torchvision_path(place: Place) -> str:
+    """``conv1``, ``bn1``, ``layer1.0.conv1``, ``layer1.0.bn1``, ``layer1.0.downsample.0``:
+    the names of torchvision, which most projects copied."""
+    layer = f"{'conv' if place.kind == 'conv' else 'bn'}{place.number}"
+    if place.part == "stem":
+        return layer
+    if place.part == "shortcut":
+        layer = f"downsample.{0 if place.kind == 'conv' else 1}"
+    return f"layer{place.stage}.{place.block}.{layer}"

@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
-from resnetkit.checkpoints.configuration import Configuration, beside
-from resnetkit.checkpoints.container import Container, open_container
+from resnetkit.checkpoints.checkpoint import WRAPPERS, Reading
+from resnetkit.checkpoints.classifier_head import with_classifier
+from resnetkit.checkpoints.config_json import Configuration, beside
 from resnetkit.checkpoints.dialect import Choice
-from resnetkit.checkpoints.heads import with_classifier
-from resnetkit.checkpoints.reading import WRAPPERS, Reading
+from resnetkit.checkpoints.key_normalization import respelled, without_inner_wrappers
+from resnetkit.checkpoints.module_attributes import with_settings
 from resnetkit.checkpoints.recognition import read
-from resnetkit.checkpoints.respelled import respelled, without_inner_wrappers
-from resnetkit.checkpoints.saved_modules import with_settings
-from resnetkit.documents import parsed
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, parsed
+from resnetkit.formats.opening import Container, open_container
 
 if TYPE_CHECKING:
     from resnetkit.checkpoints.dialect import Array
@@ -135,7 +134,7 @@ def identify(
     try:
         if container.kind == "onnx":
             # Of no other file is anything of it needed, and identifying is to be quick.
-            from resnetkit.checkpoints.graph.reading import read_graph
+            from resnetkit.checkpoints.onnx_graph.graph_checkpoint import read_graph
 
             container, reading, told = read_graph(container)
             _check_unwrapped(prefix, ema)

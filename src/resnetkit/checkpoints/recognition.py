@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from resnetkit.architecture.layer import Shape
-from resnetkit.checkpoints.attempts import order, rank, readings
-from resnetkit.checkpoints.description import named
+from resnetkit.architecture.parameters import named
+from resnetkit.checkpoints.candidates import order, rank, readings
+from resnetkit.checkpoints.checkpoint import COUNTER, TRAINING, Reading, segments
 from resnetkit.checkpoints.dialect import Dialect
 from resnetkit.checkpoints.dialects import DIALECTS, WRITTEN
-from resnetkit.checkpoints.families import family
-from resnetkit.checkpoints.reading import COUNTER, TRAINING, Reading, segments
-from resnetkit.checkpoints.settling import check_config, configured, with_choices
+from resnetkit.checkpoints.resolve_facts import check_config, configured, with_choices
+from resnetkit.checkpoints.unsupported_architectures import family
 from resnetkit.errors import InputError
 
 #: Below this share of tensors that fit, something is no ResNet of a dialect.

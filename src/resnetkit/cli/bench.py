@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import cast
 
-from resnetkit.engines.engine import Choice
 from resnetkit.errors import InputError
+from resnetkit.inference.engines.engine import Choice
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +30,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.batches.replace(",", "").isdecimal():
         raise InputError(f"--batches is {args.batches!r}; give whole numbers, e.g. 1,8")
-    from resnetkit.bench import bench
-    from resnetkit.export.opening import open_model
-    from resnetkit.views.bench import show_bench
-    from resnetkit.views.progress import track
+    from resnetkit.bundle.opening import open_model
+    from resnetkit.evaluation.benchmark import bench
+    from resnetkit.report.console.benchmark import show_bench
+    from resnetkit.report.console.progress import track
 
     found = bench(
         open_model(args.model),

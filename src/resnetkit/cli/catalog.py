@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from resnetkit.architecture.catalog import catalog
-from resnetkit.architecture.table import explain
+from resnetkit.architecture.explanation import explain
+from resnetkit.architecture.registry import catalog
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
         ]
         print(json.dumps(rows, indent=2))
         return 0
-    from resnetkit.views import terminal
+    from resnetkit.report.console import network
 
-    terminal.show_catalog(
+    network.show_catalog(
         (entry.name, e.totals.parameters, e.totals.macs, e.input, entry.about)
         for entry, e in explained
     )

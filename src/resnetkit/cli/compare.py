@@ -6,7 +6,7 @@ import argparse
 import json
 
 from resnetkit.architecture.comparison import Comparison
-from resnetkit.architecture.table import explain
+from resnetkit.architecture.explanation import explain
 from resnetkit.cli.network_options import input_size
 
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps(comparison.to_dict(), indent=2))
         return 0
-    from resnetkit.views import terminal
+    from resnetkit.report.console import network
 
-    terminal.show_comparison(comparison)
+    network.show_comparison(comparison)
     return 0

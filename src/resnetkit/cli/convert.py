@@ -32,9 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from resnetkit.conversion import convert
-    from resnetkit.loading import load
-    from resnetkit.views import checkpoints
+    from resnetkit.hub.conversion import convert
+    from resnetkit.hub.loading import load
+    from resnetkit.report.console import checkpoint
 
     bundle = load(
         args.source,
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         **given_options(args, without=("classes",)),
     )
     if args.verify_with_source:
-        from resnetkit.verification import verify
+        from resnetkit.hub.source_framework import verify
 
         verified = verify(bundle, args.source, prefix=args.prefix, ema=args.ema)
         bundle = replace(bundle, origin={**bundle.origin, "verified_with": verified.to_dict()})
@@ -52,5 +52,5 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(json.dumps(done.to_dict(), indent=2))
     else:
-        checkpoints.show_converted(done)
+        checkpoint.show_converted(done)
     return 0

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import add_reading, given_reading
-from resnetkit.documents import printable
-from resnetkit.engines.engine import CHOICES
-from resnetkit.errors import InputError
+from resnetkit.data.datasets.label_pattern import joined_pattern
+from resnetkit.errors import InputError, printable
 from resnetkit.files import check_target
-from resnetkit.images.patterned import joined_pattern
+from resnetkit.inference.engines.engine import CHOICES
 
 if TYPE_CHECKING:
-    from resnetkit.evaluation import Measurement
+    from resnetkit.evaluation.evaluation import Measurement
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,11 +63,11 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--{flag} goes with --try; a bundle says all of itself, so leave it out")
     if args.format == "html" and args.out is not None:
         check_target(args.out)
-    from resnetkit import evaluation
-    from resnetkit.engines.choosing import chosen
-    from resnetkit.views.progress import track
-    from resnetkit.views.run import show_measurement, tell_trained_on
-    from resnetkit.views.saying import tell_engine, tell_unreadable
+    from resnetkit.evaluation import evaluation
+    from resnetkit.inference.engines.selection import chosen
+    from resnetkit.report.console.lines import tell_engine, tell_unreadable
+    from resnetkit.report.console.progress import track
+    from resnetkit.report.console.training import show_measurement, tell_trained_on
 
     measurement = evaluation.measure_bundle(
         args.bundle,
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         show_measurement(measurement)
     folder = args.out or measurement.run
     if folder is not None:  # after the numbers, which a folder that cannot be written to loses not
-        from resnetkit.views import plots
+        from resnetkit.report import plots
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_page(measurement: Measurement, out: Path | None) -> None:
     from resnetkit.files import write_text
-    from resnetkit.views.report import page_of
+    from resnetkit.report.pages.run_page import page_of
 
     page = page_of(measurement)
     if out is None:
@@ -121,10 +120,10 @@ def _write_page(measurement: Measurement, out: Path | None) -> None:
 
 
 def _try(args: argparse.Namespace, given: dict[str, Any]) -> int:
-    from resnetkit.trial import try_facts
-    from resnetkit.views.progress import track
-    from resnetkit.views.run import show_trial
-    from resnetkit.views.saying import tell_unreadable
+    from resnetkit.evaluation.ambiguity_trial import try_facts
+    from resnetkit.report.console.lines import tell_unreadable
+    from resnetkit.report.console.progress import track
+    from resnetkit.report.console.training import show_trial
 
     trial = try_facts(
         args.bundle,

@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from resnetkit.architecture import text
-from resnetkit.architecture.table import LEVELS, Explanation, explain
+from resnetkit.architecture.explanation import Explanation, explain
+from resnetkit.architecture.rows import LEVELS
 from resnetkit.cli.network_options import add_options, given_options, input_size
 
 _FORMATS = ("table", "tree", "markdown", "csv", "json", "svg", "html")
@@ -29,10 +30,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     explanation = explain(args.name, args.input, **given_options(args))
     if args.out is None and args.format in ("table", "tree"):
-        from resnetkit.views import terminal
+        from resnetkit.report.console import network
 
         tree = args.format == "tree"
-        terminal.show(explanation, args.level, formulas=args.formulas, tree=tree)
+        network.show(explanation, args.level, formulas=args.formulas, tree=tree)
         return 0
     page = _page(explanation, args)
     if args.out is None:
@@ -48,13 +49,13 @@ def _page(explanation: Explanation, args: argparse.Namespace) -> str:
     if args.format == "json":
         return explanation.to_json()
     if args.format == "svg":
-        from resnetkit.views import svg
+        from resnetkit.report.drawing import svg
 
         return svg.drawing(explanation)
     if args.format == "html":
-        from resnetkit.views import html
+        from resnetkit.report.pages import network_page
 
-        return html.page(explanation)
+        return network_page.page(explanation)
     write = {
         "table": text.table,
         "tree": text.tree,

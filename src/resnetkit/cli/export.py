@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from resnetkit.engines.exported import PRECISIONS
+from resnetkit.inference.engines.exported_model import PRECISIONS
 
 TARGETS = ("onnx", "openvino", "torch-export", "bundle", "triton", "ovms")
 
@@ -36,9 +36,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from resnetkit.export.export import export
-    from resnetkit.views.export import show_export
-    from resnetkit.views.progress import track
+    from resnetkit.exporters.exporter import export
+    from resnetkit.report.console.export import show_export
+    from resnetkit.report.console.progress import track
 
     done = export(
         args.bundle,

@@ -41,9 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     target = _target(args)
-    from resnetkit.fetching.fetch import fetch
-    from resnetkit.views import fetched
-    from resnetkit.views.progress import transfer
+    from resnetkit.hub.fetching import fetch
+    from resnetkit.report.console import fetched
+    from resnetkit.report.console.progress import transfer
 
     with transfer(args.source) as told:
         bundle = fetch(
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _target(args: argparse.Namespace) -> Path:
     """Where the bundle goes; refused before anything is downloaded."""
-    from resnetkit.fetching.source import parse
+    from resnetkit.hub.source import parse
 
     target: Path = args.out or Path(f"{parse(args.source).short}.safetensors")
     if target.suffix.lower() != ".safetensors":

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(found.to_json())
     else:
-        from resnetkit.views import checkpoints
+        from resnetkit.report.console import checkpoint
 
-        checkpoints.show_identification(found)
+        checkpoint.show_identification(found)
     return 1 if found.reading.problems() else 0

@@ -15,8 +15,7 @@ import sys
 import warnings
 from typing import NoReturn
 
-from resnetkit.documents import printable
-from resnetkit.errors import AssumptionWarning, InputError
+from resnetkit.errors import AssumptionWarning, InputError, printable
 
 #: Every command with its line in the overview, in the order of a first visit.
 COMMANDS = {
@@ -69,7 +68,7 @@ def _run(argv: list[str]) -> int:
         print(overview())
         return 0
     if argv[0] == "--version":
-        from resnetkit import __version__
+        from resnetkit.version import __version__
 
         print(f"resnetkit {__version__}")
         return 0

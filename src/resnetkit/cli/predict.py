@@ -17,8 +17,8 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from resnetkit.engines.engine import CHOICES, Output
 from resnetkit.errors import InputError
+from resnetkit.inference.engines.engine import CHOICES, Output
 
 #: The exact pixels and a batch that nobody measured will do for fewer images than this.
 FEW = 64
@@ -49,16 +49,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from resnetkit.engines.batching import tuned
-    from resnetkit.engines.choosing import chosen, open_engine
-    from resnetkit.export.opening import open_model
-    from resnetkit.images.folders import left_out
-    from resnetkit.images.listing import STANDARD_INPUT, expanded, listed
-    from resnetkit.prediction import stream
-    from resnetkit.results.formats import format_of
-    from resnetkit.results.recording import digest_of
-    from resnetkit.views.predictions import show
-    from resnetkit.views.saying import tell_engine
+    from resnetkit.bundle.opening import open_model
+    from resnetkit.data.datasets.image_folder import left_out
+    from resnetkit.data.listing import STANDARD_INPUT, expanded, listed
+    from resnetkit.inference.engines.autotune import tuned
+    from resnetkit.inference.engines.selection import chosen, open_engine
+    from resnetkit.inference.prediction import stream
+    from resnetkit.inference.results.formats import format_of
+    from resnetkit.inference.results.resumable_file import digest_of
+    from resnetkit.report.console.lines import tell_engine
+    from resnetkit.report.console.predictions import show
 
     if args.top < 1 or (args.batch_size is not None and args.batch_size < 1):
         raise InputError("--top and --batch-size take whole numbers from 1")

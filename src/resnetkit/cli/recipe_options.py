@@ -6,8 +6,8 @@ import argparse
 from dataclasses import Field, fields
 from typing import Any, get_args, get_type_hints
 
-from resnetkit.training.augment import Augment
-from resnetkit.training.recipe import AUTO, SUBJECT, Recipe
+from resnetkit.training.recipe.augmentation import Augment
+from resnetkit.training.recipe.recipe import AUTO, SUBJECT, Recipe
 
 _CHOSEN = [field for field in fields(Recipe) if field.name not in SUBJECT]
 #: Every field that has a flag.

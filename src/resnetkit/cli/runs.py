@@ -17,8 +17,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from resnetkit.training.runs import find_runs
-    from resnetkit.views.runs import show_runs, tell_damaged
+    from resnetkit.report.console.runs import show_runs, tell_damaged
+    from resnetkit.training.run_comparison import find_runs
 
     found = find_runs(args.folder)
     tell_damaged(found)

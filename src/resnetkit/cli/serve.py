@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from resnetkit.engines.engine import CHOICES
 from resnetkit.errors import InputError
+from resnetkit.inference.engines.engine import CHOICES
 
 #: Milliseconds that a batch may wait for more images.
 LONGEST = 60_000

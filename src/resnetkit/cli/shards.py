@@ -20,10 +20,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from resnetkit.images.opening import open_source
-    from resnetkit.images.packing import pack
-    from resnetkit.views.progress import counted
-    from resnetkit.views.saying import say, tell_unreadable
+    from resnetkit.data.datasets.opening import open_source
+    from resnetkit.data.datasets.webdataset_writer import pack
+    from resnetkit.report.console.lines import say, tell_unreadable
+    from resnetkit.report.console.progress import counted
 
     source = open_source(args.data, least=1)
     with counted(len(source.examples)) as done:

@@ -20,7 +20,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetkit.architecture.catalog import network
+from resnetkit.architecture.registry import network
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import (
     add_fetching,
@@ -29,15 +29,14 @@ from resnetkit.cli.reading_options import (
     given_reading,
 )
 from resnetkit.cli.recipe_options import NAMES, add_choices
-from resnetkit.documents import printable
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from resnetkit.bundle import Bundle
-    from resnetkit.training.processes import Processes
-    from resnetkit.training.recipe import Recipe
+    from resnetkit.bundle.bundle import Bundle
+    from resnetkit.training.callbacks import Conduct, Watch
+    from resnetkit.training.distributed import Processes
+    from resnetkit.training.recipe.recipe import Recipe
     from resnetkit.training.run import Result
-    from resnetkit.training.watch import Conduct, Watch
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,13 +77,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from resnetkit.images.patterned import joined_pattern
-    from resnetkit.training.folder import RECIPE
-    from resnetkit.training.joining import joined
-    from resnetkit.training.stopping import Terminated
-    from resnetkit.views import plots
-    from resnetkit.views.live import watched
-    from resnetkit.views.run import Printed, show_result
+    from resnetkit.data.datasets.label_pattern import joined_pattern
+    from resnetkit.report import plots
+    from resnetkit.report.callbacks.live_report import watched
+    from resnetkit.report.console.training import Printed, show_result
+    from resnetkit.training.process_group import joined
+    from resnetkit.training.run_folder import RECIPE
+    from resnetkit.training.signals import Terminated
 
     if args.label_pattern is not None:
         args.data = joined_pattern(args.data, args.label_pattern)
@@ -127,8 +126,8 @@ def run(args: argparse.Namespace) -> int:
 
 def default_folder(args: argparse.Namespace) -> Path:
     """Where a run goes without --out."""
-    from resnetkit.fetching.start import short_name
-    from resnetkit.images.patterned import folder_of, is_pattern
+    from resnetkit.data.datasets.label_pattern import folder_of, is_pattern
+    from resnetkit.hub.initial_weights import short_name
     from resnetkit.training.plan import usual_model
 
     data = args.data or "digits"
@@ -155,11 +154,11 @@ def _started(args: argparse.Namespace, folder: Path, watch: Watch, processes: Pr
 def _find_rate(args: argparse.Namespace) -> int:
     import json
 
-    from resnetkit.training.finding import STEPS, find_rate
-    from resnetkit.views import plots
-    from resnetkit.views.finding import show_found
-    from resnetkit.views.progress import counted
-    from resnetkit.views.run import Printed
+    from resnetkit.report import plots
+    from resnetkit.report.console.lr_finder import show_found
+    from resnetkit.report.console.progress import counted
+    from resnetkit.report.console.training import Printed
+    from resnetkit.training.lr_finder import STEPS, find_rate
 
     if args.out is not None:
         plots.check_picture(args.out)
@@ -176,8 +175,8 @@ def _find_rate(args: argparse.Namespace) -> int:
 
 
 def _planned(args: argparse.Namespace) -> tuple[Recipe, Bundle | None]:
+    from resnetkit.report.console.lr_finder import tell_fitted
     from resnetkit.training.plan import plan, usual_model
-    from resnetkit.views.finding import tell_fitted
 
     choices = {name: getattr(args, name) for name in ("model", "size", "recipe", *NAMES)}
     data, options, start = args.data or "digits", given_options(args), None
@@ -192,16 +191,16 @@ def _planned(args: argparse.Namespace) -> tuple[Recipe, Bundle | None]:
 
 
 def _conduct(args: argparse.Namespace) -> Conduct:
-    from resnetkit.training.watch import Conduct
+    from resnetkit.training.callbacks import Conduct
 
     return Conduct(**{field.name: getattr(args, field.name) for field in fields(Conduct)})
 
 
 def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
     """The weights to train further."""
-    from resnetkit.fetching.start import load_or_fetch
-    from resnetkit.loading import spoken_lines
-    from resnetkit.views.progress import transfer
+    from resnetkit.hub.initial_weights import load_or_fetch
+    from resnetkit.hub.loading import spoken_lines
+    from resnetkit.report.console.progress import transfer
 
     with transfer(args.start) as told:
         start = load_or_fetch(

@@ -1,1 +1,1 @@
-"""Answers over HTTP: a bundle or an exported file behind an application of FastAPI."""
+"""HTTP inference server for a bundle or an exported file."""

@@ -31,12 +31,12 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.datastructures import UploadFile
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from resnetkit.engines.engine import Engine
+from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
 from resnetkit.files import utf8
-from resnetkit.images.pixels import UnreadableImageError, pixels_of, whole
-from resnetkit.prediction import NOT_FINITE, finite, ranked
+from resnetkit.inference.engines.engine import Engine
+from resnetkit.inference.prediction import NOT_FINITE, finite, ranked
 from resnetkit.preprocess import Preprocess
-from resnetkit.server.batching import Batcher, BusyError, Row
+from resnetkit.server.dynamic_batching import Batcher, BusyError, Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from resnetkit.engines.choosing import open_engine
-from resnetkit.engines.engine import Choice
+from resnetkit.bundle.opening import open_model
 from resnetkit.errors import NO_CLASSES, InputError
-from resnetkit.export.opening import open_model
+from resnetkit.inference.engines.engine import Choice
+from resnetkit.inference.engines.selection import open_engine
 
 
 def serve(

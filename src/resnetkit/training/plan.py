@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from resnetkit.architecture import catalog
+from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
-from resnetkit.bundle import Bundle
-from resnetkit.engines.torch import device_named
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.data.datasets import digits
+from resnetkit.data.datasets.dataset import DIGITS, Source
+from resnetkit.data.datasets.idx import idx_files
+from resnetkit.data.datasets.opening import is_address, open_source
+from resnetkit.data.datasets.splits import held_back
 from resnetkit.errors import InputError
-from resnetkit.images import digits
-from resnetkit.images.idx import idx_files
-from resnetkit.images.opening import is_address, open_source
-from resnetkit.images.sources import DIGITS, Source
-from resnetkit.images.splits import held_back
+from resnetkit.inference.engines.torch import device_named
 from resnetkit.preprocess import Preprocess
-from resnetkit.training.augment import NAMES as AUGMENT
-from resnetkit.training.augment import Augment
-from resnetkit.training.fitting import Fitted, fitted_batch
-from resnetkit.training.named import QUICK, Named, named
-from resnetkit.training.recipe import AUTO, SUBJECT, Recipe, as_fields, check_names
+from resnetkit.training.batch_size_finder import Fitted, fitted_batch
+from resnetkit.training.recipe.augmentation import NAMES as AUGMENT
+from resnetkit.training.recipe.augmentation import Augment
+from resnetkit.training.recipe.published import QUICK, Named, named
+from resnetkit.training.recipe.recipe import AUTO, SUBJECT, Recipe, as_fields, check_names
 
 #: Mean and standard deviation of the digits' training pixels, 0 to 1.
 _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
@@ -277,7 +277,7 @@ def _further(
 
 
 def _fitted(model: str | Network, source: Source, *, channels: int) -> Network:
-    return catalog.network(model, classes=len(source.classes), input_channels=channels)
+    return registry.network(model, classes=len(source.classes), input_channels=channels)
 
 
 def _recipe(usual: dict[str, Any], given: dict[str, Any]) -> Recipe:

@@ -11,13 +11,11 @@ from dataclasses import replace
 
 import torch
 
-from resnetkit import cache
-from resnetkit.documents import parsed
-from resnetkit.engines.batching import machine
-from resnetkit.errors import InputError
-from resnetkit.files import write_text
-from resnetkit.training.recipe import Precision, Recipe
-from resnetkit.training.trying import Tried
+from resnetkit.errors import InputError, parsed
+from resnetkit.files import cache_folder, write_text
+from resnetkit.inference.engines.autotune import machine
+from resnetkit.training.recipe.recipe import Precision, Recipe
+from resnetkit.training.step.dry_run import Tried
 
 #: bf16 is taken where its steps are so many times as fast: it keeps 8 bits of an activation, which
 #: costs small networks accuracy (digits, mean of 6 seeds: 99.16 %, and 99.54 % in float32).
@@ -51,7 +49,7 @@ def settled(recipe: Recipe) -> Recipe:
         "threads": recipe.threads or torch.get_num_threads(),
     }
     text = json.dumps(what, sort_keys=True)
-    path = cache.folder() / "probes" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    path = cache_folder() / "probes" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = parsed(path.read_bytes())["precision"]
         if known in ("fp32", "bf16"):

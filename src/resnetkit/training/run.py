@@ -7,15 +7,20 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnetkit.bundle import Bundle, load
-from resnetkit.engines.choosing import open_engine
-from resnetkit.engines.torch import Torch
+from resnetkit.bundle.bundle import Bundle, load
+from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
-from resnetkit.evaluation import Evaluation, evaluate
+from resnetkit.evaluation.evaluation import Evaluation, evaluate
 from resnetkit.files import write_text
-from resnetkit.images.sources import Part
-from resnetkit.training.compiling import check_compiler
-from resnetkit.training.folder import (
+from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.engines.torch import Torch
+from resnetkit.training.callbacks import Conduct, Quiet, Watch
+from resnetkit.training.checkpoint import FILES, remove_states
+from resnetkit.training.distributed import ALONE, Processes
+from resnetkit.training.epoch_log import Row, best_of, is_finished, read_log
+from resnetkit.training.precision import settled
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run_folder import (
     BEST,
     RECIPE,
     START,
@@ -26,18 +31,13 @@ from resnetkit.training.folder import (
     read_recipe,
     remove_temporary,
 )
-from resnetkit.training.held import Held, hold, hold_again
-from resnetkit.training.log import Row, best_of, is_finished, read_log
-from resnetkit.training.memory import held_on
-from resnetkit.training.precision import settled
-from resnetkit.training.processes import ALONE, Processes
-from resnetkit.training.recipe import Recipe
-from resnetkit.training.session import Session
-from resnetkit.training.shape import Mirrored
-from resnetkit.training.state import FILES, remove_states
-from resnetkit.training.stopping import Stop
-from resnetkit.training.threads import threads
-from resnetkit.training.watch import Conduct, Quiet, Watch
+from resnetkit.training.signals import Stop
+from resnetkit.training.split_data import Held, hold, hold_again
+from resnetkit.training.step.allocator import held_on
+from resnetkit.training.step.compile import check_compiler
+from resnetkit.training.step.model_setup import Mirrored
+from resnetkit.training.step.threads import threads
+from resnetkit.training.trainer import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

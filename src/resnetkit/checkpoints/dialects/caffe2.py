@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resnetkit.checkpoints.description import Place
+from resnetkit.architecture.parameters import Place
 from resnetkit.checkpoints.dialect import Choice, Dialect
-from resnetkit.checkpoints.fact import epsilon, head_pool, stem_pool, stride_on
+from resnetkit.checkpoints.facts import epsilon, head_pool, stem_pool, stride_on
 from resnetkit.preprocess import Preprocess
 
 _CODE = "detectron/modeling/ResNet.py"

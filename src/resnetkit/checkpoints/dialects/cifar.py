@@ -7,10 +7,9 @@ classifier is ``linear``. akamaster's shortcuts of option A have no tensors.
 from __future__ import annotations
 
 from resnetkit.architecture.options import Options
-from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import Choice, Dialect
-from resnetkit.checkpoints.dialects import torchvision
-from resnetkit.checkpoints.fact import (
+from resnetkit.architecture.parameters import Place
+from resnetkit.checkpoints.dialect import Choice, Dialect, torchvision_path
+from resnetkit.checkpoints.facts import (
     epsilon,
     head_pool,
     output_stride,
@@ -26,7 +25,7 @@ _CODE = "pytorch-cifar models/resnet.py"
 
 def path(place: Place) -> str:
     """``conv1``, ``bn1``, ``layer1.0.conv1``, ``layer2.0.shortcut.0``."""
-    return torchvision.path(place).replace("downsample", "shortcut")
+    return torchvision_path(place).replace("downsample", "shortcut")
 
 
 def _is_small(options: Options) -> bool:

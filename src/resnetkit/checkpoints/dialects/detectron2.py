@@ -7,9 +7,9 @@ converted from Caffe2 have only its weight and bias. Feature pyramids and heads 
 
 from __future__ import annotations
 
-from resnetkit.checkpoints.description import Place
+from resnetkit.architecture.parameters import Place
 from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect
-from resnetkit.checkpoints.fact import (
+from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
     head_pool,

@@ -17,7 +17,7 @@ from typing import Any
 
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.network import Network
-from resnetkit.checkpoints.description import Kind, Part, Place, places
+from resnetkit.architecture.parameters import Kind, Part, Place, places
 from resnetkit.checkpoints.dialect import Choice, Described, Dialect
 from resnetkit.preprocess import Preprocess
 

@@ -9,9 +9,9 @@ and changes no name.
 
 from __future__ import annotations
 
-from resnetkit.checkpoints.description import Place
+from resnetkit.architecture.parameters import Place
 from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect
-from resnetkit.checkpoints.fact import (
+from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
     head_pool,

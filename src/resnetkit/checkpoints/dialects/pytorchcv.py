@@ -7,9 +7,9 @@ Source: pytorchcv/models/{resnet,resnext,seresnet,resnet_cifar}.py. ResNet-50 ha
 from __future__ import annotations
 
 from resnetkit.architecture.options import Options
-from resnetkit.checkpoints.description import Place
+from resnetkit.architecture.parameters import Place
 from resnetkit.checkpoints.dialect import Choice, Dialect
-from resnetkit.checkpoints.fact import (
+from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
     head_pool,

@@ -6,9 +6,9 @@ A deep stem is ``conv1`` to ``conv3`` at the top; a shortcut with a pool has the
 
 from __future__ import annotations
 
-from resnetkit.checkpoints.description import Place
+from resnetkit.architecture.parameters import Place
 from resnetkit.checkpoints.dialect import UNUSUAL, Dialect
-from resnetkit.checkpoints.fact import (
+from resnetkit.checkpoints.facts import (
     anti_alias,
     dilation_entry,
     epsilon,

@@ -7,9 +7,9 @@ no part of the backbone and are left over.
 
 from __future__ import annotations
 
-from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect
-from resnetkit.checkpoints.fact import (
+from resnetkit.architecture.parameters import Place
+from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect, torchvision_path
+from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
     head_pool,
@@ -22,21 +22,10 @@ from resnetkit.preprocess import Preprocess
 _CODE = "semseg model/resnet.py"
 
 
-def path(place: Place) -> str:
-    """``conv1``, ``bn1``, ``layer1.0.conv1``, ``layer1.0.downsample.0``."""
-    norm = place.kind == "norm"
-    layer = f"{'bn' if norm else 'conv'}{place.number}"
-    if place.part == "stem":
-        return layer
-    if place.part == "shortcut":
-        layer = f"downsample.{int(norm)}"
-    return f"layer{place.stage}.{place.block}.{layer}"
-
-
 def path_in_pspnet(place: Place) -> str:
     """The stem is ``layer0.0``, ``.1``, ``.3``, ``.4``, ``.6``, ``.7``: ReLUs have numbers too."""
     if place.part != "stem":
-        return path(place)
+        return torchvision_path(place)
     return f"layer0.{3 * (place.number - 1) + (place.kind == 'norm')}"
 
 
@@ -66,7 +55,7 @@ DIALECTS = (
         name="semseg",
         about="semseg's ResNet with a deep stem (64,64,128)",
         source=_CODE,
-        path=path,
+        path=torchvision_path,
         holds=_HOLDS,
         facts=(
             stride_on("3x3", _CODE),

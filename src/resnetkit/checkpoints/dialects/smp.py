@@ -7,9 +7,8 @@ its dilation. Other networks of the library dilate nothing and are read as torch
 
 from __future__ import annotations
 
-from resnetkit.checkpoints.dialect import Choice, Dialect
-from resnetkit.checkpoints.dialects import torchvision
-from resnetkit.checkpoints.fact import (
+from resnetkit.checkpoints.dialect import Choice, Dialect, torchvision_path
+from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
     head_pool,
@@ -34,7 +33,7 @@ def _dilated(name: str, about: str, evidence: tuple[str, ...], *strides: int) ->
         name=name,
         about=about,
         source="segmentation_models_pytorch decoders",
-        path=torchvision.path,
+        path=torchvision_path,
         root="encoder.",
         evidence=evidence,
         holds={

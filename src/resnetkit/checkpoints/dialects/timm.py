@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from resnetkit.architecture import catalog
-from resnetkit.checkpoints.description import Place
+from resnetkit.architecture import registry
+from resnetkit.architecture.parameters import Place
 from resnetkit.checkpoints.dialect import UNUSUAL, Choice, Dialect
-from resnetkit.checkpoints.fact import (
+from resnetkit.checkpoints.facts import (
     anti_alias,
     dilation_entry,
     epsilon,
@@ -68,7 +68,7 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
     if activation not in ("relu", "", None):
         raise InputError(f"the configuration has act_layer {activation!r}; resnetkit has only relu")
     found: dict[str, Any] = {"head_pool": "global"}
-    entry = next((entry for entry in catalog.catalog() if entry.name == name), None)
+    entry = next((entry for entry in registry.catalog() if entry.name == name), None)
     if entry is None or set(arguments) - _HARMLESS:
         return found
     options = entry.network().options

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from resnetkit.architecture.options import Options
-from resnetkit.checkpoints.description import Place
-from resnetkit.checkpoints.dialect import Choice, Dialect
-from resnetkit.checkpoints.fact import (
+from resnetkit.architecture.parameters import Place
+from resnetkit.checkpoints.dialect import Choice, Dialect, torchvision_path
+from resnetkit.checkpoints.facts import (
     anti_alias,
     dilation_entry,
     epsilon,
@@ -27,16 +27,6 @@ _CODE = "torchvision/models/resnet.py"
 _SEGMENTATION = "torchvision/models/segmentation: replace_stride_with_dilation"
 
 
-def path(place: Place) -> str:
-    """``conv1``, ``bn1``, ``layer1.0.conv1``, ``layer1.0.bn1``, ``layer1.0.downsample.0``."""
-    layer = f"{'conv' if place.kind == 'conv' else 'bn'}{place.number}"
-    if place.part == "stem":
-        return layer
-    if place.part == "shortcut":
-        layer = f"downsample.{0 if place.kind == 'conv' else 1}"
-    return f"layer{place.stage}.{place.block}.{layer}"
-
-
 def _has_one_version(options: Options) -> bool:
     """Of these networks torchvision publishes one version of weights; of the others, two."""
     return "basic" in options.stage_blocks or options.groups == 64
@@ -51,7 +41,7 @@ def path_of_children(stages_from: int) -> Callable[[Place], str]:
     def path_by_number(place: Place) -> str:
         if place.part == "stem":
             return "0" if place.kind == "conv" else "1"
-        block = path(place).partition(".")[2]
+        block = torchvision_path(place).partition(".")[2]
         return f"{place.stage - 1 + stages_from}.{block}"
 
     return path_by_number
@@ -109,7 +99,7 @@ DIALECTS = (
         name="torchvision-segmentation",
         about="the body of torchvision's DeepLabV3 and FCN",
         source="torchvision/models/segmentation/deeplabv3.py, fcn.py",
-        path=path,
+        path=torchvision_path,
         root="backbone.",
         evidence=("classifier.4.weight",),
         holds={**_HOLDS, "classes": (None,)},
@@ -130,7 +120,7 @@ DIALECTS = (
         name="torchvision",
         about="torchvision's ResNet, ResNeXt and Wide ResNet",
         source=_CODE,
-        path=path,
+        path=torchvision_path,
         holds=_HOLDS,
         facts=_FACTS,
         preprocess=_PREPROCESS,

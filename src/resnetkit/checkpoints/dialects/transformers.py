@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from resnetkit.architecture.options import EXPANSION
-from resnetkit.checkpoints.description import Place
+from resnetkit.architecture.option_fields import EXPANSION
+from resnetkit.architecture.parameters import Place
 from resnetkit.checkpoints.dialect import Choice, Dialect
-from resnetkit.checkpoints.fact import epsilon, head_pool, stem_pool, stride_on
+from resnetkit.checkpoints.facts import epsilon, head_pool, stem_pool, stride_on
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 

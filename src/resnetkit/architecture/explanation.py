@@ -1,0 +1,206 @@
+"""The walk as rows and totals, at the level of the network, its stages, blocks or layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from resnetkit.architecture import registry, text
+from resnetkit.architecture.layer import Shape
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.rows import (
+    LEVELS,
+    Level,
+    Row,
+    Totals,
+    block_text,
+    layer_row,
+    stage_text,
+)
+from resnetkit.architecture.shape_inference import Step, Walk, walk
+from resnetkit.errors import InputError
+
+
+class Explanation:
+    """A network at one input: rows, totals and what was noticed. Prints as the table.
+
+    ``problem`` is None, or says why the head cannot take the features at this input.
+    """
+
+    def __init__(self, walked: Walk) -> None:
+        self.walk = walked
+        self.network = walked.network
+        self.input = walked.input
+        self.output = walked.output
+        self.problem = walked.problem
+
+    def __str__(self) -> str:
+        return text.table(self, level="block")
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Sums over every layer; the rows of any level add up to them."""
+        steps = self.walk.steps
+        return Totals(
+            parameters=sum(step.layer.parameters for step in steps),
+            buffers=sum(step.layer.buffers for step in steps),
+            macs=sum(step.macs for step in steps),
+            activations=sum(step.activations for step in steps),
+        )
+
+    @property
+    def title(self) -> str:
+        """The name, and the options in which it differs from the catalogue's network."""
+        changed = registry.changes(self.network)
+        words = ", ".join(f"{name} {_option_text(value)}" for name, value in changed.items())
+        return f"{self.network.name} with {words}" if words else self.network.name
+
+    def rows(self, level: Level = "block") -> tuple[Row, ...]:
+        """The rows of a level, in order. At block level the stem and the head list their layers.
+
+        Raises ``ValueError`` for an unknown level.
+        """
+        if level not in LEVELS:
+            raise InputError(f"the level is {level!r}; it may be {', '.join(LEVELS)}")
+        steps = self.walk.steps
+        if level == "network":
+            return (self._sum(level, "", self.network.name, self.network.about, steps),)
+        if level == "stage":
+            return tuple(
+                self._sum(level, stage, stage, self._stage_text(stage), run)
+                for stage, run in _runs(steps, lambda step: step.located.stage)
+            )
+        if level == "block":
+            blocks = {block.name: block for stage in self.network.stages for block in stage.blocks}
+            return tuple(
+                self._sum(level, run[0].located.stage, name, block_text(blocks[name]), run)
+                if name in blocks
+                else layer_row(run[0])
+                for name, run in _runs(steps, lambda step: step.located.block or step.path)
+            )
+        return tuple(layer_row(step) for step in steps)
+
+    def _sum(self, level: Level, stage: str, path: str, what: str, steps: tuple[Step, ...]) -> Row:
+        last = steps[-1]
+        reached = [step.output for step in steps if step.output is not None]
+        if stage == "head" or level == "network":
+            output: Shape | None = self.output if reached else None
+        else:
+            output = last.output
+        return Row(
+            level=level,
+            stage=stage,
+            path=path,
+            what=what,
+            output=output,
+            parameters=sum(step.layer.parameters for step in steps),
+            buffers=sum(step.layer.buffers for step in steps),
+            macs=sum(step.macs for step in steps),
+            activations=sum(step.activations for step in steps),
+            receptive_field=last.receptive_field,
+            stride=last.stride,
+        )
+
+    def _stage_text(self, name: str) -> str:
+        for stage in self.network.stages:
+            if stage.name == name:
+                return stage_text(stage)
+        return ", ".join(layer.text for layer in self.network.head if layer.kind != "flatten")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types; stage 0 and the head list their layers, stages their blocks."""
+        totals = self.totals
+        stages = []
+        head: dict[str, Any] = {}
+        for row, (stage, run) in zip(
+            self.rows("stage"), _runs(self.walk.steps, lambda step: step.located.stage), strict=True
+        ):
+            entry = {"name": stage, **_numbers(row)}
+            if run[0].located.block is None:
+                entry["layers"] = [_layer_dict(step) for step in run]
+            else:
+                entry["blocks"] = [
+                    {
+                        "name": name,
+                        **_numbers(self._sum("block", stage, str(name), "", steps)),
+                        "layers": [_layer_dict(step) for step in steps],
+                    }
+                    for name, steps in _runs(run, lambda step: step.located.block)
+                ]
+            if stage == "head":
+                head = entry
+            else:
+                stages.append(entry)
+        return {
+            "name": self.network.name,
+            "about": self.network.about,
+            "source": self.network.source,
+            "options": self.network.options.to_dict(),
+            "input": list(self.input),
+            "output": list(self.output),
+            "parameters": totals.parameters,
+            "buffers": totals.buffers,
+            "macs": totals.macs,
+            "activations": totals.activations,
+            "layers": self.network.layer_count,
+            "stages": stages,
+            "head": {**head, "problem": self.problem},
+        }
+
+    def to_json(self) -> str:
+        """``to_dict`` as text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+
+def explain(name: str | Network, input: int | Shape | None = None, **options: Any) -> Explanation:
+    """Explain a network at an input: ``473``, or ``(3, 473, 473)``, or its usual size.
+
+    Raises ``ValueError`` for an unknown name or option, for options that contradict each other,
+    and for an input in which a map vanishes.
+    """
+    described = registry.network(name, **options)
+    if input is None:
+        shape: Shape = described.input_shape
+    elif isinstance(input, int):
+        shape = (described.options.input_channels, input, input)
+    else:
+        shape = tuple(input)
+    return Explanation(walk(described, shape))
+
+
+def _runs(steps: Iterable[Step], key: Any) -> Iterator[tuple[Any, tuple[Step, ...]]]:
+    for value, run in groupby(steps, key=key):
+        yield value, tuple(run)
+
+
+def _numbers(row: Row) -> dict[str, Any]:
+    return {
+        "output": None if row.output is None else list(row.output),
+        "parameters": row.parameters,
+        "buffers": row.buffers,
+        "macs": row.macs,
+        "activations": row.activations,
+        "receptive_field": row.receptive_field,
+        "stride": row.stride,
+    }
+
+
+def _layer_dict(step: Step) -> dict[str, Any]:
+    row = layer_row(step)
+    return {
+        "path": row.path,
+        "kind": step.layer.kind,
+        "branch": step.located.branch,
+        "input": None if step.input is None else list(step.input),
+        **_numbers(row),
+        "formula": row.formula,
+        "parameters_formula": row.parameters_formula,
+        "macs_formula": row.macs_formula,
+    }
+
+
+def _option_text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

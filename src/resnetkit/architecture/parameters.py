@@ -1,0 +1,161 @@
+"""From a network to its places and tensors, and from options to the name of a network.
+
+A ``Place`` says where a layer with parameters stands, without a name. A dialect names places; the
+places of a network come from its layers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Literal
+
+from resnetkit.architecture import registry
+from resnetkit.architecture.families import Entry
+from resnetkit.architecture.layer import Conv, Linear, Norm, Pool, Shape
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.option_fields import StemKind
+from resnetkit.architecture.options import Options
+from resnetkit.architecture.rare_layer import ChannelConv
+
+Kind = Literal["conv", "norm", "linear"]
+Part = Literal["stem", "main", "gate", "shortcut", "head"]
+
+#: The tensors of each kind of layer, by torch's names; a convolution may have a bias besides, and a
+#: group norm has only the first two.
+TENSORS: Mapping[Kind, tuple[str, ...]] = {
+    "conv": ("weight",),
+    "norm": ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"),
+    "linear": ("weight", "bias"),
+}
+#: Options in which a network has to agree with one of the catalogue to be called by its name.
+_STRUCTURE = frozenset(
+    "depths block blocks widths groups width_per_group reduce_first conv_widths stem stem_widths "
+    "shortcut shortcut_kernel squeeze_excitation efficient_attention".split()
+)
+#: Options that matter least: what a network is used for, and how.
+_INCIDENTAL = frozenset("classes input_channels output_stride dilation_entry norm_momentum".split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a layer with parameters stands.
+
+    ``number`` counts from 1 the layers of its kind in its part of the block (or of the stem);
+    ``stage`` and ``block`` are those of ``layer1.0``. The rest is what a name may depend on:
+    ``stem`` of the network, ``averaged`` where its shortcuts have average pools, ``pooled`` where
+    this very shortcut has one, and ``efficient`` where a gate's convolution is along the channels.
+    A stem's convolution beyond those of its kind stands in for its pool.
+    """
+
+    kind: Kind
+    part: Part
+    number: int = 1
+    stage: int = 0
+    block: int = 0
+    stem: StemKind = "7x7"
+    averaged: bool = False
+    pooled: bool = False
+    efficient: bool = False
+
+
+def places(network: Network) -> dict[str, Place]:
+    """Every layer with parameters: the path of its torch submodule, and its place."""
+    return dict(_places(network))
+
+
+@lru_cache(maxsize=32)  # a file is tried as the network of many dialects, often the same one
+def _places(network: Network) -> dict[str, Place]:
+    found: dict[str, Place] = {}
+    counts: Counter[tuple[str | None, Part, Kind]] = Counter()
+    stages = {stage.name: number for number, stage in enumerate(network.stages)}
+    indices = {
+        block.name: index for stage in network.stages for index, block in enumerate(stage.blocks)
+    }
+    pooled = {
+        block.name: bool(block.shortcut) and isinstance(block.shortcut[0], Pool)
+        for stage in network.stages
+        for block in stage.blocks
+    }
+    options = network.options
+    for located in network.layers():
+        kind = _kind(located.layer)
+        if kind is None:
+            continue
+        part: Part = "head" if kind == "linear" else "stem"
+        if located.block is not None:
+            assert located.branch != "junction"
+            part = located.branch
+        counts[located.block, part, kind] += 1
+        found[located.path] = Place(
+            kind=kind,
+            part=part,
+            number=counts[located.block, part, kind],
+            stage=stages.get(located.stage, 0),
+            block=0 if located.block is None else indices[located.block],
+            stem=options.stem,
+            averaged=options.shortcut == "avgpool+projection",
+            pooled=part == "shortcut" and pooled[str(located.block)],
+            efficient=isinstance(located.layer, ChannelConv),
+        )
+    return found
+
+
+def _kind(layer: object) -> Kind | None:
+    if isinstance(layer, Conv | ChannelConv):
+        return "conv"
+    if isinstance(layer, Norm):
+        return "norm"
+    return "linear" if isinstance(layer, Linear) else None
+
+
+def tensors(network: Network) -> dict[str, Shape]:
+    """The tensors of the torch module of ``network`` by name, with their shapes."""
+    return dict(_tensors(network))
+
+
+@lru_cache(maxsize=32)
+def _tensors(network: Network) -> dict[str, Shape]:
+    found: dict[str, Shape] = {}
+    for located in network.layers():
+        layer, path = located.layer, located.path
+        if isinstance(layer, Conv):
+            kernel = layer.slides.kernel
+            found[f"{path}.weight"] = (layer.outputs, layer.inputs // layer.groups, kernel, kernel)
+            if layer.bias:
+                found[f"{path}.bias"] = (layer.outputs,)
+        elif isinstance(layer, ChannelConv):
+            found[f"{path}.weight"] = (1, 1, layer.kernel)
+        elif isinstance(layer, Norm):
+            for name in TENSORS["norm"] if layer.groups is None else TENSORS["norm"][:2]:
+                found[f"{path}.{name}"] = () if name == "num_batches_tracked" else (layer.channels,)
+        elif isinstance(layer, Linear):
+            found[f"{path}.weight"] = (layer.outputs, layer.inputs)
+            found[f"{path}.bias"] = (layer.outputs,)
+    return found
+
+
+@cache
+def catalogued() -> tuple[tuple[Entry, Options], ...]:
+    """The catalogue's entries with all of their options."""
+    return tuple((entry, Options(**entry.options)) for entry in registry.catalog())
+
+
+def named(options: Options) -> Network:
+    """The network of ``options`` with the name of the catalogue's nearest of that structure.
+
+    ``custom`` is the name where the catalogue has none; ``catalog.changes`` tells the differences.
+    """
+    best: tuple[tuple[int, int], Entry] | None = None
+    for entry, theirs in catalogued():
+        differences = options.differences(theirs)
+        if _STRUCTURE & set(differences):
+            continue
+        distance = (len(set(differences) - _INCIDENTAL), len(differences))
+        if best is None or distance < best[0]:
+            best = distance, entry
+    if best is None:
+        return Network(name="custom", options=options, about="a ResNet read from its tensors")
+    return replace(best[1].network(), options=options)

@@ -1,0 +1,372 @@
+"""A bundle: a network made usable, in one ``.safetensors`` file.
+
+The header's metadata carries all that is not a tensor: ``resnetkit`` is a JSON document with the
+format's version, network, preprocessing, class names, origin and measurements; ``resnetkit.sha256``
+is the digest of that document and of every tensor, so that an altered file is noticed.
+
+torch is not loaded before a tensor or a module is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.parameters import tensors
+from resnetkit.architecture.shape_inference import walk
+from resnetkit.checkpoints.recognition import dialect as dialect_named
+from resnetkit.checkpoints.writing import Tensors, array
+from resnetkit.errors import NO_CLASSES, InputError, check, listed, mapping, parsed, text, whole
+from resnetkit.files import atomic
+from resnetkit.formats import safetensors, safetensors_writer
+from resnetkit.formats.container import UnfitError
+from resnetkit.inference.engines.engine import Choice, Engine
+from resnetkit.inference.engines.selection import open_engine
+from resnetkit.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from resnetkit.checkpoints.verified_write import DialectFile
+    from resnetkit.inference.prediction import Image, Prediction
+    from resnetkit.nn.resnet import ResNet
+
+#: The newest version of the format that this code writes and reads.
+VERSION = 1
+DOCUMENT, DIGEST = "resnetkit", "resnetkit.sha256"
+#: What a bundle's document has besides its version; an exported file's has the same.
+RULES = {
+    **dict.fromkeys(("network", "preprocess", "origin", "measured"), mapping()),
+    "classes": listed(text(), 1_000_000),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
+class Bundle:
+    """Network, weights, preprocessing, class names, origin and measured accuracy.
+
+    ``arrays`` are the tensors by the parameter names of ``resnetkit.build``, and ``numbers`` the
+    same as numpy's. ``origin`` says where
+    the weights come from and ``measured`` what was measured of them; both are JSON objects.
+
+    Raises ``ValueError`` where the parts do not fit together.
+    """
+
+    network: Network
+    arrays: Mapping[str, Tensor]
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_arrays(self.network, self.arrays)
+        wanted = self.network.options.classes or 0
+        if len(self.classes) != wanted:
+            raise InputError(
+                f"{len(self.classes)} class names for a network with {wanted} classes; "
+                f"give {wanted} names"
+            )
+        if len(set(self.classes)) != len(self.classes):
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise InputError(f"the class name {twice!r} stands twice; names have to differ")
+        channels, size = self.network.options.input_channels, self.preprocess.size
+        if self.preprocess.channel_count != channels:
+            raise InputError(
+                f"the preprocessing makes {self.preprocess.channel_count} channels "
+                f"({self.preprocess.channels}) and the network takes {channels}"
+            )
+        problem = walk(self.network, (channels, size, size)).problem
+        if problem is not None:
+            raise InputError(f"the preprocessing makes {size}x{size} pixels, and {problem}")
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        preprocess: Preprocess | None = None,
+        classes: Sequence[str] | None = None,
+        origin: Mapping[str, Any] | None = None,
+        measured: Mapping[str, Any] | None = None,
+    ) -> Bundle:
+        """The bundle of a module made by ``resnetkit.build``; its weights are copied to the CPU.
+
+        Without ``preprocess`` the network's usual size with torchvision's ImageNet mean and
+        standard deviation is taken; without ``classes`` they are named ``0``, ``1``, ...
+        Raises ``ValueError`` for another module and for parts that do not fit together.
+        """
+        from resnetkit.nn.resnet import ResNet
+
+        if not isinstance(module, ResNet):
+            raise InputError(
+                f"a bundle is made from a module of resnetkit.build, and this is a "
+                f"{type(module).__name__}; build one and load its state_dict"
+            )
+        network = module.network
+        if classes is None:
+            classes = tuple(str(number) for number in range(network.options.classes or 0))
+        state = module.state_dict()
+        return cls(
+            network=network,
+            arrays={k: v.detach().cpu().clone().contiguous() for k, v in state.items()},
+            preprocess=preprocess or Preprocess(size=network.input_size),
+            classes=tuple(classes),
+            origin=dict(origin or {}),
+            measured=dict(measured or {}),
+        )
+
+    def module(self) -> ResNet:
+        """A new torch module with these weights, in evaluation mode, on the CPU."""
+        import torch
+
+        from resnetkit.nn.resnet import ResNet
+
+        with torch.device("meta"):
+            module = ResNet(self.network)
+        module.load_state_dict({k: v.clone() for k, v in self.arrays.items()}, assign=True)
+        return module.eval()
+
+    def with_new_head(self, classes: Sequence[str], *, seed: int = 0) -> Bundle:
+        """This bundle with an untrained classifier of ``classes``, drawn by ``seed``.
+
+        What the old classifier was measured at is left out. Raises ``ValueError`` for no classes.
+        """
+        import torch
+
+        from resnetkit.nn.resnet import ResNet
+
+        network = self.network.override(classes=len(classes))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = ResNet(network).get_submodule("fc").state_dict()
+        # The counts of batches are integers, and may come first.
+        dtype = next(v.dtype for v in self.arrays.values() if v.is_floating_point())
+        return replace(
+            self,
+            network=network,
+            arrays={
+                **self.arrays,
+                **{f"fc.{name}": value.to(dtype) for name, value in fresh.items()},
+            },
+            classes=tuple(classes),
+            origin={**self.origin, "new_head": True},
+            measured={},
+        )
+
+    @property
+    def numbers(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The tensors as numpy arrays, the same memory; bfloat16 is that of ml_dtypes."""
+        if isinstance(self.arrays, Tensors):
+            return self.arrays.numbers
+        return {name: array(tensor) for name, tensor in self.arrays.items()}
+
+    def predict(
+        self, images: Image | Sequence[Image], top: int = 5, *, engine: Choice = "auto"
+    ) -> list[Prediction]:
+        """The ``top`` classes of each image, best first; see ``inference.prediction.predict``.
+
+        ``engine`` is a choice of ``inference.engines.selection.open_engine``; the engine is kept
+        as long as the bundle is.
+        """
+        from resnetkit.inference.prediction import predict
+
+        if not self.classes:
+            raise InputError(f"the network {NO_CLASSES}")
+        kept = _ENGINES.setdefault(self, {})
+        if engine not in kept:
+            kept[engine] = open_engine(self, engine)
+        return predict(kept[engine], self.preprocess, self.classes, images, top=top)
+
+    def with_measured(self, **measured: Any) -> Bundle:
+        """This bundle with measurements added."""
+        return replace(self, measured={**self.measured, **measured})
+
+    def document(self) -> str:
+        """All that is not a tensor, as JSON: what the file's header has."""
+        return json.dumps(
+            {
+                "version": VERSION,
+                "network": self.network.to_dict(),
+                "preprocess": self.preprocess.to_dict(),
+                "classes": list(self.classes),
+                "origin": dict(self.origin),
+                "measured": dict(self.measured),
+            }
+        )
+
+    def metadata(self) -> dict[str, str]:
+        """The header's entries: the document, and the digest of it and of every tensor."""
+        document = self.document()
+        return {DOCUMENT: document, DIGEST: digest_of(document, self.numbers)}
+
+    def file_of(self, target: Path, dialect: str) -> DialectFile:
+        """This bundle as a file of another framework, to be delivered to ``target``."""
+        from resnetkit.checkpoints.verified_write import DialectFile
+
+        return DialectFile(
+            target,
+            dialect_named(dialect),
+            network=self.network,
+            arrays=self.arrays,
+            origin=self.origin,
+        )
+
+    def save(self, path: str | Path, *, dialect: str | None = None) -> None:
+        """Write the bundle, or with ``dialect`` another framework's file, wholly or not at all.
+
+        A framework's file is read back and run, as ``resnetkit convert`` does, before it takes its
+        name. Raises ``ValueError`` where it cannot be written or answers differently.
+        """
+        if dialect is not None:
+            from resnetkit.checkpoints.verified_write import deliver
+
+            deliver(
+                self.file_of(Path(path), dialect),
+                Path(path),
+                dialect,
+                network=self.network,
+                arrays=self.arrays,
+                origin=self.origin,
+                size=self.preprocess.size,
+            )
+            return
+        metadata = self.metadata()
+        with atomic(path) as temporary:
+            safetensors_writer.write(temporary, self.numbers, metadata)
+
+
+#: The engines of ``Bundle.predict``, by the choice.
+_ENGINES: WeakKeyDictionary[Bundle, dict[str, Engine]] = WeakKeyDictionary()
+
+
+def load(path: str | Path) -> Bundle:
+    """Read a bundle.
+
+    Raises ``ValueError`` for a file that is missing, truncated, altered, no bundle, or written by a
+    newer version of the format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        if path.is_dir():
+            raise InputError(
+                f"{path} is a folder; give a bundle, e.g. RUN/best.safetensors, or make one of a "
+                "checkpoint's folder with `resnetkit convert`"
+            )
+        raise InputError(f"{path} does not exist; give a bundle, e.g. RUN/best.safetensors")
+    if not _is_safetensors(path):
+        raise InputError(
+            f"{path} is no bundle, which is a .safetensors file; make one of another framework's "
+            "file with `resnetkit convert`, or get it again if it was one"
+        )
+    try:
+        file = safetensors.open_file(path)
+        metadata = file.facts.get("metadata", {})
+        document = _document(path, metadata)
+        numbers = {name: file.reader(name) for name in file.arrays}
+    except (UnfitError, OSError) as error:
+        raise InputError(
+            f"{path} is truncated or no safetensors file ({error}); get it again, or make a "
+            "bundle of another framework's file with `resnetkit convert`"
+        ) from None
+    if metadata.get(DIGEST) != digest_of(metadata[DOCUMENT], numbers):
+        raise InputError(
+            f"{path} was altered after it was written: its digest differs; get it again"
+        )
+    try:
+        return Bundle(
+            network=Network.from_dict(document["network"]),
+            arrays=Tensors(numbers),
+            preprocess=Preprocess.from_dict(document["preprocess"]),
+            classes=tuple(document["classes"]),
+            origin=document["origin"],
+            measured=document["measured"],
+        )
+    except (InputError, KeyError, TypeError) as error:
+        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether it is meant to be one, by its name, or is one, by its first bytes."""
+    if path.suffix.lower() == ".safetensors":
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return True  # reading it says what is wrong
+    return not head or safetensors.claims(head, path)
+
+
+def document_of(path: str | Path) -> dict[str, Any]:
+    """What a bundle's header says - network, classes, origin, measured - without its weights.
+
+    Nothing is checked against the digest. Raises ``ValueError`` for a file that is no bundle.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    try:
+        return _document(path, safetensors.open_file(path).facts.get("metadata", {}))
+    except (UnfitError, OSError) as error:
+        raise InputError(f"{path} is truncated or no safetensors file ({error})") from None
+
+
+def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if DOCUMENT not in metadata:
+        raise InputError(
+            f"{path} is a safetensors file, but no bundle: its header has no {DOCUMENT!r} entry; "
+            "make a bundle of it with `resnetkit convert`"
+        )
+    try:
+        document = parsed(metadata[DOCUMENT], "its header")
+        check(document, {"version": whole(0, 1_000_000)}, "its")
+    except InputError as error:
+        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+    version = document["version"]
+    if version != VERSION:
+        raise InputError(
+            f"{path} has version {version} of the bundle format and this resnetkit reads "
+            f"{VERSION}; update resnetkit"
+        )
+    try:
+        check(document, RULES, "its")
+    except InputError as error:
+        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+    return document
+
+
+def digest_of(document: str, numbers: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256 of a document and of the names, types, shapes and values of arrays."""
+    digest = hashlib.sha256(document.encode())
+    for name in sorted(numbers):
+        values = np.ascontiguousarray(numbers[name])
+        shape = numbers[name].shape
+        digest.update(f"{name} torch.{values.dtype.name} {shape}".encode())
+        digest.update(values.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _check_arrays(network: Network, arrays: Mapping[str, Tensor]) -> None:
+    wanted = tensors(network)
+    # Shapes can be asked of either kind, and numpy's are there without torch.
+    have: Mapping[str, Any] = arrays.numbers if isinstance(arrays, Tensors) else arrays
+    for name, shape in wanted.items():
+        if name not in have:
+            raise InputError(f"the weights lack {name}, which {network.name} has")
+        if tuple(have[name].shape) != shape:
+            raise InputError(
+                f"{name} has the shape {tuple(have[name].shape)} and {network.name} has {shape}"
+            )
+    extra = sorted(set(have) - set(wanted))
+    if extra:
+        raise InputError(f"the weights have {extra[0]}, which {network.name} has not")

@@ -1,0 +1,93 @@
+"""What ``predict`` and ``evaluate`` are given: a bundle, or what ``export`` wrote.
+
+The kind is detected from the content, and nothing in a file is executed: see
+``inference.engines.exported_model``. Where the agreement report lies beside a file, the file has to
+be the one that was proved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from resnetkit.bundle.bundle import Bundle, load
+from resnetkit.errors import InputError, parsed
+from resnetkit.formats import onnx, zip_archive
+from resnetkit.formats.container import UnfitError, told
+from resnetkit.inference.engines.exported_model import DOCUMENT, Exported
+from resnetkit.inference.engines.torch_export_archive import document_in
+
+#: An OpenVINO IR has some kilobytes for each layer; its numbers are in the file beside it.
+MOST_XML = 256 << 20
+
+
+def open_model(path: str | Path) -> Bundle | Exported:
+    """A bundle, or an ONNX, OpenVINO or ``.pt2`` file that ``export`` wrote.
+
+    Raises ``ValueError`` for a file that is missing, damaged, or something else, and for one that
+    is not what the agreement report beside it was made of.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return load(path)  # which says what is wrong
+    with told(path):
+        with path.open("rb") as file:
+            head = file.read(512)
+        if head.lstrip()[:5] in (b"<?xml", b"<net "):
+            return _proved(Exported.read(path, "openvino", _of_openvino(path)))
+        if zip_archive.is_zip(head) and any(
+            name.endswith("/archive_format") for name in zip_archive.entries(path)
+        ):
+            return _proved(Exported.read(path, "torch-export", document_in(path)))
+        if head[5:9] != b"\0\0\0{" and onnx.claims(head, path):
+            metadata = onnx.open_file(path).facts["metadata"]
+            return _proved(Exported.read(path, "onnx", metadata.get(DOCUMENT)))
+    return load(path)
+
+
+def report_of(target: Path) -> Path:
+    """Where the agreement report of ``target`` is."""
+    return target.with_name(f"{target.name}.agreement.json")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _proved(exported: Exported) -> Exported:
+    """The same; ``InputError`` where the report beside the file is of other files."""
+    report = report_of(exported.path)
+    try:
+        digests = parsed(report.read_bytes())["sha256"]
+        # Both may have been renamed.
+        known = {Path(name).suffix.lower(): digest for name, digest in digests.items()}
+    except FileNotFoundError:
+        return exported
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{report} cannot be read; export again, or remove it") from None
+    for file in (exported.path, exported.path.with_suffix(".bin")):
+        wanted = known.get(file.suffix.lower())
+        if wanted is not None and file.is_file() and wanted != digest_of(file):
+            raise InputError(
+                f"{file} was altered after it was proved: its digest is not the one in {report}; "
+                "export it again, or remove the report to use it without proof"
+            )
+    return exported
+
+
+def _of_openvino(path: Path) -> str | None:
+    if path.stat().st_size > MOST_XML:
+        raise UnfitError(f"has more than {MOST_XML} bytes, which no network needs")
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, ValueError) as error:
+        raise UnfitError(f"is XML that cannot be read ({error}); export it again") from None
+    if root.tag != "net":
+        raise UnfitError("is XML, but no OpenVINO IR; give the .xml that `export` wrote")
+    if not path.with_suffix(".bin").is_file():
+        raise InputError(f"{path} has no {path.with_suffix('.bin').name} beside it; copy both")
+    entry = root.find(f"rt_info/{DOCUMENT}")
+    return None if entry is None else entry.get("value")

@@ -1,0 +1,110 @@
+"""Which of the tensors beside a body are its classifier, whatever its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from resnetkit.checkpoints.checkpoint import PROJECTS, Reading, segments
+from resnetkit.errors import InputError
+
+#: Words in the names of linear layers that do not classify the features of one image.
+_OTHER = re.compile(
+    r"proj|mlp|predictor|prototype|embed|queue|memory|bank|cent(er|re)|arcface|cosface|margin"
+    r"|rpn|roi|box|fpn|neck|decod|attn|critic|discriminator"
+)
+#: Networks that are trained in pairs, without classes.
+_PAIRED = {"teacher", "student", "online", "target", "online_network", "target_network"}
+_PAIRED |= {"base_encoder", "momentum_encoder", "online_encoder", "target_encoder"}
+#: Words in the names of what is computed from answers, not from features.
+_MEASURES = re.compile(
+    r"loss|criterion|metric|acc(uracy)?$|acc_|_acc|auroc|auc|f1|confusion|confmat|recall|precision"
+)
+
+
+def with_classifier(reading: Reading, named: str | None = None) -> Reading:
+    """The reading with its classifier, where one linear layer behind the pool is left over.
+
+    It is one of a weight of (classes, features) and perhaps a bias, and nothing else stands where
+    it stands: with further layers, a classifier would be a part of something. ``named`` chooses the
+    layer instead, by its name in the file, complete or without what stands before the body's names.
+    Raises ``InputError`` where ``named`` is no such layer.
+    """
+    layers = linear_layers(reading)
+    if named is not None:
+        for layer in (named, reading.body + named, reading.prefix + named):
+            if layer in layers:
+                return _with(reading, layer)
+        some = ", ".join(list(layers)[:4]) or "none"
+        width = reading.network.features
+        text = f"is no linear layer of {width} inputs beside the body; there are {some}"
+        raise InputError(f"head {named!r} {text}", command=f"--head {named} {text}")
+    if reading.network.options.classes is not None or reading.missing or reading.misshapen:
+        return reading
+    likely = [layer for layer in layers if _classifies(reading, layer)]
+    if len(likely) != 1 or _others(reading, likely[0]):
+        return reading
+    return _with(reading, likely[0])
+
+
+def linear_layers(reading: Reading) -> dict[str, int]:
+    """The linear layers of the features that are left over: their names and outputs."""
+    suffix = reading.dialect.suffixes["linear"]["weight"]
+    found = {}
+    for name in reading.outside:
+        shape = reading.dialect.our_shape(reading.shapes[name])
+        if name.endswith(suffix) and len(shape) == 2 and shape[1] == reading.network.features:
+            found[name.removesuffix(suffix)] = shape[0]
+    return found
+
+
+def _with(reading: Reading, layer: str) -> Reading:
+    return replace(reading, classifier=layer).settle(classes=linear_layers(reading)[layer])
+
+
+def _classifies(reading: Reading, layer: str) -> bool:
+    """By its name; a network that was trained by comparing images has a projection there."""
+    words = segments(layer)
+    return not (
+        (PROJECTS | _PAIRED) & set(reading.wrappers)
+        or any(_OTHER.search(w.lower()) or _MEASURES.search(w.lower()) for w in words)
+    )
+
+
+def _others(reading: Reading, layer: str) -> list[str]:
+    """What else stands where the layer stands, besides what projects or measures."""
+    start, word = reading.part(layer + reading.dialect.suffixes["linear"]["weight"])
+    own = {layer + suffix for suffix in reading.dialect.suffixes["linear"].values()}
+    return [
+        name
+        for name in reading.outside
+        if name.startswith(start)
+        and name not in own
+        and reading.shapes[name] not in ((), (1,))
+        and (reading.part(name)[1] == word or not _is_parallel(reading.part(name)[1]))
+    ]
+
+
+def _is_parallel(word: str) -> bool:
+    """Whether it works on the features by itself, or on the answers."""
+    return bool(_OTHER.search(word.lower()) or _MEASURES.search(word.lower())) and not re.search(
+        "embed|neck|attn", word.lower()
+    )
+
+
+def left_out(names: Iterable[str], reading: Reading) -> list[str]:
+    """A line on what stands beside the network and is not taken, if there is anything.
+
+    Of a head that could be its classifier, the layers are named.
+    """
+    names = list(names)
+    if not names:
+        return []
+    near = [name for name in names if name.startswith(reading.prefix)] or names
+    shown = sorted(near, key=lambda name: (not name.endswith("weight"), names.index(name)))[:6]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    text = f"{len(names)} tensors beside the network are left out: {', '.join(shown)}{more}"
+    if reading.network.options.classes is None:
+        text += "; no classifier was taken"
+    return [text]

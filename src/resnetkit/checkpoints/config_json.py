@@ -1,0 +1,217 @@
+"""What frameworks write beside a file of weights: ``config.json``, ``preprocessor_config.json``.
+
+Sources: timm/data/config.py and timm/data/transforms_factory.py (what timm makes of a
+``pretrained_cfg``); transformers models/convnext/image_processing_convnext.py (the image processor
+of its ResNet). Nothing here imports either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from resnetkit.architecture import registry
+from resnetkit.checkpoints.dialect import Choice
+from resnetkit.errors import InputError, parsed
+from resnetkit.preprocess import Interpolation, Preprocess
+
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+#: A configuration is a page of text; a longer file is something else.
+LONGEST = 16 << 20
+#: transformers names a class without a name so.
+_UNNAMED = "LABEL_"
+#: Pillow's numbers of filters, as transformers writes them; the others have no name here.
+_FILTERS: Mapping[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_PROCESSORS = ("ConvNextImageProcessor", "ConvNextFeatureExtractor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What stands beside a file of weights.
+
+    ``model`` is the ``config.json``. ``preprocess`` are the ways to prepare images that it or the
+    ``preprocessor_config.json`` tells, the first the framework's default; ``classes`` the names of
+    the classes, made distinct. ``warnings`` are parts that are not understood, one line each.
+    """
+
+    framework: Literal["timm", "transformers"]
+    model: Mapping[str, Any]
+    preprocess: tuple[Choice, ...]
+    classes: tuple[str, ...] | None
+    warnings: tuple[str, ...]
+
+
+def beside(path: Path) -> Configuration | None:
+    """The configuration in the folder of the file at ``path``, or None where there is none."""
+    model = _document(path.parent / CONFIG)
+    if model is None:
+        return None
+    warnings: list[str] = []
+    if isinstance(model.get("architecture"), str):
+        return Configuration(
+            framework="timm",
+            model=model,
+            preprocess=_attempt(_of_timm, model, CONFIG, warnings),
+            classes=_names(_told(model).get("label_names", model.get("label_names"))),
+            warnings=(*warnings, *_unknown(model)),
+        )
+    if "model_type" in model:
+        processor = _document(path.parent / PROCESSOR)
+        choices = _attempt(_of_transformers, processor, PROCESSOR, warnings) if processor else ()
+        return Configuration(
+            framework="transformers",
+            model=model,
+            preprocess=choices,
+            classes=_names(_listed(model.get("id2label"))),
+            warnings=tuple(warnings),
+        )
+    return None
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names with the number of the class behind those that stand twice: ``crane (134)``."""
+
+    def numbered(which: Callable[[str], bool]) -> tuple[str, ...]:
+        return tuple(f"{n} ({i})" if which(n) else n for i, n in enumerate(names))
+
+    found = numbered(lambda name: names.count(name) > 1)
+    return found if len(set(found)) == len(found) else numbered(lambda _: True)
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    try:
+        if not path.is_file() or path.stat().st_size > LONGEST:  # a pipe would never end
+            return None
+        return parsed(path.read_bytes())
+    except (OSError, InputError):
+        return None
+
+
+def _attempt(
+    read: Callable[[Mapping[str, Any]], tuple[Choice, ...]],
+    document: Mapping[str, Any],
+    name: str,
+    warnings: list[str],
+) -> tuple[Choice, ...]:
+    """What ``read`` finds; nothing and a warning where that cannot be expressed."""
+    try:
+        return read(document)
+    except (InputError, TypeError, ValueError, KeyError, ZeroDivisionError) as error:
+        warnings.append(f"{name} prepares images in a way that is not understood: {error}")
+        return ()
+
+
+def _told(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """timm's ``pretrained_cfg``, which older files have at the top."""
+    found = model.get("pretrained_cfg", model)
+    return found if isinstance(found, dict) else {}
+
+
+def _unknown(model: Mapping[str, Any]) -> list[str]:
+    name = model["architecture"]
+    if any(entry.name == name for entry in registry.catalog()):
+        return []
+    return [
+        f"{CONFIG} is of timm's {name}, which the catalogue does not have; what the tensors do "
+        "not show stays open"
+    ]
+
+
+def _of_timm(model: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """As timm prepares images for this weight set, and how it does with its test size."""
+    told = _told(model)
+    if not {"input_size", "crop_pct", "interpolation", "mean", "std"} & set(told):
+        return ()
+    choices = [_timm_choice(model, "input_size", "crop_pct", "pretrained_cfg")]
+    if told.get("test_input_size"):
+        choices.append(_timm_choice(model, "test_input_size", "test_crop_pct", "test_input_size"))
+    return tuple(choices)
+
+
+def _timm_choice(model: Mapping[str, Any], size: str, crop: str, label: str) -> Choice:
+    told = _told(model)
+    channels, height, width = told.get(size) or (3, 224, 224)
+    channels = (model.get("model_args") or {}).get("in_chans") or channels
+    if height != width:
+        raise InputError(f"{size} is {height}x{width}, and here images are square")
+    share = told.get(crop) or told.get("crop_pct") or 0.875
+    mode = told.get("crop_mode") or "center"
+    larger = math.floor(height / share)
+    if mode not in ("center", "squash") or (mode == "squash" and larger != height):
+        raise InputError(f"crop_mode is {mode!r} with crop_pct {share}")
+    preprocess = Preprocess(
+        size=height,
+        resize="squash" if mode == "squash" else "shortest",
+        resize_to=None if mode == "squash" else larger,
+        interpolation=told.get("interpolation") or "bicubic",
+        channels="L" if channels == 1 else "RGB",
+        mean=_three(told.get("mean") or (0.485, 0.456, 0.406), channels),
+        std=_three(told.get("std") or (0.229, 0.224, 0.225), channels),
+    )
+    return Choice(label=label, preprocess=preprocess, source=f"{CONFIG}: {size}, {crop}")
+
+
+def _of_transformers(told: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """As transformers' image processor of ResNet prepares images.
+
+    Below 384 pixels the shorter side becomes ``size / crop_pct`` and the centre is cut out; from
+    384 on the image is squashed.
+    """
+    kind = told.get("image_processor_type") or told.get("feature_extractor_type") or _PROCESSORS[0]
+    if str(kind).removesuffix("Fast").removesuffix("Pil") not in _PROCESSORS:
+        raise InputError(f"it is of {kind}")
+    size = told.get("size", 384)
+    size = size.get("shortest_edge") if isinstance(size, dict) else size
+    if type(size) is not int:
+        raise InputError(f"size is {told['size']}")
+    if not told.get("do_resize", True) or told.get("do_center_crop") or told.get("do_pad"):
+        raise InputError("it resizes nothing, or cuts or pads besides")
+    number = told.get("resample", 3)
+    if number not in _FILTERS:
+        raise InputError(f"resample is {number}, a filter that is not here")
+    scale = told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 1.0
+    normalises = told.get("do_normalize", True)
+    share = told.get("crop_pct") or 224 / 256
+    preprocess = Preprocess(
+        size=size,
+        resize="shortest" if size < 384 else "squash",
+        resize_to=int(size / share) if size < 384 else None,
+        interpolation=_FILTERS[number],
+        centre="floor",
+        divisor=_whole(1 / scale),
+        mean=_three(told.get("image_mean", 0.5) if normalises else 0.0, 3),
+        std=_three(told.get("image_std", 0.5) if normalises else 1.0, 3),
+    )
+    return (Choice(label=PROCESSOR, preprocess=preprocess, source=PROCESSOR),)
+
+
+def _whole(number: float) -> float:
+    """1 / 0.00392156862745098 is meant to be 255."""
+    return float(round(number)) if math.isclose(number, round(number), rel_tol=1e-9) else number
+
+
+def _three(values: Any, channels: int) -> tuple[float, ...]:
+    if isinstance(values, int | float):
+        values = (values,)
+    return tuple(map(float, values)) * (channels if len(values) == 1 else 1)
+
+
+def _listed(names: Any) -> Any:
+    """transformers' ``id2label``, from class number to name, in the order of the numbers."""
+    if not isinstance(names, dict):
+        return None
+    return [names.get(str(number), names.get(number)) for number in range(len(names))]
+
+
+def _names(names: Any) -> tuple[str, ...] | None:
+    """The names where there is one for each class, and each says something."""
+    if not isinstance(names, list) or not names:
+        return None
+    if not all(isinstance(name, str) and name for name in names):
+        return None
+    if all(name.startswith(_UNNAMED) for name in names):
+        return None
+    return distinct(names)

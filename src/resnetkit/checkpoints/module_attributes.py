@@ -1,0 +1,203 @@
+"""What a module that was saved whole says of itself: its strides, dilations, epsilon and pools.
+
+A ``state_dict`` has none of that; a pickled module has it as attributes, which decide what its
+tensors leave open, and which the network has to agree with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from resnetkit.architecture.layer import Conv, Norm
+from resnetkit.checkpoints.checkpoint import Reading
+from resnetkit.errors import InputError
+from resnetkit.formats.opening import Container
+
+#: Where an option is known from.
+SOURCE = "the saved module"
+#: Activations that no network of ours has, by the names of torch's classes.
+_ACTIVATIONS = frozenset(
+    "SiLU GELU LeakyReLU ELU CELU SELU PReLU RReLU Mish Hardswish HardSwish Swish Softplus ReLU6 "
+    "Hardtanh Sigmoid Tanh FReLU".split()
+)
+Settings = Mapping[str, Mapping[str, Any]]
+
+
+def with_settings(container: Container, reading: Reading) -> Reading:
+    """The reading with the facts that the saved module tells.
+
+    Raises ``InputError`` where the module computes otherwise than any network of these options.
+    """
+    settings = _settings(container, reading)
+    if not settings:
+        return reading
+    told = _told(reading, settings)
+    still_open = {fact.fact for fact in reading.ambiguous}
+    told = {name: value for name, value in told.items() if name in still_open}
+    found = reading.settle(**told) if told else reading
+    _check(found, settings)
+    return replace(found, known={**found.known, **dict.fromkeys(told, SOURCE)})
+
+
+def _settings(container: Container, reading: Reading) -> Settings:
+    """The modules of the network, by their names in the file."""
+    key = max((k for k in container.modules if reading.prefix.startswith(k)), key=len, default=None)
+    if key is None or (key and not reading.prefix.startswith(f"{key}/")):
+        return {}
+    start = f"{key}/" if key else ""
+    return {
+        start + name: told
+        for name, told in container.modules[key].items()
+        if f"{start}{name}.".startswith(reading.prefix)
+    }
+
+
+def _told(reading: Reading, settings: Settings) -> dict[str, Any]:
+    """The options that attributes tell, as far as they are there."""
+    convs, norms = _layers(reading, settings, Conv), _layers(reading, settings, Norm)
+    found: dict[str, Any] = _blurs(settings)
+    epsilons = {told["eps"] for told in norms.values() if "eps" in told}
+    if len(epsilons) == 1:
+        found["norm_epsilon"] = epsilons.pop()
+    if found.get("anti_alias"):
+        return found  # the strides stand elsewhere
+    strides = {path: told["stride"][0] for path, told in convs.items() if _is_pair(told, "stride")}
+    options = reading.network.options
+    if "conv1" in strides:
+        found["stem_conv_stride"] = strides["conv1"]
+    later = range(2, len(options.depths) + 1)
+    if any(strides.get(f"layer{stage}.0.conv1", 1) > 1 for stage in later):
+        found["stride_on"] = "1x1"
+    elif any(strides.get(f"layer{stage}.0.conv2", 1) > 1 for stage in later):
+        found["stride_on"] = "3x3"
+    found |= _pools(settings)
+    if strides and "stem_pool" not in found and options.stem == "3x3":
+        return found
+    pool = found.get("stem_pool", options.stem_pool)
+    reached = strides.get("conv1", 1) * (1 if pool == "none" else 2)
+    for stage in later:
+        first = [strides.get(f"layer{stage}.0.conv{n}", 1) for n in (1, 2)]
+        reached *= max(first)
+    if strides:
+        found["output_stride"] = reached
+    dilated = _entry(reading, convs)
+    return found | ({"dilation_entry": dilated} if dilated else {})
+
+
+def _entry(reading: Reading, convs: Settings) -> str | None:
+    """The dilation of the first block of the last stage, against that of its second."""
+    last, middle = len(reading.network.options.depths), 2
+    if reading.network.options.block == "basic":
+        middle = 1
+    first, second = (convs.get(f"layer{last}.{block}.conv{middle}", {}) for block in (0, 1))
+    if not _is_pair(first, "dilation") or not _is_pair(second, "dilation"):
+        return None
+    if first["dilation"] != second["dilation"]:
+        return "previous"
+    behind = convs.get(f"layer{last}.1.conv2", {})
+    is_basic = reading.network.options.block == "basic"
+    return "all" if is_basic and behind.get("dilation") == second["dilation"] else "own"
+
+
+def _blurs(settings: Settings) -> dict[str, Any]:
+    """What subsamples in the place of strides (timm's aa_layer)."""
+    kinds = {
+        told["class"].rpartition(".")[2]
+        for name, told in settings.items()
+        if name.rpartition(".")[2] == "aa"
+    } - {"Identity"}
+    for kind, means in (("AvgPool2d", "average"), ("BlurPool2d", "blur")):
+        if kind in kinds:
+            return {"anti_alias": means}
+    return {}
+
+
+def _pools(settings: Settings) -> dict[str, Any]:
+    """What the pools tell: the stem's max-pool, and the one before the classifier."""
+    found: dict[str, Any] = {}
+    for name, told in settings.items():
+        kind = told["class"].rpartition(".")[2]
+        last = name.rpartition(".")[2]
+        if kind == "Identity" and last == "maxpool":
+            found["stem_pool"] = "none"
+        elif kind == "MaxPool2d":
+            shape = tuple(_single(told.get(k)) for k in ("kernel_size", "stride", "padding"))
+            up = bool(told.get("ceil_mode"))
+            if None in shape:
+                continue  # compiled: its program knows
+            if (shape, up) == ((3, 2, 1), False):
+                found["stem_pool"] = "padded"
+            elif (shape, up) == ((3, 2, 0), True):
+                found["stem_pool"] = "caffe"
+            else:
+                raise InputError(
+                    f"the max-pool {name} of the saved module has kernel, stride and padding "
+                    f"{shape}, and resnetkit has only 3, 2, 1 and Caffe's"
+                )
+        elif kind == "AdaptiveAvgPool2d" and last in ("avgpool", "pool", "global_pool"):
+            found["head_pool"] = "global"
+        elif kind == "AvgPool2d" and last == "avgpool" and _single(told.get("kernel_size")) == 7:
+            found["head_pool"] = "7x7"
+    return found
+
+
+def _check(reading: Reading, settings: Settings) -> None:
+    """Every layer has to compute as the network says."""
+    for name, told in settings.items():
+        kind = told["class"].rpartition(".")[2]
+        if kind in _ACTIVATIONS:
+            raise InputError(
+                f"the saved module has the activation {kind} at {name}; resnetkit's have ReLU"
+            )
+    if reading.network.options.anti_alias != "none":
+        return
+    convs = {item.path: item.layer for item in reading.network.layers()}
+    for path, told in _layers(reading, settings, Conv).items():
+        conv = convs[path]
+        assert isinstance(conv, Conv)
+        for word in ("stride", "padding", "dilation"):
+            wanted = getattr(conv.slides, word)
+            if _is_pair(told, word) and told[word] != [wanted, wanted]:
+                theirs = _file_name(reading, path)
+                raise InputError(
+                    f"{theirs} of the saved module has {word} {told[word][0]} and "
+                    f"{reading.network.name} has {wanted} there; resnetkit has no such network"
+                )
+        if told.get("padding_mode", "zeros") != "zeros":
+            raise InputError(f"{_file_name(reading, path)} pads with {told['padding_mode']}")
+    for path, told in _layers(reading, settings, Norm).items():
+        if told.get("eps", reading.network.options.norm_epsilon) != (
+            reading.network.options.norm_epsilon
+        ):
+            raise InputError(
+                f"{_file_name(reading, path)} of the saved module has eps {told['eps']} and others "
+                f"{reading.network.options.norm_epsilon}; resnetkit has one for all norms"
+            )
+
+
+def _layers(reading: Reading, settings: Settings, kind: type) -> dict[str, Mapping[str, Any]]:
+    """The settings of our layers of a kind, by our paths."""
+    found = {}
+    for item in reading.network.layers():
+        if isinstance(item.layer, kind):
+            told = settings.get(_file_name(reading, item.path))
+            if told is not None:
+                found[item.path] = told
+    return found
+
+
+def _file_name(reading: Reading, path: str) -> str:
+    theirs = reading.names.get(f"{path}.weight", "")
+    return theirs.rpartition(".")[0]
+
+
+def _is_pair(told: Mapping[str, Any], word: str) -> bool:
+    value = told.get(word)
+    return isinstance(value, list) and len(value) == 2 and value[0] == value[1]
+
+
+def _single(value: Any) -> Any:
+    """One number of a setting that may be a pair."""
+    return value[0] if isinstance(value, list) and len(set(value)) == 1 else value

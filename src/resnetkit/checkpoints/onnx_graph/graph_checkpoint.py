@@ -1,0 +1,206 @@
+"""An ONNX file as a reading like any other: our names, for the file's own say nothing.
+
+The container that comes with it has the network's tensors under our names and in our layout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.architecture.network import Network
+from resnetkit.checkpoints.checkpoint import Reading, compare
+from resnetkit.checkpoints.dialect import GREY, Choice, fitting
+from resnetkit.checkpoints.dialects import DIALECTS
+from resnetkit.checkpoints.onnx_graph.network_options import described
+from resnetkit.checkpoints.onnx_graph.nodes import Graph, Tensor
+from resnetkit.checkpoints.onnx_graph.operations import Op, refuse
+from resnetkit.checkpoints.onnx_graph.structure import Structure, matched
+from resnetkit.checkpoints.onnx_graph.tensors import line, spread, tensors_of
+from resnetkit.checkpoints.onnx_graph.translation import Translation
+from resnetkit.checkpoints.onnx_graph.values import plain
+from resnetkit.checkpoints.resolve_facts import preprocessing
+from resnetkit.errors import InputError
+from resnetkit.formats.container import ArrayInfo, Container
+from resnetkit.preprocess import Channels, Preprocess
+
+if TYPE_CHECKING:
+    from resnetkit.checkpoints.dialect import Array
+
+NAME = "onnx"
+_FROM = "the graph"
+#: What may be given nevertheless: a head can be left, and momentum is about training.
+_FREE = ("classes", "norm_momentum")
+_OURS = next(dialect for dialect in DIALECTS if dialect.name == "resnetkit")
+#: Whose preprocessing is offered, for a graph may come from any of them.
+_SOURCES = ("torchvision", "mmpretrain", "keras", "caffe2")
+#: The epsilon of the norms of keras.applications.resnet, which no other framework has.
+_KERAS_EPSILON = 1.001e-5
+#: ImageNet's means of red, green and blue in 0..1, which tell the order of the channels; and how
+#: near to them any code's are.
+_IMAGENET, _NEAR = (0.485, 0.456, 0.406), 0.01
+#: Means beyond this are of pixels in 0..255.
+_LARGEST_UNIT_MEAN = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphReading(Reading):
+    """A graph understood. ``settle`` refuses what the graph itself tells otherwise."""
+
+    def settle(self, **facts: Any) -> Reading:
+        """As ``Reading.settle``; a fact of the graph may be given, but not another one."""
+        options = self.network.options
+        for name, value in facts.items():
+            told = getattr(options, name, value)
+            if self.known.get(name) == _FROM and value != told and name not in _FREE:
+                raise InputError(f"the graph has {name} {told}, and {value} is given; leave it out")
+        return Reading.settle(self, **facts)
+
+
+def read_graph(container: Container) -> tuple[Container, Reading, tuple[str, ...]]:
+    """The network in a container of kind ``onnx``: its tensors, the reading, and warnings.
+
+    Raises ``InputError`` that says at which operation the graph is no ResNet.
+    """
+    structure = matched(Translation(Graph(container)).output)
+    found = described(structure)
+    tensors = tensors_of(found)
+    ours = _container(container, tensors)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    told = _normalisation(structure)
+    known = told if len(told) == 1 else ()
+    offered = told or _choices(structure.input, found.network)
+    offered = () if known else offered
+    dialect = replace(
+        _OURS,
+        name=NAME,
+        about="a graph of operations, by its structure",
+        source="https://onnx.ai/onnx/operators/",
+        facts=(),
+        preprocess=offered,
+    )
+    reading = compare(dialect, shapes, "", True, found.network)
+    values = {field.name: getattr(reading, field.name) for field in fields(reading)}
+    return (
+        ours,
+        GraphReading(
+            **{
+                **values,
+                "known": _known(found.network, structure),
+                "choices": known,
+                "ambiguous": (preprocessing(dialect.preprocess),) if dialect.preprocess else (),
+            }
+        ),
+        _warnings(structure),
+    )
+
+
+def _container(container: Container, tensors: Mapping[str, Tensor]) -> Container:
+    infos = {
+        name: ArrayInfo(path=(name,), shape=tensor.shape, dtype=tensor.dtype)
+        for name, tensor in tensors.items()
+    }
+
+    def reader(name: str) -> Array:
+        return tensors[name].read()
+
+    return replace(container, arrays=MappingProxyType(infos), reader=reader)
+
+
+def _known(network: Network, structure: Structure) -> dict[str, str]:
+    """All options but those that the graph has nothing of."""
+    known = dict.fromkeys(network.options.to_dict(), _FROM)
+    del known["norm_groups"]
+    norms = [op for unit in structure.units() for op in unit.rest if op.kind == "norm"]
+    if not norms:
+        del known["norm_epsilon"]
+    if len({op.momentum for op in norms} - {None}) != 1:
+        del known["norm_momentum"]
+    return known
+
+
+def _choices(image: Op, network: Network) -> tuple[Choice, ...]:
+    """The usual ways to prepare images, for images of the graph's size."""
+    if network.options.input_channels == 1:
+        return (replace(GREY, preprocess=_sized(GREY.preprocess, image)),)
+    of_keras = math.isclose(network.options.norm_epsilon, _KERAS_EPSILON, rel_tol=1e-4)
+    sources = ("keras",) if of_keras else _SOURCES
+    documented = (c for d in DIALECTS if d.name in sources for c in d.preprocess)
+    found = fitting(documented, network)
+    return tuple(replace(choice, preprocess=_sized(choice.preprocess, image)) for choice in found)
+
+
+def _sized(preprocess: Preprocess, image: Op) -> Preprocess:
+    """For images of the size that the graph is made for, cut by the same share."""
+    size = image.size[0]
+    if size is None or image.size[1] != size:
+        return preprocess
+    resized = preprocess.resize_to
+    return replace(
+        preprocess,
+        size=size,
+        resize_to=None if resized is None else round(resized * size / preprocess.size),
+    )
+
+
+def _normalisation(structure: Structure) -> tuple[Choice, ...]:
+    """What the graph itself does to pixels: means taken off, a division channel by channel.
+
+    In which order it wants the colours is told by ImageNet's means alone; of others there are two
+    choices.
+    """
+    channels = structure.stem[0].layer.tensors["weight"].shape[1]
+    if not structure.before:
+        return ()
+    if channels not in (1, 3):
+        raise refuse(structure.before[0].text, f"prepares images of {channels} channels")
+    mean, std = _mean_and_std(structure, channels)
+    whole = max(map(abs, mean)) > _LARGEST_UNIT_MEAN or min(std) > _LARGEST_UNIT_MEAN
+    source = "the graph's first operations; the resizing is usual"
+
+    def choice(label: str, order: Channels) -> Choice:
+        preprocess = Preprocess(
+            size=224,
+            resize_to=256,
+            channels=order,
+            divisor=1.0 if whole else 255.0,
+            mean=mean,
+            std=std,
+        )
+        preprocess = _sized(preprocess, structure.input)
+        return Choice(label=label, preprocess=preprocess, source=source)
+
+    if channels == 1:
+        return (choice("graph", "L"),)
+    shares = [number / 255 if whole else number for number in mean]
+    orders: Mapping[Channels, tuple[float, ...]] = {"RGB": _IMAGENET, "BGR": _IMAGENET[::-1]}
+    for order, means in orders.items():
+        if all(abs(one - other) < _NEAR for one, other in zip(shares, means, strict=True)):
+            source += "; the order of the channels is that of ImageNet's means"
+            return (choice("graph", order),)
+    source += "; they do not tell the order of the channels"
+    return choice("graph-rgb", "RGB"), choice("graph-bgr", "BGR")
+
+
+def _mean_and_std(
+    structure: Structure, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What is taken off and what is divided by: ``scale * x + offset``, the other way round."""
+    scale, offset = line(structure.before)
+    scales, offsets = ([float(number) for number in spread(part, channels)]
+                       for part in (scale, offset))  # fmt: skip
+    if not all(map(math.isfinite, (*scales, *offsets))) or min(scales) <= 0:
+        raise refuse(structure.before[0].text, "does something to the image that is no normalising")
+    mean = tuple(plain(-add / factor) for factor, add in zip(scales, offsets, strict=True))
+    return mean, tuple(plain(1 / factor) for factor in scales)
+
+
+def _warnings(structure: Structure) -> tuple[str, ...]:
+    found = [f"{op.text} at the end is left out; logits are given" for op in structure.after]
+    last = structure.linear.layer if structure.linear else None
+    if structure.head_pool is None and (last is None or last.size != (1, 1)):
+        found.append("the graph ends in a map; the network pools it besides")
+    return tuple(found)

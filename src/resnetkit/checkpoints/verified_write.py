@@ -1,0 +1,162 @@
+"""A network's weights as a file that is proved before it takes its name.
+
+The file is written beside the target, read back and run on the same images as the network that it
+was made of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+from torch import Tensor
+
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.options import option_names
+from resnetkit.checkpoints import writing
+from resnetkit.checkpoints.dialect import Dialect
+from resnetkit.checkpoints.equivalence import Comparison, answers, compare, images, tolerance
+from resnetkit.checkpoints.identification import identify
+from resnetkit.checkpoints.identity_norms import given_norms, with_norms
+from resnetkit.errors import InputError
+from resnetkit.files import atomic
+from resnetkit.formats.opening import Arrays
+
+Array = npt.NDArray[Any]
+
+
+class Tensors(Mapping[str, Tensor]):
+    """Our tensors in a file, each read when it is asked for, so that no second copy is held."""
+
+    def __init__(self, read: Callable[[str], Array], names: Collection[str]) -> None:
+        self._read, self._names = read, names
+
+    def __getitem__(self, name: str) -> Tensor:
+        return writing.tensor(self._read(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class File(Protocol):
+    """How a kind of file is written, read back, and told what was found out after writing.
+
+    ``folds`` tells that norms change their form on the way, ``added`` what else changes.
+    """
+
+    folds: bool
+    added: Mapping[str, Any]
+    tensors: int
+
+    def check_ending(self, target: Path) -> None:
+        """Raise ``InputError`` for a name that its files do not have."""
+
+    def write(self, path: Path) -> None:
+        """Write all but what is found out later."""
+
+    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Tensor]]:
+        """The network in the file, and its tensors by our names, read one by one."""
+
+    def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
+        """Put the origin with the proof into the file, where it has a place for that."""
+
+
+def deliver(
+    file: File,
+    target: Path,
+    to: str,
+    *,
+    network: Network,
+    arrays: Mapping[str, Tensor],
+    origin: Mapping[str, Any],
+    size: int,
+) -> tuple[dict[str, Any], Comparison]:
+    """Write ``file`` to ``target``, if it answers as ``network`` does on images of ``size``.
+
+    Returns the origin with the proof, and the proof. Raises ``InputError`` for a wrong ending and
+    where the answers differ; then ``target`` stays as it was.
+    """
+    file.check_ending(target)
+    with atomic(target) as temporary:
+        file.write(temporary)
+        pixels = images(network.options.input_channels, size)
+        expected = answers(network, arrays, pixels)
+        found = compare(expected, answers(*file.read_back(temporary), pixels))
+        _check_proof(target, arrays, found, file.folds)
+        origin = {**origin, **file.added, "converted_to": to, "proof": found.to_dict()}
+        file.amend(temporary, origin)
+    return origin, found
+
+
+def _check_proof(
+    target: Path, arrays: Mapping[str, Tensor], found: Comparison, folds: bool
+) -> None:
+    """Raise ``InputError`` unless the answers are equal, as far as the numbers allow it."""
+    if not math.isfinite(found.largest):
+        raise InputError(
+            f"{target} is not written: the input's own logits are not finite, so that nothing can "
+            "be proven; `resnetkit identify` tells which numbers are none"
+        )
+    allowed = max(tolerance(tensor.dtype, folded=folds) for tensor in arrays.values())
+    if found.relative > allowed:
+        raise InputError(
+            f"{target} is not written: read back, the logits differ by {found.difference:.3g}, "
+            f"which is {found.relative:.2g} of the largest, and {allowed:.0e} is allowed"
+        )
+
+
+class DialectFile:
+    """The file of another framework: ``network`` with ``arrays``, which came from ``origin``."""
+
+    def __init__(
+        self,
+        target: Path,
+        spoken: Dialect,
+        *,
+        network: Network,
+        arrays: Mapping[str, Tensor],
+        origin: Mapping[str, Any],
+    ) -> None:
+        self._spoken, self._origin = spoken, origin
+        self._kind = writing.ending(target)
+        ours = {name: writing.array(tensor) for name, tensor in arrays.items()}
+        self._network = with_norms(network, spoken)
+        normed = self._network is not network
+        if normed:
+            ours = given_norms(self._network, ours)
+        self._theirs = spoken.write(self._network, ours)
+        self.tensors = len(self._theirs)
+        self.folds = spoken.folds or normed
+        self.added: Mapping[str, Any] = (
+            {"norms": "of mean 0 and scale 1 added; there were none"} if normed else {}
+        )
+
+    def check_ending(self, target: Path) -> None:
+        writing.check_ending(target, self._spoken)
+
+    def write(self, path: Path) -> None:
+        writing.write(path, self._kind, self._theirs, self._spoken, self._network, self._origin)
+
+    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Tensor]]:
+        """The network that is found in the file, with the options that tensors do not show."""
+        options = self._network.options
+        facts = {name: getattr(options, name) for name in option_names() if name != "classes"}
+        found = identify(path)
+        reading = found.reading.settle(**facts)
+        reading.check()
+        if reading.network.options != options:
+            raise InputError(f"read back, it is another network: {reading.network.name}")
+        arrays = Arrays(found.container)
+        return reading.network, Tensors(
+            partial(reading.ours, arrays=arrays), [*reading.names, *reading.created]
+        )
+
+    def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
+        writing.amend(path, self._kind, origin)

@@ -1,0 +1,1 @@
+"""Images and labels: datasets, decoding, listing, prefetching."""

@@ -1,0 +1,1 @@
+"""Labelled images: folders, tables, IDX, Arrow, shards, and their splits."""

@@ -1,0 +1,269 @@
+"""Folders of class folders, as people have them: parts, unpacked archives, what systems leave."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from resnetkit.data.datasets.dataset import DIGITS, PART_OF, PARTS, SUFFIXES, Example, Part, Source
+from resnetkit.errors import InputError
+
+#: What operating systems, archives and storage servers leave in folders, in lower case; names that
+#: begin with a dot are of that kind, too.
+_LITTER = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "thumbs.db",
+           "desktop.ini")  # fmt: skip
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is nobody's picture and no class."""
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is taken for a picture, by its ending."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def left_out(endings: Mapping[str, int]) -> str:
+    """What files are passed over, by how often each ending occurs; empty for none."""
+    total = sum(endings.values())
+    each = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
+    files = "file is no picture" if total == 1 else "files are no pictures"
+    return f"{total} {files} by the ending and left out: {each}" if total else ""
+
+
+def ending_of(name: str) -> str:
+    """The ending of a file's name as it is counted."""
+    return os.path.splitext(name)[1].lower() or "without an ending"
+
+
+def folder(path: Path, *, least: int = 2) -> Source:
+    """``path/CLASS/*.jpg`` (a flat folder) or ``path/train/CLASS/*.jpg`` with ``val`` and ``test``.
+
+    Parts have any of the names in ``PART_OF``, in any case. Images may lie deeper below the class
+    folder, where links to folders are followed. One folder that holds everything is gone through.
+    Litter (``is_litter``) is passed over; what else is left out stands in the source's ``notes``.
+
+    Raises ``ValueError`` where there is no such folder, for one without class folders or with fewer
+    than ``least`` of them that have images, and for folders of folders that can be read in two
+    ways.
+    """
+    if not path.is_dir():
+        what = "is no folder" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}; give a folder of class folders, or {DIGITS}")
+    notes: list[str] = []
+    root = _unpacked(path)
+    if root != path:
+        notes.append(f"the class folders are those in {root}")
+    inside = _folders(root)
+    divided = {name: place for name, place in inside.items() if name.lower() in PART_OF}
+    if divided and any(map(_holds_folders, divided.values())):
+        return _divided(path, root, inside, divided, least, notes)
+    if inside and len(divided) == len(inside) > 1:
+        raise InputError(
+            f"{root} has the parts {', '.join(inside)} and no class folders in them; put the "
+            "images of each class into a folder of its own, in each part"
+        )
+    _check_not_nested(root, inside)
+    endings: Counter[str] = Counter()
+    found = {name: _files(place, endings) for name, place in inside.items()}
+    classes = _classes(root, found, least, notes)
+    beside = sum(is_picture(name) and not is_litter(name) for name in os.listdir(root))
+    if beside:
+        notes.append(f"{beside} image(s) beside the class folders are left out, e.g. in {root}")
+    notes += filter(None, [left_out(endings)])
+    flat = tuple(_examples(path, found, classes))
+    return Source(name=str(path), classes=classes, flat=flat, parts={}, notes=tuple(notes))
+
+
+def files_in(path: Path) -> list[Path]:
+    """The images in a folder and below, sorted by path; litter is left out."""
+    return _files(path, Counter())
+
+
+def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder from ``path`` on with its files, links followed, but not in circles."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        yield place, [name for name in files if not is_litter(name)]
+
+
+def _files(path: Path, endings: Counter[str]) -> list[Path]:
+    """The images in a folder and below; the ``endings`` of all other files are counted."""
+    found = []
+    for place, files in walked(path):
+        found += [Path(place, name) for name in files if is_picture(name)]
+        endings.update(ending_of(name) for name in files if not is_picture(name))
+    return sorted(found)
+
+
+def _folders(path: Path) -> dict[str, Path]:
+    found = (entry for entry in path.iterdir() if not is_litter(entry.name))
+    return {entry.name: entry for entry in sorted(found) if entry.is_dir()}
+
+
+def _has_images(path: Path) -> bool:
+    """Whether images lie in this very folder."""
+    return any(is_picture(name) and not is_litter(name) for name in os.listdir(path))
+
+
+def _holds_folders(path: Path) -> bool:
+    return bool(_folders(path)) and not _has_images(path)
+
+
+def _unpacked(path: Path) -> Path:
+    """The folder that holds class folders or parts, where one lies around it."""
+    while True:
+        inside = _folders(path)
+        if len(inside) != 1 or _has_images(path):
+            return path
+        ((name, only),) = inside.items()
+        if name.lower() in PART_OF or _has_images(only):
+            return path
+        below = _folders(only)
+        if not below or (len(below) == 1 and _has_images(next(iter(below.values())))):
+            return path
+        path = only
+
+
+def _check_not_nested(root: Path, inside: Mapping[str, Path]) -> None:
+    """Refuse folders of folders of which it is not plain which are the classes."""
+    if len(inside) < 2 or not all(map(_holds_folders, inside.values())):
+        return
+    below = {name: list(_folders(place)) for name, place in inside.items()}
+    inner = sorted({name for names in below.values() for name in names})
+    if len(inner) < 2:
+        return
+    first, *_ = inside
+    raise InputError(
+        f"{root} holds folders of folders, which can be read in two ways: as the classes "
+        f"{_few(inside)}, whose images lie deeper, or as the classes {_few(inner)} in each of "
+        f"{_few(inside)}; for the first put the images into {root / first} and so on, for the "
+        f"second give one of them, {root / first}, or call them train, val and test"
+    )
+
+
+def _few(names: Iterable[str], most: int = 4) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _classes(
+    root: Path, found: Mapping[str, list[Path]], least: int, notes: list[str]
+) -> tuple[str, ...]:
+    """The folders that have images."""
+    if not found:
+        flat = _has_images(root)
+        if not flat:
+            raise InputError(
+                f"{root} has no class folders; put the images of each class into its own folder"
+            )
+        raise InputError(
+            f"{root} has images and no class folders; put the images of each class into its own "
+            f"folder, or give {root}/{{label}}_* or another pattern if their names tell the class"
+        )
+    empty = [name for name, files in found.items() if not files]
+    classes = tuple(name for name in found if name not in empty)
+    if len(classes) < least:
+        which = f", {classes[0]}" if classes else ""
+        hollow = f" ({_few(empty)} {'has' if len(empty) == 1 else 'have'} none)" if empty else ""
+        number = "one class folder" if len(classes) == 1 else f"{len(classes)} class folders"
+        raise InputError(
+            f"{root} has {number} with images{which}{hollow}; it takes at least {least} classes, "
+            f"and images end in {', '.join(s[1:] for s in SUFFIXES)}"
+        )
+    if empty:
+        notes.append(f"class folder(s) of {root} without images are left out: {_few(empty)}")
+    return classes
+
+
+def _examples(
+    root: Path, found: Mapping[str, list[Path]], classes: tuple[str, ...]
+) -> Iterator[Example]:
+    for number, name in enumerate(classes):
+        for file in found.get(name, ()):
+            yield Example(name=file.relative_to(root).as_posix(), label=number, image=file)
+
+
+def _divided(
+    path: Path,
+    root: Path,
+    inside: Mapping[str, Path],
+    divided: Mapping[str, Path],
+    least: int,
+    notes: list[str],
+) -> Source:
+    others = [name for name in inside if name not in divided]
+    if others:
+        raise InputError(
+            f"{root} can be read in two ways: as the parts {_few(divided)}, with "
+            f"{_few(others)} beside them, or as the classes {_few(inside)}; for the first move "
+            f"{_few(others)} elsewhere, for the second put the images into {root / others[0]} and "
+            "so on, and call no class by a part's name"
+        )
+    by_part: dict[Part, Path] = {}
+    for name, place in divided.items():
+        part = PART_OF[name.lower()]
+        if part in by_part:
+            raise InputError(
+                f"{root} has both {by_part[part].name} and {name}, and each is the {part} part; "
+                "keep one of them"
+            )
+        by_part[part] = place
+    if {"train", "test"} <= by_part.keys() and not _folders(by_part["test"]):
+        notes.append(
+            f"{by_part.pop('test')} has no class folders and measures nothing; `predict` takes it"
+        )
+    for place in by_part.values():
+        if not _folders(place):
+            raise InputError(f"{place} has no class folders; put images into it, or remove it")
+    endings: Counter[str] = Counter()
+    found = {
+        part: {name: _files(inner, endings) for name, inner in _folders(place).items()}
+        for part, place in by_part.items()
+    }
+    if "train" in found:
+        classes = _classes(by_part["train"], found["train"], least, notes)
+    else:
+        classes = tuple(sorted({n for names in found.values() for n, files in names.items()
+                                if files}))  # fmt: skip
+        _classes(root, {name: [root] for name in classes}, least, notes)
+    for part, names in found.items():
+        if not any(names.values()):
+            raise InputError(f"{by_part[part]} has no images; put some into it, or remove it")
+        extra = [name for name, files in names.items() if files and name not in classes]
+        if extra:
+            raise InputError(
+                f"{by_part[part]} has the class folder(s) {_few(extra)}, which "
+                f"{by_part['train']} has not{_spelled_alike(extra, classes)}; add them there, or "
+                "remove them"
+            )
+        empty = [name for name, files in names.items() if not files]
+        if empty and part != "train":
+            notes.append(
+                f"class folder(s) of {by_part[part]} without images are left out: {_few(empty)}"
+            )
+    notes += filter(None, [left_out(endings)])
+    parts = {part: tuple(_examples(path, found[part], classes)) for part in PARTS if part in found}
+    return Source(name=str(path), classes=classes, parts=parts, notes=tuple(notes))
+
+
+def _spelled_alike(extra: Iterable[str], classes: Iterable[str]) -> str:
+    """Why two names that look alike are not the same."""
+    by_form = {unicodedata.normalize("NFC", name).casefold(): name for name in classes}
+    for name in extra:
+        other = by_form.get(unicodedata.normalize("NFC", name).casefold())
+        if other is not None:
+            same = unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
+            why = "is composed otherwise in Unicode (NFC and NFD)" if same else "differs in case"
+            return f" ({other} {why})"
+    return ""

@@ -1,0 +1,105 @@
+"""Images whose names tell their classes: ``pictures/{label}_*``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from resnetkit.data.datasets.dataset import Example, Source
+from resnetkit.data.datasets.image_folder import ending_of, is_picture, left_out, walked
+from resnetkit.errors import InputError
+
+#: What stands for the class in a pattern.
+LABEL = "{label}"
+#: More wildcards make a pattern slow to compare, and nobody needs them.
+_MOST = 8
+
+
+def is_pattern(data: str | Path) -> bool:
+    """Whether ``data`` is a pattern for labels, and not a folder."""
+    return LABEL in str(data)
+
+
+def folder_of(data: str | Path) -> Path:
+    """The folder in which the pattern is looked for: what stands before its first wildcard."""
+    return _divided(data)[0]
+
+
+def joined_pattern(data: str | None, pattern: str) -> str:
+    """A folder and a pattern for the names in it as one. Raises ``InputError`` for no pattern."""
+    if LABEL not in pattern:
+        text = (
+            f"{pattern} has no {LABEL}; say where in the names the class stands, e.g. '{LABEL}_*'"
+        )
+        raise InputError(f"the label pattern {text}", command=f"--label-pattern {text}")
+    if data is None:
+        raise InputError("a label pattern is for a folder of images; give that too")
+    return f"{data.rstrip('/')}/{pattern}"
+
+
+def patterned(data: str, *, least: int = 2) -> Source:
+    """The images whose paths fit a pattern: a folder, and in it names with ``{label}`` and ``*``.
+
+    ``{label}`` is the class; ``*`` stands for any text within a name, ``?`` for one character. The
+    ending of an image may be left out. Each wildcard takes as much as it can, from the left: of
+    ``great_dane_12.jpg``, ``{label}_*`` gives ``great_dane``. Images that do not fit are counted in
+    the notes. Raises ``ValueError`` where there is no such folder, for fewer than ``least``
+    classes, and for a pattern that cannot be used.
+    """
+    root, pattern = _divided(data)
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder; give FOLDER/{pattern} with one that is there")
+    fits = _expression(pattern)
+    depth = pattern.count("/")
+    endings: Counter[str] = Counter()
+    labels: dict[str, list[Path]] = {}
+    others: list[str] = []
+    for place, names in walked(root):
+        inside = Path(place).relative_to(root)
+        for name in sorted(names):
+            path = (inside / name).as_posix()
+            if not is_picture(name):
+                endings[ending_of(name)] += path.count("/") == depth
+                continue
+            match = fits.fullmatch(path.rpartition(".")[0]) or fits.fullmatch(path)
+            if match is None:
+                others.append(path)
+            else:
+                labels.setdefault(match["label"], []).append(Path(place, name))
+    if len(labels) < least:
+        found = f"the class {next(iter(labels))} alone" if labels else "no class"
+        some = f"; {others[0]} does not fit" if others else ""
+        raise InputError(
+            f"the pattern {pattern} finds {found} in {root}, and it takes at least {least}{some}"
+        )
+    notes = [left_out(+endings)]
+    if others:
+        notes.append(f"{len(others)} image(s) do not fit {pattern} and are left out: {others[0]}")
+    classes = tuple(sorted(labels))
+    flat = tuple(
+        Example(name=file.relative_to(root).as_posix(), label=number, image=file)
+        for number, label in enumerate(classes)
+        for file in sorted(labels[label])
+    )
+    return Source(name=data, classes=classes, flat=flat, parts={}, notes=tuple(filter(None, notes)))
+
+
+def _divided(data: str | Path) -> tuple[Path, str]:
+    parts = Path(data).parts
+    first = next(at for at, part in enumerate(parts) if re.search(r"\{label\}|[*?]", part))
+    return Path(*parts[:first]), "/".join(parts[first:])
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    tokens = re.split(r"(\{label\}|[*?])", pattern)
+    if sum(token in (LABEL, "*", "?") for token in tokens) > _MOST:
+        raise InputError(f"the pattern {pattern} has more than {_MOST} wildcards; give fewer")
+    made, named = "", False
+    for token in tokens:
+        if token == LABEL:
+            made += "(?P=label)" if named else "(?P<label>[^/]+)"
+            named = True
+        else:
+            made += {"*": "[^/]*", "?": "[^/]"}.get(token, re.escape(token))
+    return re.compile(made)

@@ -1,0 +1,97 @@
+"""Which images can be read, found out before training where that does not take long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of
+from resnetkit.data.prefetch import ordered
+from resnetkit.errors import InputError
+from resnetkit.files import write_text
+from resnetkit.preprocess import Preprocess
+
+#: So many encoded images are decoded before training; of more only the sizes are taken.
+DECODED = 20_000
+#: The file in a run folder that names what could not be read.
+FILE = "bad-images.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The digests of the images that can be read, and what is wrong with the others, by name."""
+
+    digests: dict[str, str]
+    problems: dict[str, str]
+
+
+def check(
+    examples: Sequence[Example],
+    preprocess: Preprocess,
+    share: Callable[[Sequence[Example]], Sequence[Example]] = lambda examples: examples,
+) -> Checked:
+    """Read every image once, of those that are this process's ``share``.
+
+    Up to ``DECODED`` encoded images are decoded and their content is digested; of more, which
+    would take long, the digest is the size, and what cannot be decoded is found in training.
+    """
+    encoded = sum(example.encoded for example in examples)
+    thorough = encoded <= DECODED
+
+    def digest(example: Example) -> str | UnreadableImageError:
+        try:
+            if not example.encoded:
+                return example.digest()
+            if not thorough:
+                return example.brief()
+            pixels_of(example.image, preprocess)
+            return example.digest()
+        except UnreadableImageError as error:
+            return error
+        except OSError as error:
+            return UnreadableImageError(example.name, error.strerror or str(error))
+
+    examples = share(examples)
+    digests: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    # Arrays are there already; handing each to a thread would take longer than its digest.
+    results = ordered(digest, examples) if encoded else map(digest, examples)
+    for example, found in zip(examples, results, strict=True):
+        if isinstance(found, UnreadableImageError):
+            problems[example.name] = found.reason
+        else:
+            digests[example.name] = found
+    return Checked(digests=digests, problems=problems)
+
+
+class BadImages:
+    """What could not be read of ``total`` images; more than ``share`` of them is too much."""
+
+    def __init__(self, total: int, share: float) -> None:
+        self.total, self.share = total, share
+        self.problems: dict[str, str] = {}
+
+    def add(self, name: str, reason: str) -> bool:
+        """Whether it is new."""
+        new = name not in self.problems
+        self.problems[name] = reason
+        return new
+
+    def save(self, folder: Path) -> None:
+        """Write the names and reasons into a run folder, where there are any."""
+        if self.problems:
+            lines = (f"{name}: {reason}\n" for name, reason in sorted(self.problems.items()))
+            write_text(folder / FILE, "".join(lines))
+
+    def check(self) -> None:
+        """Raise ``ValueError`` where they are too many."""
+        count = len(self.problems)
+        if count > self.share * self.total:
+            name = min(self.problems)
+            raise InputError(
+                f"{count} of {self.total} images cannot be read, e.g. {name}: "
+                f"{self.problems[name]}; that is more than --max-bad {self.share:g}: mend or "
+                "remove them, or give a larger one"
+            )

@@ -1,0 +1,176 @@
+"""Which images train, which choose the best epoch, and which measure it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resnetkit.data.datasets.dataset import BRIEF, PARTS, Example, Part, Source
+from resnetkit.errors import InputError, check, listed, mapping, parsed, text
+from resnetkit.files import write_text
+
+#: The file in a run folder that lists the images of each part.
+FILE = "split.json"
+
+
+def stratified(labels: Sequence[int], *, validation: float, test: float, seed: int) -> list[Part]:
+    """The part of each image: of every class the same shares, drawn with ``seed``.
+
+    Each part gets at least one image of each class; a share of 0 gets none. Raises ``ValueError``
+    for shares that leave nothing to train on, and for a class with fewer images than parts.
+    """
+    if not 0 <= validation < 1 or not 0 <= test < 1 or validation + test >= 1:
+        raise InputError(
+            f"the shares are {validation:g} for validation and {test:g} for test; "
+            "give numbers from 0 that leave some for training"
+        )
+    numbers = np.asarray(labels)
+    places: list[Part] = ["train"] * len(numbers)
+    for label in np.unique(numbers):
+        members = np.flatnonzero(numbers == label)
+        members = np.random.default_rng([seed, int(label)]).permutation(members)
+        for_validation, for_test = _counts(len(members), validation, test)
+        for member in members[:for_validation]:
+            places[member] = "validation"
+        for member in members[for_validation : for_validation + for_test]:
+            places[member] = "test"
+    return places
+
+
+def _counts(images: int, validation: float, test: float) -> tuple[int, int]:
+    least = 1 + sum(share > 0 for share in (validation, test))
+    if images < least:
+        raise InputError(
+            f"a class has {images} image(s) and is split into {least} parts; each part takes one"
+        )
+    return held_back(images, validation, test)
+
+
+def held_back(images: int, validation: float, test: float) -> tuple[int, int]:
+    """How many images of a class go into each part that is not trained on: one at least."""
+    shares = (validation, test)
+    counts = [max(1, round(images * share)) if share > 0 else 0 for share in shares]
+    while sum(counts) >= images and max(counts) > 1:
+        counts[int(np.argmax(counts))] -= 1
+    return counts[0], counts[1]
+
+
+def split(
+    source: Source, *, validation: float, test: float, seed: int
+) -> dict[Part, tuple[Example, ...]]:
+    """The images of every part. What the source divides itself stays as it is.
+
+    A flat source is split by ``stratified``; where one only lacks validation images, they are
+    taken from its training images. Raises ``ValueError`` for too few images of a class.
+    """
+    if source.parts and "train" not in source.parts:
+        raise InputError(f"{source.name} has no train folder; add one, or give a flat folder")
+    pool = source.flat or source.parts["train"]
+    shares = {
+        "validation": 0.0 if "validation" in source.parts else validation,
+        "test": test if source.flat else 0.0,
+    }
+    _check_sizes(source, pool, 1 + sum(share > 0 for share in shares.values()))
+    labels = [example.label for example in pool]
+    places = stratified(labels, validation=shares["validation"], test=shares["test"], seed=seed)
+    drawn = {
+        part: tuple(e for e, p in zip(pool, places, strict=True) if p == part) for part in PARTS
+    }
+    given: dict[Part, tuple[Example, ...]] = {
+        part: found for part, found in source.parts.items() if part != "train"
+    }
+    return {**drawn, **given}
+
+
+def _check_sizes(source: Source, pool: Sequence[Example], least: int) -> None:
+    counts = np.bincount([example.label for example in pool], minlength=len(source.classes))
+    for name, count in zip(source.classes, counts, strict=True):
+        if count >= least:
+            continue
+        has = f"class {name} of {source.name} has {count} usable image(s)"
+        if least == 1:
+            raise InputError(f"{has} to train on; add images or remove the class")
+        raise InputError(
+            f"{has} to train on and to hold out from, and that takes at least {least}; add images, "
+            "remove the class, or hold out nothing with --validation none --test none"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRecord:
+    """What ``split.json`` says: the digest of each image by name, for every part of ``data``."""
+
+    data: str
+    classes: tuple[str, ...]
+    parts: Mapping[Part, Mapping[str, str]]
+
+    def to_dict(self) -> dict[str, object]:
+        """The record as JSON types."""
+        parts = {part: dict(names) for part, names in self.parts.items()}
+        return {"data": self.data, "classes": list(self.classes), "parts": parts}
+
+    def save(self, folder: Path) -> None:
+        """Write ``split.json`` into a run folder."""
+        write_text(folder / FILE, json.dumps(self.to_dict(), indent=1) + "\n")
+
+    def trained_on(self, examples: Sequence[Example]) -> list[str]:
+        """The names of the examples whose very content was trained on, under whatever name."""
+        seen = self.parts["train"]
+        if self._is_brief:
+            # Sizes alone tell little: the same name as well.
+            return [e.name for e in examples if seen.get(e.name, "") == self._content(e)]
+        known = set(seen.values())
+        return [example.name for example in examples if self._content(example) in known]
+
+    def copies(self, part: Part) -> list[str]:
+        """The names of a part's images that are byte for byte in the training part.
+
+        Where only sizes are known, that is known of none.
+        """
+        trained = {d for d in self.parts["train"].values() if not d.startswith(BRIEF)}
+        return [name for name, digest in self.parts[part].items() if digest in trained]
+
+    def part_of(self, examples: Sequence[Example], part: Part) -> tuple[Example, ...]:
+        """The examples that a part has under the same name with the same content."""
+        names = self.parts[part]
+        return tuple(e for e in examples if names.get(e.name, "") == self._content(e))
+
+    @property
+    def _is_brief(self) -> bool:
+        first = next(iter(self.parts["train"].values()), "")
+        return first.startswith(BRIEF)
+
+    def _content(self, example: Example) -> str | None:
+        """The digest, or None for a file that cannot be read; measuring will tell why."""
+        try:
+            return example.brief() if self._is_brief else example.digest()
+        except OSError:
+            return None
+
+
+_RULES = {"data": text(), "classes": listed(text(), 1_000_000), "parts": mapping()}
+
+
+def load_record(folder: Path) -> SplitRecord | None:
+    """The record of a run folder, or None where there is none.
+
+    Raises ``ValueError`` for a file that cannot be understood.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        document = parsed(path.read_bytes())
+        check(document, _RULES, "its")
+        check(document["parts"], dict.fromkeys(PARTS, mapping(text())), "its part")
+        return SplitRecord(
+            data=document["data"],
+            classes=tuple(document["classes"]),
+            parts={part: dict(document["parts"][part]) for part in PARTS},
+        )
+    except (OSError, InputError) as error:
+        raise InputError(f"{path} cannot be understood ({error}); remove it") from None

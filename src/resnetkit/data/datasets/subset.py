@@ -1,0 +1,58 @@
+"""Which images of a source are measured, and their labels as numbers of a network's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from resnetkit.data.datasets.dataset import PARTS, Example, Part, Source
+from resnetkit.data.datasets.splits import SplitRecord
+from resnetkit.errors import InputError
+
+
+def matched(
+    source: Source,
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    numbers: Mapping[str, int] | None = None,
+) -> list[Example]:
+    """The examples with the numbers that ``classes`` gives to their classes' names, or ``numbers``
+    where the folders are named otherwise (``mapping.mapped``).
+
+    Raises ``ValueError`` for class folders that ``classes`` has not.
+    """
+    if numbers is None:
+        numbers = {name: number for number, name in enumerate(classes)}
+    unknown = [name for name in source.classes if name not in numbers]
+    if unknown:
+        known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+        raise InputError(
+            f"{source.name} has {len(unknown)} class folder(s) that the bundle does not know: "
+            f"{', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}; it knows {known}"
+        )
+    return [replace(e, label=numbers[source.classes[e.label]]) for e in examples]
+
+
+def chosen(
+    source: Source, wanted: str | None, record: SplitRecord | None
+) -> tuple[str, Sequence[Example]]:
+    """The part of a source that is to be measured, and its name.
+
+    Without ``wanted`` that is the test part, else the validation part, else what the run held back
+    of this very folder for testing (``record`` says), else all. Raises ``ValueError`` for a part
+    that the source has not.
+    """
+    if wanted == "all":
+        return "all", source.examples
+    held: dict[Part, tuple[Example, ...]] = dict(source.parts)
+    if source.flat and record is not None:
+        held = {part: record.part_of(source.flat, part) for part in PARTS}
+    usual: tuple[Part, ...] = ("test", "validation") if source.parts else ("test",)
+    for part in usual if wanted is None else PARTS:
+        if held.get(part) and wanted in (None, part):
+            return part, held[part]
+    if wanted is None:
+        return "all", source.examples
+    have = ", ".join(part for part in PARTS if held.get(part))
+    hint = f"it has {have}" if have else "its images are in no parts that the bundle's run knows"
+    raise InputError(f"{source.name} has no {wanted} part: {hint}; --split all measures all")

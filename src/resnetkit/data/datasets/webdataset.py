@@ -1,0 +1,168 @@
+"""WebDataset's tar shards: read in any order, for a tar file says where each of its files lies.
+
+A sample is the files that share a name up to its first dot: ``000017.jpg`` with ``000017.cls``, the
+number of its class as text, or ``000017.json`` with a ``label``. Format: github.com/webdataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resnetkit.data.datasets import tar
+from resnetkit.data.datasets.class_names import numbered_names
+from resnetkit.data.datasets.dataset import BRIEF, PART_OF, PARTS, SUFFIXES, Example, Part, Source
+from resnetkit.data.decoding.decode import Image
+from resnetkit.errors import InputError, parsed
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Packed(Example):
+    """An image inside a larger file: ``image`` are its bytes, read each time they are asked for."""
+
+    file: Path
+    offset: int
+    size: int
+    # Never set, so that `__getattr__` is asked for it.
+    image: Image = field(init=False, repr=False)
+
+    def __getattr__(self, name: str) -> Image:
+        if name != "image":
+            raise AttributeError(name)
+        with self.file.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    @property
+    def encoded(self) -> bool:
+        """It is."""
+        return True
+
+    def digest(self) -> str:
+        """SHA-256 of the encoded image."""
+        data = self.image
+        assert isinstance(data, bytes)
+        return hashlib.sha256(data).hexdigest()
+
+    def brief(self) -> str:
+        """The size of the encoded image."""
+        return f"{BRIEF}{self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file in a shard."""
+
+    shard: Path
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.shard.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Source:
+    """The images of some shards; ``name`` is what the user called them.
+
+    Shards whose names begin with train, val or test are those parts. Classes are the lines of
+    ``classes.txt`` beside them, else the numbers from 0 to the highest label. Raises ``ValueError``
+    for a shard that is no tar file or ends in the middle of a file, a sample without image or
+    label, and a label that is not in the class list.
+    """
+    files = sorted(paths)
+    samples: dict[Part | None, list[tuple[str, _Member, int]]] = {}
+    for path in files:
+        part = PART_OF.get(path.name.partition("-")[0].lower())
+        samples.setdefault(part, []).extend(_samples(path))
+    if None in samples and len(samples) > 1:
+        raise InputError(
+            f"of {name} some shards begin with train, val or test and some do not; rename them"
+        )
+    classes = _classes(files[0].parent, samples, name)
+    if len(classes) < least:
+        raise InputError(f"{name} has one class; training takes at least {least} classes")
+    examples = {
+        part: tuple(
+            Packed(name=key, label=label, file=image.shard, offset=image.offset, size=image.size)
+            for key, image, label in found
+        )
+        for part, found in samples.items()
+    }
+    return Source(
+        name=name,
+        classes=classes,
+        flat=examples.get(None, ()),
+        parts={part: examples[part] for part in PARTS if part in examples},
+    )
+
+
+def _classes(
+    folder: Path, samples: Mapping[Part | None, list[tuple[str, _Member, int]]], name: str
+) -> tuple[str, ...]:
+    highest, key = max((label, key) for found in samples.values() for key, _, label in found)
+    return numbered_names(folder, highest, f"{key} of {name}")
+
+
+def _samples(path: Path) -> list[tuple[str, _Member, int]]:
+    """Name, image and label of each sample of a shard."""
+    found: dict[str, dict[str, _Member]] = {}
+    for member in _members(path):
+        folder, _, last = member.name.rpartition("/")
+        stem, _, ending = last.partition(".")
+        key = f"{folder}/{stem}" if folder else stem
+        found.setdefault(key, {})[f".{ending.lower()}"] = member
+    if not found:
+        raise InputError(f"the shard {path} has no files; remove it")
+    samples = []
+    for key, files in found.items():
+        images = [member for ending, member in files.items() if ending in SUFFIXES]
+        if len(images) != 1:
+            raise InputError(
+                f"the sample {key} of {path} has {len(images)} images; a sample has one, "
+                f"as {key}.jpg"
+            )
+        samples.append((f"{path.name}/{images[0].name}", images[0], _label(path, key, files)))
+    return samples
+
+
+def _label(path: Path, key: str, files: Mapping[str, _Member]) -> int:
+    try:
+        if ".cls" in files:
+            label = int(files[".cls"].read())
+        elif ".json" in files:
+            label = parsed(files[".json"].read())["label"]
+        else:
+            raise KeyError(".cls")
+        if type(label) is not int or label < 0:
+            raise ValueError(label)
+    except (KeyError, ValueError, TypeError):
+        raise InputError(
+            f"the sample {key} of {path} has no label; it takes {key}.cls with the number of its "
+            "class, from 0"
+        ) from None
+    return label
+
+
+def _members(path: Path) -> list[_Member]:
+    """The files of a shard, which is not packed, for its files are read where they lie."""
+    try:
+        with path.open("rb") as file:
+            if file.read(6).startswith(tuple(sign for sign, _ in tar.PACKED)):
+                raise InputError(f"the shard {path} is compressed; unpack it to a .tar first")
+        found = list(tar.members(path))
+    except (tar.TarError, OSError) as error:
+        if "ends in the middle" in str(error):
+            raise InputError(f"the shard {path} {error}; get it again") from None
+        raise InputError(f"the shard {path} is no tar file, or damaged: it {error}") from None
+    links = [member for member in found if member.link is not None]
+    if links:
+        raise InputError(
+            f"the shard {path} has {links[0].name!a}, which is a link to {links[0].link!a}; pack "
+            "the files themselves"
+        )
+    return [_Member(path, member.name, member.offset, member.size) for member in found]

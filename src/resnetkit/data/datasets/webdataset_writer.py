@@ -1,0 +1,185 @@
+"""Writing tar shards of labelled images: in parallel, and going on where it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from resnetkit.data.datasets.class_names import CLASSES
+from resnetkit.data.datasets.dataset import SUFFIXES, Example, Source
+from resnetkit.data.datasets.webdataset import Packed
+from resnetkit.data.decoding.decode import UnreadableImageError, open_picture
+from resnetkit.data.prefetch import ordered
+from resnetkit.errors import InputError
+from resnetkit.files import atomic, utf8, write_text
+
+#: What has been written by which plan, in the folder of the shards.
+PLAN = "shards.json"
+#: The order of the images is drawn by it, so that each shard has images of all classes.
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """What was written: ``shards`` files of ``images`` images, ``kept`` of them were there."""
+
+    folder: Path
+    shards: int
+    kept: int
+    images: int
+    missing: tuple[str, ...]
+
+
+def pack(
+    source: Source,
+    folder: Path,
+    *,
+    megabytes: float = 256.0,
+    done: Callable[[int], None] = lambda _: None,
+) -> Packing:
+    """Write all images of ``source`` into shards of some ``megabytes`` in ``folder``.
+
+    ``train-000000.tar`` and so on by part, ``data-000000.tar`` where there are none, and
+    ``classes.txt``. Files stay as they are, byte by byte; arrays become PNG. Each shard is written
+    whole or not at all: called again, what is there is kept. ``done`` is told the number of images
+    of each shard. A file that is not there is left out, and named in ``missing``.
+
+    Raises ``ValueError`` for a ``folder`` with shards of something else, and where it cannot be
+    written.
+    """
+    if megabytes <= 0:
+        raise InputError(f"--megabytes is {megabytes:g}; it takes a number above 0")
+    groups: dict[str, tuple[Example, ...]] = {p: e for p, e in source.parts.items() if e}
+    if source.flat:
+        groups["data"] = source.flat
+    sizes = {name: [_size(e) for e in found] for name, found in groups.items()}
+    plan = {
+        "images": {name: _identity(found, sizes[name]) for name, found in groups.items()},
+        "classes": list(source.classes),
+        "megabytes": megabytes,
+    }
+    _claim(folder, json.dumps(plan, indent=1) + "\n")
+    write_text(folder / CLASSES, "".join(f"{utf8(name)}\n" for name in source.classes))
+    work = [
+        (folder / f"{'val' if name == 'validation' else name}-{number:06}.tar", members)
+        for name, found in groups.items()
+        for number, members in enumerate(_divided(found, sizes[name], megabytes * 1e6))
+    ]
+    kept, missing = 0, list[str]()
+    for (path, members), written in zip(work, ordered(_write_unless_there, work), strict=True):
+        kept += written is None
+        missing += written or []
+        done(len(members))
+        if written and len(written) == len(members):
+            raise InputError(f"none of the images of {path} can be read, e.g. {written[0]}")
+    images = sum(len(members) for _, members in work) - len(missing)
+    return Packing(
+        folder=folder, shards=len(work), kept=kept, images=images, missing=tuple(missing)
+    )
+
+
+def _claim(folder: Path, plan: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
+    path = folder / PLAN
+    if path.exists():
+        if path.read_text(encoding="utf-8") != plan:
+            raise InputError(
+                f"{folder} has shards of other images, or of another size; give another folder"
+            )
+    elif any(entry for entry in folder.iterdir() if not entry.name.startswith(".")):
+        raise InputError(f"{folder} is not empty and has no {PLAN}; give another folder")
+    else:
+        write_text(path, plan)
+    for entry in folder.glob(".*.tar.*"):
+        # Half written by a process that was killed.
+        entry.unlink(missing_ok=True)
+
+
+def _identity(examples: Sequence[Example], sizes: Sequence[int]) -> str:
+    digest = hashlib.sha256()
+    for example, size in zip(examples, sizes, strict=True):
+        digest.update(f"{example.name}\0{example.label}\0{size}\0".encode())
+    return f"{len(examples)} images {digest.hexdigest()}"
+
+
+def _size(example: Example) -> int:
+    if isinstance(example, Packed):  # whose image is only read when it is packed
+        return example.size
+    image = example.image
+    if isinstance(image, Path):
+        return image.stat().st_size if image.is_file() else 0
+    return len(image) if isinstance(image, bytes) else np.asarray(image).nbytes
+
+
+def _divided(
+    examples: Sequence[Example], sizes: Sequence[int], most: float
+) -> Iterator[list[Example]]:
+    members: list[Example] = []
+    filled = 0.0
+    for place in np.random.default_rng(_SEED).permutation(len(examples)):
+        if members and filled + sizes[place] > most:
+            yield members
+            members, filled = [], 0.0
+        members.append(examples[place])
+        # A tar file has a head of 512 bytes for each file, and the label is a block as well.
+        filled += sizes[place] + 2048
+    yield members
+
+
+def _write_unless_there(work: tuple[Path, list[Example]]) -> list[str] | None:
+    """The names of the images that could not be read; None where the shard was there."""
+    path, members = work
+    if path.exists():
+        return None
+    missing = []
+    with atomic(path) as temporary, tarfile.open(temporary, "w") as tar:
+        for number, example in enumerate(members):
+            try:
+                data, suffix = _encoded(example)
+            except (OSError, UnreadableImageError):
+                missing.append(example.name)
+                continue
+            _add(tar, f"{number:08}{suffix}", data)
+            _add(tar, f"{number:08}.cls", str(example.label).encode())
+    return missing
+
+
+def _encoded(example: Example) -> tuple[bytes, str]:
+    image = example.image
+    if isinstance(image, Path):
+        return image.read_bytes(), image.suffix.lower()
+    if isinstance(image, bytes):
+        suffix = Path(example.name).suffix.lower()
+        return image, suffix if suffix in SUFFIXES else _suffix_of(image)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(np.asarray(image)).save(buffer, "PNG")
+    return buffer.getvalue(), ".png"
+
+
+def _suffix_of(image: bytes) -> str:
+    """What a file of this kind is called. Raises ``OSError`` for no image."""
+    with open_picture(io.BytesIO(image), "bytes", len(image)) as picture:
+        kind = (picture.format or "").lower()
+    # MPO is JPEG with further pictures behind the first.
+    found = ".jpg" if kind in ("jpeg", "mpo") else f".{kind}"
+    if found not in SUFFIXES:
+        raise OSError(f"images of the kind {kind} cannot be in a shard")
+    return found
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    # Without times and owners the same images make the same file.
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    tar.addfile(entry, io.BytesIO(data))

@@ -1,0 +1,1 @@
+"""Image files to pixels and tensors: decoding, orientation, crop, limits."""

@@ -1,0 +1,206 @@
+"""The fast way from a file to pixels: libjpeg-turbo where installed, and torch's vectorised resize.
+
+The same images are read and refused as by ``pixels``, and JPEG files are decoded to the same
+pixels, except that large ones are decoded at a half, a quarter or an eighth of their size (by the
+discrete cosine transform), as long as at least ``GAP`` times the wanted size remains. Only the part
+that the square needs is resized. What is no usual JPEG file is decoded by Pillow, by the same
+rules. ``benchmarks/pixels.py`` measures by how much the answers differ. torch is loaded with the
+first image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from resnetkit.data.decoding import decode
+from resnetkit.data.decoding.crop import frame
+from resnetkit.data.decoding.decode import (
+    MAX_PIXELS,
+    Cut,
+    Image,
+    UnreadableImageError,
+    check_shape,
+    in_turn,
+    name_of,
+    scaled_upright,
+)
+from resnetkit.data.decoding.exif import jpeg_problem, orientation, turned
+from resnetkit.preprocess import Preprocess
+
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+#: A scaled-down decode leaves at least so many times the size to which the image is resized then;
+#: Pillow's ``thumbnail`` has the same number (``reducing_gap``).
+GAP = 2.0
+#: Larger files are not read as a whole, but left to Pillow.
+MAX_BYTES = 64 << 20
+#: By how much of a pixel the square may be moved, so that less has to be resized.
+SHIFT = 0.03
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def missing() -> tuple[str, ...]:
+    """The packages of the ``fast`` extra that are not installed."""
+    return () if simplejpeg is not None else ("simplejpeg",)
+
+
+def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
+    """Decode, turn, resize and cut: uint8 ``(size, size, C)``, RGB or L.
+
+    Raises ``UnreadableImageError`` for what ``pixels.pixels_of`` refuses, with the same reason.
+    """
+    preprocess.check_pictures()
+    if preprocess.interpolation == "nearest":  # which picks pixels: others are no approximation
+        return decode.pixels_of(image, preprocess)
+    try:
+        return _square(_jpeg(image, preprocess) or _any(image, preprocess), preprocess)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(name_of(image), error.reason) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """Upright pixels ``(H, W)`` or ``(H, W, 3)``; what they would be at full size is ``width`` x
+    ``height``, and they stand for ``across`` x ``down`` of their own pixels."""
+
+    pixels: Pixels
+    width: int
+    height: int
+    across: float
+    down: float
+
+
+def _any(image: Image, preprocess: Preprocess) -> _Decoded:
+    picture, width, height = scaled_upright(
+        image, preprocess.channels, lambda width, height: _factor(width, height, preprocess)
+    )
+    return _Decoded(np.asarray(picture), width, height, *picture.size)
+
+
+def _jpeg(image: Image, preprocess: Preprocess) -> _Decoded | None:
+    """A JPEG file's pixels, perhaps scaled down.
+
+    None for everything else, and for whatever is odd about one: then Pillow has the say.
+    """
+    if simplejpeg is None:
+        return None
+    data = _bytes(image)
+    turn = None if data is None else orientation(data)
+    if data is None or turn is None:
+        return None
+    if problem := jpeg_problem(data):
+        raise UnreadableImageError(name_of(image), problem)
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=True)
+        if space not in ("YCbCr", "Gray") or width * height > MAX_PIXELS:
+            return None
+        tall, wide = (width, height) if turn >= 5 else (height, width)
+        factor = _factor(wide, tall, preprocess)
+        with in_turn(width, height):
+            found = simplejpeg.decode_jpeg(
+                data,
+                "GRAY" if space == "Gray" else "RGB",
+                min_height=-(-height // factor),
+                min_width=-(-width // factor),
+                min_factor=factor,
+            )
+    except ValueError:
+        return None
+    found = turned(found[..., 0] if space == "Gray" else found, turn)
+    if space != "Gray" and preprocess.channels == "L":
+        found = np.asarray(PIL.Image.fromarray(found).convert("L"))
+    if turn > 1:  # the edge that was filled up to a whole pixel may be any
+        return _Decoded(found, wide, tall, found.shape[1], found.shape[0])
+    return _Decoded(found, wide, tall, width / factor, height / factor)
+
+
+def _bytes(image: Image) -> bytes | None:
+    """The whole of a file that may be a JPEG file."""
+    if isinstance(image, bytes):
+        return image if image[:2] == b"\xff\xd8" and len(image) <= MAX_BYTES else None
+    if not isinstance(image, str | Path):
+        return None
+    try:
+        path = Path(image)
+        if not path.is_file():  # opening a pipe would wait for somebody to write to it
+            return None
+        with path.open("rb", buffering=0) as file:
+            head = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError):
+        return None
+    return head if head[:2] == b"\xff\xd8" and len(head) <= MAX_BYTES else None
+
+
+def _factor(width: int, height: int, preprocess: Preprocess) -> int:
+    """To what part of its size an image may be scaled down when it is decoded."""
+    where = frame(width, height, preprocess)
+    ratio = min(width / where.width, height / where.height) / GAP
+    return next((factor for factor in (8, 4, 2) if factor <= ratio), 1)
+
+
+def _square(image: _Decoded, preprocess: Preprocess) -> Cut:
+    check_shape(image.width, image.height, preprocess)
+    where = frame(image.width, image.height, preprocess)
+    across, down = image.across / where.width, image.down / where.height
+    found = image.pixels
+    if min(across, down) < 1:  # a small image: there is nothing to win
+        square = decode.cut(PIL.Image.fromarray(np.ascontiguousarray(found)), preprocess)
+        return square.repeat(3, -1) if square.shape[-1] < preprocess.channel_count else square
+    x, left = _skipped(where.left, across, found.shape[1])
+    y, top = _skipped(where.top, down, found.shape[0])
+    # What the last pixels of the square are made of lies at most two of them behind it.
+    right = x + ceil((left + where.size + 2) * across) + 2
+    bottom = y + ceil((top + where.size + 2) * down) + 2
+    square = _resized(
+        found[y:bottom, x:right], top, left, where.size, (1 / down, 1 / across), preprocess
+    )
+    return square.repeat(3, -1) if square.shape[-1] < preprocess.channel_count else square
+
+
+def _skipped(margin: int, scale: float, side: int) -> tuple[int, int]:
+    """How many pixels at the edge need not be resized, and how much of the margin is left then.
+
+    ``margin`` pixels of the result are cut off, each ``scale`` pixels of the image wide. Only a
+    whole number of both can be left out, or nearly; two are kept, for the filter reaches so far.
+    """
+    for count in range(margin - 2, 0, -1):
+        whole = round(count * scale)
+        if abs(count * scale - whole) <= SHIFT and 0 < whole < side:
+            return whole, margin - count
+    return 0, margin
+
+
+def _resized(
+    pixels: Pixels,
+    top: int,
+    left: int,
+    size: int,
+    scales: tuple[float, float],
+    preprocess: Preprocess,
+) -> Cut:
+    """Resized by ``scales``, antialiased, and cut from ``top`` and ``left`` on.
+
+    By torch, whose filters for uint8 in channels-last are vectorised.
+    """
+    import torch
+
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    source = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+    # Not torch.nn.functional.interpolate, which would take the scale from the part's size.
+    bilinear = preprocess.interpolation == "bilinear"
+    aten = torch.ops.aten
+    resize = aten._upsample_bilinear2d_aa if bilinear else aten._upsample_bicubic2d_aa
+    found = resize(source, (top + size, left + size), False, *scales)[0, :, top:, left:]
+    square: Cut = found.permute(1, 2, 0).contiguous().numpy()
+    return square

@@ -1,0 +1,227 @@
+"""The images that paths, patterns, shards and lists of names stand for, one after the other.
+
+Nothing is held but the names of one folder, so that there may be any number of images.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import BinaryIO
+
+from resnetkit.data.datasets import tar
+from resnetkit.data.datasets.dataset import SUFFIXES
+from resnetkit.data.datasets.huggingface import images_of, is_dataset
+from resnetkit.data.datasets.image_folder import ending_of, is_litter, is_picture
+from resnetkit.data.decoding.decode import Image
+from resnetkit.errors import InputError
+
+#: Standard input, as the name of a list of names.
+STANDARD_INPUT = "-"
+SHARDS = (".tar", ".tar.gz", ".tgz")
+#: Larger members of a shard are refused, as each is read as a whole.
+MAX_MEMBER = 256 << 20
+#: Names from standard input that are longer are no names.
+_MAX_NAME = 1 << 16
+#: At most so many paths are made of one pattern in braces.
+_MAX_BRACES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Listed:
+    """An image that is to be read, or why it is not there: then ``image`` is None."""
+
+    name: str
+    image: Image | None = None
+    problem: str | None = None
+
+
+def listed(
+    paths: Iterable[str],
+    *,
+    names: BinaryIO | None = None,
+    null: bool = False,
+    endings: Counter[str] | None = None,
+) -> Iterator[Listed]:
+    """The images of ``paths``, in order; see ``expanded`` for patterns.
+
+    A folder stands for the images in it and below, sorted by name in each, without litter
+    (``folders.is_litter``), links to folders followed, but not in circles; the ``endings`` of
+    other files are counted. One that ``datasets`` wrote stands for its rows;
+    a shard (``.tar``, ``.tar.gz``) for its members that are images, called ``SHARD/MEMBER``; ``-``
+    for the names that ``names`` has, one a line, or with ``null`` ended by zero bytes. What cannot
+    be listed is there with a ``problem``.
+    """
+    for path in paths:
+        if path == STANDARD_INPUT:
+            if names is None:
+                raise InputError("there is no standard input to read names from")
+            yield from (_file(name) for name in _names(names, b"\0" if null else b"\n"))
+        elif is_dataset(Path(path)):
+            yield from _dataset_rows(path)
+        elif os.path.isdir(path):
+            yield from walk(path, endings)
+        elif path.lower().endswith(SHARDS) and os.path.isfile(path):
+            yield from members(path)
+        else:
+            yield _file(path)
+
+
+def expanded(paths: Iterable[str]) -> list[str]:
+    """The paths with patterns replaced by what they stand for.
+
+    A path that is not there may have ``{000..099}`` or ``{a,b}`` for several, and ``*``, ``?`` and
+    ``[...]`` for those that are there. Raises ``ValueError`` for a path or pattern with nothing
+    behind it, and for a folder without images.
+    """
+    found: list[str] = []
+    for path in paths:
+        if path == STANDARD_INPUT or os.path.lexists(path):
+            found.append(path)
+            continue
+        for choice in braces(path):
+            matches = sorted(glob.glob(choice)) if glob.has_magic(choice) else [choice]
+            there = [match for match in matches if os.path.lexists(match)]
+            if not there:
+                raise InputError(f"{choice} does not exist; give images, folders or shards")
+            found += there
+    for path in found:
+        if os.path.isdir(path) and not is_dataset(Path(path)) and next(walk(path), None) is None:
+            kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
+            raise InputError(f"{path} has no images ({kinds}); give another folder")
+    return found
+
+
+def braces(pattern: str) -> Iterator[str]:
+    """``a{00..11}`` as ``a00`` to ``a11``, ``{a,b}`` as ``a`` and ``b``; all combinations."""
+    parts: list[list[str]] = []
+    count = 1
+    for number, part in enumerate(re.split(r"\{([^{}]*(?:\.\.|,)[^{}]*)\}", pattern)):
+        if number % 2 == 0:
+            parts.append([part])
+            continue
+        first = re.fullmatch(r"(\d+)\.\.(\d+)", part)
+        if first is None:
+            choices = part.split(",")
+        else:
+            low, high = first.groups()
+            width = len(low) if low.startswith("0") else 0
+            if int(high) - int(low) >= _MAX_BRACES:
+                raise InputError(f"{pattern} stands for more than {_MAX_BRACES:,} paths")
+            choices = [f"{value:0{width}}" for value in range(int(low), int(high) + 1)]
+        count *= len(choices)
+        parts.append(choices)
+    if count > _MAX_BRACES:
+        raise InputError(f"{pattern} stands for more than {_MAX_BRACES:,} paths")
+    return map("".join, product(*parts))
+
+
+def _dataset_rows(path: str) -> Iterator[Listed]:
+    try:
+        for called, image in images_of(Path(path)):
+            file = image if isinstance(image, Path) else image.image
+            yield Listed(name=os.path.join(path, called), image=file)
+    except InputError as error:
+        yield Listed(name=path, problem=str(error))
+
+
+def walk(folder: str, endings: Counter[str] | None = None) -> Iterator[Listed]:
+    """The images in a folder and below; one that cannot be listed is there with a ``problem``."""
+    linked: set[str] = set()
+    waiting = [("", [os.path.join(folder, "")])]
+    while waiting:
+        place, names = waiting[-1]
+        if not names:
+            waiting.pop()
+            continue
+        path = os.path.join(place, names.pop())
+        if not path.endswith(os.sep):
+            yield _file(path)
+            continue
+        if os.path.islink(path.rstrip(os.sep)) and path != os.path.join(folder, ""):
+            real = os.path.realpath(path)
+            around = (os.path.realpath(name) for name, _ in waiting if name)
+            if real in linked or any(_is_inside(outer, real) for outer in around):
+                continue
+            linked.add(real)
+        try:
+            waiting.append((path, _inside(path, endings)))
+        except OSError as error:
+            yield Listed(name=path, problem=f"the folder cannot be listed: {error.strerror}")
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return os.path.join(path, "").startswith(os.path.join(folder, ""))
+
+
+def _inside(folder: str, endings: Counter[str] | None) -> list[str]:
+    """The images and folders in a folder, last name first; folders end with a slash."""
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_litter(entry.name):
+                continue
+            if _is_folder(entry):
+                names.append(entry.name + os.sep)
+            elif is_picture(entry.name):
+                names.append(entry.name)
+            elif endings is not None:
+                endings[ending_of(entry.name)] += 1
+    # The slash does not count: the order is that of the parts of the paths.
+    names.sort(key=lambda name: name.rstrip(os.sep), reverse=True)
+    return names
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links; reading it says so
+        return False
+
+
+def members(shard: str) -> Iterator[Listed]:
+    """The images in a ``.tar`` file, in its order, read once from front to back."""
+    try:
+        for member in tar.members(Path(shard)):
+            base = os.path.basename(member.name)
+            if is_litter(base) or not is_picture(base):
+                continue
+            name = os.path.join(shard, member.name)
+            if member.link is not None:
+                told = f"it is a link to {member.link!a}; pack the file itself"
+                yield Listed(name=name, problem=told)
+            elif member.size > MAX_MEMBER:
+                size = f"{member.size:,} bytes are more than the {MAX_MEMBER:,} that are read"
+                yield Listed(name=name, problem=size)
+            else:
+                yield Listed(name=name, image=member.read())
+    except tar.TarError as error:
+        yield Listed(name=shard, problem=f"the shard cannot be read on: it {error}")
+    except OSError as error:
+        yield Listed(name=shard, problem=f"the shard cannot be read: {error.strerror}")
+
+
+def _names(file: BinaryIO, end: bytes) -> Iterator[str]:
+    """The names in a file, each ended by ``end``, which the last may lack."""
+    rest = b""
+    while chunk := file.read1(1 << 16) if hasattr(file, "read1") else file.read(1 << 16):
+        *whole, rest = (rest + chunk).split(end)
+        yield from map(os.fsdecode, filter(None, whole))
+        if len(rest) > _MAX_NAME:
+            raise InputError(
+                f"a name from standard input is longer than {_MAX_NAME:,} bytes; give one name a "
+                "line, or with -0 each ended by a zero byte"
+            )
+    if rest:
+        yield os.fsdecode(rest)
+
+
+def _file(path: str) -> Listed:
+    place = Path(path)
+    return Listed(name=str(place), image=place)

@@ -1,0 +1,1 @@
+"""Accuracy, confidence intervals, calibration, benchmarks, and trials of ambiguous checkpoints."""

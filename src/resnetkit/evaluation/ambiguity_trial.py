@@ -1,0 +1,242 @@
+"""Which value of what a file cannot tell is right: each, measured on labelled images."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from scipy.special import logsumexp
+from scipy.stats import binomtest
+
+from resnetkit.architecture.options import Options
+from resnetkit.architecture.parameters import tensors
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.checkpoints.identification import identify, is_bundle
+from resnetkit.data.datasets.dataset import Example, Source
+from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.splits import load_record
+from resnetkit.data.datasets.subset import chosen, matched
+from resnetkit.errors import AssumptionWarning, InputError
+from resnetkit.evaluation.evaluation import Track
+from resnetkit.formats.opening import open_container
+from resnetkit.hub import loading
+from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.prediction import answered
+
+#: Below this probability of a difference by chance, one candidate is called the right one.
+SURE = 0.01
+#: More combinations than this take too long to be meant.
+MOST = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One way to read the file: ``facts`` by name, and how well it did.
+
+    ``accuracy`` is a share from 0 to 1, ``loss`` the mean cross-entropy in nats, ``right`` tells
+    of each image whether its class was named.
+    """
+
+    facts: Mapping[str, Any]
+    accuracy: float
+    loss: float
+    right: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The candidates of ``facts``, best first, on ``images`` images of ``part`` of ``data``.
+
+    ``chance`` is the probability that the best one's lead over the second is by chance: the exact
+    McNemar test, two-sided, over the images that one of them got right and the other did not.
+    ``problems`` are images that could not be read, with the reason. ``in_order`` tells that the
+    file has no class names, so that the data's were taken in alphabetical order.
+    """
+
+    file: str
+    data: str
+    part: str
+    images: int
+    candidates: tuple[Candidate, ...]
+    chance: float
+    problems: tuple[tuple[str, str], ...]
+    in_order: bool
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the images tell which candidate is right."""
+        return self.chance < SURE
+
+    def to_json(self) -> str:
+        """Everything but the single images as text."""
+        document = {
+            "file": self.file,
+            "data": self.data,
+            "split": self.part,
+            "images": self.images,
+            "candidates": [
+                {"facts": dict(c.facts), "accuracy": c.accuracy, "loss": c.loss}
+                for c in self.candidates
+            ],
+            "chance": self.chance,
+            "answer": dict(self.candidates[0].facts) if self.is_sure else None,
+            "classes_in_order": self.in_order,
+            "unreadable": [{"image": name, "reason": reason} for name, reason in self.problems],
+        }
+        return json.dumps(document, indent=2)
+
+
+def try_facts(
+    path: str | Path,
+    data: str | Path,
+    facts: Sequence[str],
+    *,
+    split: str | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    track: Track = iter,
+    **given: Any,
+) -> Trial:
+    """Measure the file at ``path`` with every value of ``facts``, e.g. ``["stride_on"]``.
+
+    ``path`` is a bundle or a checkpoint of any framework, ``facts`` are what ``identify`` calls
+    open (of a bundle: options with few values, of which the tensors show nothing). All
+    combinations are measured; what else is open is taken as ``given``, or as documented. Raises
+    ``ValueError`` for a fact that is not open, too many combinations, and as ``measure_bundle``.
+    """
+    found = list(_candidates(Path(path), facts, given))
+    source = open_source(data, least=1)
+    part, examples = chosen(source, split, load_record(Path(path).resolve().parent))
+    classes, in_order = _classes(found[0][1], source)
+    examples = matched(source, examples, classes)
+    candidates: list[Candidate] = []
+    problems: tuple[tuple[str, str], ...] = ()
+    for values, bundle in found:
+        candidate, problems = _measured(
+            values, bundle, track(examples), examples, batch_size, device
+        )
+        candidates.append(candidate)
+    candidates.sort(key=lambda c: (-c.accuracy, c.loss))
+    return Trial(
+        file=str(path),
+        data=str(data),
+        part=part,
+        images=len(candidates[0].right),
+        candidates=tuple(candidates),
+        chance=_chance(candidates[0].right, candidates[1].right),
+        problems=problems,
+        in_order=in_order,
+    )
+
+
+def _candidates(
+    path: Path, facts: Sequence[str], given: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, Any], Bundle]]:
+    """The bundle for each combination of the facts' values."""
+    bundle = loading.load(path) if is_bundle(open_container(path)) else None
+    if bundle is not None and given:
+        raise InputError(f"{path} is a bundle, which says all of itself; leave out {min(given)}")
+    values = _of_checkpoint(path, given) if bundle is None else _of_bundle(bundle)
+    for fact in facts:
+        if fact not in values:
+            raise InputError(
+                f"{fact} is not open in {path}; what it cannot tell is "
+                f"{', '.join(values) or 'nothing'}"
+            )
+    facts = list(dict.fromkeys(facts))
+    combinations = list(product(*(values[fact] for fact in facts)))
+    if not 2 <= len(combinations) <= MOST:
+        raise InputError(
+            f"--try {' --try '.join(facts)} makes {len(combinations)} combinations; "
+            f"2 to {MOST} are measured, so try other facts"
+        )
+    for combination in combinations:
+        told = dict(zip(facts, combination, strict=True))
+        if bundle is None:
+            yield told, _loaded(path, {**given, **told})
+        else:
+            yield told, replace(bundle, network=bundle.network.override(**told))
+
+
+def _of_checkpoint(path: Path, given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    told = {name: given.get(name) for name in ("prefix", "ema")}
+    ambiguous = identify(path, **told).reading.ambiguous
+    return {a.fact: a.candidates for a in ambiguous if given.get(a.fact) is None}
+
+
+def _of_bundle(bundle: Bundle) -> dict[str, tuple[Any, ...]]:
+    """Options whose values leave every tensor as it is."""
+    network = bundle.network
+    found: dict[str, tuple[Any, ...]] = {}
+    for option in fields(Options):
+        values = []
+        for choice in option.metadata["choices"]:
+            try:
+                same = tensors(network.override(**{option.name: choice})) == tensors(network)
+            except InputError:
+                continue
+            values += [choice] if same else []
+        if len(values) > 1:
+            found[option.name] = tuple(values)
+    return found
+
+
+def _classes(bundle: Bundle, source: Source) -> tuple[tuple[str, ...], bool]:
+    """The names of the bundle's classes; the data's where the file has numbers only."""
+    numbers = tuple(str(number) for number in range(len(bundle.classes)))
+    in_order = bundle.classes == numbers and len(source.classes) == len(numbers)
+    in_order = in_order and source.classes != tuple(sorted(numbers))
+    return (source.classes if in_order else bundle.classes), in_order
+
+
+def _measured(
+    facts: dict[str, Any],
+    bundle: Bundle,
+    tracked: Any,
+    examples: Sequence[Example],
+    batch_size: int,
+    device: str | None,
+) -> tuple[Candidate, tuple[tuple[str, str], ...]]:
+    right: list[bool] = []
+    losses: list[float] = []
+    problems: list[tuple[str, str]] = []
+    results = answered(
+        open_engine(bundle, "torch", device=device),
+        bundle.preprocess,
+        (example.image for example in tracked),
+        batch_size=batch_size,
+    )
+    for example, (read, logits) in zip(examples, results, strict=True):
+        if logits is None:
+            problems.append((read.name, read.problem or ""))
+            continue
+        right.append(int(logits.argmax()) == example.label)
+        losses.append(float(logsumexp(logits) - logits[example.label]))
+    if not right:
+        raise InputError(f"none of the {len(examples)} images can be read; give others")
+    candidate = Candidate(
+        facts=facts, accuracy=fmean(right), loss=fmean(losses), right=tuple(right)
+    )
+    return candidate, tuple(problems)
+
+
+def _chance(best: Sequence[bool], second: Sequence[bool]) -> float:
+    """The exact McNemar test (Edwards 1948; here without its approximation)."""
+    only_best = sum(a and not b for a, b in zip(best, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(best, second, strict=True))
+    if only_best + only_second == 0:
+        return 1.0
+    return float(binomtest(only_best, only_best + only_second).pvalue)
+
+
+def _loaded(path: Path, facts: Mapping[str, Any]) -> Bundle:
+    """The file with these facts; what else it cannot tell is the same in all candidates."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssumptionWarning)
+        return loading.load(path, **facts)

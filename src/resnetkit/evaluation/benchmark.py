@@ -1,0 +1,163 @@
+"""How fast a model answers on this machine: its engines against each other, and against rivals."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.errors import InputError
+from resnetkit.evaluation.timing import Contestant, Raced, race
+from resnetkit.inference.engines.autotune import machine
+from resnetkit.inference.engines.engine import Choice, Engine, Output, Pixels, Rows
+from resnetkit.inference.engines.exported_model import Exported
+from resnetkit.inference.engines.selection import installed, open_engine
+
+#: The engines of a bundle, the one that the others are compared with first.
+CHOICES: tuple[Choice, ...] = (
+    "torch", "torch-compiled", "onnxruntime", "openvino", "openvino-bf16",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What was raced: each row is images a second of one engine or rival at one batch size.
+
+    ``differences`` are the largest differences of the logits to the first engine's, as a share of
+    the largest logit, by name.
+    """
+
+    network: str
+    size: int
+    machine: dict[str, Any]
+    rows: tuple[Raced, ...]
+    differences: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "network": self.network,
+            "size": self.size,
+            "machine": self.machine,
+            "rows": [row.to_dict() for row in self.rows],
+            "differences": self.differences,
+        }
+
+
+def bench(
+    model: Bundle | Exported,
+    *,
+    engines: Sequence[Choice] = (),
+    against: Sequence[str] = (),
+    batches: Sequence[int] = (1, 8),
+    rounds: int = 5,
+    seconds: float = 0.5,
+    threads: int | None = None,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> Bench:
+    """Race the engines of ``model`` on noise, and the rivals with the same weights, in turn.
+
+    Without ``engines`` all that run here take part but ``torch-compiled``, which takes a compiler
+    and its time. ``against`` are packages (``torchvision``, ``timm``, ``transformers``)
+    that run their own network as their documentation does, on pixels that are normalised already.
+
+    Raises ``ValueError`` for engines or rivals that cannot be had, and for batches below 1.
+    """
+    if not batches or min(batches) < 1:
+        raise InputError(f"the batches are {list(batches)}; give whole numbers from 1")
+    if against and isinstance(model, Exported):
+        raise InputError("rivals run a bundle's weights, and this is an exported file; give the "
+                         "bundle to compare with them")  # fmt: skip
+    output: Output = "logits" if model.classes else "embeddings"
+    size, channels = model.preprocess.size, model.preprocess.channel_count
+    draw = np.random.default_rng(0)
+    shape = (max(batches), size, size, channels)
+    pixels = draw.integers(0, 256, shape, dtype=np.uint8)
+    contestants: list[Contestant] = []
+    answers: dict[str, Rows] = {}
+    with ExitStack() as stack:
+        for choice in engines or _installed(model):
+            engine = open_engine(model, choice, output, threads=threads)
+            answers[engine.name] = engine.answer(pixels[:1])
+            contestants += [
+                Contestant(
+                    name=engine.name,
+                    precision=engine.precision,
+                    batch=batch,
+                    run=partial(_engine, engine, pixels[:batch]),
+                )
+                for batch in batches
+            ]
+        if against and isinstance(model, Bundle):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            for package in against:
+                found, answers[package] = _rival(model, package, folder, pixels, batches, threads)
+                contestants += found
+        rows = race(contestants, rounds=rounds, seconds=seconds, track=track)
+    order = sorted(range(len(rows)), key=lambda number: batches.index(rows[number].batch))
+    first = next(iter(answers.values()))
+    largest = float(np.abs(first).max()) or 1.0
+    return Bench(
+        network=model.network.name,
+        size=size,
+        machine=machine(),
+        rows=tuple(rows[number] for number in order),
+        differences={
+            name: float(np.abs(found - first).max()) / largest for name, found in answers.items()
+        },
+    )
+
+
+def _installed(model: Bundle | Exported) -> list[Choice]:
+    kinds = model.engines if isinstance(model, Exported) else CHOICES
+    there: list[Choice] = [name for name in kinds if name != "torch-compiled" and installed(name)]
+    if "openvino-bf16" in there:
+        from resnetkit.inference.engines.openvino import has_bf16
+
+        if not has_bf16():
+            there.remove("openvino-bf16")
+    return there
+
+
+def _engine(engine: Engine, pixels: Pixels, times: int) -> None:
+    deque(engine.answers(repeat(pixels, times)), maxlen=0)
+
+
+def _rival(
+    bundle: Bundle,
+    package: str,
+    folder: Path,
+    pixels: Pixels,
+    batches: Sequence[int],
+    threads: int | None,
+) -> tuple[list[Contestant], Rows]:
+    import torch
+
+    from resnetkit.data.decoding.tensors import normalise
+    from resnetkit.hub.source_framework import rival
+
+    if threads is not None:  # as many as the engines have
+        torch.set_num_threads(threads)
+    model = rival(bundle, package, folder)
+    inputs = normalise(torch.from_numpy(pixels).movedim(-1, -3), bundle.preprocess)
+
+    @torch.inference_mode()
+    def run(batch: int, times: int) -> None:
+        for _ in range(times):
+            model(inputs[:batch])
+
+    with torch.inference_mode():
+        rows: Rows = model(inputs[:1]).flatten(1).numpy()
+    return [
+        Contestant(name=package, precision="fp32", batch=batch, run=partial(run, batch))
+        for batch in batches
+    ], rows

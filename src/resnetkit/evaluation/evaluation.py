@@ -1,0 +1,354 @@
+"""How well a network names labelled images: accuracy, calibration, per-class figures, confusion."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.bundle.opening import open_model
+from resnetkit.data.datasets.class_map import mapped
+from resnetkit.data.datasets.dataset import DIGITS, Example
+from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.splits import load_record
+from resnetkit.data.datasets.subset import chosen, matched
+from resnetkit.data.decoding.decode import Image
+from resnetkit.errors import InputError
+from resnetkit.evaluation.confidence import LEVEL, Calibration, calibration, wilson
+from resnetkit.inference.engines.engine import Choice, Engine
+from resnetkit.inference.engines.exported_model import Exported
+from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.prediction import Row, answered, check_classes
+from resnetkit.preprocess import Preprocess
+
+#: Hands examples on, one by one.
+Track = Callable[[Sequence[Example]], Iterable[Example]]
+#: So many mistakes are kept, those that the network is most sure of.
+MOST_MISTAKES = 24
+#: From all to a part of them, or back.
+Share = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassFigures:
+    """One class. ``precision`` is None where it was never predicted, ``recall`` where it has no
+    images, ``f1`` where it has neither; ``support`` is its number of images."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mistake:
+    """An image of the class ``truth`` that was named ``guess``.
+
+    ``confidence`` is the softmax of ``guess``, ``chance`` that of ``truth``, both 0 to 1.
+    """
+
+    name: str
+    image: Image
+    truth: str
+    guess: str
+    confidence: float
+    chance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; the image by its name."""
+        return {
+            "image": self.name,
+            "class": self.truth,
+            "predicted": self.guess,
+            "confidence": self.confidence,
+            "probability": self.chance,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """What was measured on ``images`` images.
+
+    ``accuracy`` and ``top5`` are shares from 0 to 1 (``top5`` is None for up to five classes),
+    ``accuracy_interval`` and ``top5_interval`` their 95 % intervals (``certainty.wilson``),
+    ``loss`` is the mean cross-entropy in nats, ``confusion[i, j]`` the number of images of class
+    ``i`` named ``j``. ``classes`` has a row for each class that has images or was predicted,
+    ``names`` goes with the rows and columns of ``confusion``. ``mistakes`` are up to 24 wrong
+    answers, the most confident first. ``problems`` are the images that could not be read, with the
+    reason; they count nowhere.
+    """
+
+    images: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    top5: float | None
+    top5_interval: tuple[float, float] | None
+    loss: float
+    calibration: Calibration
+    names: tuple[str, ...]
+    classes: tuple[ClassFigures, ...]
+    confusion: npt.NDArray[np.int64]
+    mistakes: tuple[Mistake, ...]
+    problems: tuple[tuple[str, str], ...]
+
+    def measured(self) -> dict[str, Any]:
+        """The figures a bundle keeps."""
+        figures: dict[str, Any] = {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "images": self.images,
+        }
+        return figures if self.top5 is None else {**figures, "top5": self.top5}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        return {
+            **self.measured(),
+            "intervals": {
+                "level": LEVEL,
+                "method": "Wilson",
+                "accuracy": list(self.accuracy_interval),
+                **({} if self.top5_interval is None else {"top5": list(self.top5_interval)}),
+            },
+            "calibration": self.calibration.to_dict(),
+            "classes": [
+                {
+                    "name": row.name,
+                    "precision": row.precision,
+                    "recall": row.recall,
+                    "f1": row.f1,
+                    "support": row.support,
+                }
+                for row in self.classes
+            ],
+            "confusion": {"names": list(self.names), "rows": self.confusion.tolist()},
+            "mistakes": [mistake.to_dict() for mistake in self.mistakes],
+            "unreadable": [{"image": name, "reason": reason} for name, reason in self.problems],
+        }
+
+
+def evaluate(
+    engine: Engine,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    examples: Sequence[Example],
+    *,
+    batch_size: int = 64,
+    track: Track = iter,
+    share: Share = lambda items: items,
+    joined: Share = lambda items: items,
+) -> Evaluation:
+    """Measure ``engine`` on examples whose labels are numbers of ``classes``; see ``matched``.
+
+    ``track`` is handed the examples and hands them on, so that a view can show how far it is.
+    Where several processes measure, ``share`` takes this one's examples, and ``joined`` makes of
+    what each has found what all have, in the order of the examples.
+
+    The metrics are scikit-learn's. Raises ``ValueError`` where no image can be read.
+    """
+    answers: list[_Answer] = []
+    read: list[int] = []
+    problems: list[tuple[str, str]] = []
+    numbers = share(range(len(examples)))
+    mine = [examples[number] for number in numbers]
+    images = (example.image for example in mine)
+    results = answered(engine, preprocess, images, batch_size=batch_size)
+    for number, example, (found, logits) in zip(numbers, track(mine), results, strict=True):
+        if logits is None:
+            problems.append((found.name, found.problem or ""))
+        else:
+            check_classes(logits, classes)
+            answers.append(_answer(logits, example.label))
+            read.append(number)
+    answers, problems = list(joined(answers)), list(joined(problems))
+    read = list(joined(read))
+    if not answers:
+        raise InputError(f"none of the {len(examples)} images can be read; give others")
+    mistakes = _mistakes(answers, [examples[number] for number in read], classes)
+    return _figures(answers, mistakes, tuple(classes), tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is kept of one image's logits."""
+
+    label: int
+    predicted: int
+    in_top5: bool
+    loss: float
+    confidence: float
+
+
+def _answer(logits: Row, label: int) -> _Answer:
+    best = np.argsort(-logits, kind="stable")[:5].tolist()
+    whole = logsumexp(logits.astype(np.float64))
+    loss, confidence = whole - logits[label], np.exp(logits[best[0]] - whole)
+    return _Answer(label, best[0], label in best, float(loss), min(1.0, float(confidence)))
+
+
+def _mistakes(
+    answers: Sequence[_Answer], examples: Sequence[Example], classes: Sequence[str]
+) -> tuple[Mistake, ...]:
+    """The most confident wrong answers; at the same confidence those that came first."""
+    wrong = (pair for pair in zip(answers, examples, strict=True)
+             if pair[0].predicted != pair[0].label)  # fmt: skip
+    return tuple(
+        Mistake(
+            name=example.name,
+            image=example.image,
+            truth=classes[answer.label],
+            guess=classes[answer.predicted],
+            confidence=answer.confidence,
+            chance=float(np.exp(-answer.loss)),
+        )
+        for answer, example in heapq.nlargest(
+            MOST_MISTAKES, wrong, key=lambda pair: pair[0].confidence
+        )
+    )
+
+
+def _figures(
+    answers: Sequence[_Answer],
+    mistakes: tuple[Mistake, ...],
+    classes: tuple[str, ...],
+    problems: tuple[tuple[str, str], ...],
+) -> Evaluation:
+    truth = [answer.label for answer in answers]
+    guess = [answer.predicted for answer in answers]
+    shown = sorted({*truth, *guess})
+    names = tuple(classes[number] for number in shown)
+    scores = precision_recall_fscore_support(truth, guess, labels=shown, zero_division=np.nan)
+    rows = tuple(
+        ClassFigures(
+            name=name,
+            precision=_number(precision),
+            recall=_number(recall),
+            f1=_number(f1),
+            support=int(support),
+        )
+        for name, precision, recall, f1, support in zip(names, *scores, strict=True)
+    )
+    right = np.equal(truth, guess)
+    near = sum(answer.in_top5 for answer in answers) if len(classes) > 5 else None
+    return Evaluation(
+        images=len(answers),
+        accuracy=float(accuracy_score(truth, guess)),
+        accuracy_interval=wilson(int(right.sum()), len(answers)),
+        top5=None if near is None else near / len(answers),
+        top5_interval=None if near is None else wilson(near, len(answers)),
+        loss=fmean(answer.loss for answer in answers),
+        calibration=calibration(np.array([answer.confidence for answer in answers]), right),
+        names=names,
+        classes=rows,
+        # scikit-learn warns of a single class; one that nothing belongs to is cut off again.
+        confusion=confusion_matrix(truth, guess, labels=[*shown, -1])[:-1, :-1],
+        mistakes=mistakes,
+        problems=problems,
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measurement:
+    """``model`` measured on ``part`` of ``data``, by ``engine`` (``Engine.to_dict``).
+
+    ``trained_on`` are the measured images that the bundle's run was trained on. ``run`` is the
+    folder of that run, if the bundle still lies in one. ``notes`` say what of the data was passed
+    over or taken for granted.
+    """
+
+    model: Bundle | Exported
+    engine: Mapping[str, Any]
+    data: str
+    part: str
+    evaluation: Evaluation
+    trained_on: tuple[str, ...]
+    run: Path | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What was measured, in a few words."""
+        where = self.data if self.data == DIGITS else Path(self.data).resolve().name
+        return f"{self.network} on {where} ({self.part})"
+
+    @property
+    def network(self) -> str:
+        """The name of what was measured."""
+        return self.model.network.name
+
+    def to_json(self) -> str:
+        """All figures as text."""
+        document = {
+            "network": self.network,
+            "engine": dict(self.engine),
+            "data": self.data,
+            "split": self.part,
+            **self.evaluation.to_dict(),
+            "trained_on": list(self.trained_on),
+        }
+        return json.dumps(document, indent=2)
+
+
+def measure_bundle(
+    path: str | Path,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    engine: Choice = "auto",
+    classes_map: str | Path | None = None,
+    track: Track = iter,
+) -> Measurement:
+    """Measure the bundle or the exported file at ``path`` on ``data``, see ``chosen`` for
+    ``split`` and ``open_engine`` for ``engine``. ``classes_map`` is a file that says which classes
+    the data's folders are, see ``mapped``.
+
+    Raises ``ValueError`` for a bundle, data, a split, a map or a device that cannot be used, and
+    where no image can be read.
+    """
+    if batch_size < 1:
+        raise InputError(f"--batch-size is {batch_size}; it takes a whole number from 1")
+    bundle = open_model(path)
+    source = open_source(data, least=1)
+    folder = Path(path).resolve().parent
+    record = load_record(folder)
+    part, examples = chosen(source, split, record)
+    numbers = None
+    if classes_map is not None:
+        numbers = mapped(classes_map, source.classes, bundle.classes)
+    examples = matched(source, examples, bundle.classes, numbers)
+    opened = open_engine(bundle, engine, device=device)
+    evaluation = evaluate(
+        opened,
+        bundle.preprocess,
+        bundle.classes,
+        examples,
+        batch_size=batch_size,
+        track=track,
+    )
+    return Measurement(
+        model=bundle,
+        engine=opened.to_dict(),
+        data=str(data),
+        part=part,
+        evaluation=evaluation,
+        trained_on=() if record is None else tuple(record.trained_on(examples)),
+        run=None if record is None else folder,
+        notes=source.notes,
+    )

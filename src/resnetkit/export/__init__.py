@@ -1,1 +1,0 @@
-"""A bundle as a file of another runtime, with proof that the answers are the same."""

@@ -1,0 +1,155 @@
+"""The images of an export: some to calibrate with, others to prove it on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from sklearn.datasets import load_sample_images
+
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.data.datasets.dataset import Example, Source
+from resnetkit.data.datasets.image_folder import files_in
+from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.splits import SplitRecord, load_record
+from resnetkit.data.datasets.subset import matched
+from resnetkit.errors import InputError
+
+#: So many images are looked at by quantisation, NNCF's own number; more change little.
+CALIBRATION = 300
+#: So many of them prove an export at most.
+PROOF = 1000
+#: What an export is proved on where nothing is given.
+PHOTOGRAPHS = "64 JPEG files cut from scikit-learn's two photographs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """``calibration`` and ``proof`` have no image in common; ``data`` says where the proof's are
+    from, and ``labelled`` whether their labels are numbers of the bundle's classes."""
+
+    calibration: tuple[Example, ...]
+    proof: tuple[Example, ...]
+    data: str
+    labelled: bool
+
+
+def material(
+    bundle: Bundle,
+    place: Path,
+    *,
+    calibrate: str | Path | None,
+    agree_on: str | Path | None,
+    quantise: bool,
+) -> Material:
+    """The images that are given, or those of the run in which the bundle at ``place`` lies.
+
+    Calibrated is on training images, proved on others: those of ``agree_on``; else what the run or
+    ``calibrate`` holds back; else every second image of ``calibrate``; else photographs.
+    Raises ``ValueError`` for data that cannot be used, and where there is nothing to calibrate on.
+    """
+    record = load_record(place.resolve().parent)
+    source = _source(calibrate, record)
+    train, held = ((), ()) if source is None else _divided(source, record, calibrate is None)
+    if quantise and not train:
+        raise InputError(
+            "int8 takes images to calibrate with, and the bundle lies in no run that has some; "
+            "give --calibrate DATA, a folder of images or digits"
+        )
+    if agree_on is not None:
+        source = _open(agree_on)
+        held = source.examples
+        if quantise:
+            seen = {example.digest() for example in train}
+            held = tuple(example for example in held if example.digest() not in seen)
+            if not held:
+                raise InputError(
+                    f"{agree_on} has only images that are calibrated with; give others"
+                )
+    data = PHOTOGRAPHS
+    labelled = False
+    if held and source is not None:
+        data = source.name
+        held, labelled = _labelled(bundle, source, _spread(held, PROOF))
+    return Material(
+        calibration=_spread(train, CALIBRATION) if quantise else (),
+        proof=tuple(held) or photographs(),
+        data=data,
+        labelled=labelled,
+    )
+
+
+def photographs() -> tuple[Example, ...]:
+    """JPEG files of several sizes, cut from photographs that scikit-learn ships in its wheel."""
+    draw = np.random.default_rng(0)
+    found = []
+    for number, image in enumerate(load_sample_images().images):
+        for index in range(32):
+            height, width = draw.integers(120, 400, size=2)
+            top = int(draw.integers(0, image.shape[0] - height))
+            left = int(draw.integers(0, image.shape[1] - width))
+            file = io.BytesIO()
+            crop = image[top : top + height, left : left + width]
+            PIL.Image.fromarray(crop).save(file, "JPEG", quality=90)
+            name = f"photograph {number}, crop {index}"
+            found.append(Example(name=name, label=-1, image=file.getvalue()))
+    return tuple(found)
+
+
+def _source(calibrate: str | Path | None, record: SplitRecord | None) -> Source | None:
+    if calibrate is not None:
+        return _open(calibrate)
+    if record is None:
+        return None
+    try:
+        return open_source(record.data, least=1)
+    except InputError:
+        return None  # the run's images have gone
+
+
+def _open(data: str | Path) -> Source:
+    """A source of labelled images, or a folder of images without classes."""
+    try:
+        return open_source(data, least=1)
+    except InputError:
+        files = files_in(Path(data)) if Path(data).is_dir() else []
+        if not files:
+            raise
+        flat = tuple(Example(name=str(file), label=-1, image=file) for file in files)
+        return Source(name=str(data), classes=(), flat=flat, parts={})
+
+
+def _divided(
+    source: Source, record: SplitRecord | None, own: bool
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """What is calibrated with, and what is held back."""
+    parts = dict(source.parts)
+    if source.flat and own and record is not None:
+        parts = {part: record.part_of(source.flat, part) for part in record.parts}
+    held = parts.get("test") or parts.get("validation") or ()
+    train = parts.get("train") or ()
+    if train and held:
+        return train, held
+    every = source.examples
+    return every[::2], every[1::2]
+
+
+def _spread(examples: Sequence[Example], most: int) -> tuple[Example, ...]:
+    """``most`` of the examples, from all over them: they are often in the order of their class."""
+    if len(examples) <= most:
+        return tuple(examples)
+    chosen = np.linspace(0, len(examples) - 1, most).round().astype(int)
+    return tuple(examples[number] for number in chosen.tolist())
+
+
+def _labelled(
+    bundle: Bundle, source: Source, examples: Sequence[Example]
+) -> tuple[tuple[Example, ...], bool]:
+    try:
+        return tuple(matched(source, examples, bundle.classes)), bool(source.classes)
+    except (InputError, IndexError):
+        return tuple(examples), False

@@ -1,0 +1,274 @@
+"""A bundle to a file of another runtime, proved on images before it takes its place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from resnetkit.bundle.bundle import load
+from resnetkit.bundle.opening import digest_of, open_model, report_of
+from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
+from resnetkit.errors import InputError
+from resnetkit.exporters.agreement import Agreement, agree
+from resnetkit.exporters.calibration_images import Material, material
+from resnetkit.exporters.model_repository import name_of, write_ovms, write_triton
+from resnetkit.exporters.quantization import Bar
+from resnetkit.exporters.writers import Written
+from resnetkit.files import write_text
+from resnetkit.inference.engines.exported_model import PRECISIONS, Exported, Kind
+
+Target = Literal["onnx", "openvino", "torch-export", "bundle", "triton", "ovms"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+#: How a target's file ends; a repository is a folder and ends as it likes.
+_ENDINGS: Mapping[Target, str] = {
+    "onnx": ".onnx",
+    "openvino": ".xml",
+    "torch-export": ".pt2",
+    "bundle": ".safetensors",
+}
+_KINDS: Mapping[Target, Kind] = {
+    "onnx": "onnx",
+    "triton": "onnx",
+    "openvino": "openvino",
+    "ovms": "openvino",
+    "torch-export": "torch-export",
+}
+#: Percent of the images that have to get the same class.
+MIN_AGREEMENT = 99.0
+#: What is asked of a class's lead, in turn, where int8 does not hold on other images.
+LEADS = (0.0, 0.5, 0.75, 0.9)
+#: Hands images on, so that a view can show how far it is.
+Track = Callable[[Sequence[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What was written and how well it agrees. ``spared`` are the layers left in float32."""
+
+    source: Path
+    target: Path
+    to: Target
+    precision: str
+    files: tuple[str, ...]
+    bytes: int
+    spared: tuple[str, ...]
+    agreement: Agreement
+    digests: Mapping[str, str]
+
+    @property
+    def report(self) -> Path:
+        """The agreement report beside the file."""
+        return report_of(self.target)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The export and its agreement as JSON types."""
+        return {
+            "source": str(self.source),
+            "target": str(self.target),
+            "to": self.to,
+            "precision": self.precision,
+            "files": list(self.files),
+            "bytes": self.bytes,
+            "sha256": dict(self.digests),
+            "kept_in_float32": list(self.spared),
+            "agreement": self.agreement.to_dict(),
+        }
+
+
+def export(
+    source: str | Path,
+    target: str | Path,
+    *,
+    to: Target,
+    precision: str = "fp32",
+    calibrate: str | Path | None = None,
+    agree_on: str | Path | None = None,
+    min_agreement: float = MIN_AGREEMENT,
+    dynamic_batch: bool = False,
+    with_preprocessing: bool = False,
+    track: Track = iter,
+) -> Export:
+    """Write the bundle at ``source`` to ``target``, and the agreement of both beside it.
+
+    Without ``dynamic_batch`` the graph takes one image at a time (a Triton repository takes many).
+    With ``with_preprocessing`` it takes one whole image and resizes and cuts it itself. Raises
+    ``ValueError`` for what a target cannot be, and where fewer than ``min_agreement`` percent of
+    the images get the same class or accuracy is lost; then ``target`` stays as it was.
+    """
+    source, target = Path(source), Path(target)
+    _check(target, to, precision, dynamic_batch, with_preprocessing, min_agreement)
+    bundle = load(source)
+    images = material(
+        bundle, source, calibrate=calibrate, agree_on=agree_on, quantise=precision == "int8"
+    )
+    exported = Exported(
+        path=target,
+        kind=_KINDS.get(to, "onnx"),
+        network=bundle.network,
+        preprocess=bundle.preprocess,
+        classes=bundle.classes,
+        precision=precision,
+        output="logits" if bundle.classes else "embeddings",
+        batch=None if (dynamic_batch or to == "triton") and not with_preprocessing else 1,
+        cuts=with_preprocessing,
+        origin=bundle.origin,
+        measured=bundle.measured,
+    )
+    written = Written(bundle=bundle, exported=exported)
+    if precision == "int8":
+        written.images = _inputs(exported, images.calibration)
+    with _workshop(target) as folder:
+        file = folder / f"model{_ENDINGS.get(to, '.onnx' if to == 'triton' else '.xml')}"
+        found = _proved(written, file, to, images, min_agreement, track)
+        problem = found.problem(min_agreement)
+        if problem is not None:
+            raise InputError(f"{target} is not written: {problem}; it was asked on {images.data}")
+        moved = _placed(folder, file, target, to, exported)
+        done = Export(
+            source=source,
+            target=target,
+            to=to,
+            precision=precision,
+            files=tuple(str(path) for path in moved),
+            bytes=sum(path.stat().st_size for path in moved),
+            spared=written.spared,
+            agreement=found,
+            digests={path.name: digest_of(path) for path in moved},
+        )
+    write_text(done.report, json.dumps(done.to_dict(), indent=2) + "\n")
+    return done
+
+
+def _proved(
+    written: Written, file: Path, to: Target, images: Material, least: float, track: Track
+) -> Agreement:
+    """Write the file and ask it; in int8 again, with the worst layers in float32, if need be.
+
+    Layers go back until more of the calibration images keep their class, then half of its lead,
+    and so on: those are not the images of the proof, and a bar that they just pass may not do.
+    """
+
+    def asked(bar: Bar | None) -> Agreement:
+        written.bar = bar
+        _write(written, file, to)
+        return agree(
+            written.bundle,
+            open_model(file),
+            images.proof,
+            images.data,
+            labelled=images.labelled,
+            track=track,
+        )
+
+    found = asked(None)
+    for lead in LEADS if written.exported.precision == "int8" else ():
+        if found.problem(least) is None:
+            break
+        ranked = bool(written.bundle.classes)
+        found = asked(Bar(least=(least + 100) / 2, lead=lead, ranked=ranked))
+    return found
+
+
+def _write(written: Written, file: Path, to: Target) -> None:
+    {
+        "onnx": written.onnx,
+        "triton": written.onnx,
+        "openvino": written.openvino,
+        "ovms": written.openvino,
+        "torch-export": written.torch_export,
+        "bundle": written.safetensors,
+    }[to](file)
+
+
+def _inputs(exported: Exported, examples: Iterable[Example]) -> list[Any]:
+    """What the graph is given, one image at a time; those that cannot be read are left out."""
+    read = whole if exported.cuts else pixels_of
+    found = []
+    for example in examples:
+        with suppress(UnreadableImageError):
+            found.append(read(example.image, exported.preprocess)[None])
+    return found
+
+
+def _check(
+    target: Path, to: Target, precision: str, dynamic: bool, cuts: bool, least: float
+) -> None:
+    if to not in TARGETS:
+        raise InputError(f"the target is {to!r}; it may be {', '.join(TARGETS)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"the precision is {precision!r}; it may be {', '.join(PRECISIONS)}")
+    if not 0 <= least <= 100:
+        raise InputError(f"--min-agreement is {least:g}; it takes a percentage from 0 to 100")
+    ending = _ENDINGS.get(to)
+    if ending is not None and target.suffix.lower() != ending:
+        raise InputError(f"{target} is to be {to}; give a name that ends in {ending}")
+    if ending is None and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} is there already; give a new folder for the repository")
+    if precision == "int8" and to in ("torch-export", "bundle"):
+        raise InputError(f"int8 is written for openvino, onnx, ovms and triton, not as {to}")
+    if cuts and to in ("torch-export", "bundle"):
+        raise InputError(
+            f"--with-preprocessing is written for onnx, openvino, ovms and triton, not as {to}"
+        )
+    if cuts and dynamic:
+        raise InputError(
+            "--with-preprocessing takes one image at a time, for images differ in size; "
+            "leave --dynamic-batch out"
+        )
+    needed = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
+    for package in needed.get(_KINDS.get(to, ""), ()):
+        if find_spec(package) is None:
+            extra = "openvino" if package == "openvino" else "onnx"
+            raise InputError(
+                f"{to} needs {package}, which is not installed; "
+                f"pip install 'resnetkit[{extra}]' brings it"
+            )
+    if precision == "int8" and (find_spec("nncf") is None or find_spec("openvino") is None):
+        raise InputError(
+            "int8 needs NNCF and OpenVINO; pip install 'resnetkit[openvino]' brings them"
+        )
+
+
+@contextmanager
+def _workshop(target: Path) -> Iterator[Path]:
+    """A folder beside the target, on the same disk, that is gone afterwards."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror}") from None
+    try:
+        yield folder
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _placed(
+    folder: Path, file: Path, target: Path, to: Target, exported: Exported
+) -> tuple[Path, ...]:
+    """Move what is written to its place; the files that are there now."""
+    if to in ("triton", "ovms"):
+        made = folder / "repository"
+        made.mkdir()
+        (write_triton if to == "triton" else write_ovms)(made, name_of(target), exported, file)
+        if target.exists():
+            target.rmdir()
+        made.chmod(0o755)
+        made.rename(target)
+        return tuple(sorted(path for path in target.rglob("*") if path.is_file()))
+    moved = []
+    # The numbers first: an .xml is never without its .bin.
+    for suffix in (".bin", ".xml") if to == "openvino" else (file.suffix,):
+        place = target.with_suffix(suffix) if to == "openvino" else target
+        file.with_suffix(suffix).replace(place)
+        moved.append(place)
+    return tuple(sorted(moved))

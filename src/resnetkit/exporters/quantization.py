@@ -1,0 +1,167 @@
+"""Post-training quantisation to int8 by NNCF, and back to float32 for the layers that it hurts."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from resnetkit.errors import InputError
+from resnetkit.exporters.agreement import NEAR
+from resnetkit.inference.engines.engine import Pixels, Rows
+from resnetkit.inference.engines.onnx_export import PIXELS
+
+#: The operations that are quantised, which hold nearly all arithmetic, by OpenVINO's and ONNX's
+#: names.
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm")
+#: What only moves numbers.
+_MOVING = ("Reshape", "Pad", "Transpose", "Squeeze", "Flatten")
+
+#: Answers one image: of a model, a function from pixels to rows.
+Run = Callable[[Pixels], Rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """``least`` percent of the images have to keep ``lead``, a share, of their lead.
+
+    An image's lead is how far its most probable class is before the next in float32. A lead of 0
+    asks for the same class, of 1 for the same numbers. Embeddings, which are not ``ranked``, may
+    be ``1 - lead`` tenths of their length away.
+    """
+
+    least: float
+    lead: float
+    ranked: bool
+
+    def met(self, before: Rows, after: Rows) -> bool:
+        """Whether one image's row in int8 keeps what is asked of its row in float32."""
+        before, after = before.ravel(), after.ravel()
+        if not self.ranked:
+            distance = np.linalg.norm(after - before)
+            return bool(distance <= (1 - self.lead) * NEAR * np.linalg.norm(before))
+        first = int(before.argmax())
+        left = after[first] - np.delete(after, first).max(initial=-np.inf)
+        if self.lead == 0:
+            return bool(left >= 0)
+        return bool(left >= self.lead * (before[first] - np.delete(before, first).max()))
+
+
+def quantised_openvino(
+    model: Any, images: Sequence[Pixels], bar: Bar | None
+) -> tuple[Any, tuple[str, ...]]:
+    """An ``openvino.Model`` in int8, calibrated with ``images``, inputs of the graph.
+
+    With a ``bar``, NNCF ranks the layers by what each one costs and takes them back to float32 one
+    by one, until the images are above it. Returned are the model, and the paths of the layers in
+    float32.
+    """
+    import openvino
+
+    def runner(model: Any) -> Run:
+        if isinstance(model, openvino.Model):
+            hints = {"INFERENCE_PRECISION_HINT": "f32"}
+            model = openvino.Core().compile_model(model, "CPU", hints)
+        return lambda pixels: np.asarray(model(pixels)[0])
+
+    made = _quantised(model, list(images), images, bar, runner)
+    layers = []
+    for op in made.get_ordered_ops():
+        if op.get_type_name() in _WEIGHTED:
+            source = op.input_value(0).get_node()
+            while source.get_type_name() in _MOVING:
+                source = source.input_value(0).get_node()
+            if source.get_type_name() != "FakeQuantize":
+                layers.append(op.get_friendly_name().removesuffix("/WithoutBiases"))
+    return made, tuple(layers)
+
+
+def quantised_onnx(
+    model: Any, images: Sequence[Pixels], bar: Bar | None
+) -> tuple[Any, tuple[str, ...]]:
+    """The same of an ``onnx.ModelProto``, with QuantizeLinear and DequantizeLinear."""
+    import onnxruntime
+
+    def runner(model: Any) -> Run:
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        return lambda pixels: np.asarray(session.run(None, {PIXELS: pixels})[0])
+
+    made = _quantised(model, [{PIXELS: image} for image in images], images, bar, runner)
+    sources = {name: node for node in made.graph.node for name in node.output}
+    layers = []
+    for node in made.graph.node:
+        if node.op_type in _WEIGHTED:
+            source = sources.get(node.input[0])
+            while source is not None and source.op_type in _MOVING:
+                source = sources.get(source.input[0])
+            if source is None or source.op_type != "DequantizeLinear":
+                layers.append(node.name)
+    return made, tuple(layers)
+
+
+def _quantised(
+    model: Any,
+    given: Sequence[Any],
+    images: Sequence[Pixels],
+    bar: Bar | None,
+    runner: Callable[[Any], Run],
+) -> Any:
+    nncf = _nncf()
+    data = nncf.Dataset(given)
+    # Half of the range of weights: processors without VNNI clip the sums of the whole of it, and a
+    # file proved on one processor is to answer the same on another.
+    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+    with _quietly():
+        if bar is None:
+            return nncf.quantize(model, data, subset_size=len(given), advanced_parameters=advanced)
+        last: list[tuple[Any, Run]] = []
+
+        def run(model: Any) -> Run:
+            # Asked about one image after the other of one model, which is opened once.
+            if not last or last[0][0] is not model:
+                last[:] = [(model, runner(model))]
+            return last[0][1]
+
+        before = [run(model)(image) for image in images]
+
+        def agreement(model: Any, items: Iterable[tuple[int, Pixels]]) -> tuple[float, None]:
+            met = [bar.met(before[number], run(model)(image)) for number, image in items]
+            return float(np.mean(met)), None
+
+        return nncf.quantize_with_accuracy_control(
+            model,
+            calibration_dataset=data,
+            validation_dataset=nncf.Dataset(list(enumerate(images))),
+            validation_fn=agreement,
+            max_drop=1 - bar.least / 100,
+            drop_type=nncf.DropType.ABSOLUTE,
+            subset_size=len(given),
+            advanced_quantization_parameters=advanced,
+        )
+
+
+def _nncf() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the versions of torch that it knows
+            import nncf
+    except ImportError:
+        raise InputError(
+            "int8 needs NNCF, which is not installed; pip install 'resnetkit[openvino]' brings it"
+        ) from None
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without NNCF's own progress bars, which go to stdout, and the warnings of what it uses."""
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,1 +1,0 @@
-"""Weights from where they are published to a bundle: sources, downloads, the cache."""

@@ -1,0 +1,94 @@
+"""Opens somebody's file of weights: bytes to named arrays, without running anything.
+
+>>> container = open_container("resnet50.pth")          # doctest: +SKIP
+>>> container.kind, len(container.arrays)               # doctest: +SKIP
+('torch', 320)
+>>> container.read("conv1.weight").shape                # doctest: +SKIP
+(64, 3, 7, 7)
+
+Files are hostile until proven otherwise: nothing in one is executed or looked up, nothing outside
+it is read, and no more is allocated than it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.errors import InputError
+from resnetkit.formats.container import ArrayInfo, Container, told
+from resnetkit.formats.sharded import INDEX, open_index
+from resnetkit.formats.unsupported import HEAD, other_kind
+from resnetkit.formats.weights_folder import index_of_shard, weights_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+__all__ = ["ArrayInfo", "Arrays", "Container", "open_container"]
+
+#: One file in ``containers`` each, asked in this order. A safetensors header of 640 bytes begins
+#: like a pickle, so it comes first; protobuf has no first bytes of its own and comes last.
+KINDS = (
+    *("safetensors", "hdf5", "torch_export", "torch", "keras", "torch_legacy"),
+    *("pickle", "onnx"),
+)
+_READ = ".safetensors, .pth and .pt2 (torch), .pkl (pickled numpy), .keras, .h5 and .onnx"
+
+
+def open_container(path: str | Path) -> Container:
+    """The arrays and facts of a file of weights.
+
+    ``kind`` is one of ``safetensors``, ``torch``, ``torchscript``, ``torch-export``,
+    ``torch-legacy``, ``pickle``, ``keras``, ``weights.h5``, ``h5`` and ``onnx``, told by the file's
+    content and not by its name. Arrays are read when ``Container.read`` asks for them.
+
+    A folder stands for the file of weights in it (``folders.weights_of``), and an index for all of
+    its shards.
+
+    Raises ``InputError`` for a file that is missing, of another kind, truncated or damaged, for one
+    that asks for anything to be run or read beside it, and where an extra has to be installed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        with told(path):
+            path = weights_of(path)
+    if not path.is_file():
+        what = "is no regular file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}; give a file of weights: {_READ}")
+    index = index_of_shard(path)
+    if index is not None:
+        raise InputError(f"{path} is one of several shards; give {index}, which lists them all")
+    with told(path):
+        return open_index(path, _opened) if path.name.endswith(INDEX) else _opened(path)
+
+
+def _opened(path: Path) -> Container:
+    with told(path):
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        for name in KINDS:
+            kind = import_module(f"resnetkit.formats.{name}")
+            if kind.claims(head[:512], path):
+                found: Container = kind.open_file(path)
+                return found
+    raise InputError(f"{path} {other_kind(head, path)}; read are {_READ}")
+
+
+class Arrays(Mapping[str, "Array"]):
+    """The arrays of a container, each read when it is asked for."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def __getitem__(self, name: str) -> Array:
+        return self._container.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._container.arrays)
+
+    def __len__(self) -> int:
+        return len(self._container.arrays)

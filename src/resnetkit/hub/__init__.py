@@ -1,0 +1,1 @@
+"""Weights in from files, publishers and other frameworks, and out to them."""

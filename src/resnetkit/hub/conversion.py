@@ -1,0 +1,118 @@
+"""From a bundle to any framework's names, or to our own file - with proof."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy.typing as npt
+from torch import Tensor
+
+from resnetkit.architecture.network import Network
+from resnetkit.bundle.bundle import DIGEST, DOCUMENT, Bundle
+from resnetkit.checkpoints import writing
+from resnetkit.checkpoints.equivalence import IMAGES
+from resnetkit.checkpoints.verified_write import Tensors, deliver
+from resnetkit.errors import InputError
+from resnetkit.formats import safetensors_writer
+from resnetkit.formats.opening import open_container
+
+#: The target that is our own file.
+BUNDLE = "bundle"
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Converted:
+    """A conversion and its proof: the file read back and run beside the input's network.
+
+    ``difference`` is the largest absolute difference of the logits (of the pooled maps, where
+    there is no classifier) over ``images`` images, ``largest`` the largest logit.
+    """
+
+    source: Path
+    target: Path
+    dialect: str
+    bundle: Bundle
+    tensors: int
+    images: int
+    difference: float
+    largest: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The conversion as JSON types."""
+        return {
+            "source": str(self.source),
+            "target": str(self.target),
+            "to": self.dialect,
+            "network": self.bundle.network.name,
+            "tensors": self.tensors,
+            "origin": dict(self.bundle.origin),
+            "proof": {
+                "images": self.images,
+                "difference": self.difference,
+                "largest": self.largest,
+            },
+        }
+
+
+def convert(bundle: Bundle, source: Path, target: Path, to: str) -> Converted:
+    """Write ``bundle`` to ``target`` in the dialect ``to``, read it back and run both.
+
+    ``target`` is replaced only by a file that answers the same. Raises ``ValueError`` for a network
+    that the framework cannot hold, for an ending that is not its own, and where the file read back
+    is not the same network (``proof.tolerance``); then ``target`` stays as it was.
+    """
+    file = _BundleFile(bundle) if to == BUNDLE else bundle.file_of(target, to)
+    origin, found = deliver(
+        file,
+        target,
+        to,
+        network=bundle.network,
+        arrays=bundle.arrays,
+        origin=bundle.origin,
+        size=bundle.preprocess.size,
+    )
+    return Converted(
+        source=source,
+        target=target,
+        dialect=to,
+        bundle=replace(bundle, origin=origin),
+        tensors=file.tensors,
+        images=IMAGES,
+        difference=found.difference,
+        largest=found.largest,
+    )
+
+
+class _BundleFile:
+    """Our own file, with everything that is known."""
+
+    folds = False
+    added: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._arrays = {name: writing.array(tensor) for name, tensor in bundle.arrays.items()}
+        self.tensors = len(self._arrays)
+
+    def check_ending(self, target: Path) -> None:
+        if target.suffix.lower() != ".safetensors":
+            raise InputError(f"{target} is to be a bundle; give a name that ends in .safetensors")
+
+    def write(self, path: Path) -> None:
+        header = {DOCUMENT: self._bundle.document(), DIGEST: "0" * 64}
+        safetensors_writer.write(path, self._arrays, header)
+
+    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Tensor]]:
+        container = open_container(path)
+        document = json.loads(container.facts["metadata"][DOCUMENT])
+        return Network.from_dict(document["network"]), Tensors(container.read, container.arrays)
+
+    def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
+        safetensors_writer.amend(path, replace(self._bundle, origin=origin).metadata())

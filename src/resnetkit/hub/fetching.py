@@ -1,0 +1,185 @@
+"""From a source of weights to a bundle, with what that source documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from resnetkit.checkpoints.identification import identify, is_bundle
+from resnetkit.errors import InputError
+from resnetkit.files import cache_folder
+from resnetkit.formats.opening import open_container
+from resnetkit.hub import download_cache
+from resnetkit.hub.download import Told, cached, download
+from resnetkit.hub.huggingface import from_hub
+from resnetkit.hub.loading import load
+from resnetkit.hub.source import Source, parse
+from resnetkit.hub.torchvision_weights import Published, digits, imagenet, published
+from resnetkit.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from resnetkit.bundle.bundle import Bundle
+
+#: What stands in the origin where a source of 1000 classes names none.
+IMAGENET = "torchvision's names of the 1000 classes of ImageNet, for the source has none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Got:
+    """A file that was fetched, and where from; ``published`` where torchvision documents it."""
+
+    path: Path
+    facts: Mapping[str, Any]
+    published: Published | None = None
+
+
+def fetch(
+    source: str,
+    *,
+    sha256: str | None = None,
+    mirror: str | None = None,
+    offline: bool = False,
+    prefix: str | None = None,
+    ema: bool | None = None,
+    head: str | None = None,
+    dtype: str | None = "float32",
+    drop: Sequence[str] = (),
+    strict: bool = False,
+    classes: int | None = None,
+    preprocess: str | Preprocess | None = None,
+    told: Told | None = None,
+    **facts: Any,
+) -> Bundle:
+    """The bundle of published weights; what has been fetched before comes from the cache.
+
+    ``source`` is ``torchvision:NETWORK[@WEIGHTS]``, ``hf:OWNER/NAME[/FILE][@REVISION]`` or an
+    address. ``sha256`` is the checksum that the file has to have, instead of the one that the
+    source tells. ``mirror`` takes the place of ``https://download.pytorch.org`` or of
+    ``https://huggingface.co``. ``offline``, or ``HF_HUB_OFFLINE=1``, forbids the network. ``told``
+    hears the bytes that are there and the bytes in all. The rest is as in ``resnetkit.load``; what
+    the source documents need not be told. ``origin["fetched"]`` says where the file came from.
+
+    Raises ``ValueError`` for an unknown source, a download that fails, a wrong checksum, a missing
+    extra, and as ``resnetkit.load`` does.
+    """
+    place = parse(source)
+    wanted = _wanted(sha256)
+    offline = offline or download_cache.is_offline()
+    if place.kind == "hf":
+        got = _from_hub(place, wanted, mirror, offline)
+    else:
+        got = _from_url(place, wanted, mirror, offline, told)
+    if is_bundle(open_container(got.path)):
+        bundle = load(got.path, prefix=prefix, ema=ema, head=head, drop=drop, classes=classes,
+                      preprocess=preprocess, **facts)  # fmt: skip
+        return replace(bundle, origin={**bundle.origin, "fetched": {"source": source, **got.facts}})
+    documented = {} if got.published is None else _documented(got, prefix, ema)
+    documented = {name: value for name, value in documented.items() if name not in facts}
+    known = None if got.published is None else got.published.preprocess
+    bundle = load(
+        got.path,
+        prefix=prefix,
+        ema=ema,
+        head=head,
+        dtype=dtype,
+        drop=drop,
+        strict=strict,
+        classes=classes,
+        preprocess=known if preprocess is None and known is not None else preprocess,
+        **documented,
+        **facts,
+    )
+    origin = {
+        **bundle.origin,
+        "made_by": "resnetkit fetch",
+        "fetched": {"source": source, **got.facts},
+        "documented": documented,
+        "given": facts,
+    }
+    if got.published is not None and preprocess is None:
+        origin["preprocess"] = f"torchvision's {got.published.label}"
+    if classes is not None:
+        return replace(bundle, origin=origin)
+    return _with_names(replace(bundle, origin=origin), got.published)
+
+
+def _wanted(sha256: str | None) -> str | None:
+    if sha256 is None:
+        return None
+    digest = sha256.lower()
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise InputError(f"the SHA-256 {sha256!r} is no number of 64 hexadecimal digits")
+    return digest
+
+
+def _from_hub(place: Source, wanted: str | None, mirror: str | None, offline: bool) -> _Got:
+    found = from_hub(place, offline=offline, endpoint=mirror)
+    if wanted is not None and found.sha256 != wanted:
+        raise InputError(f"hf:{place.name} has the SHA-256 {found.sha256} and should have {wanted}")
+    return _Got(
+        path=found.weights,
+        facts={"revision": found.commit, "file": found.weights.name, "sha256": found.sha256},
+    )
+
+
+def _from_url(
+    place: Source, wanted: str | None, mirror: str | None, offline: bool, told: Told | None
+) -> _Got:
+    weights = published(place.name, place.version) if place.kind == "torchvision" else None
+    url = place.name if weights is None else _mirrored(weights.url, mirror)
+    if weights is None and mirror is not None:
+        raise InputError("an address is taken as it is; leave out the mirror")
+    checksum = wanted or digits(url)
+    own = weights is not None and wanted is None  # the name tells the content
+    path = download_cache.place(url, "torchvision" if own else None)
+    digest = cached(path, checksum)
+    if digest is None and offline:
+        raise InputError(
+            f"{url} is not in the cache ({cache_folder()}), and the network is not to be used; "
+            "fetch it once without --offline and without HF_HUB_OFFLINE"
+        )
+    digest = digest or download(url, path, sha256=checksum, told=told)
+    facts = {"url": url, "sha256": digest, "checked": _checked(wanted, checksum)}
+    if weights is not None:
+        facts["weights"] = weights.label
+    return _Got(path=path, facts=facts, published=weights)
+
+
+def _mirrored(url: str, mirror: str | None) -> str:
+    return url if mirror is None else mirror.rstrip("/") + urlsplit(url).path
+
+
+def _checked(wanted: str | None, checksum: str | None) -> str:
+    if wanted is not None:
+        return "against the SHA-256 that was given"
+    if checksum is not None:
+        return f"against the {len(checksum)} digits in the file's name"
+    return "against nothing, for the source tells no checksum"
+
+
+def _documented(got: _Got, prefix: str | None, ema: bool | None) -> dict[str, Any]:
+    """What torchvision's code does where tensors do not show it; its own files are of that code."""
+    assert got.published is not None
+    reading = identify(got.path, prefix=prefix, ema=ema).reading
+    name, found = got.published.network, reading.network.name
+    if reading.dialect.name != "torchvision" or found != name:
+        raise InputError(
+            f"{got.facts['url']} should be torchvision's {name} and is {found} of "
+            f"{reading.dialect.name}"
+        )
+    return {fact.fact: fact.default for fact in reading.ambiguous if fact.fact != "preprocess"}
+
+
+def _with_names(bundle: Bundle, weights: Published | None) -> Bundle:
+    """The bundle with the names of its classes, where they are known."""
+    count = len(bundle.classes)
+    if weights is not None and count == len(weights.classes):
+        names, source = weights.classes, f"torchvision's {weights.network}, {weights.label}"
+    elif not bundle.origin.get("class_names") and count == len(imagenet()):
+        names, source = imagenet(), IMAGENET
+    else:
+        return bundle
+    return replace(bundle, classes=names, origin={**bundle.origin, "class_names": source})

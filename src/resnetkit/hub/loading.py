@@ -1,0 +1,264 @@
+"""From any checkpoint, or one of our own files, to a bundle.
+
+Total inside the network: every tensor there is used once and every shape is equal. What the tensors
+do not show is told, or taken as the framework documents it and said; both are written into the
+bundle's origin. A bundle is opened without torch.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.architecture.parameters import tensors
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.bundle.bundle import load as load_bundle
+from resnetkit.checkpoints import writing
+from resnetkit.checkpoints.checkpoint import COUNTER, Reading, begins
+from resnetkit.checkpoints.classifier_head import left_out
+from resnetkit.checkpoints.identification import Identification, averaged, identify, is_bundle
+from resnetkit.checkpoints.resolve_facts import SHAPES, doubt, plain
+from resnetkit.errors import AssumptionWarning, InputError
+from resnetkit.formats.opening import Arrays, Container, open_container
+from resnetkit.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from resnetkit.checkpoints.dialect import Array
+
+#: The types of numbers that a network is computed from.
+FRACTIONS = ("float32", "float16", "bfloat16", "float64")
+
+
+def load(
+    path: str | Path,
+    *,
+    strict: bool = False,
+    prefix: str | None = None,
+    ema: bool | None = None,
+    head: str | None = None,
+    drop: Sequence[str] = (),
+    dtype: str | None = "float32",
+    classes: int | None = None,
+    preprocess: str | Preprocess | None = None,
+    **facts: Any,
+) -> Bundle:
+    """The bundle of a checkpoint of any framework, or of one of our own files.
+
+    ``facts`` are options that the tensors do not show, e.g. ``stride_on="1x1"``; ``preprocess`` is
+    one of the labels that ``identify`` lists, or a ``Preprocess``. What is not told is taken as the
+    framework documents it: it is in ``origin["assumed"]``, and a warning says it. With ``strict``
+    nothing is assumed, and nothing is left over without being named in ``drop``.
+
+    ``prefix`` chooses one of several networks in a file, ``ema`` between weights and their average
+    over training, ``head`` the linear layer that is the classifier, where its name does not tell.
+    ``drop`` names tensors beside the network (or beginnings of them, ``*`` for any text) to do
+    without, or the classifier. Tensors beside the network are left out, listed in
+    ``origin["left_out"]`` and warned of. ``classes`` puts a new, untrained classifier in the place
+    of the old one. Weights become ``dtype``; None keeps the file's.
+
+    Raises ``ValueError`` for a file that cannot be read, in which no ResNet is found or several
+    are, whose tensors inside the network are not exactly those of the network, and with ``strict``
+    for facts that stay open. Warns with ``AssumptionWarning``, once for a file.
+    """
+    if dtype is not None and dtype not in FRACTIONS:
+        raise InputError(f"dtype is {dtype!r}; it may be {', '.join(FRACTIONS)}, or None")
+    container = open_container(path)
+    if is_bundle(container):
+        told = {**facts, "prefix": prefix, "ema": ema, "head": head, "preprocess": preprocess}
+        _check_untold(path, {**told, "drop": drop})
+        bundle = load_bundle(path)
+        return bundle if classes is None else bundle.with_new_head(_numbered(classes))
+    found = identify(container, prefix=prefix, ema=ema, head=head)
+    if ema is None and prefix is None and averaged(found.reading) and found.reading.copies:
+        text = f"{path} has weights and their average over training; choose with"
+        raise InputError(f"{text} ema=True or ema=False", command=f"{text} --ema or --no-ema")
+    _check_norms(found, facts)
+    reading, origin = _settled(found, facts, preprocess, strict)
+    reading = reading.without_classifier(drop)
+    try:
+        reading.check(drop, strict=strict)
+    except InputError as error:
+        raise error.behind(f"{path}: ") from None
+    _check_fractions(found.container, reading)
+    theirs = Arrays(found.container)  # each is turned and let go before the next is read
+    arrays = {
+        name: writing.tensor(_of_type(reading.ours(name, theirs), dtype))
+        for name in tensors(reading.network)
+    }
+    names = found.classes if found.classes and reading.network.options.classes else None
+    left = [name for name in reading.outside if not any(begins(name, start) for start in drop)]
+    bundle = Bundle(
+        network=reading.network,
+        arrays=arrays,
+        preprocess=_preprocess(reading, origin, preprocess),
+        classes=names or _numbered(reading.network.options.classes),
+        origin={
+            **origin,
+            "class_names": "config.json" if names else None,
+            "dropped": list(drop),
+            "left_out": left,
+            "warnings": [
+                *found.warnings,
+                *left_out(left, reading),
+                *_dropped(reading, drop),
+                *_not_finite(arrays),
+            ],
+        },
+    )
+    if said := spoken_lines(bundle):
+        warnings.warn(f"{path}: {'; '.join(said)}", AssumptionWarning, stacklevel=2)
+    return bundle if classes is None else bundle.with_new_head(_numbered(classes))
+
+
+def spoken_lines(bundle: Bundle) -> list[str]:
+    """What is to be said of a file that was just loaded: what was assumed, and what was odd."""
+    assumed = bundle.origin.get("assumed", {})
+    if not assumed and not bundle.origin.get("warnings"):
+        return []
+    taken = ", ".join(f"{name} {plain(value)}" for name, value in assumed.items())
+    lines = [f"taken as {bundle.origin['dialect']} documents: {taken}"] if assumed else []
+    return [*lines, *bundle.origin.get("doubts", ()), *bundle.origin.get("warnings", ())]
+
+
+def _check_norms(found: Identification, facts: Mapping[str, Any]) -> None:
+    """Norms without statistics are those over groups only where somebody says so."""
+    reading = found.reading
+    if reading.network.options.norm != "group" or "norm" in facts:
+        return
+    if reading.known.get("norm") != SHAPES:
+        return  # a configuration or a graph says it
+    text = (
+        f"{found.container.path} has scales and biases of norms and no running statistics. Batch "
+        "norms need them: save state_dict(), which named_parameters() and averages of parameters "
+        "are not. If these are group norms, say so with"
+    )
+    raise InputError(f"{text} norm='group'", command=f"{text} --norm group")
+
+
+def _of_type(array: Array, dtype: str | None) -> Array:
+    """Fractions in another type; whole numbers as they are."""
+    if dtype is None or array.dtype.name == dtype or array.dtype.name not in FRACTIONS:
+        return array
+    from resnetkit.formats.dtypes import numpy_dtype
+
+    return array.astype(numpy_dtype(dtype))
+
+
+def _check_fractions(container: Container, reading: Reading) -> None:
+    """Weights of whole numbers are quantised, and what they stand for is elsewhere."""
+    for ours, theirs in reading.names.items():
+        dtype = container.arrays[theirs].dtype
+        if dtype not in FRACTIONS and not ours.endswith(COUNTER):
+            raise InputError(
+                f"{container.path} has {theirs} in {dtype}, and weights are read in "
+                f"{', '.join(FRACTIONS)}; give the file from before it was quantised"
+            )
+
+
+def _check_untold(path: str | Path, told: Mapping[str, Any]) -> None:
+    """A bundle says all of itself; what is told besides would be ignored."""
+    given = [name for name, value in told.items() if value not in (None, (), [])]
+    if given:
+        raise InputError(
+            f"{path} is a bundle, which says all of this itself; leave out {', '.join(given)}"
+        )
+
+
+def _dropped(reading: Reading, drop: Sequence[str]) -> list[str]:
+    """A line on tensors inside the network that were dropped all the same."""
+    found = [name for name in reading.inside if any(begins(name, start) for start in drop)]
+    if not found:
+        return []
+    return [f"{len(found)} tensors inside the network are dropped as told: {', '.join(found[:3])}"]
+
+
+def _not_finite(arrays: Mapping[str, Tensor]) -> list[str]:
+    """A line on the tensors with numbers that are NaN or infinite, if there are any."""
+    found = [name for name, tensor in arrays.items() if not _finite(tensor)]
+    if not found:
+        return []
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return [
+        f"{len(found)} tensors have numbers that are NaN or infinite: {', '.join(found[:3])}{more}"
+    ]
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers are; a finite sum says so without a copy of the tensor."""
+    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
+
+
+def _numbered(classes: int | None) -> tuple[str, ...]:
+    """Class names where a file has none."""
+    return tuple(str(number) for number in range(classes or 0))
+
+
+def _settled(
+    found: Identification,
+    facts: Mapping[str, Any],
+    preprocess: str | Preprocess | None,
+    strict: bool,
+) -> tuple[Reading, dict[str, Any]]:
+    """The reading with nothing left open, and where each fact came from."""
+    given = dict(facts)
+    if preprocess is not None:
+        given["preprocess"] = "given" if isinstance(preprocess, Preprocess) else preprocess
+    still_open = [fact for fact in found.reading.ambiguous if fact.fact not in given]
+    assumed = {fact.fact: fact.default for fact in still_open}
+    if still_open and strict:
+        questions = "; ".join(
+            f"{fact.fact} ({' or '.join(map(str, fact.candidates))})" for fact in still_open
+        )
+        first = still_open[0]
+        text = f"{found.container.path} cannot tell {questions}; give each, e.g."
+        rest = "or take the documented ones (the first of each) without"
+        raise InputError(
+            f"{text} {first.fact}={first.default!r}, {rest} strict",
+            command=f"{text} --{first.fact.replace('_', '-')} {first.default}, {rest} --strict",
+        )
+    options = {name: value for name, value in given.items() if name != "preprocess"}
+    # What is taken is in the reading already; what is given may change what is natural.
+    reading = found.reading.settle(**options) if options else found.reading
+    final = reading.network.options
+    assumed = {k: v if k == "preprocess" else getattr(final, k) for k, v in assumed.items()}
+    if final.output_stride != final.natural_stride and "dilation_entry" not in reading.known:
+        assumed["dilation_entry"] = final.dilation_entry
+    settled = {**given, **assumed}
+    if found.reading.choices:  # what a configuration tells is known, unless another is given
+        settled.setdefault("preprocess", found.reading.choices[0].label)
+    origin = {
+        "made_by": "resnetkit convert",
+        "file": found.container.path.name,
+        "container": found.container.kind,
+        "dialect": found.reading.dialect.name,
+        "wrappers": list(found.reading.wrappers),
+        "given": {name: value for name, value in given.items() if name != "preprocess"},
+        "assumed": assumed,
+        "doubts": [doubt(fact) for fact in still_open if fact.fact in assumed and fact.doubtful],
+        "preprocess": settled.get("preprocess"),
+    }
+    return reading, origin
+
+
+def _preprocess(
+    reading: Reading, origin: Mapping[str, Any], given: str | Preprocess | None
+) -> Preprocess:
+    if isinstance(given, Preprocess):
+        return given
+    if not reading.preprocess and origin["preprocess"] is None:
+        count = reading.network.options.input_channels
+        zeros, ones = (0.0,) * count, (1.0,) * count
+        size = reading.network.input_size
+        return Preprocess(size=size, channels="other", mean=zeros, std=ones)
+    for choice in reading.preprocess:
+        if choice.label == origin["preprocess"]:
+            return choice.preprocess
+    labels = ", ".join(choice.label for choice in reading.preprocess) or "none of its own"
+    raise InputError(
+        f"{reading.dialect.name} has no preprocessing {origin['preprocess']!r}; it has {labels}"
+    )

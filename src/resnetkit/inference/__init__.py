@@ -1,0 +1,1 @@
+"""Inference: engines, prediction, result files."""

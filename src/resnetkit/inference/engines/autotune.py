@@ -1,0 +1,121 @@
+"""How an engine is fastest on this machine - batch size and streams: measured once, remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnetkit.errors import InputError, parsed
+from resnetkit.files import cache_folder, write_text
+from resnetkit.inference.engines.engine import Engine, Pixels, available
+
+#: The sizes that are tried, as long as they get faster.
+SIZES = (1, 4, 8, 16, 32, 64)
+#: Seconds and batches that each is measured at least, and how much faster the next has to be.
+SECONDS, BATCHES, GAIN = 0.3, 3, 1.02
+#: Instruction sets that matter to networks, as Linux calls them, and what people do.
+INSTRUCTIONS = {
+    "avx2": "AVX2", "avx512f": "AVX-512", "avx_vnni": "AVX-VNNI", "avx512_vnni": "VNNI",
+    "avx512_bf16": "BF16", "amx_int8": "AMX", "asimddp": "dot products", "bf16": "BF16",
+}  # fmt: skip
+#: A batch that takes longer than so many seconds is not made larger.
+LONGEST = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Images in a batch, and batches at a time."""
+
+    batch: int
+    streams: int
+
+
+def tuned(engine: Engine, shape: tuple[int, int, int], model: str) -> int:
+    """The fastest batch size for images of ``shape`` ``(H, W, C)``; ``engine.streams`` is set too.
+
+    ``model`` tells models apart. What was measured is in ``probes/`` of the cache, by machine,
+    model and engine. A cache that cannot be read or written is left alone.
+    """
+    what = {"machine": machine(), "model": model, "shape": shape, "engine": engine.to_dict()}
+    text = json.dumps(what, sort_keys=True, default=str)
+    name = hashlib.sha256(text.encode()).hexdigest()[:24]
+    path = cache_folder() / "probes" / f"{name}.json"
+    best = _remembered(path, engine)
+    if best is None:
+        rates = measured(engine, shape)
+        best = max(rates, key=lambda pace: rates[pace])
+        rows = [{**asdict(pace), "images_per_second": rate} for pace, rate in rates.items()]
+        document = {**what, "measured": rows, "fastest": asdict(best)}
+        with suppress(OSError, InputError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(document, default=str))
+    engine.streams = best.streams
+    return best.batch
+
+
+def _remembered(path: Path, engine: Engine) -> Pace | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = Pace(**parsed(path.read_bytes())["fastest"])
+        if known.batch in SIZES and known.streams in engine.ways:
+            return known
+    return None
+
+
+def measured(engine: Engine, shape: tuple[int, int, int]) -> dict[Pace, float]:
+    """Images a second for each size that was worth trying, with each number of streams."""
+    rates: dict[Pace, float] = {}
+    for streams in engine.ways:
+        engine.streams = streams
+        best = 0.0
+        for size in SIZES:
+            rate = _rate(engine, np.zeros((size, *shape), np.uint8))
+            rates[Pace(batch=size, streams=streams)] = rate
+            if rate < GAIN * best or size > LONGEST * rate:
+                break
+            best = max(best, rate)
+    return rates
+
+
+def _rate(engine: Engine, batch: Pixels) -> float:
+    """Batches are asked for as they are when predicting, so that requests overlap."""
+    # The first of a shape is slow: memory is allotted, kernels are chosen.
+    for _ in engine.answers(repeat(batch, engine.streams + 1)):
+        pass
+    began, count = time.perf_counter(), 0
+    for _ in engine.answers(repeat(batch)):
+        count += 1
+        seconds = time.perf_counter() - began
+        if count >= BATCHES and seconds >= SECONDS:
+            break
+    return len(batch) * count / seconds
+
+
+def machine(root: Path = Path("/")) -> dict[str, Any]:
+    """What makes a measurement of one machine useless on another.
+
+    A virtual machine's processor may have the same name as another's and be several times as fast,
+    so that the instruction sets that networks are fast by belong to it.
+    """
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    with suppress(OSError):
+        for line in (root / "proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() in ("flags", "Features"):
+                flags.update(value.split())
+    sets = [title for flag, title in INSTRUCTIONS.items() if flag in flags]
+    return {
+        "processor": f"{name} ({', '.join(sets)})" if sets else name,
+        "threads": available(),
+        "system": platform.system(),
+    }

@@ -1,0 +1,132 @@
+"""What ``resnetkit export`` writes: a graph with everything that is known of it, in one file.
+
+The graph is data: nothing in such a file is run but by OpenVINO and ONNX Runtime, which know no
+operations but their own. torch's ``.pt2`` is different, for torch loads it by unpickling; so its
+program is not loaded. Only its weights are read, and the network is built from its description.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from resnetkit.architecture.network import Network
+from resnetkit.errors import InputError, check, listed, mapping, one_of, optional, parsed, whole
+from resnetkit.errors import text as a_text
+from resnetkit.inference.engines.engine import Choice, Output
+from resnetkit.preprocess import Preprocess
+
+Kind = Literal["onnx", "openvino", "torch-export"]
+#: The engines that run a kind of file, the usual one first.
+ENGINES: Mapping[Kind, tuple[Choice, ...]] = {
+    "onnx": ("onnxruntime", "openvino", "openvino-bf16"),
+    "openvino": ("openvino", "openvino-bf16"),
+    "torch-export": ("torch", "torch-compiled"),
+}
+PRECISIONS = ("fp32", "fp16", "int8")
+#: The newest version of the document that this code writes and reads, and the key it stands under.
+VERSION, DOCUMENT = 1, "resnetkit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Exported:
+    """An exported network, as usable as a bundle.
+
+    ``batch`` is the number of images it takes at a time, or None for any. Where it ``cuts``, it
+    takes one whole image at a time, uint8 ``(1, H, W, C)``, and resizes and cuts it itself.
+    """
+
+    path: Path
+    kind: Kind
+    network: Network
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    precision: str = "fp32"
+    output: Output = "logits"
+    batch: int | None = None
+    cuts: bool = False
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def engines(self) -> tuple[Choice, ...]:
+        """Those that run it, the usual one first; bfloat16 is too coarse to cut images in."""
+        return tuple(
+            name for name in ENGINES[self.kind] if not (self.cuts and name == "openvino-bf16")
+        )
+
+    def document(self) -> str:
+        """All but the graph, as JSON: what travels inside the file."""
+        return json.dumps(
+            {
+                "version": VERSION,
+                "network": self.network.to_dict(),
+                "preprocess": self.preprocess.to_dict(),
+                "classes": list(self.classes),
+                "precision": self.precision,
+                "output": self.output,
+                "batch": self.batch,
+                "cuts": self.cuts,
+                "origin": dict(self.origin),
+                "measured": dict(self.measured),
+            }
+        )
+
+    @classmethod
+    def read(cls, path: Path, kind: Kind, text: str | None) -> Exported:
+        """The file at ``path`` with the document ``text``.
+
+        Raises ``ValueError`` where there is none, or one that cannot be understood.
+        """
+        if text is None:
+            raise InputError(
+                f"{path} was not written by `resnetkit export`: it does not say how images are "
+                "prepared and what its classes are; make a bundle of it with `resnetkit convert`"
+            )
+        try:
+            document = parsed(text)
+            check(document, _RULES, "its")
+            version = document["version"]
+            if version != VERSION:
+                raise InputError(f"version {version} of the document; update resnetkit")
+            found = cls(
+                path=path,
+                kind=kind,
+                network=Network.from_dict(document["network"]),
+                preprocess=Preprocess.from_dict(document["preprocess"]),
+                classes=tuple(document["classes"]),
+                precision=document["precision"],
+                output=document["output"],
+                batch=document["batch"],
+                cuts=document["cuts"],
+                origin=dict(document["origin"]),
+                measured=dict(document["measured"]),
+            )
+        except (InputError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{path} has a description that does not fit: {error}") from None
+        problem = _problem(found)
+        if problem:
+            raise InputError(f"{path} has a description that does not fit: {problem}")
+        return found
+
+
+_RULES = {
+    "version": whole(0, 1_000_000),
+    **dict.fromkeys(("network", "preprocess", "origin", "measured"), mapping()),
+    "classes": listed(a_text(), 1_000_000),
+    "precision": one_of(*PRECISIONS),
+    "output": one_of("logits", "embeddings"),
+    "batch": optional(whole(1, 1 << 20)),
+    "cuts": one_of(True, False),
+}
+
+
+def _problem(found: Exported) -> str | None:
+    if len(found.classes) != (found.network.options.classes or 0):
+        return f"{len(found.classes)} class names for {found.network.options.classes} classes"
+    if found.cuts and found.batch != 1:
+        return "a graph that cuts images takes one at a time"
+    return None

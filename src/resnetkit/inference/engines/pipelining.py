@@ -1,0 +1,86 @@
+"""Computing beside reading, and batches for graphs that take a fixed number of images."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from resnetkit.errors import InputError
+from resnetkit.inference.engines.engine import Pixels, PixelType, Rows
+
+#: Batches that wait or are computed while the next one is read.
+AHEAD = 2
+
+
+def overlapped(
+    answer: Callable[[Pixels], Rows], batches: Iterable[Pixels], ahead: int = AHEAD
+) -> Iterator[Rows]:
+    """``map(answer, batches)`` by a thread of its own, in order, never more than ``ahead`` early.
+
+    What is done is handed on before another batch is asked for, which may take its time.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="engine") as pool:
+        waiting: deque[Future[Rows]] = deque()
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(answer, batch))
+                while waiting and (len(waiting) >= ahead or waiting[0].done()):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def parts(pixels: Pixels, size: int | None, kind: PixelType) -> list[Pixels]:
+    """A batch in pieces of ``size`` images, as it is where that is None.
+
+    The last piece is filled up with black images; ``joined`` leaves off what is too much. Raises
+    ``ValueError`` for pixels of another type than ``kind``, which a runtime may take for others.
+    """
+    if pixels.dtype != kind:
+        raise InputError(
+            f"the pixels are {pixels.dtype} and the engine takes {kind}; "
+            "open_engine(..., pixels=...) makes one for the other"
+        )
+    if size is None:
+        return [pixels]
+    lacks = -len(pixels) % size
+    if lacks:
+        black = np.zeros((lacks, *pixels.shape[1:]), pixels.dtype)
+        pixels = np.concatenate([pixels, black])
+    return [pixels[at : at + size] for at in range(0, len(pixels), size)]
+
+
+def joined(rows: Sequence[Rows], count: int) -> Rows:
+    """The rows of the pieces of a batch of ``count`` images."""
+    return rows[0] if len(rows) == 1 and len(rows[0]) == count else np.concatenate(rows)[:count]
+
+
+def by_parts(
+    answers: Callable[[Iterable[Pixels]], Iterator[Rows]],
+    batches: Iterable[Pixels],
+    size: int | None,
+    kind: PixelType,
+) -> Iterator[Rows]:
+    """``answers(batches)``, where ``answers`` is only given what ``parts`` makes of a batch."""
+    waiting: deque[tuple[int, int]] = deque()
+
+    def pieces() -> Iterator[Pixels]:
+        for batch in batches:
+            found = parts(batch, size, kind)
+            waiting.append((len(batch), len(found)))
+            yield from found
+
+    held: list[Rows] = []
+    for rows in answers(pieces()):
+        held.append(rows)
+        count, wanted = waiting[0]
+        if len(held) == wanted:
+            waiting.popleft()
+            yield joined(held, count)
+            held = []

@@ -1,0 +1,135 @@
+"""Which engine answers: the one that is asked for, or the fastest that is installed here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from resnetkit.errors import InputError
+from resnetkit.inference.engines.conv_bn_fusion import Described, folded
+from resnetkit.inference.engines.engine import CHOICES, Choice, Engine, Output, PixelType
+from resnetkit.inference.engines.exported_model import Exported
+
+#: The extra that brings an engine's package.
+EXTRAS = {"openvino": "openvino", "openvino-bf16": "openvino", "onnxruntime": "onnx"}
+#: What drivers of NVIDIA and AMD leave, so that nothing has to be loaded to see them.
+_GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+
+def open_engine(
+    what: Described | Exported,
+    choice: Choice = "auto",
+    output: Output = "logits",
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    pixels: PixelType = "uint8",
+) -> Engine:
+    """The engine that ``choice`` names, made of ``what``, a bundle or an exported file.
+
+    ``auto`` takes torch on a GPU or on another ``device`` than ``cpu``, and on a processor the
+    first installed of OpenVINO, ONNX Runtime and torch; all of them compute in float32. For an
+    exported file it takes the runtime of that kind of file. ``threads`` is how many compute, by
+    default as many as there are processors. ``pixels`` is what is taken; an exported file has
+    settled that and takes uint8.
+
+    Raises ``ValueError`` for a choice or device that is not there, for one that is not installed,
+    for one that cannot run the file, and for logits of a network without a classifier.
+    """
+    if choice not in CHOICES:
+        raise InputError(f"the engine is {choice!r}; it may be {', '.join(CHOICES)}")
+    if threads is not None and threads < 1:
+        raise InputError(f"the number of threads is {threads}; give a whole number from 1")
+    name = chosen(what, device)[0] if choice == "auto" else choice
+    if not installed(name):
+        raise InputError(
+            f"the engine {name} is not installed; pip install 'resnetkit[{EXTRAS[name]}]' brings it"
+        )
+    if name in EXTRAS and device not in (None, "cpu"):
+        raise InputError(f"the engine {name} computes on the cpu, not on {device}; take torch")
+    facts: dict[str, Any] = {"output": output, "threads": threads, "pixels": pixels}
+    if isinstance(what, Exported):
+        _check_exported(what, name, output, pixels)
+        facts |= {"precision": what.precision, "batch": what.batch}
+    if name in EXTRAS:
+        if isinstance(what, Exported):
+            facts |= {"cuts": what.cuts}
+        return _runtime(name)(_graph(what, output, pixels), **facts)
+    from resnetkit.inference.engines.torch import open_torch
+
+    if isinstance(what, Exported):
+        from resnetkit.inference.engines.torch_export_archive import folded_in
+
+        made = folded_in(what)
+    else:
+        made = folded(what)
+    return open_torch(made, device=device, compiled=name == "torch-compiled", **facts)
+
+
+def installed(name: Choice) -> bool:
+    """Whether the package of an engine is there."""
+    return name not in EXTRAS or find_spec(name.removesuffix("-bf16")) is not None
+
+
+def _graph(what: Described | Exported, output: Output, pixels: PixelType) -> bytes | Path:
+    if isinstance(what, Exported):
+        return what.path
+    from resnetkit.inference.engines.onnx_export import onnx_model
+
+    return onnx_model(folded(what), output=output, pixels=pixels)
+
+
+def _runtime(name: Choice) -> Callable[..., Engine]:
+    if name.startswith("openvino"):
+        from resnetkit.inference.engines.openvino import OpenVINO
+
+        return partial(OpenVINO, bf16=name == "openvino-bf16")
+    from resnetkit.inference.engines.onnxruntime import ONNXRuntime
+
+    return ONNXRuntime
+
+
+def _check_exported(what: Exported, name: Choice, output: Output, pixels: PixelType) -> None:
+    if pixels != "uint8":
+        raise InputError(f"{what.path} takes uint8 pixels, not {pixels}; give the bundle")
+    if name not in what.engines:
+        raise InputError(
+            f"{what.path} is run by {' or '.join(what.engines)}, not by {name}; export it "
+            "for that engine, or give the bundle"
+        )
+    if output != what.output:
+        raise InputError(
+            f"{what.path} gives {what.output}, not {output}; give the bundle it was made of"
+        )
+
+
+def chosen(
+    what: Described | Exported | None = None, device: str | None = None
+) -> tuple[Choice, str]:
+    """What ``auto`` takes on this machine, and why, in a few words."""
+    if isinstance(what, Exported):
+        usual = what.engines
+        there = [name for name in usual if installed(name)]
+        return (there or usual)[0], f"it runs {what.kind} files"
+    if device not in (None, "cpu"):
+        return "torch", f"the engine for {device}"
+    if device is None and _gpu():
+        return "torch", "the engine for the GPU"
+    order: tuple[Choice, ...] = ("openvino", "onnxruntime")
+    there = [name for name in order if installed(name)]
+    if there:
+        return there[0], "the fastest installed one for a processor in float32"
+    return "torch", "the only one installed; pip install 'resnetkit[openvino]' brings a faster one"
+
+
+def _gpu() -> bool:
+    """Whether torch has a GPU here; it is only loaded where a driver is there to be asked."""
+    if not any(Path(place).exists() for place in _GPUS) and sys.platform != "win32":
+        return False
+    from resnetkit.inference.engines.torch import device_named
+
+    return device_named(None) != "cpu"

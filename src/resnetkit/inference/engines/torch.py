@@ -1,0 +1,156 @@
+"""The torch engine: eager in channels-last, or compiled; on any device that torch has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnetkit.data.decoding.tensors import normalise
+from resnetkit.errors import InputError
+from resnetkit.inference.engines.conv_bn_fusion import Folded, check_output
+from resnetkit.inference.engines.engine import Output, Pixels, PixelType, Rows
+from resnetkit.inference.engines.pipelining import joined, overlapped, parts
+from resnetkit.nn.resnet import ResNet
+from resnetkit.preprocess import Preprocess
+
+
+def device_named(name: str | None) -> str:
+    """A device of torch that is there: ``name``, or without one ``cuda`` if possible, else ``cpu``.
+
+    Raises ``ValueError`` for one that is not there.
+    """
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        have = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise InputError(f"--device {name} is not there on this machine; give {have}") from None
+    return name
+
+
+class Pixelwise(torch.nn.Module):
+    """A folded network: pixels ``(N, H, W, C)``, 0 to 255, to float32 rows, see ``Folded``."""
+
+    mean: Tensor
+
+    def __init__(self, folded: Folded, output: Output) -> None:
+        super().__init__()
+        check_output(folded.network, output)
+        with torch.device("meta"):
+            network = ResNet(folded.network)
+        state = {name: torch.from_numpy(values) for name, values in folded.arrays.items()}
+        network.load_state_dict(state, assign=True)
+        self.network = network
+        self.output = output
+        # What the network computes in; the mean is taken off in float32.
+        self.compute = next(iter(state.values())).dtype
+        self.register_buffer("mean", torch.from_numpy(folded.mean).view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # The pixels of (N, H, W, C), looked at as (N, C, H, W), are channels-last as they lie.
+        x = pixels.permute(0, 3, 1, 2).to(torch.float32) - self.mean
+        x = x.to(self.compute)
+        if self.output == "embeddings":
+            return self.network.features(x).mean((2, 3)).float()
+        logits: Tensor = self.network(x)
+        return logits.float()
+
+
+class Torch:
+    """A module, or any function from a tensor to rows, as an engine; it has to be on ``device``.
+
+    ``model`` takes ``pixels`` ``(N, H, W, C)``; where there is a ``preprocess``, it takes what that
+    makes of them, float32 ``(N, C, H, W)``. ``threads`` are those of torch, for the whole process.
+    """
+
+    cuts = False
+    ways: tuple[int, ...] = (1,)
+    streams = 1
+
+    def __init__(
+        self,
+        model: Callable[[Tensor], Tensor],
+        preprocess: Preprocess | None = None,
+        *,
+        name: str = "torch",
+        output: Output = "logits",
+        precision: str = "fp32",
+        device: str = "cpu",
+        threads: int | None = None,
+        batch: int | None = None,
+        pixels: PixelType = "uint8",
+    ) -> None:
+        self.name = name
+        self.precision = precision
+        self.output: Output = output
+        self.pixels: PixelType = pixels
+        self.device = device
+        self._model = model
+        self._preprocess = preprocess
+        self._batch = batch
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    @torch.inference_mode()
+    def answer(self, pixels: Pixels) -> Rows:
+        """The rows of one batch ``(N, H, W, C)``."""
+        given = (
+            torch.from_numpy(part).to(self.device)
+            for part in parts(pixels, self._batch, self.pixels)
+        )
+        rows = [self._rows(part) for part in given]
+        return joined(rows, len(pixels))
+
+    def _rows(self, pixels: Tensor) -> Rows:
+        if self._preprocess is not None:
+            pixels = normalise(pixels.movedim(-1, -3), self._preprocess)
+        rows: Rows = self._model(pixels).float().cpu().numpy()
+        return rows
+
+    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+        """The rows of each batch, in order, computed by a thread beside the caller's."""
+        return overlapped(self.answer, batches)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it is, as JSON types."""
+        return {
+            "engine": self.name,
+            "precision": self.precision,
+            "pixels": self.pixels,
+            "output": self.output,
+            "version": torch.__version__,
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+        }
+
+
+def open_torch(
+    folded: Folded,
+    *,
+    output: Output = "logits",
+    device: str | None = None,
+    threads: int | None = None,
+    compiled: bool = False,
+    precision: str = "fp32",
+    batch: int | None = None,
+    pixels: PixelType = "uint8",
+) -> Torch:
+    """The engine of a folded network. Raises ``ValueError`` for a device that is not there, and
+    for logits of a network without a classifier."""
+    place = device_named(device)
+    module = Pixelwise(folded, output).eval().requires_grad_(False)
+    module = module.to(place).to(memory_format=torch.channels_last)
+    return Torch(
+        torch.compile(module, options={"freezing": True}) if compiled else module,
+        name="torch-compiled" if compiled else "torch",
+        output=output,
+        precision=precision,
+        device=place,
+        threads=threads,
+        batch=batch,
+        pixels=pixels,
+    )

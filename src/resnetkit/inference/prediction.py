@@ -1,0 +1,257 @@
+"""Images in, ranked classes or embeddings out; any number of images in bounded memory.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from resnetkit.data.decoding import decode, fast_decode
+from resnetkit.data.decoding.decode import Cut, Image, UnreadableImageError, name_of
+from resnetkit.data.listing import Listed
+from resnetkit.data.prefetch import ordered
+from resnetkit.errors import NO_CLASSES, InputError
+from resnetkit.inference.engines.engine import Engine, Pixels, Rows
+from resnetkit.preprocess import Preprocess
+
+__all__ = ["Guess", "Image", "Prediction", "Read", "answered", "predict", "stream"]
+
+#: So many images without a single readable one are handed on without waiting for one.
+PATIENCE = 1024
+#: Why there are no classes where logits are NaN or infinite, as of numbers too large for float16.
+NOT_FINITE = "the network answers with numbers that are not finite"
+Row = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """One class and how probable the network thinks it is, 0 to 1."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The most probable classes of one image, best first, or its embedding ``(features,)``; or
+    why it could not be read."""
+
+    name: str
+    guesses: tuple[Guess, ...] = ()
+    problem: str | None = None
+    embedding: Row | None = field(default=None, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The most probable class. Raises ``IndexError`` where the image could not be read."""
+        return self.guesses[0].label
+
+    @property
+    def probability(self) -> float:
+        """The probability of ``label``."""
+        return self.guesses[0].probability
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction as JSON types; ``problem`` is there where there is one."""
+        found: dict[str, Any] = {"image": self.name}
+        if self.embedding is not None:
+            found["embedding"] = self.embedding.tolist()
+        else:
+            found["predictions"] = [
+                {"label": g.label, "probability": g.probability} for g in self.guesses
+            ]
+        return found if self.problem is None else {**found, "problem": self.problem}
+
+
+def predict(
+    engine: Engine,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    images: Image | Sequence[Image],
+    top: int = 5,
+    *,
+    batch_size: int = 32,
+) -> list[Prediction]:
+    """The ``top`` classes of each image, in the order given.
+
+    ``images`` is one image or a sequence: paths, encoded bytes, PIL images, uint8 arrays
+    ``(H, W)``, ``(H, W, C)`` or ``(N, H, W, C)``, or uint8 tensors ``(H, W)``, ``(C, H, W)`` or
+    ``(N, C, H, W)``. Raises ``UnreadableImageError``, an ``InputError``, for the first one
+    that cannot be read.
+    """
+    found = []
+    many = cast("Sequence[Image]", [images] if _is_one(images) else images)
+    for prediction in stream(engine, preprocess, classes, many, top=top, batch_size=batch_size):
+        if prediction.problem is not None:
+            raise UnreadableImageError(prediction.name, prediction.problem)
+        found.append(prediction)
+    return found
+
+
+def stream(
+    engine: Engine,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    images: Iterable[Image | Listed],
+    *,
+    top: int = 5,
+    batch_size: int = 32,
+    exact: bool = True,
+    threads: int | None = None,
+) -> Iterator[Prediction]:
+    """As ``predict``, one prediction at a time; never more than a few batches are in memory.
+
+    An image that cannot be read, or that is answered with numbers that are not finite, gives a
+    prediction with a ``problem`` in its place. An engine of
+    embeddings gives embeddings, and ``classes`` and ``top`` do not matter. Raises ``ValueError``
+    for a ``top`` or ``batch_size`` below 1, and where there are no classes to rank.
+    """
+    if engine.output == "logits" and not classes:
+        raise InputError(f"the network {NO_CLASSES}")
+    if top < 1 or batch_size < 1:
+        raise InputError(f"top is {top} and the batch size {batch_size}; both take a number >= 1")
+    results = answered(
+        engine, preprocess, images, batch_size=batch_size, exact=exact, threads=threads
+    )
+    for read, row in results:
+        if row is None:
+            yield Prediction(name=read.name, problem=read.problem)
+        elif not finite(row):
+            yield Prediction(name=read.name, problem=NOT_FINITE)
+        elif engine.output == "embeddings":
+            yield Prediction(name=read.name, embedding=row)
+        else:
+            yield Prediction(name=read.name, guesses=ranked(row, classes, top))
+
+
+def check_classes(logits: Row, classes: Sequence[str]) -> None:
+    """Raise ``InputError`` where a file's class names are not those of its graph."""
+    if len(logits) != len(classes):
+        raise InputError(
+            f"the network answers with {len(logits)} numbers, and there are {len(classes)} class "
+            "names; get the file again, or export it again"
+        )
+
+
+def finite(row: Row) -> bool:
+    """Whether there is an order among the numbers of a row."""
+    return bool(np.isfinite(row).all())
+
+
+def ranked(logits: Row, classes: Sequence[str], top: int) -> tuple[Guess, ...]:
+    """The ``top`` classes of the logits ``(classes,)`` of one image, with their softmax.
+
+    Of equal ones the first comes first, as ``evaluate`` counts them. Raises ``ValueError`` for
+    another number of logits than of classes.
+    """
+    check_classes(logits, classes)
+    top = min(top, len(classes))
+    least = np.partition(logits, len(logits) - top)[len(logits) - top]
+    best = np.flatnonzero(logits >= least)
+    best = best[np.argsort(-logits[best], kind="stable")][:top]
+    shares = np.exp(logits - logits[best[0]])
+    shares /= shares.sum()
+    return tuple(
+        Guess(label=classes[number], probability=float(shares[number])) for number in best.tolist()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Read:
+    """An image read: ``pixels`` is uint8 ``(size, size, C)``, or None and ``problem`` says why."""
+
+    name: str
+    pixels: Cut | None = None
+    problem: str | None = None
+
+
+def answered(
+    engine: Engine,
+    preprocess: Preprocess,
+    images: Iterable[Image | Listed],
+    *,
+    batch_size: int,
+    exact: bool = True,
+    threads: int | None = None,
+) -> Iterator[tuple[Read, Row | None]]:
+    """Each image, in order, with its row of the engine; None where it is unreadable.
+
+    Several threads read, decode and cut ahead while the engine computes. ``exact`` takes the pixels
+    of ``images.pixels``, otherwise those of ``images.fast``; an engine that cuts images itself is
+    given whole ones, one at a time.
+    """
+    cut = decode.pixels_of if exact else fast_decode.pixels_of
+    if engine.cuts:
+        cut, batch_size = decode.whole, 1
+
+    def read(image: Image | Listed) -> Read:
+        if not isinstance(image, Listed):
+            image = Listed(name=name_of(image), image=image)
+        if image.image is None:
+            return Read(name=image.name, problem=image.problem)
+        try:
+            return Read(name=image.name, pixels=cut(image.image, preprocess))
+        except UnreadableImageError as error:
+            return Read(name=image.name, problem=error.reason)
+
+    reads = ordered(read, images, threads=threads, ahead=batch_size + 8)
+    sent: deque[list[Read]] = deque()
+    for rows in engine.answers(_batches(reads, batch_size, sent, preprocess)):
+        yield from _joined(sent.popleft(), rows)
+    # What came after the last readable image went in no batch.
+    while sent:
+        yield from _joined(sent.popleft(), np.empty((0, 0), np.float32))
+
+
+def _batches(
+    reads: Iterable[Read], size: int, sent: deque[list[Read]], preprocess: Preprocess
+) -> Iterator[Pixels]:
+    """Batches of ``size`` readable images; what is in each goes into ``sent``, with the unreadable.
+
+    An engine answers nothing but batches, so a long run of unreadable images takes along an
+    unfinished batch, or a black image that nobody asks for.
+    """
+    group: list[Read] = []
+    found: list[Cut] = []
+
+    def pack() -> Pixels:
+        nonlocal group, found
+        side = preprocess.size
+        black = np.zeros((side, side, preprocess.channel_count), np.uint8)
+        batch: Pixels = np.stack(found or [black])
+        # The pixels are in the batch now.
+        sent.append([Read(name=one.name, problem=one.problem) for one in group])
+        group, found = [], []
+        return batch
+
+    for one in reads:
+        group.append(one)
+        if one.pixels is not None:
+            found.append(one.pixels)
+        if len(found) == size or len(group) == size + PATIENCE:
+            yield pack()
+    if found:
+        yield pack()
+    elif group:
+        sent.append(group)
+
+
+def _joined(group: Iterable[Read], rows: Rows) -> Iterator[tuple[Read, Row | None]]:
+    remaining = iter(rows)
+    for one in group:
+        yield one, next(remaining) if one.problem is None else None
+
+
+def _is_one(images: object) -> bool:
+    if hasattr(images, "ndim"):
+        return bool(images.ndim < 4)
+    return isinstance(images, str | bytes | Path | PIL.Image.Image)

@@ -1,0 +1,164 @@
+"""Predictions as text: CSV, JSON and JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Protocol
+
+from resnetkit.errors import InputError
+from resnetkit.files import utf8
+from resnetkit.inference.engines.engine import Output
+from resnetkit.inference.prediction import Prediction
+
+_NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
+TEXTS = ("csv", "json", "jsonl")
+#: What a file name ends in, and the format that means.
+ENDINGS = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".npy": "npy",
+}
+
+
+class Format(Protocol):
+    """How predictions become a file: ``head``, then chunks of rows, then ``finish``."""
+
+    head: bytes
+
+    def chunk(self, rows: Sequence[Prediction], *, first: bool) -> bytes:
+        """The rows as bytes to be added; ``first`` where there are none before them."""
+        ...
+
+    def tail(self, *, empty: bool) -> bytes:
+        """What stands behind the last row; ``empty`` where there are no rows."""
+        ...
+
+    def convert(self, part: Path, target: Path) -> bool:
+        """Write ``target`` from the chunks in ``part``; False where they are the file."""
+        ...
+
+
+class _Text:
+    head = b""
+
+    def tail(self, *, empty: bool) -> bytes:
+        return b""
+
+    def convert(self, part: Path, target: Path) -> bool:
+        return False
+
+
+class JsonLines(_Text):
+    """An object a line: ``image``, ``predictions`` or ``embedding``, and perhaps ``problem``."""
+
+    def chunk(self, rows: Sequence[Prediction], *, first: bool) -> bytes:
+        return "".join(_json(row) + "\n" for row in rows).encode()
+
+
+class Json(_Text):
+    """An array with an object a line."""
+
+    head = b"["
+
+    def chunk(self, rows: Sequence[Prediction], *, first: bool) -> bytes:
+        text = ",\n".join(_json(row) for row in rows)
+        return (("\n" if first else ",\n") + text).encode() if rows else b""
+
+    def tail(self, *, empty: bool) -> bytes:
+        return b"]\n" if empty else b"\n]\n"
+
+
+class Csv(_Text):
+    """``image,rank,class,probability,problem`` with a line a class, or ``image,problem,0,1,...``.
+
+    An unreadable image has one line with its problem.
+    """
+
+    def __init__(self, output: Output, features: int) -> None:
+        self._features = features if output == "embeddings" else None
+        if self._features is None:
+            names = ["image", "rank", "class", "probability", "problem"]
+        else:
+            names = ["image", "problem", *map(str, range(features))]
+        self.head = _lines([names])
+
+    def chunk(self, rows: Sequence[Prediction], *, first: bool) -> bytes:
+        return _lines([line for row in rows for line in self._of(row)])
+
+    def _of(self, row: Prediction) -> list[list[object]]:
+        name = utf8(row.name)
+        if self._features is not None:
+            values = [""] * self._features if row.embedding is None else row.embedding.astype(str)
+            return [[name, row.problem or "", *values]]
+        if row.problem is not None:
+            return [[name, "", "", "", utf8(row.problem)]]
+        return [
+            [name, rank, utf8(guess.label), f"{guess.probability:.6f}", ""]
+            for rank, guess in enumerate(row.guesses, start=1)
+        ]
+
+
+def _lines(lines: Sequence[Sequence[object]]) -> bytes:
+    text = StringIO()
+    cells = ([_cell(cell) for cell in line] for line in lines)
+    csv.writer(text, lineterminator="\n").writerows(cells)
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would compute as a formula begins with an apostrophe."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value if _NUMBER.fullmatch(value) else f"'{value}"
+    return value
+
+
+def _json(row: Prediction) -> str:
+    document = row.to_dict()
+    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a name with bytes that are no UTF-8
+        return json.dumps(document)
+    return text
+
+
+def format_of(name: str | None, out: Path | None, *, embeddings: bool) -> str:
+    """The format that was asked for, else the one that the ending of ``out`` means, else a table.
+
+    Raises ``InputError`` for one that cannot be printed, or cannot hold this.
+    """
+    if name is None:
+        name = "table" if out is None else ENDINGS.get(out.suffix.lower(), "table")
+    if out is None and name not in ("table", *TEXTS):
+        raise InputError(f"{name} is no text to print; give --out FILE")
+    if name == "npy" and not embeddings:
+        raise InputError("npy is for numbers only; give --embeddings, or another format")
+    return name
+
+
+def open_format(name: str, output: Output, features: int) -> Format:
+    """The format ``name``; ``features`` is the length of an embedding.
+
+    Raises ``InputError`` for one that takes a package that is not there.
+    """
+    if name == "csv":
+        return Csv(output, features)
+    if name == "json":
+        return Json()
+    if name == "jsonl":
+        return JsonLines()
+    if name == "parquet":
+        from resnetkit.inference.results.parquet import Parquet
+
+        return Parquet(output, features)
+    from resnetkit.inference.results.npy import Numbers
+
+    return Numbers(features)

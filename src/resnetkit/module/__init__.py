@@ -1,1 +1,0 @@
-"""From a description to a torch module."""

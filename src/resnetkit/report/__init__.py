@@ -1,0 +1,1 @@
+"""Reports: terminal, SVG, HTML, plots, TensorBoard."""

@@ -1,0 +1,1 @@
+"""Training callbacks that write TensorBoard events and the live report."""

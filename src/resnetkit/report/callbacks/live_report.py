@@ -1,0 +1,108 @@
+"""What is written while a run goes on: its report after each epoch, and TensorBoard's events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from resnetkit.data.datasets.dataset import Part
+from resnetkit.errors import InputError
+from resnetkit.files import write_text
+from resnetkit.report.callbacks.tensorboard import Events
+from resnetkit.report.pages.run_page import Setting, page_of_run, setting, title_of
+from resnetkit.training.callbacks import Several, Watch
+from resnetkit.training.epoch_log import Row
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run import Result
+from resnetkit.training.run_folder import EVENTS, REPORT
+
+
+class Reported(Watch):
+    """Writes ``report.html`` into the run's folder when a run starts and after each epoch.
+
+    A page that cannot be written does not stop the run; it is told once, to ``teller``.
+    """
+
+    def __init__(self, folder: Path, teller: Watch) -> None:
+        self._path, self._teller = folder / REPORT, teller
+        self._recipe: Recipe | None = None
+        self._setting: Setting | None = None
+        self._rows: list[Row] = []
+        self._failed = False
+
+    def start(
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+    ) -> None:
+        self._recipe, self._rows = recipe, list(rows)
+        self._setting = _setting(recipe, images)
+        self._write(page_of_run(self._setting, recipe, self._rows))
+
+    def epoch(self, row: Row) -> None:
+        assert self._recipe is not None
+        assert self._setting is not None
+        self._rows.append(row)
+        self._write(page_of_run(self._setting, self._recipe, self._rows))
+
+    def finish(self, result: Result) -> None:
+        """The page of the finished run."""
+        setting = self._setting or _setting(result.recipe, result.counts)
+        rows = list(result.rows)
+        self._write(page_of_run(setting, result.recipe, rows, result.evaluation, result.part))
+
+    def _write(self, page: str) -> None:
+        try:
+            write_text(self._path, page)
+        except InputError as error:
+            if not self._failed:
+                self._teller.warn(f"{error}; training goes on without the page")
+            self._failed = True
+
+
+class Watched(Several):
+    """A run that is printed and reported, and written as ``events`` where there are some."""
+
+    def __init__(self, printed: Watch, reported: Reported, events: Events | None) -> None:
+        super().__init__(printed, reported, *([] if events is None else [events]))
+        self._reported, self._events = reported, events
+
+    def finish(self, result: Result) -> None:
+        """The run has ended by itself."""
+        self._reported.finish(result)
+        if self._events is not None:
+            self._events.finish(result)
+
+    def close(self) -> None:
+        """The run has ended, by itself or not."""
+        if self._events is not None:
+            self._events.close()
+
+
+def watched(
+    printed: Watch, folder: Path, *, tensorboard: bool = False, resumed: bool = False
+) -> Watched:
+    """What watches a run in ``folder``; a ``resumed`` one that has events goes on with them.
+
+    Raises ``ValueError`` where ``tensorboard`` is asked for and not installed.
+    """
+    events = None
+    if tensorboard:
+        events = Events(folder)
+    elif resumed and (folder / EVENTS).is_dir():
+        if find_spec("tensorboard") is not None:
+            events = Events(folder)
+        else:
+            printed.warn(
+                f"{folder / EVENTS} gets no points, for tensorboard is not installed; all of them "
+                f"come with resnetkit[tensorboard] and --resume {folder} --tensorboard"
+            )
+    return Watched(printed, Reported(folder, printed), events)
+
+
+def _setting(recipe: Recipe, images: Mapping[Part, int]) -> Setting:
+    about = {
+        "data": recipe.data,
+        "images": ", ".join(f"{count:,} {part}" for part, count in images.items()),
+        "device": recipe.device,
+    }
+    return setting(title_of(recipe), recipe.network, recipe.preprocess, recipe=recipe, about=about)

@@ -1,0 +1,102 @@
+"""A run as events for TensorBoard, by torch's own writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnetkit.data.datasets.dataset import Part
+from resnetkit.errors import InputError
+from resnetkit.training.callbacks import Watch
+from resnetkit.training.epoch_log import Row
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run import Result
+from resnetkit.training.run_folder import EVENTS, remove_events
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Events(Watch):
+    """Writes a point of each curve after each epoch, into ``RUN/tensorboard``.
+
+    A run that goes on writes all points anew from its log, so that none stands twice and none is
+    missing, wherever it was killed. The wall time of a point is the start of the run and the
+    seconds that were trained.
+
+    Raises ``ValueError`` where the package tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        check_installed()
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
+        self._time = 0.0
+
+    def start(
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+    ) -> None:
+        self._open(recipe, rows)
+
+    def epoch(self, row: Row) -> None:
+        self._add(row)
+        if self._writer is not None:
+            self._writer.flush()
+
+    def finish(self, result: Result) -> None:
+        """Add what the best weights were measured at, as of the best epoch."""
+        if self._writer is None:
+            self._open(result.recipe, result.rows)
+        assert self._writer is not None
+        if result.test is not None:
+            for name in ("accuracy", "loss", "top5"):
+                value = getattr(result.test, name)
+                if value is not None:
+                    self._writer.add_scalar(f"test/{name}", value, result.best.epoch, self._time)
+        self.close()
+
+    def close(self) -> None:
+        """End the file."""
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()
+            self._writer = None
+
+    def _open(self, recipe: Recipe, rows: Iterable[Row]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        remove_events(self._folder)
+        self._writer = SummaryWriter(str(self._folder / EVENTS))
+        rows = list(rows)
+        self._time = time.time() - sum(row.seconds for row in rows)
+        text = "".join(f"    {line}\n" for line in recipe.to_toml().splitlines())
+        self._writer.add_text("recipe", text, 0, self._time)
+        for row in rows:
+            self._add(row)
+        self._writer.flush()
+
+    def _add(self, row: Row) -> None:
+        self._time += row.seconds
+        points = {
+            "loss/training": row.loss,
+            "loss/validation": row.validation_loss,
+            "accuracy/training": row.accuracy,
+            "accuracy/validation": row.validation_accuracy,
+            "learning rate": row.lr,
+            "speed/images a second": row.rate,
+            "speed/share of time waiting for data": row.waited,
+        }
+        for name, value in points.items():
+            if self._writer is not None and value is not None:
+                self._writer.add_scalar(name, value, row.epoch, self._time)
+
+
+def check_installed() -> None:
+    """Raise ``ValueError`` where there is no TensorBoard."""
+    if find_spec("tensorboard") is None:
+        raise InputError("--tensorboard takes the package tensorboard; install "
+                         "resnetkit[tensorboard]")  # fmt: skip

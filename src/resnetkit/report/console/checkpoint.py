@@ -1,0 +1,106 @@
+"""An identified checkpoint and a conversion: lines on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.architecture.text import aligned
+from resnetkit.checkpoints.identification import Identification
+from resnetkit.checkpoints.resolve_facts import doubt
+from resnetkit.errors import printable
+
+if TYPE_CHECKING:  # it loads torch, which identifying does not need
+    from resnetkit.hub.conversion import Converted
+
+#: Names that are listed before the rest is only counted.
+LISTED = 5
+
+
+def show_identification(found: Identification) -> None:
+    """Print what a file is: what was read, what cannot be known, what is left over or missing."""
+    facts = found.to_dict()
+    wrapper = ", ".join(f"{w['name']} ({w['meaning']})" for w in facts["wrapper"])
+    rows = [
+        ("file", facts["file"]),
+        ("container", facts["container"]),
+        ("wrapper", wrapper or "none"),
+        ("dialect", ", or ".join((facts["dialect"], *facts["also"]))),
+        ("network", f"{facts['network']}: {facts['about']}"),
+        ("parameters", f"{facts['parameters']:,}"),
+        ("classes", f"{_text(facts['classes'])} (head: {facts['head']})"),
+        ("input channels", str(facts["input_channels"])),
+    ]
+    print("\n".join(aligned(rows, left={0, 1})))
+    known = [(name, _text(fact["value"]), fact["from"]) for name, fact in facts["known"].items()]
+    if known:
+        print("\nknown")
+        print("\n".join(f"  {line}" for line in aligned(known, left={0, 1, 2})))
+    if facts["ambiguous"]:
+        print(
+            "\ntaken unless it is told, for no tensor shows it; --format json says what each means"
+        )
+        open_facts = [
+            (
+                fact["fact"],
+                _text(fact["default"]),
+                _others([v for v in fact["candidates"] if v != fact["default"]]),
+                fact["source"],
+            )
+            for fact in facts["ambiguous"]
+        ]
+        print("\n".join(f"  {line}" for line in aligned(open_facts, left={0, 1, 2, 3})))
+    _list("missing", facts["missing"])
+    inside = set(found.reading.inside)
+    _list("beside the network, and left out", [n for n in facts["leftover"] if n not in inside])
+    _list("ignored", [f"{name}: {reason}" for name, reason in facts["ignored"].items()])
+    doubts = [doubt(fact) for fact in found.reading.ambiguous if fact.doubtful]
+    _list("warnings", [*([] if found.described else doubts), *facts["warnings"]])
+
+
+def show_converted(done: Converted) -> None:
+    """Print what was written and how well it agrees."""
+    origin = done.bundle.origin
+    # Not what an earlier conversion assumed. Of a folder, a file in it was read.
+    fresh = origin.get("file") == done.source.name or done.source.is_dir()
+    spoken = origin["dialect"] if fresh else "bundle"
+    print(f"{done.source} ({spoken}): {done.bundle.network.name}")
+    print(f"-> {done.target} ({done.dialect}), {done.tensors} tensors, each used once")
+    if fresh and origin["assumed"]:
+        taken = ", ".join(f"{name} {_text(value)}" for name, value in origin["assumed"].items())
+        print(f"taken as {spoken} documents, for no tensor shows it: {taken}")
+    for warning in (*origin.get("doubts", ()), *origin.get("warnings", ())) if fresh else ():
+        print(f"warning: {printable(warning)}")
+    verified = origin.get("verified_with") if fresh else None
+    if verified:
+        print(
+            f"verified with {verified['framework']}: its own network's logits differ by "
+            f"{verified['difference']:.3g} at most (largest logit {verified['largest']:.3g})"
+        )
+    print(
+        f"proof: read back and run on {done.images} images, the logits differ by "
+        f"{done.difference:.3g} at most (largest logit {done.largest:.3g})"
+    )
+
+
+def _list(title: str, names: list[str]) -> None:
+    if not names:
+        return
+    print(f"\n{title}")
+    for name in names[:LISTED]:
+        print(f"  {printable(name)}")
+    if len(names) > LISTED:
+        print(f"  and {len(names) - LISTED} more; --format json lists all")
+
+
+def _others(values: list[Any]) -> str:
+    """What a fact may be besides, the first two and how many more."""
+    if not values:
+        return ""
+    more = f" and {len(values) - 2} more" if len(values) > 2 else ""
+    return f"or {', '.join(map(_text, values[:2]))}{more}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_text, value))
+    return "none" if value is None else str(value)

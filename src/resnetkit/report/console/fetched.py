@@ -1,0 +1,46 @@
+"""Weights that were fetched: what they are and where they came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.architecture.text import aligned
+from resnetkit.errors import printable
+
+if TYPE_CHECKING:  # it loads torch
+    from resnetkit.bundle.bundle import Bundle
+
+
+def to_dict(bundle: Bundle, target: Path) -> dict[str, Any]:
+    """The bundle without its weights, as JSON types."""
+    return {
+        "target": str(target),
+        "network": bundle.network.name,
+        "parameters": bundle.network.parameters,
+        "classes": list(bundle.classes),
+        "preprocess": bundle.preprocess.to_dict(),
+        "origin": dict(bundle.origin),
+    }
+
+
+def show(bundle: Bundle, target: Path) -> None:
+    """Print what was fetched, what is known of it, and from where."""
+    origin, told = bundle.origin, bundle.origin["fetched"]
+    names = f"{len(bundle.classes)}: {', '.join(bundle.classes[:3])}, ..."
+    rows = [
+        ("source", told["source"]),
+        ("sha256", told["sha256"]),
+        ("checked", told.get("checked", "against the digest that the server tells")),
+        ("network", f"{bundle.network.name}: {bundle.network.about}"),
+        ("classes", names if bundle.classes else "none"),
+        ("names", origin.get("class_names") or "numbers"),
+        ("images", bundle.preprocess.text),
+        ("bundle", str(target)),
+    ]
+    print("\n".join(aligned(rows, left={0, 1})))
+    for word in ("documented", "assumed"):
+        for name, value in origin.get(word, {}).items():
+            print(f"{word} {name} {value}")
+    for warning in (*origin.get("doubts", ()), *origin.get("warnings", ())):
+        print(f"warning: {printable(warning)}")

@@ -1,0 +1,49 @@
+"""A range test of the learning rate, and a batch that was measured: lines on the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from resnetkit.architecture.text import aligned
+from resnetkit.report.console.lines import say
+from resnetkit.training.batch_size_finder import Fitted
+from resnetkit.training.lr_finder import Found
+from resnetkit.training.recipe.recipe import Recipe
+
+#: So many of the steps are shown, evenly.
+_SHOWN = 20
+
+
+def show_found(found: Found, recipe: Recipe) -> None:
+    """The curve in some points, and the rate that is suggested."""
+    points = found.points
+    step = -(-len(points) // _SHOWN)
+    rows = [(f"{p.rate:.2g}", f"{p.loss:.4f}", f"{p.smoothed:.4f}") for p in points[::step]]
+    head, *lines = aligned([("lr", "loss", "smoothed"), *rows], left=())
+    say(
+        f"{recipe.network.name}, batches of {recipe.batch_size}, {recipe.optimizer}: "
+        f"{len(points)} steps",
+        "bold",
+    )
+    say(head, "bold")
+    for line in lines:
+        say(line)
+    end = "exploded" if found.exploded else "did not explode"
+    say(f"the loss is least at {found.lowest:.2g} and {end} up to {points[-1].rate:.2g}")
+    say(
+        f"suggested: --lr {found.suggested:g}, where the loss falls fastest "
+        f"(the recipe has {recipe.lr:g})",
+        "bold green",
+    )
+
+
+def tell_fitted(fitted: Fitted) -> None:
+    """Say on stderr which batch was chosen, and how fast each was that was tried."""
+    rates = ", ".join(
+        f"{trial.batch}: {'does not fit' if trial.rate is None else f'{trial.rate:.0f} images/s'}"
+        for trial in fitted.tried
+    )
+    print(
+        f"resnetkit: batches of {fitted.batch}, for {fitted.why} ({rates})",
+        file=sys.stderr,
+    )

@@ -1,0 +1,46 @@
+"""Runs side by side, on the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from resnetkit.architecture.text import aligned
+from resnetkit.errors import printable
+from resnetkit.report.console.lines import as_chosen, percent, say
+from resnetkit.report.console.progress import clock
+from resnetkit.training.run_comparison import Ran, Runs
+
+
+def show_runs(runs: Runs) -> None:
+    """A line for each run, the best first, with the choices in which they differ."""
+    differences = runs.differences()
+    heads = ("run", "validation", "test", "epochs", "time", "state", *differences)
+    rows = [
+        (*_cells(run), *(as_chosen(values[number]) for values in differences.values()))
+        for number, run in enumerate(runs.runs)
+    ]
+    head, *lines = aligned([heads, *rows], left={0, *range(5, len(heads))})
+    say(head, "bold")
+    for line in lines:
+        say(line)
+    if len(runs.runs) > 1:
+        say("")
+        say(f"{len(runs.runs)} runs by validation accuracy"
+            + ("" if differences else "; their recipes are the same"))  # fmt: skip
+
+
+def tell_damaged(runs: Runs) -> None:
+    """Name on stderr the runs that cannot be read."""
+    for name, reason in runs.damaged.items():
+        print(f"resnetkit: left out {printable(name)}: {printable(reason)}", file=sys.stderr)
+
+
+def _cells(run: Ran) -> tuple[str, ...]:
+    return (
+        printable(run.name),
+        percent(run.validation),
+        percent(run.test),
+        f"{run.done}/{run.recipe.epochs}",
+        clock(run.seconds),
+        "finished" if run.finished else "unfinished",
+    )

@@ -1,0 +1,242 @@
+"""A run and an evaluation: lines on the terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from resnetkit.architecture.text import aligned
+from resnetkit.data.datasets.dataset import Part
+from resnetkit.errors import printable
+from resnetkit.evaluation.evaluation import ClassFigures, Measurement
+from resnetkit.report.console.lines import TRAINED_ON, between, percent, rule, say
+from resnetkit.report.console.progress import clock
+from resnetkit.training.callbacks import Watch
+
+if TYPE_CHECKING:  # what trains needs torch, which measuring does not
+    from resnetkit.evaluation.ambiguity_trial import Candidate, Trial
+    from resnetkit.training.epoch_log import Row
+    from resnetkit.training.recipe.recipe import Recipe
+    from resnetkit.training.run import Result
+
+#: Seconds between two plain lines within an epoch, where there is no terminal.
+INTERVAL = 60.0
+
+
+class Printed(Watch):
+    """Prints a line for each epoch, and on a terminal a bar with rate and remaining time.
+
+    The bar and the warnings go to stderr; where that is no terminal, a line a minute instead of
+    the bar.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=8),
+            TextColumn("{task.percentage:.0f} %"),
+            TextColumn("{task.fields[score]}{task.fields[rate]}"),
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not self._console.is_terminal,
+        )
+        self._task = TaskID(0)
+        self._recipe: Recipe | None = None
+        self._count = self._seen = self._total = 0
+        self._score, self._told = "", time.perf_counter()
+        self._began = 0.0
+
+    def __enter__(self) -> Printed:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._progress.stop()
+
+    def warn(self, text: str) -> None:
+        print(f"resnetkit: {printable(text)}", file=sys.stderr)
+
+    def start(
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+    ) -> None:
+        network = recipe.network
+        counts = ", ".join(f"{count} {part}" for part, count in images.items())
+        say(
+            f"{network.name}, {network.parameters:,} parameters, "
+            f"{recipe.preprocess.size}x{recipe.preprocess.size} pixels, "
+            f"{network.options.classes} classes",
+            "bold",
+        )
+        say(f"images: {counts}")
+        if rows or done:
+            say(f"continuing in epoch {len(rows) + 1}, after {done} images of it")
+        self._recipe, self._count = recipe, images["train"]
+        self._total = (recipe.epochs - len(rows)) * self._count - done
+        self._began = self._told = time.perf_counter()
+        self._progress.start()
+        self._task = self._progress.add_task(
+            "", total=self._count, completed=done, epoch=len(rows) + 1, score="", rate=""
+        )
+
+    def so_far(self, loss: float, accuracy: float, waited: float = 0.0) -> None:
+        self._score = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  wait {waited:.0%}  "
+
+    def images(self, count: int) -> None:
+        self._seen += count
+        self._progress.update(self._task, advance=count, score=self._score, rate=self._rate())
+        now = time.perf_counter()
+        if not self._console.is_terminal and now - self._told > INTERVAL:
+            self._told, task = now, self._progress.tasks[0]
+            print(
+                f"resnetkit: epoch {task.fields['epoch']}: {task.completed:.0f} of {self._count} "
+                f"images  {self._score}{self._rate()}",
+                file=sys.stderr,
+            )
+
+    def epoch(self, row: Row) -> None:
+        assert self._recipe is not None
+        validated = row.validation_loss is not None
+        line = (
+            f"epoch {row.epoch:>{len(str(self._recipe.epochs))}}/{self._recipe.epochs}"
+            f"  loss {row.loss:.4f}  accuracy {percent(row.accuracy):>8}"
+        )
+        if validated:
+            line += (
+                f"  validation loss {row.validation_loss:.4f}"
+                f"  accuracy {percent(row.validation_accuracy):>8}"
+            )
+        line += f"  lr {row.lr:.4f}  data wait {row.waited:.0%}  {self._rate()}"
+        best = row.best and validated
+        self._line(f"{line}{'  best' if best else ''}", "green" if best else "")
+        self._told = time.perf_counter()
+        if row.epoch == self._recipe.epochs:
+            self._progress.stop()
+        self._progress.reset(
+            self._task, total=self._count, epoch=row.epoch + 1, score="", rate=self._rate()
+        )
+
+    def _line(self, text: str, style: str) -> None:
+        """A line above the bar where both are on one terminal, else on stdout as ever."""
+        if self._console.is_terminal and sys.stdout.isatty():
+            self._console.print(Text(text, style=style), soft_wrap=True)
+        else:
+            say(text, style)
+
+    def _rate(self) -> str:
+        """Images a second and the time that is left, validation included."""
+        rate = self._seen / max(1e-9, time.perf_counter() - self._began)
+        return f"{rate:.0f} images/s, {clock((self._total - self._seen) / max(rate, 1e-9))} left"
+
+
+def show_result(result: Result) -> None:
+    """What a finished run has come to."""
+    best = result.best
+    if best.validation_accuracy is None:
+        say(f"kept: epoch {best.epoch}, {rule(result.rows)}", "bold")
+    else:
+        accuracy = percent(best.validation_accuracy)
+        say(f"best: epoch {best.epoch}, validation accuracy {accuracy}", "bold")
+        say(f"kept as {rule(result.rows)}")
+    if result.part == "train":
+        say(f"accuracy {percent(result.evaluation.accuracy)}, measured on {TRAINED_ON}")
+    if result.test is not None:
+        right = round(result.test.accuracy * result.test.images)
+        share = f"{right} of {result.test.images} images"
+        seen = f"{share}, {result.copies} of which are copies of training images"
+        say(
+            f"test accuracy {percent(result.test.accuracy)} "
+            f"({seen if result.copies else f'{share} that took no part in training'}; "
+            f"{between(result.test.accuracy_interval)} at 95 %)",
+            "bold green",
+        )
+    if len(result.rows) < result.recipe.epochs:
+        say(
+            f"ended after {len(result.rows)} of {result.recipe.epochs} epochs: none of the last "
+            f"{result.recipe.patience} was the best"
+        )
+    seconds = sum(row.seconds for row in result.rows)
+    waited = sum(row.seconds * row.waited for row in result.rows) / max(seconds, 1e-9)
+    say(
+        f"{len(result.rows)} epochs in {clock(seconds)}, {seconds / len(result.rows):.1f} s each, "
+        f"{waited:.0%} of it waiting for data"
+    )
+    say(f"written to {result.folder}: {', '.join(sorted(p.name for p in result.folder.iterdir()))}")
+
+
+def show_measurement(measurement: Measurement, matrix: int = 20) -> None:
+    """The figures of an evaluation; the confusion matrix as well up to ``matrix`` classes."""
+    evaluation = measurement.evaluation
+    say(f"{measurement.title}: {evaluation.images} images", "bold")
+    interval = between(evaluation.accuracy_interval)
+    say(f"accuracy {percent(evaluation.accuracy)} ({interval} at 95 %)", "bold green")
+    if evaluation.top5 is not None and evaluation.top5_interval is not None:
+        interval = between(evaluation.top5_interval)
+        say(f"top-5 accuracy {percent(evaluation.top5)} ({interval} at 95 %)")
+    say(f"loss {evaluation.loss:.4f}")
+    say(
+        f"calibration error {percent(evaluation.calibration.ece)} "
+        f"(ECE, {len(evaluation.calibration.bins)} bins of equal width, Guo et al. 2017)"
+    )
+    say("")
+    heads = ("class", "precision", "recall", "F1", "images")
+    _table(aligned([heads, *map(_figures, evaluation.classes)], left={0}))
+    if len(evaluation.names) <= matrix:
+        say("")
+        say("confusion: rows are the true classes, columns the predicted ones")
+        names = [printable(name) for name in evaluation.names]
+        rows = zip(names, evaluation.confusion.tolist(), strict=True)
+        grid = [("", *names), *((name, *map(str, row)) for name, row in rows)]
+        _table(aligned(grid, left={0}))
+
+
+def show_trial(trial: Trial) -> None:
+    """The candidates of a trial, best first, and whether the best is the right one."""
+    say(f"{trial.file} on {trial.data} ({trial.part}): {trial.images} images", "bold")
+    if trial.in_order:
+        say("the file has no class names: the data's are taken in alphabetical order")
+    heads = (*trial.candidates[0].facts, "accuracy", "loss")
+    rows = [
+        (*map(str, c.facts.values()), percent(c.accuracy), f"{c.loss:.4f}")
+        for c in trial.candidates
+    ]
+    _table(aligned([heads, *rows], left=set(range(len(heads) - 2))))
+    best, second = (_facts(candidate) for candidate in trial.candidates[:2])
+    if trial.is_sure:
+        say(f"{best}: {second} does so much worse by chance with p = {trial.chance:.1g}", "green")
+    else:
+        say(
+            f"these images do not tell {best} from {second} (p = {trial.chance:.2g}); give more, "
+            "or other ones"
+        )
+
+
+def _facts(candidate: Candidate) -> str:
+    return ", ".join(f"{name} {value}" for name, value in candidate.facts.items())
+
+
+def tell_trained_on(names: Sequence[str]) -> None:
+    """Warn on stderr that measured images were trained on."""
+    if names:
+        text = f"{len(names)} of the measured images were trained on, e.g. {names[0]}"
+        text = f"{printable(text)}; the accuracy looks better than it is"
+        print(f"resnetkit: {text}", file=sys.stderr)
+
+
+def _figures(row: ClassFigures) -> tuple[str, ...]:
+    shares = (percent(row.precision), percent(row.recall), percent(row.f1))
+    return printable(row.name), *shares, str(row.support)
+
+
+def _table(lines: list[str]) -> None:
+    head, *rest = lines
+    say(head, "bold")
+    for line in rest:
+        say(line)

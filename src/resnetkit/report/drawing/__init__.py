@@ -1,0 +1,1 @@
+"""Networks as SVG drawings."""

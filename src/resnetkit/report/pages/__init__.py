@@ -1,0 +1,1 @@
+"""HTML pages of networks, runs and evaluations."""

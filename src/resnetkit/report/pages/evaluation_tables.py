@@ -1,0 +1,108 @@
+"""What a page shows of an evaluation: of many classes the worst, and mistakes as pictures."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+
+from resnetkit.data.decoding.decode import UnreadableImageError, scaled_upright
+from resnetkit.evaluation.evaluation import ClassFigures, Evaluation, Mistake
+
+#: Up to so many classes there is a matrix, and up to so many each has its row.
+MATRIX, ROWS = 25, 60
+#: Else so many of the worst classes and of the most frequent confusions.
+WORST = 30
+#: The longer side of an embedded picture, and below which side it is shown as it is.
+SIDE, TINY = 128, 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """``images`` images of ``truth`` were named ``guess``; ``share`` of all of ``truth``."""
+
+    truth: str
+    guess: str
+    images: int
+    share: float
+
+
+def confusions(evaluation: Evaluation, most: int = WORST) -> list[Confusion]:
+    """The most frequent confusions, the most images first."""
+    wrong = evaluation.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    counts = evaluation.confusion.sum(axis=1)
+    rows, columns = np.nonzero(wrong)
+    order = np.argsort(-wrong[rows, columns], kind="stable")[:most]
+    return [
+        Confusion(
+            truth=evaluation.names[row],
+            guess=evaluation.names[column],
+            images=int(wrong[row, column]),
+            share=float(wrong[row, column] / counts[row]),
+        )
+        for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True)
+    ]
+
+
+def shown_classes(evaluation: Evaluation) -> list[ClassFigures]:
+    """All classes, or of many the worst by F1, the worst first."""
+    if len(evaluation.classes) <= ROWS:
+        return list(evaluation.classes)
+    return sorted(evaluation.classes, key=lambda row: (row.f1 or 0.0, -row.support))[:WORST]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of the matrix: images, their share of the true class, whether they are right."""
+
+    images: int
+    share: float
+    right: bool
+
+
+def matrix(evaluation: Evaluation) -> list[tuple[str, list[Cell]]] | None:
+    """Rows of the true classes; None where they are too many to be read."""
+    if len(evaluation.names) > MATRIX:
+        return None
+    rows = []
+    for number, (name, row) in enumerate(
+        zip(evaluation.names, evaluation.confusion.tolist(), strict=True)
+    ):
+        whole = max(1, sum(row))
+        cells = [Cell(images=n, share=n / whole, right=number == i) for i, n in enumerate(row)]
+        rows.append((name, cells))
+    return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """An image inside a page: ``source`` is a ``data:`` address. ``tiny`` ones show pixels."""
+
+    source: str
+    tiny: bool
+
+
+def picture(mistake: Mistake) -> Picture | None:
+    """A small picture of a mistake; None where it cannot be read any more."""
+    try:
+        image, *_ = scaled_upright(mistake.image, "RGB", _factor)
+    except (UnreadableImageError, OSError):
+        return None
+    tiny = max(image.size) < TINY
+    image.thumbnail((SIDE, SIDE))
+    buffer = BytesIO()
+    if tiny:
+        image.save(buffer, "PNG")
+    else:
+        image.save(buffer, "JPEG", quality=75)
+    kind = "png" if tiny else "jpeg"
+    coded = base64.b64encode(buffer.getvalue()).decode()
+    return Picture(source=f"data:image/{kind};base64,{coded}", tiny=tiny)
+
+
+def _factor(width: int, height: int) -> int:
+    """At which part of its size a photograph is decoded: no smaller than it is shown."""
+    return next((part for part in (8, 4, 2) if max(width, height) >= part * SIDE), 1)

@@ -1,0 +1,355 @@
+"""One page about a run or an evaluation; it needs nothing but itself.
+
+Everything that a file, a folder or a recipe says is escaped by the template.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from resnetkit.architecture.explanation import explain
+from resnetkit.architecture.layer import shape_text
+from resnetkit.architecture.network import Network
+from resnetkit.data.datasets.dataset import DIGITS
+from resnetkit.errors import InputError, printable
+from resnetkit.evaluation.confidence import BINS
+from resnetkit.evaluation.evaluation import Evaluation, Measurement
+from resnetkit.inference.engines.autotune import machine
+from resnetkit.preprocess import Preprocess
+from resnetkit.report.console.lines import TRAINED_ON, as_chosen, between, percent, rule
+from resnetkit.report.console.progress import clock
+from resnetkit.report.drawing.svg import drawing
+from resnetkit.report.pages import evaluation_tables
+from resnetkit.report.pages.charts import Series, curves, reliability
+from resnetkit.training.epoch_log import Row, best_of, read_log
+from resnetkit.training.recipe.augmentation import Augment
+from resnetkit.training.recipe.recipe import TABLES, Recipe
+from resnetkit.version import __version__
+
+#: Seconds after which a browser reads the page of an unfinished run again.
+AGAIN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A number at the head of the page, and a word on it."""
+
+    name: str
+    value: str
+    small: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A field of a recipe. ``changed``: it is not what it is by default."""
+
+    name: str
+    value: str
+    about: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What does not change while a run goes on: the drawing, the recipe, machine and versions."""
+
+    title: str
+    network: Network
+    preprocess: Preprocess
+    sketch: Markup
+    size: str
+    recipe: Mapping[str, list[Choice]]
+    about: Mapping[str, str]
+
+
+def setting(
+    title: str,
+    network: Network,
+    preprocess: Preprocess,
+    *,
+    recipe: Recipe | None = None,
+    about: Mapping[str, str],
+) -> Setting:
+    """The parts of a page that are made once; ``about`` is what the data and the engine are."""
+    shape = (preprocess.channel_count, preprocess.size, preprocess.size)
+    explanation = explain(network, shape)
+    return Setting(
+        title=title,
+        network=network,
+        preprocess=preprocess,
+        # The drawing escapes what it writes itself.
+        sketch=Markup(drawing(explanation)),
+        size=f"{explanation.totals.macs:,} MACs for one image of {shape_text(shape)}",
+        recipe={} if recipe is None else dict(_choices(recipe)),
+        about={**about, **_machine()},
+    )
+
+
+def page_of_run(
+    setting: Setting,
+    recipe: Recipe,
+    rows: list[Row],
+    evaluation: Evaluation | None = None,
+    part: str = "test",
+) -> str:
+    """A run as far as it is; ``evaluation`` is that of its best weights on ``part`` at the end."""
+    done = len(rows)
+    epochs = recipe.epochs if evaluation is None else done
+    figures = [*_measured(evaluation, part), *_trained(rows, epochs)]
+    if evaluation is not None:
+        early = f" of {recipe.epochs}" if done < recipe.epochs else ""
+        state = (
+            f"finished after {done}{early} epochs; {part} images are measured with the best weights"
+        )
+    else:
+        state = f"in training: {done} of {recipe.epochs} epochs are done"
+    return _page(
+        setting,
+        figures,
+        state,
+        rows=rows,
+        epochs=epochs,
+        evaluation=evaluation,
+        part=part,
+        again=AGAIN if evaluation is None else None,
+        warning=f"measured on {TRAINED_ON}" if evaluation and part == "train" else None,
+    )
+
+
+def page_of(measurement: Measurement) -> str:
+    """The same page for any bundle or exported file on any labelled images."""
+    model, evaluation = measurement.model, measurement.evaluation
+    engine = measurement.engine
+    about = {
+        "data": measurement.data,
+        "images": f"{evaluation.images} ({measurement.part})",
+        "engine": f"{engine['engine']} {engine['version']}, {engine['precision']}, on "
+        f"{engine['device']}",
+    }
+    recipe, rows = _recipe_of(model.origin), []
+    if recipe is not None and measurement.run is not None:
+        rows = read_log(measurement.run)
+    return _page(
+        setting(measurement.title, model.network, model.preprocess, recipe=recipe, about=about),
+        [*_measured(evaluation, measurement.part), *_trained(rows, len(rows))],
+        f"measured on {evaluation.images} labelled images",
+        rows=rows,
+        epochs=len(rows),
+        evaluation=evaluation,
+        part=measurement.part,
+        warning=f"{len(measurement.trained_on)} of the measured images were trained on, e.g. "
+        f"{measurement.trained_on[0]}; the accuracy looks better than it is"
+        if measurement.trained_on
+        else None,
+    )
+
+
+def title_of(recipe: Recipe) -> str:
+    """What is trained on what, in a few words."""
+    data = recipe.data if recipe.data == DIGITS else recipe.data.rstrip("/").rpartition("/")[2]
+    return f"{recipe.network.name} on {data}"
+
+
+def _page(
+    setting: Setting,
+    figures: list[Figure],
+    state: str,
+    *,
+    rows: list[Row],
+    epochs: int,
+    evaluation: Evaluation | None,
+    part: str,
+    again: int | None = None,
+    warning: str | None = None,
+) -> str:
+    page = _template().render(
+        setting=setting,
+        figures=figures,
+        state=state,
+        rows=rows,
+        curves=_curves(rows, epochs) if rows else [],
+        evaluation=evaluation,
+        part=part,
+        again=again,
+        warning=warning,
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
+        **({} if evaluation is None else _found(evaluation)),
+    )
+    return str(page)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finished,
+    )
+    environment.filters |= {"percent": percent, "between": between, "short": _short}
+    text = Path(__file__).with_name("run_page.html").read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
+def _finished(value: object) -> object:
+    """Texts without what cannot be shown or written, such as half of a file name's character."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value)
+    return value
+
+
+def _short(words: str, most: int = 28) -> str:
+    words = printable(words)
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
+def _measured(evaluation: Evaluation | None, part: str) -> Iterator[Figure]:
+    if evaluation is None:
+        return
+    interval = between(evaluation.accuracy_interval)
+    yield Figure(
+        name=f"accuracy ({part})",
+        value=percent(evaluation.accuracy),
+        small=f"{interval} at 95 %; {evaluation.images:,} images",
+    )
+    if evaluation.top5 is not None and evaluation.top5_interval is not None:
+        yield Figure(
+            name=f"top-5 accuracy ({part})",
+            value=percent(evaluation.top5),
+            small=f"{between(evaluation.top5_interval)} at 95 %",
+        )
+    yield Figure(
+        name=f"loss ({part})", value=f"{evaluation.loss:.4f}", small="mean cross-entropy, nats"
+    )
+    yield Figure(
+        name="calibration error",
+        value=percent(evaluation.calibration.ece),
+        small=f"ECE, {BINS} bins of equal width",
+    )
+
+
+def _trained(rows: list[Row], epochs: int) -> Iterator[Figure]:
+    if not rows:
+        return
+    best, last = best_of(rows), rows[-1]
+    if best.validation_accuracy is None:
+        yield Figure(name="kept epoch", value=str(best.epoch), small=f"of {epochs}, {rule(rows)}")
+    else:
+        yield Figure(
+            name="validation accuracy, best epoch",
+            value=percent(best.validation_accuracy),
+            small=f"epoch {best.epoch} of {epochs}, {rule(rows)}",
+        )
+    seconds = sum(row.seconds for row in rows)
+    each = seconds / len(rows)
+    left = f"; about {clock(each * (epochs - len(rows)))} left" if len(rows) < epochs else ""
+    yield Figure(name="time", value=clock(seconds), small=f"{each:.1f} s an epoch{left}")
+    yield Figure(
+        name="images a second",
+        value=f"{last.rate:,.0f}",
+        small=f"{percent(last.waited)} of the time waiting for data; last epoch",
+    )
+
+
+def _curves(rows: list[Row], epochs: int) -> list[tuple[str, Markup]]:
+    best = best_of(rows)
+    accuracy_there = best.validation_accuracy
+    loss = [
+        Series(name="train", values=[row.loss for row in rows]),
+        Series(name="held", values=[x for row in rows if (x := row.validation_loss) is not None]),
+    ]
+    accuracy = [
+        Series(name="train", values=[row.accuracy for row in rows]),
+        Series(
+            name="held", values=[x for row in rows if (x := row.validation_accuracy) is not None]
+        ),
+    ]
+    rate = [Series(name="rate", values=[row.lr for row in rows])]
+    return [
+        ("Loss (cross-entropy, nats)", curves(loss, epochs=epochs, form="{:g}".format, log=True)),
+        (
+            "Accuracy",
+            curves(
+                accuracy,
+                epochs=epochs,
+                form="{:.0%}".format,
+                most=1.0,
+                best=None if accuracy_there is None else (best.epoch, accuracy_there),
+            ),
+        ),
+        (
+            "Learning rate at the end of the epoch",
+            curves(rate, epochs=epochs, form="{:.2g}".format),
+        ),
+    ]
+
+
+def _found(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "matrix": evaluation_tables.matrix(evaluation),
+        "confusions": evaluation_tables.confusions(evaluation),
+        "classes": evaluation_tables.shown_classes(evaluation),
+        "mistakes": [(one, evaluation_tables.picture(one)) for one in evaluation.mistakes],
+        "wrong": evaluation.images - int(evaluation.confusion.trace()),
+        "reliability": reliability(evaluation.calibration),
+    }
+
+
+def _choices(recipe: Recipe) -> Iterator[tuple[str, list[Choice]]]:
+    yield "training", _fields(recipe, leave_out=TABLES)
+    yield "augmentation", _fields(recipe.augment)
+    yield "preprocessing", _fields(recipe.preprocess)
+
+
+def _fields(
+    described: Recipe | Augment | Preprocess, leave_out: tuple[str, ...] = ()
+) -> list[Choice]:
+    return [
+        Choice(
+            name=field.name,
+            value=as_chosen(getattr(described, field.name)),
+            about=field.metadata.get("help", ""),
+            changed=field.default is not MISSING
+            and getattr(described, field.name) != field.default,
+        )
+        for field in fields(described)
+        if field.name not in leave_out
+    ]
+
+
+def _recipe_of(origin: Mapping[str, Any]) -> Recipe | None:
+    """The recipe that a bundle says it was trained by, if it does."""
+    document = origin.get("recipe")
+    try:
+        return Recipe.from_dict(document) if isinstance(document, Mapping) else None
+    except InputError:
+        # One of another version is left out; the bundle is as good.
+        return None
+
+
+def _machine() -> dict[str, str]:
+    facts = machine()
+    return {
+        "processor": f"{facts['processor']}, {facts['threads']} threads, {facts['system']}",
+        "resnetkit": __version__,
+        "Python": platform.python_version(),
+        **{name: found for name in ("torch", "torchvision") if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

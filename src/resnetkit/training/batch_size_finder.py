@@ -1,0 +1,231 @@
+"""The batch that this machine trains fastest with, measured: ``--batch-size auto``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from resnetkit.errors import InputError
+from resnetkit.training.precision import settled
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.step.allocator import give_back
+from resnetkit.training.step.dry_run import Tried
+from resnetkit.training.step.threads import threads
+
+#: The smallest batch that is tried, and the largest: above, the steps become too few to learn with.
+LEAST, MOST = 4, 2048
+#: An epoch has at least so many steps, so that the norms' statistics keep up with the weights.
+EPOCH = 8
+#: A batch is worth its size where it is faster by such a factor; measured speeds vary by less.
+GAIN = 1.05
+#: The share of the memory that is left for other things: images, fragments, the next step.
+RESERVE = 0.2
+#: A batch is measured for so many seconds, and for two steps at least.
+_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A batch, and its images a second in training; ``rate`` is None where it did not fit."""
+
+    batch: int
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """The ``batch`` that was chosen, what was ``tried``, and ``why`` no larger one."""
+
+    batch: int
+    tried: tuple[Trial, ...]
+    why: str
+
+
+def fitted_batch(
+    recipe: Recipe,
+    images: int,
+    *,
+    available: int | None = None,
+    told: Callable[[Trial], None] = lambda _: None,
+) -> Fitted:
+    """The smallest batch that is about as fast as any, of those that fit into the memory.
+
+    Batches of 4, 8, 16, ... are trained for real, with the recipe's network, optimizer, precision
+    and largest side of training images, on noise. It ends where an epoch of ``images`` would have
+    fewer than eight steps, where a batch does not fit into ``available`` bytes of memory less a
+    reserve of 20 % (None: what is free on this machine, in this container, on this GPU), or where
+    two batches in a row were not 5 % faster than the best before. ``told`` hears of each.
+
+    Raises ``ValueError`` where not even the smallest fits.
+    """
+    most = min(MOST, images // EPOCH)
+    tried: list[Trial] = []
+    why = f"an epoch of {images} images is to have {EPOCH} steps"
+    with threads(recipe.threads):
+        for trial in _trials(settled(recipe), most, available):
+            tried.append(trial)
+            told(trial)
+            if trial.rate is None:
+                why = f"{trial.batch} do not fit into the memory"
+                break
+            if _is_flat(tried):
+                why = "larger ones are not faster"
+                break
+    rates = {t.batch: t.rate for t in tried if t.rate is not None}
+    if not rates:
+        raise InputError(
+            f"not even a batch of {tried[0].batch} fits into the memory; give a smaller --size or "
+            "network, or --batch-size 2"
+        )
+    best = max(rates.values())
+    batch = next(batch for batch, rate in rates.items() if rate * GAIN >= best)
+    return Fitted(batch=batch, tried=tuple(tried), why=why)
+
+
+def _is_flat(tried: list[Trial]) -> bool:
+    """Whether the last two batches have brought nothing."""
+    rates = [trial.rate or 0.0 for trial in tried]
+    return len(rates) > 2 and max(rates[-2:]) < GAIN * max(rates[:-2])
+
+
+def _trials(recipe: Recipe, most: int, available: int | None) -> Iterator[Trial]:
+    """Each batch as it is tried, from the smallest on; the first that does not fit is the last."""
+    step = Tried(recipe)
+    memory = _Gpu(recipe.device) if torch.device(recipe.device).type == "cuda" else _Processor()
+    free = memory.free() if available is None else available
+    batch = LEAST
+    while batch <= max(LEAST, most):
+        # Memory grows in proportion to the batch: twice what the last one took.
+        fits = 2 * memory.used() <= free * (1 - RESERVE)
+        rate = _rate(step, batch) if fits else None
+        if rate is not None and memory.used() > free * (1 - RESERVE):
+            rate = None
+        yield Trial(batch=batch, rate=rate)
+        if rate is None:
+            return
+        batch *= 2
+
+
+def _rate(step: Tried, batch: int) -> float | None:
+    """Images a second, of the fastest step, for others only ever slow it down."""
+    bf16 = step.recipe.precision == "bf16"
+    try:
+        inputs = step.inputs(batch)
+        step.step(inputs, bf16=bf16)
+        seconds: list[float] = []
+        while len(seconds) < 2 or sum(seconds) < _SECONDS:
+            began = time.perf_counter()
+            step.step(inputs, bf16=bf16)
+            seconds.append(time.perf_counter() - began)
+    except (torch.OutOfMemoryError, MemoryError):
+        return None
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # what torch says of the processor's
+            return None
+        raise
+    return batch / min(seconds)
+
+
+class _Processor:
+    """The memory of the machine, or of the container that this process is in."""
+
+    def __init__(self) -> None:
+        # What earlier work has left, the probe of the precision for one, would be used unseen.
+        give_back()
+        # 5 resets the peak (proc(5)); without it the peak may be an older one, which is safe.
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+        self._before = _status("VmRSS")
+
+    def free(self) -> int:
+        """Bytes that can be had without swapping."""
+        return available_memory()
+
+    def used(self) -> int:
+        """Bytes that the largest batch so far has taken."""
+        return max(0, _status("VmHWM") - self._before)
+
+
+class _Gpu:
+    """The memory of a GPU."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def free(self) -> int:
+        """Bytes that nobody has yet."""
+        return int(torch.cuda.mem_get_info(self._device)[0])
+
+    def used(self) -> int:
+        """Bytes that torch has reserved at most."""
+        return int(torch.cuda.max_memory_reserved(self._device))
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process can have: those free on the machine, less in a container's limit.
+
+    ``MemAvailable`` of /proc/meminfo, and of each control group above this process (version 2, or
+    1) the limit less what is used, without the cache of files, which gives way. ``root`` is where
+    the system's files are.
+    """
+    found = [_field(root / "proc/meminfo", "MemAvailable")]
+    for limit, used, stat, cache in _groups(root):
+        most, now = _number(limit), _number(used)
+        if most is not None and now is not None:
+            found.append(max(0, most - now + (_field(stat, cache) or 0)))
+    known = [number for number in found if number is not None]
+    if not known:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return min(known)
+
+
+def _groups(root: Path) -> Iterator[tuple[Path, Path, Path, str]]:
+    """Limit, use and statistics of each control group as files, and what the cache is called."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, kinds, place = line.split(":", 2)
+        if kinds not in ("", *(["memory"] if "memory" in kinds.split(",") else [])):
+            continue
+        base = root / "sys/fs/cgroup" / ("memory" if kinds else "")
+        # In a container the group itself is at the top, whatever its name outside.
+        for above in (place.strip("/"), *map(str, Path(place.strip("/")).parents)):
+            folder = base / above
+            if kinds:
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            else:
+                names = ("memory.max", "memory.current", "inactive_file")
+            yield folder / names[0], folder / names[1], folder / "memory.stat", names[2]
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # "max" is no limit
+        return None
+
+
+def _field(path: Path, name: str) -> int | None:
+    """A number in a file of names and numbers, in bytes."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    for line in lines:
+        found, *rest = line.replace(":", " ").split()
+        if found == name:
+            return int(rest[0]) * (1024 if rest[-1] == "kB" else 1)
+    return None
+
+
+def _status(name: str) -> int:
+    return _field(Path("/proc/self/status"), name) or 0

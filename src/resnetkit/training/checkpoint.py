@@ -1,0 +1,170 @@
+"""What a run needs to go on at the very batch where it was: tensors and a JSON document.
+
+``state.safetensors`` is the last, ``state-before.safetensors`` the one before. Each carries its
+digest, so that a damaged one is noticed; nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from resnetkit.bundle.bundle import digest_of
+from resnetkit.checkpoints.writing import array
+from resnetkit.errors import InputError, check, listed, mapping, number, optional, parsed, whole
+from resnetkit.files import atomic
+from resnetkit.training.epoch_log import row_of
+from resnetkit.training.recipe.recipe import Recipe
+
+#: The files in the folder of a run that is not finished, the newest first.
+FILES = ("state.safetensors", "state-before.safetensors")
+VERSION = 1
+_DOCUMENT, _DIGEST = "resnetkit.state", "resnetkit.sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class State:
+    """Tensors by name, and where the run was as JSON types."""
+
+    arrays: Mapping[str, Tensor]
+    document: Mapping[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under ``prefix.``, without it."""
+        start = f"{prefix}."
+        return {n.removeprefix(start): v for n, v in self.arrays.items() if n.startswith(start)}
+
+
+def save_state(folder: Path, state: State) -> None:
+    """Write ``state`` beside the last one, which becomes the one before.
+
+    Killed at any moment, one of the two is whole. Raises ``ValueError`` where it cannot be written.
+    """
+    arrays = {name: value.detach().cpu().contiguous() for name, value in state.arrays.items()}
+    document = json.dumps({"version": VERSION, **state.document})
+    metadata = {_DOCUMENT: document, _DIGEST: _digest(document, arrays)}
+    last, before = (folder / name for name in FILES)
+    with atomic(last) as temporary:
+        try:
+            safetensors.torch.save_file(arrays, temporary, metadata)
+        except SafetensorError as error:
+            raise InputError(f"cannot write {last}: {error}") from None
+        if last.exists():
+            last.replace(before)
+
+
+def load_state(folder: Path, warn: Callable[[str], None]) -> State | None:
+    """The last state that is whole, or None where none was written yet.
+
+    ``warn`` is told of a damaged one. Raises ``ValueError`` where all that there are are damaged.
+    """
+    damaged: dict[Path, str] = {}
+    for path in (folder / name for name in FILES):
+        if not path.exists():
+            continue
+        try:
+            state = _read(path)
+        except InputError as error:
+            damaged[path] = str(error)
+            continue
+        for other, text in damaged.items():
+            warn(f"{text}; going on from the one before, {path.name}")
+            # The next state must not push the good one out with this one.
+            other.unlink()
+        return state
+    for text in damaged.values():
+        raise InputError(f"{text}, and there is no other; train anew")
+    return None
+
+
+def remove_states(folder: Path) -> None:
+    """Remove both, the one before first."""
+    for name in reversed(FILES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def differences(document: Mapping[str, Any], recipe: Recipe, processes: int) -> Iterator[str]:
+    """What differs from when the state was kept, and what that does to the weights."""
+    threads = torch.get_num_threads()
+    if document["threads"] != threads:
+        yield (
+            f"the run had {document['threads']} processor threads and has {threads} now; "
+            "the weights may differ in their last bits"
+        )
+    before = document.get("processes", 1)
+    if before != processes:
+        seen, batch = "the weights may differ in their last bits", recipe.batch_size
+        if not recipe.sync_norms:
+            seen = f"norms see {batch // processes} images at a time instead of {batch // before}"
+        yield f"the run had {before} process(es) and has {processes} now; {seen}"
+
+
+_RULES = {
+    "network": mapping(),
+    **dict.fromkeys(("batch", "skipped"), whole(0, 1 << 40)),
+    "score": mapping(),
+    "seconds": number(0, 1e30),
+    "waited": optional(number(0, 1e30)),
+    "rows": listed(mapping(), 1_000_000),
+    "threads": whole(1, 1 << 20),
+    "processes": optional(whole(1, 1 << 20)),
+}
+_SCORE = {"total": number(0, 1e30), **dict.fromkeys(("right", "images"), whole(0, 1 << 40))}
+
+
+def _read(path: Path) -> State:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        document = parsed(metadata[_DOCUMENT], "its document")
+        version = document["version"]
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error})") from None
+    if metadata.get(_DIGEST) != _digest(metadata[_DOCUMENT], arrays):
+        raise InputError(f"{path} is damaged (its digest differs)")
+    if version != VERSION:
+        raise InputError(f"{path} is of version {version}, and this resnetkit reads {VERSION}")
+    check(document, _RULES, f"{path} is damaged: its")
+    check(document["score"], _SCORE, f"{path} is damaged: its score's")
+    for row in document["rows"]:
+        row_of(row)
+    return State(arrays=arrays, document=document)
+
+
+def _digest(document: str, arrays: Mapping[str, Tensor]) -> str:
+    return digest_of(document, {name: array(value) for name, value in arrays.items()})
+
+
+def optimizer_arrays(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What the optimizer keeps for each parameter, as ``KEY.PARAMETER``."""
+    return {
+        f"{key}.{name}": value
+        for name, parameter in module.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def put_optimizer(
+    module: nn.Module, optimizer: torch.optim.Optimizer, arrays: Mapping[str, Tensor]
+) -> None:
+    """Put back what ``optimizer_arrays`` gave. Raises ``ValueError`` for other parameters."""
+    parameters = dict(module.named_parameters())
+    for place, value in arrays.items():
+        key, _, name = place.partition(".")
+        parameter = parameters.get(name)
+        if parameter is None or value.shape not in (parameter.shape, torch.Size([])):
+            raise InputError(f"the optimizer's {place} is of another network")
+        if value.shape == parameter.shape:
+            # Into the layout of the parameter, as the optimizer would have made it.
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)  # noqa: PLW2901
+        optimizer.state[parameter][key] = value

@@ -1,0 +1,208 @@
+"""From examples to batches: decoded by several threads, the same for the same seed and epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.decoding.decode import UnreadableImageError, cut, upright
+from resnetkit.data.decoding.tensors import normalise, to_tensor
+from resnetkit.data.prefetch import early, ordered
+from resnetkit.preprocess import Preprocess
+from resnetkit.training.data.image_cache import Kept
+from resnetkit.training.data.rng import Drawn, generator_of
+from resnetkit.training.data.transforms import DRAWS, ERASING_DRAWS, Change, change, erased, moved
+from resnetkit.training.recipe.augmentation import Augment
+
+_Image = Tensor | UnreadableImageError
+#: The number of an image, and which of its copies.
+_Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """What a network is given at a time: float32 ``(N, C, size, size)``, labels ``(N,)``."""
+
+    inputs: Tensor
+    labels: Tensor
+    examples: tuple[Example, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+class Feed:
+    """Batches of some examples.
+
+    With ``augment`` the images are shuffled and varied; without, they come in order and as
+    ``Preprocess`` says. The order depends on ``seed`` and the epoch, what happens to an image on
+    ``seed``, the epoch, the image's number and which copy it is: not on threads, the place in a
+    batch, or what has been read before. With ``repeats`` an epoch has so many times fewer images,
+    each so often one after the other (Berman et al. 2019, arXiv:1902.05509); it is as long as
+    without. ``size_in`` gives the side of the images in an epoch.
+
+    A batch is made while the one before is trained on. Up to ``memory`` bytes of decoded images
+    are kept, so that not every epoch decodes them again; where all have the same shape, a batch is
+    taken out of them at once.
+    ``unreadable`` is told the name of an image that cannot be read and why; it is left out of its
+    batch, which may leave a batch empty. Without it ``UnreadableImageError`` is raised. ``share``
+    takes of each batch what this process computes.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        preprocess: Preprocess,
+        *,
+        batch_size: int,
+        augment: Augment | None = None,
+        seed: int = 0,
+        repeats: int = 1,
+        size_in: Callable[[int], int] | None = None,
+        memory: int = 1 << 30,
+        unreadable: Callable[[str, str], None] | None = None,
+        share: Callable[[Sequence[_Place]], Sequence[_Place]] = lambda batch: batch,
+    ) -> None:
+        self.examples = examples
+        self.preprocess = preprocess
+        self.batch_size = batch_size
+        self.augment = augment
+        self.seed = seed
+        self._unreadable = unreadable
+        self._repeats, self._share = repeats, share
+        self._size_in = size_in or (lambda _: preprocess.size)
+        self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
+        alike = (preprocess.channel_count, preprocess.size, preprocess.size)
+        # Whole pictures, of any shape, are kept where they are cropped in every epoch.
+        self._kept = Kept(len(examples), memory, None if augment and augment.crops else alike)
+        if not (augment and augment.crops):
+            self._kept.put_arrays(examples, preprocess)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._batches([(number, 0) for number in range(len(self.examples))]))
+
+    def batches(self, epoch: int = 0, *, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number ``first`` on."""
+        for batch, problems in early(self._made(epoch, first)):
+            for example, error in problems:
+                self._tell(example, error)
+            yield batch
+
+    def _made(
+        self, epoch: int, first: int
+    ) -> Generator[tuple[Batch, list[tuple[Example, UnreadableImageError]]]]:
+        """The batches, and what could not be read of each."""
+        size = self._size_in(epoch)
+        alter = None if self.augment is None else change(self.augment, self.preprocess, size)
+        batches = [self._share(whole) for whole in self._batches(self._order(epoch))[first:]]
+        draws = [self._draws(epoch, copy) for copy in range(self._repeats)]
+        order = [place for members in batches for place in members]
+        if alter is None and self._kept.whole([number for number, _ in order]):
+            for members in batches:
+                pixels = self._kept.batch([number for number, _ in members])
+                yield self._batch(members, pixels, draws, size), []
+            return
+        images = ordered(lambda place: self._image(epoch, place, alter), order)
+        for members in batches:
+            read = [(place, next(images)) for place in members]
+            good = {place: image for place, image in read if isinstance(image, Tensor)}
+            problems = [
+                (self.examples[number], image)
+                for (number, _), image in read
+                if not isinstance(image, Tensor)
+            ]
+            pixels = torch.stack(list(good.values())) if good else self._nothing(size)
+            yield self._batch(list(good), pixels, draws, size), problems
+
+    def _draws(self, epoch: int, copy: int) -> Tensor:
+        """The random numbers of each image, for what is done to a batch at once."""
+        count = len(self.examples)
+        drawn = torch.rand(count, DRAWS, generator=generator_of(self.seed, epoch, 0, copy))
+        if self.augment is None or not self.augment.erase:
+            return drawn
+        generator = generator_of(self.seed, epoch, 2, copy)
+        return torch.cat([drawn, torch.rand(count, ERASING_DRAWS, generator=generator)], 1)
+
+    def _nothing(self, size: int) -> Tensor:
+        return torch.empty(0, self.preprocess.channel_count, size, size, dtype=torch.uint8)
+
+    def _batch(
+        self, places: Sequence[_Place], pixels: Tensor, draws: Sequence[Tensor], size: int
+    ) -> Batch:
+        numbers = torch.tensor([number for number, _ in places], dtype=torch.int64)
+        if pixels.shape[-1] != size:
+            pixels = functional.resize(pixels, [size, size], antialias=True)
+        if self.augment is not None and places:
+            copies = torch.tensor([copy for _, copy in places])
+            by = torch.stack([drawn[numbers] for drawn in draws])[copies, torch.arange(len(copies))]
+            pixels = moved(pixels, self.augment, by)
+            if self.augment.erase:
+                pixels = erased(pixels, self.augment, self.preprocess, by[:, DRAWS:])
+        return Batch(
+            inputs=normalise(pixels, self.preprocess),
+            labels=self._labels[numbers],
+            examples=tuple(self.examples[number] for number, _ in places),
+        )
+
+    def _tell(self, example: Example, error: UnreadableImageError) -> None:
+        if self._unreadable is None:
+            raise UnreadableImageError(example.name, error.reason)
+        self._unreadable(example.name, error.reason)
+
+    def _image(self, epoch: int, place: _Place, alter: Change | None) -> _Image:
+        """An image as it is in ``epoch``, uint8 ``(C, size, size)``, not moved yet."""
+        number, copy = place
+        picture = self._kept.get(number)
+        if picture is None:
+            try:
+                picture = self._read(number)
+            except UnreadableImageError as error:
+                return error
+            except OSError as error:
+                name = self.examples[number].name
+                return UnreadableImageError(name, error.strerror or str(error))
+            self._kept.put(number, picture)
+        if alter is None:
+            return picture
+        with Drawn(self.seed, epoch, number, 1, copy):
+            return alter(picture)
+
+    def _order(self, epoch: int) -> list[_Place]:
+        count = len(self.examples)
+        if self.augment is None:
+            return [(number, 0) for number in range(count)]
+        generator = generator_of(self.seed, epoch)
+        order = torch.randperm(count, generator=generator).tolist()
+        return [(number, copy) for number in order for copy in range(self._repeats)][:count]
+
+    def _batches(self, order: list[_Place]) -> list[list[_Place]]:
+        size = self.batch_size
+        found = [order[start : start + size] for start in range(0, len(order), size)]
+        if self.augment is not None and size > 1 and len(found) > 1 and len(found[-1]) == 1:
+            # Of one image a batch norm learns little, or, where its map is 1x1, nothing.
+            found[-2:] = [found[-2] + found[-1]]
+        return found
+
+    def _read(self, number: int) -> Tensor:
+        # Pillow decodes by libjpeg-turbo; torchvision's own decoders make the same pixels, but are
+        # deprecated since 0.29.
+        picture = upright(self.examples[number].image, self.preprocess.channels)
+        if self.augment is None or not self.augment.crops:
+            return to_tensor(cut(picture, self.preprocess))
+        side = math.ceil(self.augment.largest * self.preprocess.size)
+        return _smaller(functional.pil_to_tensor(picture), side)
+
+
+def _smaller(picture: Tensor, side: int) -> Tensor:
+    """Large photographs with ``side`` pixels on their shorter side: no crop needs more."""
+    if min(picture.shape[-2:]) <= side:
+        return picture
+    resized: Tensor = functional.resize(picture, [side], antialias=True)
+    return resized

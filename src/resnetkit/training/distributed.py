@@ -1,0 +1,164 @@
+"""The processes that train one network together; a run of one process is its own world."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from resnetkit.errors import InputError
+from resnetkit.files import write_text
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run_folder import LAUNCH, RECIPE
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+T = TypeVar("T")
+_STARTED = "started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Processes:
+    """Process ``rank`` of ``world``, on a machine that has ``local`` of them.
+
+    What is called here is called by all, in the same order; alone nothing is sent. Rank 0 leads: it
+    alone writes and speaks. ``store`` is torchrun's, which outlives the processes that it restarts;
+    ``launch`` is the name that it was given (--rdzv-id).
+    ``joined`` makes one.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 1
+    store: Store | None = None
+    launch: str = ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other."""
+        return self.world == 1
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise ``ValueError`` where the recipe's batch or device cannot be divided."""
+        if self.alone:
+            return
+        batch, world = recipe.batch_size, self.world
+        if batch % world or batch < 2 * world:
+            below = max(2, batch // world) * world
+            raise InputError(
+                f"--batch-size is {batch}, the images of a step of all {world} processes; each "
+                f"takes the same number, 2 or more: give e.g. {below} or {below + world}"
+            )
+        if recipe.accumulate > batch // world // 2:
+            raise InputError(
+                f"--accumulate is {recipe.accumulate} pieces of {batch // world} images, a "
+                "process's share of the batch; each takes two images at least"
+            )
+        device = torch.device(recipe.device)
+        if device.type == "cuda" and device.index is not None:
+            raise InputError(
+                f"--device {recipe.device} is one GPU for {world} processes; give cuda, and each "
+                "process takes its own"
+            )
+        if device.type == "cuda" and self.local > torch.cuda.device_count():
+            raise InputError(
+                f"torchrun started {self.local} processes and this machine has "
+                f"{torch.cuda.device_count()} GPUs; give --nproc-per-node so many at most"
+            )
+
+    def shares(self, count: int) -> list[int]:
+        """How many of ``count`` items each process takes: as many as any other, or one more.
+
+        Never a single one while there are others, for a norm cannot be trained on one image alone;
+        so the last processes may take none of a short batch.
+        """
+        busy = max(1, min(self.world, count // 2))
+        each, more = divmod(count, busy)
+        return [each + (rank < more) for rank in range(busy)] + [0] * (self.world - busy)
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's ``shares``, in order: the first for rank 0, the next for rank 1, ..."""
+        counts = self.shares(len(items))
+        first = sum(counts[: self.rank])
+        return items[first : first + counts[self.rank]]
+
+    def shared(self, make: Callable[[], T]) -> T:
+        """What ``make`` gives in rank 0, to all; the others do not call it."""
+        if self.alone:
+            return make()
+        # What is unpickled comes from a process of this very run, over its own connection.
+        held: list[Any] = [make() if self.leads else None]
+        dist.broadcast_object_list(held, src=0)
+        value: T = held[0]
+        return value
+
+    def gathered(self, value: T) -> list[T]:
+        """Everybody's ``value``, in the order of ranks."""
+        if self.alone:
+            return [value]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return found
+
+    def numbers(self, *values: float) -> list[tuple[float, ...]]:
+        """Everybody's numbers, in the order of ranks; exact, for they travel as float64."""
+        if self.alone:
+            return [values]
+        return [tuple(one.tolist()) for one in self.tensors(torch.tensor(values).double())]
+
+    def tensors(self, value: Tensor) -> list[Tensor]:
+        """Everybody's tensor, of one shape and type, on the processor, in the order of ranks."""
+        value = value.detach().cpu().contiguous()
+        if self.alone:
+            return [value]
+        found = [torch.empty_like(value) for _ in range(self.world)]
+        dist.all_gather(found, value)
+        return found
+
+    def same(self, value: object) -> bool:
+        """Whether everybody has this value, of plain types."""
+        if self.alone:
+            return True
+        digest = hashlib.sha256(repr(value).encode()).hexdigest()
+        return len(set(self.gathered(digest))) == 1
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if not self.alone:
+            dist.barrier()
+
+    def remember_start(self, folder: Path) -> None:
+        """Keep in mind that this launch of torchrun has begun the run in ``folder``."""
+        if self.store is not None:
+            self.store.set(_STARTED, str(folder.resolve()))
+            if self.launch:
+                write_text(folder / LAUNCH, self.launch)
+
+    def remembers_start(self, folder: Path, *, overwrite: bool) -> bool:
+        """Whether processes of this launch have begun the run in ``folder``.
+
+        The store goes with the machine that has it; so a launch with a name of its own is known by
+        that, too, unless an earlier one of this name is to be overwritten.
+        """
+        if self.store is None or not (folder / RECIPE).exists():
+            return False
+        if self.store.check([_STARTED]):
+            return bool(self.store.get(_STARTED).decode() == str(folder.resolve()))
+        path = folder / LAUNCH
+        named = bool(self.launch) and not overwrite and path.exists()
+        return named and path.read_text(encoding="utf-8") == self.launch
+
+
+ALONE = Processes()

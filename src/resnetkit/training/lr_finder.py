@@ -1,0 +1,193 @@
+"""The learning rate range test: what the loss does while the rate rises from tiny to large.
+
+Smith 2015, arXiv:1506.01186, with exponential steps and a smoothed loss as in fastai.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.errors import InputError
+from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.data.data_loader import Batch
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run import rehearsed
+from resnetkit.training.signals import Stop
+from resnetkit.training.step.optimization_step import NotFiniteError, Score
+from resnetkit.training.trainer import Session
+
+#: The usual range, which is that of fastai and Lightning but for its lowest end.
+LOW, HIGH, STEPS = 1e-6, 10.0, 100
+#: How much of the smoothed loss is that of the steps before: 0.98 in fastai, for ten times as many
+#: steps as the loss takes to fall here.
+_KEPT = 0.9
+#: The loss has exploded where it is so many times the least so far (fastai, Lightning), or so many
+#: times that of the start and of guessing.
+_EXPLODED, _WORSE = 4.0, 1.25
+#: The first steps, in which smoothing begins, say nothing.
+_FIRST = 10
+#: Steps over which a fall is measured, for one alone may be chance; the middle of them counts.
+_STRETCH = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A step: its learning rate and the loss before it.
+
+    The cross-entropy of the batch in nats without label smoothing, and smoothed over the steps.
+    """
+
+    rate: float
+    loss: float
+    smoothed: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The outcome of a range test.
+
+    ``suggested`` is the peak rate for a run: the middle of the ten steps in which the smoothed loss
+    falls most (the steepest descent over the logarithm of the rate, Lightning's rule, but not of
+    one step), rounded to two digits. ``lowest`` is where it is least;
+    a tenth of that is another usual rule (fastai's "minimum"), which missed the rates that are
+    known to be good for SGD and AdamW by far more here. ``exploded``: the test ended before the
+    highest rate.
+    """
+
+    points: tuple[Point, ...]
+    suggested: float
+    lowest: float
+    exploded: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "suggested": self.suggested,
+            "rule": "where the smoothed loss falls fastest over the logarithm of the rate",
+            "lowest": self.lowest,
+            "exploded": self.exploded,
+            "points": [asdict(point) for point in self.points],
+        }
+
+
+def find_rate(
+    recipe: Recipe,
+    watch: Watch | None = None,
+    *,
+    start: Bundle | None = None,
+    conduct: Conduct | None = None,
+    steps: int = STEPS,
+    low: float = LOW,
+    high: float = HIGH,
+    done: Callable[[int], None] = lambda _: None,
+) -> Found:
+    """Train ``steps`` steps by ``recipe`` while the rate rises from ``low`` to ``high``.
+
+    The steps are those of a run, optimizer, images and all, but that the rate rises by the same
+    factor each time. It ends where the smoothed loss is four times its least, a quarter above
+    that of the start and of guessing, or no number. Nothing is kept and no file is written. The
+    same recipe gives the same answer. ``done`` is told the number of images of each step.
+
+    Raises ``ValueError`` for a range that does not rise, too few steps, data that cannot be used,
+    and where the loss never falls.
+    """
+    if not 0 < low < high or not math.isfinite(high):
+        raise InputError(f"the rates are {low:g} to {high:g}; give a low and a higher one above 0")
+    if steps < 3 * _FIRST:
+        raise InputError(f"there are {steps} steps; give {3 * _FIRST} or more")
+    watch, conduct = watch or Watch(), conduct or Conduct()
+    recipe = replace(recipe, ema_decay=0.0)
+    rates = [low * (high / low) ** (number / (steps - 1)) for number in range(steps)]
+    with (
+        rehearsed(recipe, watch, conduct, start) as (settled, held, weights),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        rising = _Rising(
+            settled,
+            Path(folder),
+            held,
+            start=weights,
+            conduct=conduct,
+            watch=watch,
+            stop=Stop(),
+        )
+        rising.rates = rates
+        points = []
+        for point in rising.points():
+            points.append(point)
+            done(recipe.batch_size)
+    return judged(points, exploded=len(points) < steps)
+
+
+class _Rising(Session):
+    """A session whose rate rises, and which ends where the loss explodes."""
+
+    rates: Sequence[float]
+
+    def points(self) -> Iterator[Point]:
+        """A point for each step, until the loss explodes."""
+        average, least, number = 0.0, math.inf, 0
+        worst = _WORSE * math.log(len(self.held.classes))
+        for epoch in count():
+            self.batch = 0
+            for batch in self.train.batches(epoch):
+                if number == len(self.rates):
+                    return
+                self.score, self._number = Score(), number
+                try:
+                    self._step(epoch, batch)
+                except NotFiniteError:
+                    return
+                if not self.score.images:
+                    continue
+                loss = self.score.loss
+                average = _KEPT * average + (1 - _KEPT) * loss
+                number += 1
+                smoothed = average / (1 - _KEPT**number)
+                yield Point(rate=self.rate(number - 1), loss=loss, smoothed=smoothed)
+                least = min(least, smoothed)
+                if number <= _FIRST:
+                    worst = max(worst, _WORSE * smoothed)
+                elif not smoothed <= min(worst, _EXPLODED * least):
+                    return
+
+    def rate(self, step: int) -> float:
+        """The rate of the step that is counted here, whatever the epoch."""
+        return self.rates[self._number]
+
+    def _leave_out(self, epoch: int, batch: Batch, problem: str) -> None:
+        raise NotFiniteError(problem)
+
+
+def judged(points: Sequence[Point], *, exploded: bool) -> Found:
+    """What the curve says. Raises ``ValueError`` where it does not fall."""
+    usable = points[_FIRST:]
+    if len(usable) <= _STRETCH:
+        raise InputError(
+            f"the loss exploded after {len(points)} steps, at the rate "
+            f"{points[-1].rate if points else 0:.2g}; the weights may be damaged: look at the data"
+        )
+    lowest = min(range(len(usable)), key=lambda number: usable[number].smoothed)
+    falls = [
+        usable[number].smoothed - usable[number + _STRETCH].smoothed
+        for number in range(lowest + 1 - _STRETCH)
+    ]
+    if not falls or max(falls) <= 0:
+        raise InputError(
+            f"the loss does not fall at any rate from {usable[0].rate:.2g}, so that none can be "
+            "suggested; the weights may be as good as they get, or the data too hard"
+        )
+    steepest = falls.index(max(falls)) + _STRETCH // 2
+    return Found(
+        points=tuple(points),
+        suggested=float(f"{usable[steepest].rate:.1e}"),
+        lowest=usable[lowest].rate,
+        exploded=exploded,
+    )

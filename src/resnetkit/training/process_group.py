@@ -1,0 +1,163 @@
+"""Processes that torchrun has started find each other, and end together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import torch
+import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from resnetkit.errors import InputError
+from resnetkit.training.distributed import ALONE, Processes
+from resnetkit.training.signals import Terminated
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+#: Seconds that all processes have to arrive.
+PATIENCE = 600.0
+_ENDED = "ended"
+_LOST = (
+    "another process of this run has died; what was written is whole: torchrun goes on by itself "
+    "with --max-restarts, else give --resume and the run's folder"
+)
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """The processes of this launch of torchrun; ``ALONE`` where it was not torchrun.
+
+    Where one fails, it says why, and all others end quietly, with ``SystemExit`` of the same code;
+    so they do where a signal has ended all, and only rank 0 raises ``KeyboardInterrupt``. Raises
+    ``ValueError`` where another process has died.
+    """
+    if not dist.is_torchelastic_launched():
+        yield ALONE
+        return
+    # torchrun keeps the store itself, so it is there for the processes that it restarts.
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = PrefixStore("resnetkit", TCPStore(host, port, is_master=False))
+    except dist.DistError:
+        raise InputError(f"torchrun cannot be reached at {host}:{port}; is it there?") from None
+    place = Processes(
+        rank=int(os.environ["RANK"]),
+        world=int(os.environ["WORLD_SIZE"]),
+        local=int(os.environ["LOCAL_WORLD_SIZE"]),
+        store=store,
+        # What torchrun says where it was given no name.
+        launch="" if (name := os.environ["TORCHELASTIC_RUN_ID"]) == "none" else name,
+    )
+    if torch.cuda.is_available():
+        # From now on `cuda` is this process's own.
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    if place.alone:
+        yield place
+        return
+    launch = PrefixStore(_meet(store, place), store)
+    try:
+        _connect(launch, place)
+        yield place
+        place.wait()
+    except BaseException as error:
+        _end(error, place, launch)
+        raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _connect(store: Store, place: Processes) -> None:
+    try:
+        dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.world)
+    except RuntimeError as error:
+        raise InputError(
+            f"the processes do not reach each other ({error}); one may have died, or "
+            "GLOO_SOCKET_IFNAME has to name the network between the machines"
+        ) from None
+
+
+def _meet(store: Store, place: Processes) -> str:
+    """A name for this meeting that no process of an earlier one knows.
+
+    torchrun's store still has what those have written, and its count of restarts may differ between
+    machines. So rank 0 invents a name, all others sign it, and it holds when rank 0 has confirmed
+    the signatures.
+    """
+    end, mine = time.monotonic() + PATIENCE, uuid4().hex
+    if place.leads:
+        store.set("meeting", mine)
+        signed = {"0": mine}
+        for rank in range(1, place.world):
+            _until(store, f"{mine}/{rank}", end, rank)
+            signed[str(rank)] = store.get(f"{mine}/{rank}").decode()
+        store.set(f"{mine}/all", ",".join(signed.values()))
+        return mine
+    while True:
+        _until(store, "meeting", end, 0)
+        name = str(store.get("meeting").decode())
+        store.set(f"{name}/{place.rank}", mine)
+        while time.monotonic() < end and store.get("meeting").decode() == name:
+            # Without this signature it was that of processes that have ended.
+            if store.check([f"{name}/all"]) and mine in store.get(f"{name}/all").decode():
+                return name
+            time.sleep(0.01)
+        if time.monotonic() >= end:
+            raise _absent(0)
+
+
+def _until(store: Store, key: str, end: float, rank: int) -> None:
+    while not store.check([key]):
+        if time.monotonic() >= end:
+            raise _absent(rank)
+        time.sleep(0.01)
+
+
+def _absent(rank: int) -> InputError:
+    return InputError(
+        f"process {rank} has not come within {PATIENCE:.0f} seconds; look at its machine"
+    )
+
+
+def _end(error: BaseException, place: Processes, store: Store) -> None:
+    """Raise what this process ends with; return where that is ``error`` itself."""
+    stopped = isinstance(error, KeyboardInterrupt)
+    code = 2
+    if stopped:
+        code = 143 if isinstance(error, Terminated) else 130
+    lost = is_lost(error)
+    known = _first(store, place, f"{'stop' if stopped else 'error'} {code}")
+    if known is None:
+        if lost:
+            raise InputError(_LOST) from None
+        if stopped and not place.leads:
+            raise SystemExit(code) from None
+        return
+    kind, code = known.split()[0], int(known.split()[1])
+    if kind == "stop" and place.leads:
+        raise (Terminated() if code == 143 else KeyboardInterrupt()) from None
+    raise SystemExit(code) from None
+
+
+def _first(store: Store, place: Processes, end: str) -> str | None:
+    """None where nobody has ended before, else how the first has."""
+    mine = f"{end} {place.rank}"
+    with suppress(RuntimeError):
+        found = store.compare_set(_ENDED, "", mine).decode()
+        return None if found == mine else found
+    # torchrun itself has gone.
+    return None if place.leads else end
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that another process has gone."""
+    if isinstance(error, dist.DistError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("gloo" in text or "NCCL" in text)

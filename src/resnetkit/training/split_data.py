@@ -1,0 +1,142 @@
+"""The images of a run: read once, split, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from resnetkit.data.datasets.dataset import PARTS, Example, Part, Source
+from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.readability import FILE, BadImages, Checked, check
+from resnetkit.data.datasets.splits import SplitRecord, load_record, split
+from resnetkit.errors import InputError
+from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.distributed import ALONE, Processes
+from resnetkit.training.recipe.recipe import Recipe
+
+#: So many unreadable images are named on the terminal.
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Held:
+    """The images of each part, and what ``split.json`` says of them."""
+
+    classes: tuple[str, ...]
+    parts: Mapping[Part, tuple[Example, ...]]
+    record: SplitRecord
+    bad: BadImages
+
+    def counts(self) -> dict[Part, int]:
+        """The number of images of each part."""
+        return {part: len(self.parts.get(part, ())) for part in PARTS}
+
+    def class_counts(self) -> list[int]:
+        """The number of training images of each class."""
+        labels = [example.label for example in self.parts["train"]]
+        return [int(count) for count in np.bincount(labels, minlength=len(self.classes))]
+
+
+def hold(recipe: Recipe, watch: Watch, conduct: Conduct, processes: Processes = ALONE) -> Held:
+    """Read every image once, leave out what cannot be read, and split the rest.
+
+    Raises ``ValueError`` for more unreadable images than ``conduct`` allows, and for a batch with
+    more images than there are to train on.
+    """
+    source = open_source(recipe.data)
+    for note in source.notes:
+        watch.warn(note)
+    checked = _checked(source, recipe, processes)
+    bad = BadImages(len(source.examples), conduct.max_bad)
+    for name, reason in checked.problems.items():
+        bad.add(name, reason)
+        if len(bad.problems) <= _NAMED:
+            watch.warn(f"skipped {name}: {reason}")
+    if bad.problems:
+        bad.check()
+        watch.warn(
+            f"{len(bad.problems)} of {bad.total} images cannot be read and are left out; "
+            f"{FILE} names them"
+        )
+    parts = split(
+        _readable(source, checked.digests),
+        validation=recipe.validation,
+        test=recipe.test,
+        seed=recipe.seed,
+    )
+    if recipe.patience and not parts["validation"]:
+        raise InputError(
+            f"--patience is {recipe.patience}, and there are no validation images to tell whether "
+            "an epoch is better; leave it out, or hold some back with --validation"
+        )
+    if len(parts["train"]) < recipe.batch_size:
+        raise InputError(
+            f"--batch-size is {recipe.batch_size}, and there are {len(parts['train'])} images to "
+            "train on; give at most so many"
+        )
+    record = SplitRecord(
+        data=source.name,
+        classes=source.classes,
+        parts={
+            part: {e.name: checked.digests[e.name] for e in parts.get(part, ())} for part in PARTS
+        },
+    )
+    _warn_of_copies(record, watch)
+    return Held(classes=source.classes, parts=parts, record=record, bad=bad)
+
+
+def _checked(source: Source, recipe: Recipe, processes: Processes) -> Checked:
+    """Each process reads its share of the images, and is told of all others."""
+    if not processes.same([(e.name, e.label) for e in source.examples]):
+        raise InputError(
+            f"the images of {recipe.data} are not the same on all machines; each has to have all"
+        )
+    digests: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for found in processes.gathered(check(source.examples, recipe.preprocess, processes.share)):
+        digests |= found.digests
+        problems |= found.problems
+    return Checked(digests=digests, problems=problems)
+
+
+def hold_again(
+    recipe: Recipe, folder: Path, watch: Watch, conduct: Conduct, processes: Processes = ALONE
+) -> Held:
+    """The images that the run in ``folder`` was started with.
+
+    Raises ``ValueError`` where they have changed.
+    """
+    held = hold(recipe, watch, conduct, processes)
+    record = processes.shared(lambda: load_record(folder))
+    if record is None:
+        if processes.leads:
+            held.record.save(folder)
+    elif record != held.record:
+        raise InputError(
+            f"the images of {recipe.data} are not those that {folder} was started with; "
+            "bring them back, or start a new run"
+        )
+    return held
+
+
+def _readable(source: Source, digests: Mapping[str, str]) -> Source:
+    return replace(
+        source,
+        flat=tuple(e for e in source.flat if e.name in digests),
+        parts={
+            p: tuple(e for e in found if e.name in digests) for p, found in source.parts.items()
+        },
+    )
+
+
+def _warn_of_copies(record: SplitRecord, watch: Watch) -> None:
+    parts: tuple[Part, ...] = ("validation", "test")
+    for part in parts:
+        if copies := record.copies(part):
+            watch.warn(
+                f"{len(copies)} {part} image(s) are copies of training images, e.g. {copies[0]}; "
+                "the accuracy will look better than it is"
+            )

@@ -1,0 +1,1 @@
+"""One optimization step: model setup, loss, optimizer, allocator, compilation."""

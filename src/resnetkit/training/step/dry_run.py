@@ -1,0 +1,54 @@
+"""Steps of a recipe that nothing is kept of, to measure how fast they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.step.compile import compiled
+from resnetkit.training.step.loss import criterion_of
+from resnetkit.training.step.model_setup import freeze, module_of
+from resnetkit.training.step.optimization_step import placed, train_step
+from resnetkit.training.step.optimizer import optimizer_of, set_rate
+
+
+class Tried:
+    """The network of ``recipe`` with new weights, trained as it says on noise of its largest side.
+
+    Other weights and images are as fast as these; the learning rate is 0, so that they stay finite.
+    torch's own generator is untouched.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._module = module_of(recipe, None)
+        self._frozen = freeze(self._module, recipe.freeze)
+        self._forward = compiled(self._module) if recipe.compile else None
+        self._classes = recipe.network.options.classes or 1
+        self._criterion = criterion_of(recipe, [1] * self._classes)
+        self._optimizer = optimizer_of(self._module, recipe)
+        set_rate(self._optimizer, 0.0)
+
+    def inputs(self, batch: int) -> tuple[Tensor, Tensor]:
+        """So many images ``(N, C, size, size)`` and labels ``(N,)``, where they are trained on."""
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        size, channels = self.recipe.largest_size, self.recipe.preprocess.channel_count
+        images = torch.randn(batch, channels, size, size, generator=generator)
+        labels = torch.randint(self._classes, (batch,), generator=generator)
+        return placed(images, self.recipe.device), labels.to(self.recipe.device)
+
+    def step(self, inputs: tuple[Tensor, Tensor], *, bf16: bool) -> None:
+        """Train on them once; it has ended when this returns."""
+        logits = train_step(
+            self._module,
+            *inputs,
+            self._optimizer,
+            self._criterion,
+            frozen=self._frozen,
+            clip=self.recipe.clip,
+            pieces=self.recipe.accumulate,
+            forward=self._forward,
+            bf16=bf16,
+        )
+        float(logits[0, 0])  # waits for a GPU

@@ -1,0 +1,107 @@
+"""What is made small: the loss of a batch, and images that are mixed before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms import v2
+
+from resnetkit.training.recipe.recipe import Recipe
+
+#: From logits ``(N, classes)`` and either labels ``(N,)`` or shares ``(N, classes)`` to a number.
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+def criterion_of(recipe: Recipe, counts: Sequence[int]) -> Criterion:
+    """The loss of a recipe; ``counts`` are the training images of each class."""
+    weights = _weights(recipe, counts)
+    if recipe.loss == "bce":
+        return partial(
+            binary_cross_entropy,
+            threshold=recipe.bce_threshold,
+            smoothing=recipe.label_smoothing,
+            weights=weights,
+        )
+    return partial(F.cross_entropy, weight=weights, label_smoothing=recipe.label_smoothing)
+
+
+def weigher_of(recipe: Recipe, counts: Sequence[int]) -> Callable[[Tensor], float]:
+    """How much the mean that the loss of a recipe takes over a batch counts, from the targets.
+
+    The number of images, but where torch divides by the sum of their classes' weights.
+    """
+    weights = _weights(recipe, counts)
+
+    def weigh(targets: Tensor) -> float:
+        if weights is None or recipe.loss == "bce" or targets.ndim > 1:
+            return float(len(targets))
+        return float(weights[targets].double().sum())
+
+    return weigh
+
+
+def _weights(recipe: Recipe, counts: Sequence[int]) -> Tensor | None:
+    if recipe.class_weights == "none":
+        return None
+    number = torch.tensor(counts, dtype=torch.float32)
+    return (number.sum() / (len(counts) * number)).to(recipe.device)
+
+
+def binary_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    threshold: float = 0.0,
+    smoothing: float = 0.0,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Each class a question of its own; the mean over images and classes.
+
+    Wightman et al. 2021, arXiv:2110.00476: with a ``threshold`` a class that has a larger share of
+    a mixed image counts as fully there, without its share is the target. Smoothing makes ``1 -
+    smoothing + smoothing / classes`` of 1 and ``smoothing / classes`` of 0.
+    """
+    classes = logits.shape[-1]
+    if targets.ndim == 1:
+        targets = F.one_hot(targets, classes)
+    shares = targets.to(logits.dtype)
+    if threshold:
+        shares = (shares > threshold).to(logits.dtype)
+    shares = shares * (1 - smoothing) + smoothing / classes
+    return F.binary_cross_entropy_with_logits(logits, shares, weight=weights)
+
+
+def mixed_images(
+    inputs: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    classes: int,
+    *,
+    before: Callable[[Tensor, Tensor], tuple[Tensor, Tensor] | None] = lambda *_: None,
+) -> tuple[Tensor, Tensor]:
+    """Images ``(N, C, H, W)`` mixed or cut into each other, with the shares of their classes.
+
+    Mixup: Zhang et al. 2017, arXiv:1710.09412; CutMix: Yun et al. 2019, arXiv:1905.04899; where
+    both are given, one of them by the toss of a coin, as in torchvision's and timm's recipes.
+
+    An image's partner is the one before it in the batch, and the first's is the last; where other
+    processes have parts of the batch, ``before`` fetches the one before the first that is here.
+    """
+    kinds: list[v2.Transform] = []
+    if recipe.mixup:
+        kinds.append(v2.MixUp(alpha=recipe.mixup, num_classes=classes))
+    if recipe.cutmix:
+        kinds.append(v2.CutMix(alpha=recipe.cutmix, num_classes=classes))
+    if not kinds:
+        return inputs, labels
+    kind = kinds[int(torch.randint(len(kinds), ()))]
+    fetched = before(inputs, labels)
+    if fetched is None:
+        images, shares = kind(inputs, labels)
+        return images, shares
+    images, shares = kind(torch.cat([fetched[0], inputs]), torch.cat([fetched[1], labels]))
+    return images[1:], shares[1:]

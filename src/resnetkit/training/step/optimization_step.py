@@ -1,0 +1,191 @@
+"""One step of training, and measuring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetkit.errors import InputError
+from resnetkit.training.data.data_loader import Batch
+from resnetkit.training.step.compile import Forward
+from resnetkit.training.step.loss import Criterion
+
+#: From forward, inputs, targets, criterion, pieces and whether in bf16 to logits and the loss;
+#: gradients are added on the way.
+Backward = Callable[[Forward, Tensor, Tensor, Criterion, int, bool], tuple[Tensor, Tensor]]
+
+
+class DivergedError(InputError):
+    """The loss is no number any more."""
+
+
+class NotFiniteError(ArithmeticError):
+    """A step was not made, for its loss or gradient is not finite; the weights are as before."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Score:
+    """Sums over images: cross-entropy in nats, without label smoothing, and right answers."""
+
+    total: float = 0.0
+    right: int = 0
+    images: int = 0
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: logits ``(N, classes)``, labels ``(N,)``."""
+        self.total += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
+        self.right += int((logits.argmax(-1) == labels).sum())
+        self.images += len(labels)
+
+    def join(self, other: Score) -> None:
+        """Count other images as well."""
+        self.total += other.total
+        self.right += other.right
+        self.images += other.images
+
+    @property
+    def loss(self) -> float:
+        """The mean over the images."""
+        return self.total / self.images
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers, 0 to 1."""
+        return self.right / self.images
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sums as JSON types, which keep every bit."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Score:
+        """The sums of ``to_dict``."""
+        return cls(**document)
+
+
+def train_step(
+    module: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    optimizer: torch.optim.Optimizer,
+    criterion: Criterion,
+    *,
+    frozen: Sequence[nn.Module] = (),
+    clip: float = 0.0,
+    pieces: int = 1,
+    forward: Forward | None = None,
+    bf16: bool = False,
+    backward: Backward | None = None,
+) -> Tensor:
+    """Make one step and return the logits ``(N, classes)`` before it.
+
+    ``frozen`` modules stay in evaluation mode; a gradient longer than ``clip`` is shortened to it,
+    0 leaves it; the batch is computed in ``pieces``, whose norms see their own images only.
+    ``forward`` computes what ``module`` does, compiled; ``bf16`` makes convolutions and products in
+    that precision, the loss and the weights stay float32. ``backward`` adds the gradient where
+    others have a part in it.
+
+    Raises ``NotFiniteError`` where the loss or the norm of the gradient is not finite; then weights
+    and running statistics are as they were.
+    """
+    module.train()
+    for child in frozen:
+        child.eval()
+    forward = module if forward is None else forward
+    buffers = [buffer.clone() for buffer in module.buffers()]
+    optimizer.zero_grad(set_to_none=True)
+    try:
+        add = backward or _backward
+        logits, loss = add(forward, inputs, targets, criterion, pieces, bf16)
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # Both at once, for a GPU has to be waited for.
+        lost, length = torch.stack([loss, norm]).tolist()
+        if not math.isfinite(lost):
+            raise NotFiniteError(f"the loss became {lost}")
+        if not math.isfinite(length):
+            raise NotFiniteError(f"the gradient became {length}")
+    except NotFiniteError:
+        optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(module.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        raise
+    if clip:
+        torch.nn.utils.clip_grads_with_norm_(module.parameters(), clip, norm)
+    optimizer.step()
+    return logits
+
+
+def _backward(
+    forward: Forward,
+    inputs: Tensor,
+    targets: Tensor,
+    criterion: Criterion,
+    pieces: int,
+    bf16: bool,
+) -> tuple[Tensor, Tensor]:
+    """Add the gradient of a batch's loss, piece by piece; returns the logits and the loss."""
+    found, lost = [], []
+    # As many pieces as there are pairs of images: of one a batch norm may learn nothing.
+    count = max(1, min(pieces, len(inputs) // 2))
+    parts = (inputs.tensor_split(count), targets.tensor_split(count))
+    for images, truth in zip(*parts, strict=True):
+        logits = answered(forward, images, bf16)
+        loss = criterion(logits, truth) * (len(images) / len(inputs))
+        loss.backward()  # type: ignore[no-untyped-call]
+        found.append(logits.detach())
+        lost.append(loss.detach())
+    return torch.cat(found), torch.stack(lost).sum()
+
+
+def answered(forward: Forward, images: Tensor, bf16: bool) -> Tensor:
+    """The logits, float32; ``bf16`` makes convolutions and products in that precision."""
+    lower = torch.autocast(images.device.type, torch.bfloat16) if bf16 else nullcontext()
+    with lower:
+        logits = forward(images)
+    return logits.float()
+
+
+@torch.inference_mode()
+def measure(
+    module: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    device: str,
+    between: Callable[[], None] = lambda: None,
+    total: Callable[[Score], Score] = lambda score: score,
+) -> Score:
+    """The score in evaluation mode; ``between`` is called after each batch, ``total`` at the end.
+
+    Raises ``DivergedError`` where the loss is not finite.
+    """
+    module.eval()
+    score = Score()
+    for batch in batches:
+        if len(batch):
+            score.add(module(placed(batch.inputs, device)), batch.labels.to(device))
+        between()
+    score = total(score)
+    if not score.images:
+        raise DivergedError("none of the validation images can be read")
+    if not math.isfinite(score.loss):
+        raise DivergedError(f"the validation loss became {score.loss}")
+    return score
+
+
+def placed(inputs: Tensor, device: str) -> Tensor:
+    """Images on the device, in the layout that convolutions are fastest in."""
+    return inputs.to(device, memory_format=torch.channels_last)
+
+
+def cuda_of(device: str) -> list[torch.device]:
+    """The GPU of that name, whose random numbers are apart; none for a processor."""
+    place = torch.device(device)
+    return [place] if place.type == "cuda" else []

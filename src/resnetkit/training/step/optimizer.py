@@ -1,0 +1,86 @@
+"""Optimizers, with weight decay where it belongs, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnetkit.training.recipe.recipe import Recipe, Schedule
+from resnetkit.training.step.lamb import Lamb
+
+
+def parameter_groups(
+    module: nn.Module, weight_decay: float, *, everything: bool = False
+) -> list[dict[str, Any]]:
+    """Two groups: the weights of convolutions and linear layers, which decay, and all others.
+
+    Norms and biases are not decayed (Goyal et al. 2017, arXiv:1706.02677; He et al. 2019,
+    arXiv:1812.01187), but where ``everything`` is. Decided by the kind of the layer that has the
+    parameter. What takes no gradient is left out.
+    """
+    decayed = [
+        child.weight
+        for child in module.modules()
+        if isinstance(child, nn.Conv2d | nn.Linear) and child.weight.requires_grad
+    ]
+    known = {id(weight) for weight in decayed}
+    others = [p for p in module.parameters() if id(p) not in known and p.requires_grad]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": weight_decay if everything else 0.0},
+    ]
+
+
+def optimizer_of(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer on ``parameter_groups``; ``set_rate`` gives it the rate of a step."""
+    groups = parameter_groups(module, recipe.weight_decay, everything=recipe.decayed == "all")
+    # One pass over the weights; elsewhere torch chooses.
+    fused = True if torch.device(recipe.device).type in ("cpu", "cuda") else None
+    if recipe.optimizer == "sgd":
+        nesterov = recipe.nesterov and recipe.momentum > 0
+        return torch.optim.SGD(
+            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused
+        )
+    betas = (recipe.momentum, recipe.beta2)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.epsilon, fused=fused)
+    return Lamb(groups, lr=recipe.lr, betas=betas, eps=recipe.epsilon)
+
+
+def learning_rate(
+    step: int,
+    *,
+    steps: int,
+    warmup: int,
+    peak: float,
+    schedule: Schedule = "cosine",
+    drops: Sequence[float] = (),
+) -> float:
+    """The rate of a step counted from 0: up to ``peak`` in ``warmup`` steps, then down.
+
+    Up: ``peak * (step + 1) / warmup``; with ``one-cycle`` a cosine from ``peak / 25`` (Smith &
+    Topin 2017, arXiv:1708.07120, as in torch). Down, with ``t = (step - warmup) / (steps -
+    warmup)``: ``cosine`` is ``peak * (1 + cos(pi * t)) / 2`` (Loshchilov & Hutter 2016,
+    arXiv:1608.03983, without restarts), ``linear`` is ``peak * (1 - t)``, ``step`` is divided by
+    10 after each of ``drops``, shares of all steps.
+    """
+    if step < warmup:
+        if schedule == "one-cycle":
+            return peak * (1 - (1 - 1 / 25) * (1 + math.cos(math.pi * step / warmup)) / 2)
+        return peak * (step + 1) / warmup
+    if schedule == "step":
+        return peak * 0.1 ** sum(step >= drop * steps for drop in drops)
+    done = (step - warmup) / (steps - warmup)
+    if schedule == "linear":
+        return peak * (1 - done)
+    return peak * (1 + math.cos(math.pi * done)) / 2
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give all groups the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

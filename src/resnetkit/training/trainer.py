@@ -1,0 +1,407 @@
+"""A run in memory: the network, its optimizer and how far they are, step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.data.datasets.dataset import Part
+from resnetkit.errors import InputError
+from resnetkit.files import write_text
+from resnetkit.nn.resnet import ResNet
+from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.checkpoint import (
+    State,
+    differences,
+    load_state,
+    optimizer_arrays,
+    put_optimizer,
+    save_state,
+)
+from resnetkit.training.data.data_loader import Batch, Feed
+from resnetkit.training.data.rng import mixed
+from resnetkit.training.data.wait_timer import Waiting
+from resnetkit.training.data_parallel import Together
+from resnetkit.training.distributed import ALONE, Processes
+from resnetkit.training.epoch_bundle import bundle_of
+from resnetkit.training.epoch_log import Row, is_best, is_finished, row_of, write_log
+from resnetkit.training.recipe.augmentation import Augment
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run_folder import BEST, LAST, NAN
+from resnetkit.training.signals import Stop
+from resnetkit.training.split_data import Held
+from resnetkit.training.step.compile import compiled
+from resnetkit.training.step.loss import criterion_of, mixed_images, weigher_of
+from resnetkit.training.step.model_setup import (
+    Mirrored,
+    Place,
+    averaged,
+    freeze,
+    module_of,
+    skip_blocks,
+)
+from resnetkit.training.step.optimization_step import (
+    DivergedError,
+    NotFiniteError,
+    Score,
+    cuda_of,
+    measure,
+    placed,
+    train_step,
+)
+from resnetkit.training.step.optimizer import learning_rate, optimizer_of, set_rate
+
+#: So many batches in a row may be left out for their loss; then the weights are to blame.
+MOST_SKIPPED = 25
+
+
+class Session:
+    """Trains to the end of the recipe, and keeps what it has on the disk.
+
+    ``rows`` are the epochs that are finished, ``batch`` the batches of the next one that are done.
+    Where the folder has a state, the session begins there.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        held: Held,
+        *,
+        start: Bundle | None,
+        conduct: Conduct,
+        watch: Watch,
+        stop: Stop,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.recipe, self.folder, self.held, self.start = recipe, folder, held, start
+        self.conduct, self.watch, self.stop = conduct, watch, stop
+        self.processes = processes
+        self._news: list[tuple[str, str]] = []
+        self.module = module_of(recipe, start)
+        self.frozen = freeze(self.module, recipe.freeze)
+        place = Place()
+        if recipe.drop_path:
+            skip_blocks(self.module, recipe.drop_path, place)
+        self.average = averaged(self.module, recipe.ema_decay) if recipe.ema_decay else None
+        self.criterion = criterion_of(recipe, held.class_counts())
+        self.optimizer = optimizer_of(self.module, recipe)
+        self.train = self._feed("train", recipe.augment, recipe.size_in)
+        self.validation = self._feed("validation") if held.parts["validation"] else None
+        self.smallest_batch = recipe.smallest_batch
+        self.rows: list[Row] = []
+        self.batch, self.skipped = 0, 0
+        self.score, self.seconds, self.waited = Score(), 0.0, 0.0
+        self._kept = time.monotonic()
+        state = processes.shared(lambda: load_state(folder, watch.warn))
+        if state is not None:
+            self._go_back_to(state)
+        self.together = Together(
+            processes,
+            self.module,
+            sync_norms=recipe.sync_norms,
+            weigh=weigher_of(recipe, held.class_counts()),
+            place=place,
+        )
+        self.forward = compiled(self.together.module) if recipe.compile else None
+
+    @property
+    def kept(self) -> ResNet:
+        """What is measured and kept: the averaged weights where there are."""
+        if self.average is None or not self.average.n_averaged:
+            return self.module
+        return cast(ResNet, self.average.module)
+
+    def _feed(
+        self,
+        part: Part,
+        augment: Augment | None = None,
+        size_in: Callable[[int], int] | None = None,
+    ) -> Feed:
+        return Feed(
+            self.held.parts[part],
+            self.recipe.preprocess,
+            batch_size=self.recipe.batch_size,
+            augment=augment,
+            seed=self.recipe.seed,
+            repeats=1 if augment is None else self.recipe.repeats,
+            size_in=size_in,
+            memory=round(self.conduct.memory * (1 << 30)) // self.processes.local,
+            unreadable=self._unreadable,
+            share=self.processes.share,
+        )
+
+    def _unreadable(self, name: str, reason: str) -> None:
+        """An image could not be read that could before, or that was not tried."""
+        self._news.append((name, reason))
+        if self.processes.alone:
+            self._hear_news([self._news])
+
+    def _hear_news(self, everybodys: list[list[tuple[str, str]]]) -> None:
+        """What could not be read, in this process and others."""
+        self._news, bad = [], self.held.bad
+        for name, reason in (one for news in everybodys for one in news):
+            if bad.add(name, reason):
+                if self.processes.leads:
+                    bad.save(self.folder)
+                self.watch.warn(f"skipped {name}: {reason}")
+                bad.check()
+
+    def run(self) -> list[Row]:
+        """Train what is left of the epochs, or until the recipe's patience is at its end.
+
+        Raises ``DivergedError`` where the loss is not finite, and ``KeyboardInterrupt`` after a
+        signal, when everything is on the disk.
+        """
+        done = self.score.images
+        self.watch.start(self.recipe, self.held.counts(), list(self.rows), done)
+        while not is_finished(self.rows, self.recipe.epochs, self.recipe.patience):
+            with self.stop.patiently():
+                self._epoch()
+        return self.rows
+
+    def _epoch(self) -> None:
+        """What is left of an epoch; it returns early where a signal was heard."""
+        number = len(self.rows)
+        began, before, waited = time.perf_counter(), self.seconds, self.waited
+        batches = Waiting(self.train.batches(number, first=self.batch))
+        for batch in batches:
+            count = self._step(number, batch)
+            self.seconds = before + time.perf_counter() - began
+            self.waited = waited + batches.seconds
+            if self.score.images:
+                share = self.waited / self.seconds
+                self.watch.so_far(self.score.loss, self.score.accuracy, share)
+            self.watch.images(count)
+            if self._agree(due=self._is_due()) or self.stop.asked:
+                self._checkpoint()
+            if self.stop.asked:
+                return
+        if not self.score.images:
+            raise DivergedError(
+                f"no batch of epoch {number + 1} could be trained on; {self._advice()}"
+            )
+        began = time.perf_counter()
+        held = self._measured(number)
+        loss, accuracy, images = (
+            (held.loss, held.accuracy, held.images) if held else (None, None, 0)
+        )
+        row = Row(
+            epoch=number + 1,
+            lr=self.optimizer.param_groups[0]["lr"],
+            loss=self.score.loss,
+            accuracy=self.score.accuracy,
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+            seconds=self.seconds + time.perf_counter() - began,
+            rate=self.score.images / self.seconds,
+            best=is_best(self.rows, accuracy, images),
+            waited=self.waited / self.seconds,
+            validation_images=images,
+        )
+        self._finish_epoch(row)
+        self.watch.epoch(row)
+
+    def _measured(self, epoch: int) -> Score | None:
+        """The score on the validation images, if there are any."""
+        if self.validation is None:
+            return None
+        try:
+            return measure(
+                Mirrored(self.kept) if self.recipe.test_flip else self.kept,
+                self.validation.batches(),
+                device=self.recipe.device,
+                between=self._listen,
+                total=self.together.total,
+            )
+        except DivergedError as error:
+            raise DivergedError(f"{error} in epoch {epoch + 1}; {self._advice()}") from None
+        except KeyboardInterrupt:
+            self._checkpoint()
+            raise
+
+    def _step(self, epoch: int, batch: Batch) -> int:
+        """Make a step; the number of images in the whole batch."""
+        batch = self.together.usable(batch)
+        count = self.together.count(len(batch))
+        if count < self.smallest_batch:
+            # The others could not be read, and a norm cannot be trained on what is left.
+            self.batch += 1
+            return count
+        recipe, each = self.recipe, len(self.train)
+        set_rate(self.optimizer, self.rate(epoch * each + self.batch))
+        inputs, labels = placed(batch.inputs, recipe.device), batch.labels.to(recipe.device)
+        try:
+            # What is drawn at this step is the same, whenever it is made.
+            with torch.random.fork_rng(cuda_of(recipe.device)):
+                torch.manual_seed(mixed(recipe.seed, epoch, self.batch, 1))
+                images, targets = mixed_images(
+                    inputs, labels, recipe, len(self.held.classes), before=self.together.before
+                )
+                logits = train_step(
+                    self.together.module,
+                    images,
+                    targets,
+                    self.optimizer,
+                    self.criterion,
+                    frozen=self.frozen,
+                    clip=recipe.clip,
+                    pieces=recipe.accumulate,
+                    forward=self.forward,
+                    bf16=recipe.precision == "bf16",
+                    backward=self.together.backward,
+                )
+                self.together.settle()
+        except NotFiniteError as error:
+            self._leave_out(epoch, batch, str(error))
+        else:
+            self.skipped = 0
+            seen = Score()
+            seen.add(logits, labels)
+            self.score.join(self.together.total(seen))
+            if self.average is not None and (epoch * each + self.batch) % recipe.ema_every == 0:
+                self.average.update_parameters(self.module)
+        self.batch += 1
+        return count
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0 over all epochs."""
+        recipe, each = self.recipe, len(self.train)
+        return learning_rate(
+            step,
+            steps=recipe.epochs * each,
+            warmup=round(recipe.warmup * each),
+            peak=recipe.lr,
+            schedule=recipe.schedule,
+            drops=recipe.drops,
+        )
+
+    def _leave_out(self, epoch: int, batch: Batch, problem: str) -> None:
+        """Name the images of a batch that no step could be made on; stop, unless it is skipped."""
+        shares = self.processes.gathered([example.name for example in batch.examples])
+        names = [name for share in shares for name in share]
+        place = f"in epoch {epoch + 1}, batch {self.batch + 1}"
+        path = self.folder / NAN
+        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        entry = f"{place}: {problem}\n" + "".join(f"    {name}\n" for name in names)
+        if entry not in known and self.processes.leads:
+            write_text(path, known + entry)
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        said = f"{problem} {place}: {shown} (all in {path})"
+        if not self.conduct.skip_nan:
+            self._checkpoint()
+            raise DivergedError(
+                f"{said}; {self._advice()}, or go on without that batch with "
+                f"--resume {self.folder} --skip-nan"
+            )
+        self.skipped += 1
+        if self.skipped > MOST_SKIPPED:
+            raise DivergedError(f"{said}, as in {MOST_SKIPPED} batches before it; {self._advice()}")
+        self.watch.warn(f"left out: {said}")
+
+    def _advice(self) -> str:
+        rows = self.rows
+        kept = f"{self.folder / LAST} is that of epoch {len(rows)}" if rows else "no epoch is kept"
+        return f"{kept}; train again with an --lr below {self.recipe.lr:g}"
+
+    def _agree(self, *, due: bool = False) -> bool:
+        """Hear of all processes' signals and unreadable images; whether rank 0 is ``due``."""
+        if self.processes.alone:
+            return due
+        found = self.processes.numbers(self.stop.heard, len(self._news), due)
+        self.stop.tell(int(max(heard for heard, _, _ in found)))
+        if any(news for _, news, _ in found):
+            self._hear_news(self.processes.gathered(self._news))
+        return bool(found[0][2])
+
+    def _listen(self) -> None:
+        self._agree()
+        if self.stop.asked:
+            self.stop.check()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._kept >= 60 * self.conduct.checkpoint_minutes
+
+    def _finish_epoch(self, row: Row) -> None:
+        """Write the bundles and the log; the state comes last, for what it says is what counts."""
+        self.rows.append(row)
+        self.batch, self.score, self.seconds, self.waited = 0, Score(), 0.0, 0.0
+        if self.processes.leads:
+            self._keep_epoch(row)
+        self._checkpoint()
+
+    def _keep_epoch(self, row: Row) -> None:
+        bundle = bundle_of(self.kept, self.recipe, row, self.held.classes, self.start)
+        try:
+            if row.best:
+                bundle.save(self.folder / BEST)
+            bundle.save(self.folder / LAST)
+            write_log(self.folder, self.rows)
+        except InputError as error:
+            raise self._unwritten(error) from None
+
+    def _checkpoint(self) -> None:
+        if self.processes.leads:
+            self._keep_state()
+        # A process that ends while rank 0 writes would have it ended, too.
+        self.processes.wait()
+        self._kept = time.monotonic()
+
+    def _keep_state(self) -> None:
+        model = self.module.state_dict()
+        momentum = optimizer_arrays(self.module, self.optimizer)
+        arrays = {
+            **{f"model.{name}": value for name, value in model.items()},
+            **{f"optimizer.{name}": value for name, value in momentum.items()},
+        }
+        if self.average is not None:
+            average = self.average.state_dict()
+            arrays |= {f"average.{name}": value for name, value in average.items()}
+        document = {
+            "network": self.recipe.network.to_dict(),
+            "batch": self.batch,
+            "skipped": self.skipped,
+            "score": self.score.to_dict(),
+            "seconds": self.seconds,
+            "waited": self.waited,
+            "rows": [row.to_dict() for row in self.rows],
+            "threads": torch.get_num_threads(),
+            "processes": self.processes.world,
+        }
+        try:
+            save_state(self.folder, State(arrays=arrays, document=document))
+        except InputError as error:
+            raise self._unwritten(error) from None
+
+    def _unwritten(self, error: InputError) -> InputError:
+        return InputError(
+            f"{error}; what was written before is whole: make room and go on with "
+            f"--resume {self.folder}"
+        )
+
+    def _go_back_to(self, state: State) -> None:
+        document = state.document
+        if document["network"] != self.recipe.network.to_dict():
+            raise InputError(
+                f"the state in {self.folder} is that of another network, "
+                f"{document['network'].get('name')}, and its recipe trains "
+                f"{self.recipe.network.name}; train anew"
+            )
+        try:
+            self.module.load_state_dict(state.part("model"))
+            put_optimizer(self.module, self.optimizer, state.part("optimizer"))
+            if self.average is not None:
+                self.average.load_state_dict(state.part("average"))
+        except RuntimeError as error:
+            raise InputError(f"the state in {self.folder} does not fit ({error})") from None
+        self.rows = [row_of(row) for row in document["rows"]]
+        self.batch, self.skipped = document["batch"], document["skipped"]
+        self.score, self.seconds = Score.from_dict(document["score"]), document["seconds"]
+        self.waited = document.get("waited", 0.0)
+        for text in differences(document, self.recipe, self.processes.world):
+            self.watch.warn(text)

@@ -1,1 +1,0 @@
-"""What a network looks like: in the terminal, as a drawing, as a page."""

@@ -1,0 +1,193 @@
+"""Pages of runs and evaluations: whole, closed, small, and safe from what files are called."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+import resnetkit
+from resnetkit.data.datasets.dataset import Example
+from resnetkit.evaluation.evaluation import Evaluation, Measurement, evaluate
+from resnetkit.inference.engines.torch import Torch
+from resnetkit.preprocess import Preprocess
+from resnetkit.report.pages.charts import Series, curves
+from resnetkit.report.pages.run_page import page_of, page_of_run, setting
+from resnetkit.training.epoch_log import Row
+from resnetkit.training.plan import plan
+
+GREY = Preprocess(size=8, channels="L", divisor=1, mean=(0.0,), std=(1.0,))
+SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
+EVIL = '<script>alert("1")</script>'
+VOID = {"meta", "img", "br", "line", "polyline", "rect", "circle", "path"}
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed and that nothing is asked for from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[str] = []
+        self.words = ""
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), name
+            if name in ("src", "href", "action", "data", "srcset", "xlink:href"):
+                assert (value or "").startswith(("data:image/", "#")), value
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += f"{data}|"
+
+
+def checked(text: str) -> Page:
+    page = Page(text)
+    assert not {"script", "link", "iframe", "object", "base"}.intersection(page.elements)
+    style = text.split("<style>")[1].split("</style>", maxsplit=1)[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    text.encode("utf-8")
+    return page
+
+
+def found(classes: tuple[str, ...], examples: list[Example]) -> Evaluation:
+    """Answers as the first pixel says."""
+
+    def model(batch: Tensor) -> Tensor:
+        at = batch[:, 0, 0, 0].long() + 256 * batch[:, 0, 0, 1].long()
+        return torch.nn.functional.one_hot(at, len(classes)).float() * 5
+
+    return evaluate(Torch(model, GREY), GREY, classes, examples)
+
+
+def example(label: int, guess: int, name: str = "x") -> Example:
+    image = np.zeros((8, 8), dtype=np.uint8)
+    image[0, :2] = divmod(guess, 256)[::-1]
+    return Example(name=name, label=label, image=image)
+
+
+def measured(classes: tuple[str, ...], evaluation: Evaluation) -> Measurement:
+    module = resnetkit.build(SMALL.override(classes=len(classes), input_channels=1))
+    model = resnetkit.Bundle.from_module(module, preprocess=GREY, classes=classes)
+    engine = {"engine": "torch", "version": "2", "precision": "fp32", "device": EVIL}
+    return Measurement(model=model, engine=engine, data=f"/data/{EVIL}", part="test",
+                       evaluation=evaluation, trained_on=(EVIL,), run=None)  # fmt: skip
+
+
+def rows(count: int) -> list[Row]:
+    return [Row(epoch=n, lr=0.1 / n, loss=2 / n, accuracy=1 - 1 / n, validation_loss=3 / n,
+                validation_accuracy=1 - 1 / (n + 1), seconds=2.0, rate=90.0, best=True,
+                waited=0.25) for n in range(1, count + 1)]  # fmt: skip
+
+
+def test_hostile_names_are_shown_as_they_are() -> None:
+    classes = (EVIL, "{{ 7 * 7 }}", "a\udcffb\nc", "x" * 500)
+    names = [f"{EVIL}.jpg", "'\" onerror=x", "a\udcff\x07", "{% for x in y %}"]
+    evaluation = found(classes, [example(n % 4, (n + 1) % 4, names[n % 4]) for n in range(12)])
+    text = page_of(measured(classes, evaluation))
+    page = checked(text)
+    assert EVIL in page.words
+    assert "{{ 7 * 7 }}" in page.words
+    assert "a\\udcffb\\nc" in page.words
+    assert text.count("data:image/png;base64,") == 12
+
+
+def test_a_single_class() -> None:
+    evaluation = found(("only",), [example(0, 0)] * 3)
+    page = checked(page_of(measured(("only",), evaluation)))
+    assert "Most confident mistakes" not in page.words
+    assert "100.00 %" in page.words
+    assert "43.85 to 100.00 % at 95 %; 3 images" in page.words
+
+
+def test_a_thousand_classes_stay_small_and_tell_the_worst() -> None:
+    classes = tuple(f"class {n}" for n in range(1000))
+    pairs = [(n % 1000, n % 1000) for n in range(1000)]
+    pairs += [(7, 8)] * 5 + [(9, 10)] * 40
+    evaluation = found(classes, [example(label, guess) for label, guess in pairs])
+    text = page_of(measured(classes, evaluation))
+    page = checked(text)
+    assert len(text) < 250_000
+    assert "The 30 worst of 1000 classes by F1" in page.words
+    worst = page.words[page.words.index("worst of 1000") :]
+    assert re.findall(r"class \d+(?=\|)", worst)[:2] == ["class 9", "class 10"]
+    confused = page.words[page.words.index("Confusion") : page.words.index("worst of")]
+    assert re.findall(r"class \d+(?=\|)", confused) == ["class 9", "class 10", "class 7", "class 8"]
+
+
+def test_a_run_from_its_start_to_its_end() -> None:
+    recipe = plan(model=SMALL, size=8, epochs=5, batch_size=128)
+    about = {"data": EVIL}
+    made = setting("a run", recipe.network, recipe.preprocess, recipe=recipe, about=about)
+    begun = checked(page_of_run(made, recipe, []))
+    assert "in training: 0 of 5 epochs are done" in begun.words
+    assert "meta" in begun.elements
+    text = page_of_run(made, recipe, rows(1))
+    assert "circle" in checked(text).elements, "a single point is seen"
+    going = checked(page_of_run(made, recipe, rows(3)))
+    assert going.elements.count("polyline") - begun.elements.count("polyline") == 5
+    assert "25.00 % of the time waiting" in going.words
+    assert "about 0:04 left" in going.words
+    assert "nesterov" in going.words
+    assert 'http-equiv="refresh"' in text
+    evaluation = found(tuple("0123456789"), [example(n % 10, n % 9) for n in range(90)])
+    text = page_of_run(made, recipe, rows(5), evaluation)
+    end = checked(text)
+    assert "refresh" not in text
+    assert "finished after 5 epochs" in end.words
+    assert end.elements.count("td") > 100, "the matrix"
+
+
+def test_photographs_are_made_small(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    Pillow.fromarray(noise).save(path)
+    gone = tmp_path / "gone.jpg"
+    Pillow.fromarray(noise[:90, :120]).save(gone)
+    classes = ("a", "b")
+    images = [Example(name=p.name, label=1, image=p) for p in (path, gone)]
+
+    def model(batch: Tensor) -> Tensor:
+        return torch.tensor([[3.0, 0.0]]).expand(len(batch), 2)
+
+    evaluation = evaluate(Torch(model, GREY), GREY, classes, images)
+    gone.unlink()
+    text = page_of(measured(classes, evaluation))
+    assert "cannot be read" in checked(text).words
+    coded = re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
+    assert len(coded) == 1
+    assert len(coded[0]) < 20_000
+
+
+def test_curves_are_where_their_values_are() -> None:
+    line = [Series(name="train", values=[100.0, 10.0, 1.0])]
+    text = str(curves(line, epochs=3, form="{:g}".format, log=True))
+    points = re.search(r'points="([^"]+)"', text)
+    assert points is not None
+    heights = [float(point.split(",")[1]) for point in points[1].split()]
+    assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)
+    assert ">10<" in text
+    flat = str(curves([Series(name="train", values=[0.0, 0.0])], epochs=2, form="{:g}".format,
+                      log=True))  # fmt: skip
+    assert "nan" not in flat
