@@ -16,8 +16,8 @@ import pytest
 import skimage.data
 
 import resnetkit
+from data.test_decode import bomb
 from forking import Forks
-from images.test_pixels import bomb
 from rubbish import mutations, originals
 
 GOOD = 12
