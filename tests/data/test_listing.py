@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from resnetkit.data import listing
-from resnetkit.data.counting import counted
-from resnetkit.data.listing import braces, expanded, listed, members, walk
+from resnetkit.data.listing import ImageSource, braces, expanded, listed, members, walk
 from resnetkit.errors import InputError
 
 
@@ -134,8 +133,14 @@ def test_names_from_standard_input(null: bool) -> None:
 
 def test_counted(tmp_path: Path) -> None:
     tree(tmp_path, "a/1.png", "a/2.png", "b.png", "c.tar")
-    total = counted([str(tmp_path / "a"), str(tmp_path / "b.png")])
-    while total() is None:
+    images = ImageSource([str(tmp_path / "a"), str(tmp_path / "b.png")])
+    images.start_counting()
+    while images.total() is None:
         pass
-    assert total() == 3
-    assert counted([str(tmp_path / "c.tar")])() is None
+    assert images.total() == 3
+    assert images.has(3)
+    assert not images.has(4)
+    assert len(list(images)) == 3
+    shard = ImageSource([str(tmp_path / "c.tar")])
+    shard.start_counting()
+    assert shard.total() is None

@@ -191,7 +191,7 @@ def test_the_graph_resizes_and_cuts(
     assert done.agreement.agreeing >= 0.99
     assert done.agreement.difference < 0.02 * done.agreement.largest
     engine = open_engine(open_model(target))
-    assert engine.cuts
+    assert engine.options.cuts
     (prediction,) = measure_rows(target, pictures)
     assert prediction in CLASSES
 

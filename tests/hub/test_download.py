@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import resnetkit.files
 from resnetkit.errors import InputError
+from resnetkit.files import sha256_of
 from resnetkit.hub import download, download_cache
-from resnetkit.hub.download import CHUNK, cached, sha256_of
+from resnetkit.hub.download import CHUNK, cached
 from server import Server, serving
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -201,7 +202,7 @@ def test_where_the_cache_is(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert resnetkit.files.folder() == Path(expected)
+    assert resnetkit.files.cache_folder() == Path(expected)
 
 
 def test_two_addresses_have_two_places() -> None:

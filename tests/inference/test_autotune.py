@@ -13,7 +13,7 @@ import pytest
 
 from resnetkit.inference.engines import autotune
 from resnetkit.inference.engines.autotune import Pace, machine, tuned
-from resnetkit.inference.engines.engine import Output, Pixels, Rows
+from resnetkit.inference.engines.engine import EngineOptions, Output, Pixels, Rows
 
 SHAPE = (2, 2, 3)
 
@@ -23,7 +23,7 @@ class Sleeper:
 
     name, precision = "sleeper", "fp32"
     output: Output = "logits"
-    cuts = False
+    options = EngineOptions()
 
     def __init__(self, costs: dict[int, float]) -> None:
         self._costs = costs

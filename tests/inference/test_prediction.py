@@ -13,6 +13,7 @@ from torch import Tensor
 from resnetkit.data.decoding.decode import UnreadableImageError
 from resnetkit.data.listing import expanded, listed
 from resnetkit.errors import InputError
+from resnetkit.inference.engines.engine import EngineOptions
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.inference.prediction import NOT_FINITE, predict, ranked, stream
 from resnetkit.preprocess import Preprocess
@@ -64,7 +65,11 @@ def test_answers_that_are_not_finite_are_no_classes(bad: float) -> None:
 
     found = list(stream(Torch(broken, GREY), GREY, CLASSES, [grey(0), grey(250), grey(2)]))
     assert [p.problem or p.label for p in found] == ["dark", NOT_FINITE, "dark"]
-    embedded = list(stream(Torch(broken, GREY, output="embeddings"), GREY, (), [grey(250)]))
+    embedded = list(
+        stream(
+            Torch(broken, GREY, options=EngineOptions(output="embeddings")), GREY, (), [grey(250)]
+        )
+    )
     assert embedded[0].problem == NOT_FINITE
 
 

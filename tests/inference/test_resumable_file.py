@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,12 @@ from resnetkit.errors import InputError
 from resnetkit.inference.prediction import Guess, Prediction
 from resnetkit.inference.results import resumable_file
 from resnetkit.inference.results.formats import Format, open_format
-from resnetkit.inference.results.resumable_file import Recording
+from resnetkit.inference.results.resumable_file import ResumableFile
 
 ODD = ("a\nb.png", 'comma,"quote".png', os.fsdecode(b"\xff\xfe.png"), "ünï.png")
+
+
+Answer = Callable[[Iterable[Listed]], Iterable[Prediction]]
 
 
 def listed(count: int) -> list[Listed]:
@@ -52,15 +55,19 @@ def embed(images: Iterable[Listed]) -> Iterator[Prediction]:
     return answer(images, embeddings=True)
 
 
-def nothing(prediction: Prediction) -> None:
-    pass
+def write(file: ResumableFile, images: list[Listed], function: Answer = answer) -> int:
+    with file:
+        for prediction in function(file.remaining(images)):
+            file.append(prediction)
+        file.finish()
+        return file.unreadable
 
 
 def written(path: Path, kind: str, count: int, *, embeddings: bool = False) -> Path:
     output = "embeddings" if embeddings else "logits"
     layout = open_format(kind, output, 3)
     function = embed if embeddings else answer
-    unreadable = Recording(path, layout, {"a": 1}).write(listed(count), function, nothing)
+    unreadable = write(ResumableFile(path, layout, {"a": 1}), listed(count), function)
     assert unreadable == sum(image.name[-5:-4] == "7" for image in listed(count))
     assert not {".part", ".progress"} & {file.suffix for file in path.parent.iterdir()}
     return path
@@ -153,14 +160,14 @@ def test_goes_on_where_it_stopped(
     layout = open_format(kind, "logits", 0)
     for _ in range(4):
         with pytest.raises(StopError):
-            Recording(path, layout, {"a": 1}).write(listed(500), faulty, nothing)
+            write(ResumableFile(path, layout, {"a": 1}), listed(500), faulty)
         assert not path.exists()
     with pytest.raises(InputError, match="another a"):
-        Recording(path, layout, {"a": 2})
-    with pytest.raises(InputError, match="others than when"):
-        Recording(path, layout, {"a": 1}).write(listed(500)[1:], answer, nothing)
+        ResumableFile(path, layout, {"a": 2})
+    with pytest.raises(InputError, match="differ from those when"):
+        write(ResumableFile(path, layout, {"a": 1}), listed(500)[1:])
     assert json.loads(Path(f"{path}.progress").read_bytes())["state"]["images"] == 400
-    Recording(path, layout, {"a": 1}).write(listed(500), faulty, nothing)
+    write(ResumableFile(path, layout, {"a": 1}), listed(500), faulty)
     assert asked == NAMES[:101] + NAMES[100:201] + NAMES[200:301] + NAMES[300:401] + NAMES[400:500]
     if kind == "parquet":
         assert pyarrow.parquet.read_table(path) == pyarrow.parquet.read_table(
@@ -173,10 +180,10 @@ def test_goes_on_where_it_stopped(
 
 def test_two_at_a_time_are_refused(tmp_path: Path) -> None:
     layout: Format = open_format("csv", "logits", 0)
-    first = Recording(tmp_path / "o.csv", layout, {"a": 1})
+    first = ResumableFile(tmp_path / "o.csv", layout, {"a": 1})
     with pytest.raises(InputError, match="another process"):
-        Recording(tmp_path / "o.csv", layout, {"a": 1})
-    first.write(listed(3), answer, nothing)
+        ResumableFile(tmp_path / "o.csv", layout, {"a": 1})
+    write(first, listed(3))
 
 
 def test_a_folder_or_device_is_refused_before_anything_is_answered(tmp_path: Path) -> None:
@@ -184,7 +191,7 @@ def test_a_folder_or_device_is_refused_before_anything_is_answered(tmp_path: Pat
     os.mkfifo(tmp_path / "pipe.csv")
     for name in ("o.csv", "pipe.csv"):
         with pytest.raises(InputError, match="give the name of a file"):
-            Recording(tmp_path / name, open_format("csv", "logits", 0), {"a": 1})
+            ResumableFile(tmp_path / name, open_format("csv", "logits", 0), {"a": 1})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.csv", "pipe.csv"]
 
 
@@ -196,7 +203,7 @@ def test_classes_whose_folder_is_no_utf8(kind: str, tmp_path: Path) -> None:
             yield Prediction(name=image.name, guesses=(guess,))
 
     path = tmp_path / f"o.{kind}"
-    Recording(path, open_format(kind, "logits", 0), {}).write(listed(1), odd, nothing)
+    write(ResumableFile(path, open_format(kind, "logits", 0), {}), listed(1), odd)
     assert b"caf\\udce9" in path.read_bytes()
 
 
@@ -213,7 +220,7 @@ def slow(images):
         time.sleep(0.0005)
         yield prediction
 layout = t.open_format(sys.argv[2], "logits", 0)
-recording.Recording(Path(sys.argv[1]), layout, {{"a": 1}}).write(t.listed(600), slow, t.nothing)
+t.write(t.ResumableFile(Path(sys.argv[1]), layout, {{"a": 1}}), t.listed(600), slow)
 """
 
 
@@ -243,7 +250,7 @@ def test_killed_at_random_points(kind: str, tmp_path: Path) -> None:
     # A kill after the file got its name leaves the record, which the next run clears away.
     layout = open_format(kind, "logits", 0)
     if path.with_name(path.name + ".progress").exists():
-        Recording(path, layout, {"a": 1}).write(listed(600), answer, nothing)
+        write(ResumableFile(path, layout, {"a": 1}), listed(600))
     if kind == "parquet":
         assert pyarrow.parquet.read_table(path) == pyarrow.parquet.read_table(whole)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnetkit.inference.engines.engine import Output, Pixels, Rows
+from resnetkit.inference.engines.engine import EngineOptions, Output, Pixels, Rows
 from resnetkit.server.dynamic_batching import Batcher, BusyError
 
 
@@ -18,7 +18,7 @@ class Summing:
 
     name, precision = "summing", "fp32"
     output: Output = "logits"
-    cuts = False
+    options = EngineOptions()
     streams, ways = 1, (1,)
 
     def __init__(self) -> None:

@@ -164,6 +164,13 @@ class Bundle:
         )
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the document and of every tensor, as they were when it was first asked for."""
+        if self not in _DIGESTS:
+            _DIGESTS[self] = digest_of(self.document(), self.numbers)
+        return _DIGESTS[self]
+
+    @property
     def numbers(self) -> Mapping[str, npt.NDArray[Any]]:
         """The tensors as numpy arrays, the same memory; bfloat16 is that of ml_dtypes."""
         if isinstance(self.arrays, Tensors):
@@ -247,6 +254,7 @@ class Bundle:
 
 #: The engines of ``Bundle.predict``, by the choice.
 _ENGINES: WeakKeyDictionary[Bundle, dict[str, Engine]] = WeakKeyDictionary()
+_DIGESTS: WeakKeyDictionary[Bundle, str] = WeakKeyDictionary()
 
 
 def load(path: str | Path) -> Bundle:
@@ -283,7 +291,7 @@ def load(path: str | Path) -> Bundle:
             f"{path} was altered after it was written: its digest differs; get it again"
         )
     try:
-        return Bundle(
+        found = Bundle(
             network=Network.from_dict(document["network"]),
             arrays=Tensors(numbers),
             preprocess=Preprocess.from_dict(document["preprocess"]),
@@ -291,6 +299,8 @@ def load(path: str | Path) -> Bundle:
             origin=document["origin"],
             measured=document["measured"],
         )
+        _DIGESTS[found] = metadata[DIGEST]
+        return found
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
 

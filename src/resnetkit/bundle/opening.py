@@ -7,12 +7,12 @@ be the one that was proved.
 
 from __future__ import annotations
 
-import hashlib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.errors import InputError, parsed
+from resnetkit.files import sha256_of
 from resnetkit.formats import onnx, zip_archive
 from resnetkit.formats.container import UnfitError, told
 from resnetkit.inference.engines.exported_model import DOCUMENT, Exported
@@ -51,12 +51,6 @@ def report_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.agreement.json")
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _proved(exported: Exported) -> Exported:
     """The same; ``InputError`` where the report beside the file is of other files."""
     report = report_of(exported.path)
@@ -70,7 +64,7 @@ def _proved(exported: Exported) -> Exported:
         raise InputError(f"{report} cannot be read; export again, or remove it") from None
     for file in (exported.path, exported.path.with_suffix(".bin")):
         wanted = known.get(file.suffix.lower())
-        if wanted is not None and file.is_file() and wanted != digest_of(file):
+        if wanted is not None and file.is_file() and wanted != sha256_of(file):
             raise InputError(
                 f"{file} was altered after it was proved: its digest is not the one in {report}; "
                 "export it again, or remove the report to use it without proof"

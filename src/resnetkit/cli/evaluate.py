@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "html" and args.out is not None:
         check_target(args.out)
     from resnetkit.evaluation import evaluation
-    from resnetkit.inference.engines.selection import chosen
     from resnetkit.report.console.lines import tell_engine, tell_unreadable
     from resnetkit.report.console.progress import track
     from resnetkit.report.console.training import show_measurement, tell_trained_on
@@ -90,8 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(measurement.to_json())
     else:  # page and JSON have the engine
-        why = chosen(measurement.model, args.device)[1] if args.engine == "auto" else None
-        tell_engine(measurement.engine, why)
+        tell_engine(measurement.engine, measurement.engine_reason)
         show_measurement(measurement)
     folder = args.out or measurement.run
     if folder is not None:  # after the numbers, which a folder that cannot be written to loses not

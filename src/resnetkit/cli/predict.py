@@ -12,17 +12,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 
-from resnetkit.errors import InputError
-from resnetkit.inference.engines.engine import CHOICES, Output
-
-#: The exact pixels and a batch that nobody measured will do for fewer images than this.
-FEW = 64
-SOME = 8
+from resnetkit.files import check_target
+from resnetkit.inference.engines.engine import CHOICES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--embeddings", action="store_true", help="the pooled last map instead of classes, e.g. "
         "2048 numbers of a ResNet-50")  # fmt: skip
     add("--exact", action="store_true", help="the pixels of torchvision bit for bit, also where "
-        f"there are {FEW} images or more or names on standard input; otherwise they are made "
+        "there are 64 images or more or names on standard input; otherwise they are made "
         "faster")  # fmt: skip
     add("--batch-size", type=int, metavar="N", help="default: the fastest one, measured once")
     add("--engine", choices=CHOICES, default="auto", help="what computes; auto: the fastest "
@@ -47,49 +40,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import numpy as np
-
     from resnetkit.bundle.opening import open_model
     from resnetkit.data.datasets.image_folder import left_out
-    from resnetkit.data.listing import STANDARD_INPUT, expanded, listed
-    from resnetkit.inference.engines.autotune import tuned
-    from resnetkit.inference.engines.selection import chosen, open_engine
-    from resnetkit.inference.prediction import stream
+    from resnetkit.data.listing import ImageSource
+    from resnetkit.inference.predictor import PredictOptions, Predictor
     from resnetkit.inference.results.formats import format_of
-    from resnetkit.inference.results.resumable_file import digest_of
     from resnetkit.report.console.lines import tell_engine
-    from resnetkit.report.console.predictions import show
+    from resnetkit.report.console.predictions import show, show_file
 
-    if args.top < 1 or (args.batch_size is not None and args.batch_size < 1):
-        raise InputError("--top and --batch-size take whole numbers from 1")
+    options = PredictOptions(
+        top=args.top,
+        output="embeddings" if args.embeddings else "logits",
+        engine=args.engine,
+        device=args.device,
+        batch_size=args.batch_size,
+        exact=args.exact,
+    )
     kind = format_of(args.format, args.out, embeddings=args.embeddings)
-    if args.out is not None and not args.out.parent.is_dir():
-        raise InputError(f"cannot write {args.out}: there is no folder {args.out.parent}")
-    paths = expanded(args.paths)
-    bundle = open_model(args.bundle)
-    output: Output = "embeddings" if args.embeddings else "logits"
-    engine = open_engine(bundle, args.engine, output, device=args.device)
-    tell_engine(engine.to_dict(), chosen(bundle, args.device)[1] if args.engine == "auto" else None)
-
-    endings: Counter[str] = Counter()
-    images = listed(paths, names=sys.stdin.buffer, null=args.null, endings=endings)
-    many = STANDARD_INPUT in paths
-    if not many:
-        first = list(islice(images, FEW))
-        many, images = len(first) == FEW, chain(first, images)
-    exact, size = args.exact or not many, args.batch_size or SOME
-    side, depth = bundle.preprocess.size, bundle.preprocess.channel_count
-    digest = digest_of(args.bundle) if args.out or many else ""
-    if many and args.batch_size is None and not engine.cuts:
-        size = tuned(engine, (side, side, depth), digest)
-    features = 0
-    if args.embeddings:
-        features = engine.answer(np.zeros((1, side, side, depth), np.uint8)).shape[1]
-    what = {"model": digest, "paths": args.paths, "format": kind, "top": args.top, "exact": exact}
-    what["engine"] = {name: str(value) for name, value in engine.to_dict().items()}
-    answer = partial(stream, engine, bundle.preprocess, bundle.classes,
-                     top=args.top, batch_size=size, exact=exact)  # fmt: skip
-    unreadable = show(answer, images, paths, kind, args.out, what, output, features)
-    if endings:
-        print(f"resnetkit: {left_out(endings)}", file=sys.stderr)
+    if args.out is not None:
+        check_target(args.out)
+    images = ImageSource(args.paths, names=sys.stdin.buffer, null=args.null)
+    predictor = Predictor(open_model(args.bundle), options)
+    tell_engine(predictor.engine.to_dict(), predictor.engine.options.reason)
+    if args.out is None or kind == "table":
+        unreadable = show(predictor, images, kind, args.out)
+    else:
+        unreadable = show_file(predictor, images, kind, args.out)
+    if images.endings:
+        print(f"resnetkit: {left_out(images.endings)}", file=sys.stderr)
     return 1 if unreadable else 0

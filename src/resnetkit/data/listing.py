@@ -8,10 +8,11 @@ from __future__ import annotations
 import glob
 import os
 import re
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,6 +72,52 @@ def listed(
             yield from members(path)
         else:
             yield _file(path)
+
+
+class ImageSource:
+    """The images that paths, patterns, shards and a list of names stand for, to be read once.
+
+    ``names`` is the file that ``-`` stands for; see ``listed`` and ``expanded``. ``paths`` are
+    those that were given, ``endings`` counts the files of folders that were passed over.
+
+    Raises ``ValueError`` for a path or pattern with nothing behind it, and for a folder without
+    images.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], *, names: BinaryIO | None = None, null: bool = False
+    ) -> None:
+        self.paths = list(paths)
+        self.endings: Counter[str] = Counter()
+        self._expanded = expanded(paths)
+        self._images = listed(self._expanded, names=names, null=null, endings=self.endings)
+        self._first: list[Listed] = []
+        self._total: list[int] = []
+
+    def __iter__(self) -> Iterator[Listed]:
+        return chain(self._first, self._images)
+
+    def has(self, count: int) -> bool:
+        """Whether there are so many images; a list of names, which may be slow, is taken to."""
+        if STANDARD_INPUT in self._expanded:
+            return True
+        self._first += islice(self._images, count - len(self._first))
+        return len(self._first) >= count
+
+    def start_counting(self) -> None:
+        """Count the images beside the work, for listing millions takes a while; see ``total``."""
+
+        def count() -> None:
+            folders = (sum(1 for _ in walk(p)) if os.path.isdir(p) else 1 for p in self._expanded)
+            self._total.append(sum(folders))
+
+        if not any(p == STANDARD_INPUT or p.lower().endswith(SHARDS) for p in self._expanded):
+            threading.Thread(target=count, name="counter", daemon=True).start()
+
+    def total(self) -> int | None:
+        """How many images there are, as soon as it is known: never for shards and names, which are
+        read only once."""
+        return self._total[0] if self._total else None
 
 
 def expanded(paths: Iterable[str]) -> list[str]:

@@ -268,7 +268,7 @@ class Measurement:
 
     ``trained_on`` are the measured images that the bundle's run was trained on. ``run`` is the
     folder of that run, if the bundle still lies in one. ``notes`` say what of the data was passed
-    over or taken for granted.
+    over or taken for granted. ``engine_reason`` says why ``auto`` chose the engine.
     """
 
     model: Bundle | Exported
@@ -279,6 +279,7 @@ class Measurement:
     trained_on: tuple[str, ...]
     run: Path | None
     notes: tuple[str, ...] = ()
+    engine_reason: str = ""
 
     @property
     def title(self) -> str:
@@ -345,6 +346,7 @@ def measure_bundle(
     return Measurement(
         model=bundle,
         engine=opened.to_dict(),
+        engine_reason=opened.options.reason,
         data=str(data),
         part=part,
         evaluation=evaluation,

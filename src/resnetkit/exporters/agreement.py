@@ -11,7 +11,7 @@ import numpy as np
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Example
 from resnetkit.errors import InputError
-from resnetkit.inference.engines.engine import Engine, Output
+from resnetkit.inference.engines.engine import Engine, EngineOptions, Output
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import Row, answered
@@ -130,10 +130,10 @@ def engine_of(exported: Bundle | Exported) -> Engine:
 
         return Torch(
             torch.export.load(exported.path).module(),
+            options=EngineOptions(
+                output=exported.output, precision=exported.precision, batch=exported.batch
+            ),
             name="torch-export",
-            output=exported.output,
-            precision=exported.precision,
-            batch=exported.batch,
         )
     if isinstance(exported, Exported):
         return open_engine(exported, "auto", exported.output)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from resnetkit.bundle.bundle import load
-from resnetkit.bundle.opening import digest_of, open_model, report_of
+from resnetkit.bundle.opening import open_model, report_of
 from resnetkit.data.datasets.dataset import Example
 from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
 from resnetkit.errors import InputError
@@ -22,7 +22,7 @@ from resnetkit.exporters.calibration_images import Material, material
 from resnetkit.exporters.model_repository import name_of, write_ovms, write_triton
 from resnetkit.exporters.quantization import Bar
 from resnetkit.exporters.writers import Written
-from resnetkit.files import write_text
+from resnetkit.files import sha256_of, write_text
 from resnetkit.inference.engines.exported_model import PRECISIONS, Exported, Kind
 
 Target = Literal["onnx", "openvino", "torch-export", "bundle", "triton", "ovms"]
@@ -141,7 +141,7 @@ def export(
             bytes=sum(path.stat().st_size for path in moved),
             spared=written.spared,
             agreement=found,
-            digests={path.name: digest_of(path) for path in moved},
+            digests={path.name: sha256_of(path) for path in moved},
         )
     write_text(done.report, json.dumps(done.to_dict(), indent=2) + "\n")
     return done

@@ -8,7 +8,6 @@ leaves the part for the next call; one whose checksum is wrong leaves nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from resnetkit.errors import InputError, parsed
-from resnetkit.files import write_text
+from resnetkit.files import sha256_of, write_text
 from resnetkit.hub.extras import need
 from resnetkit.hub.source import is_safe
 
@@ -49,12 +48,6 @@ class _CutError(Exception):
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
         self.pause = pause
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cached(target: Path, sha256: str | None) -> str | None:

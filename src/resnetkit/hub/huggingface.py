@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.checkpoints.config_json import CONFIG, PROCESSOR
 from resnetkit.errors import InputError
-from resnetkit.hub.download import sha256_of
+from resnetkit.files import sha256_of
 from resnetkit.hub.extras import need
 
 if TYPE_CHECKING:

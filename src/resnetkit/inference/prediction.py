@@ -190,7 +190,7 @@ def answered(
     given whole ones, one at a time.
     """
     cut = decode.pixels_of if exact else fast_decode.pixels_of
-    if engine.cuts:
+    if engine.options.cuts:
         cut, batch_size = decode.whole, 1
 
     def read(image: Image | Listed) -> Read:

@@ -177,7 +177,7 @@ def application(served: Served, limits: Limits | None = None, *, top: int = 5) -
     # How many images are taken, of all requests, and may be: those that wait, and a batch.
     taken, room = 0, given.waiting + given.batch
     # An engine that cuts images is given whole ones, one at a time; few are held decoded.
-    cuts = served.engine.cuts
+    cuts = served.engine.options.cuts
     read, most = (whole, 1) if cuts else (pixels_of, given.batch)
     decoded: AbstractAsyncContextManager[object] = nullcontext()
 

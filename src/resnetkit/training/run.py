@@ -219,7 +219,7 @@ def _finish(
     engine = open_engine(bundle, "torch", device=recipe.device)
     if recipe.test_flip:
         module = Mirrored(bundle.module()).to(recipe.device)
-        engine = Torch(module, bundle.preprocess, device=recipe.device)
+        engine = Torch(module, bundle.preprocess, engine.options)
     evaluation = evaluate(
         engine,
         bundle.preprocess,

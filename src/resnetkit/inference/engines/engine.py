@@ -1,10 +1,12 @@
-"""The protocol that every engine has. Nothing here imports torch."""
+"""What every engine has. Nothing here imports torch."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, Protocol, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,37 +31,68 @@ def available() -> int:
     return os.cpu_count() or 1
 
 
-class Engine(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How an engine computes.
+
+    ``features`` is the length of a row, 0 where it is not known. ``device`` is one of torch's, or
+    None for the usual one. ``batch`` is the number of images that a graph takes at a time, None for
+    any. A graph that ``cuts`` takes one whole image and resizes and crops it itself. ``reason``
+    says why ``auto`` chose the engine.
+    """
+
+    output: Output = "logits"
+    features: int = 0
+    precision: str = "fp32"
+    device: str | None = None
+    threads: int | None = None
+    batch: int | None = None
+    cuts: bool = False
+    pixels: PixelType = "uint8"
+    reason: str = ""
+
+
+class Engine(ABC):
     """A network that is ready to answer on one device.
 
     ``name`` is what ``--engine`` takes, ``precision`` what it computes in (``fp32``, ``bf16``,
-    ``int8``), ``pixels`` the type of number it takes, ``output`` what its rows are. An engine that
-    ``cuts`` takes whole images of any size, one in a batch, and resizes and cuts them itself.
+    ``int8``), ``streams`` the number of batches that ``answers`` computes at a time, and ``ways``
+    what that may be.
     """
 
     name: str
-    precision: str
-    pixels: PixelType
-    output: Output
-    cuts: bool
-    streams: int
+    version: str
+    ways: tuple[int, ...] = (1,)
+    streams = 1
+
+    def __init__(self, options: EngineOptions) -> None:
+        self.options = options
+        self.precision = options.precision
 
     @property
-    def ways(self) -> tuple[int, ...]:
-        """What ``streams``, the number of batches that ``answers`` computes at a time, may be."""
-        ...
+    def output(self) -> Output:
+        """What its rows are."""
+        return self.options.output
 
+    @abstractmethod
     def answer(self, pixels: Pixels) -> Rows:
         """The rows of one batch ``(N, H, W, C)``; N may differ from call to call.
 
-        Raises ``ValueError`` for pixels of another type than ``pixels``."""
-        ...
+        Raises ``ValueError`` for pixels of another type than ``options.pixels``."""
 
+    @abstractmethod
     def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         """The rows of each batch, in order. Batches are taken from ``batches`` (which may be slow:
         they are read and cut meanwhile) while earlier ones are computed, a few ahead at most."""
-        ...
 
     def to_dict(self) -> dict[str, Any]:
-        """What it is, as JSON types: name, precision, versions, device, threads, requests."""
-        ...
+        """What it is, as JSON types: name, precision, version, device, threads."""
+        return {
+            "engine": self.name,
+            "precision": self.precision,
+            "pixels": self.options.pixels,
+            "output": self.output,
+            "version": self.version,
+            "device": self.options.device or "cpu",
+            "threads": self.options.threads,
+        }

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from resnetkit.architecture.network import Network
 from resnetkit.errors import InputError, check, listed, mapping, one_of, optional, parsed, whole
 from resnetkit.errors import text as a_text
+from resnetkit.files import sha256_of
 from resnetkit.inference.engines.engine import Choice, Output
 from resnetkit.preprocess import Preprocess
 
@@ -57,6 +58,13 @@ class Exported:
         return tuple(
             name for name in ENGINES[self.kind] if not (self.cuts and name == "openvino-bf16")
         )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, and of the ``.bin`` file beside an OpenVINO one."""
+        beside = self.path.with_suffix(".bin")
+        files = [self.path, *([beside] if self.kind == "openvino" else [])]
+        return " ".join(map(sha256_of, files))
 
     def document(self) -> str:
         """All but the graph, as JSON: what travels inside the file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import openvino
 
 from resnetkit.errors import InputError
-from resnetkit.inference.engines.engine import Output, Pixels, PixelType, Rows, available
+from resnetkit.inference.engines.engine import Engine, EngineOptions, Pixels, Rows, available
 from resnetkit.inference.engines.pipelining import by_parts, joined, parts
 
 
-class OpenVINO:
+class OpenVINO(Engine):
     """An ONNX graph as bytes, or a file of ONNX or OpenVINO's IR, that takes pixels and gives one
     row an image.
 
@@ -28,31 +29,26 @@ class OpenVINO:
     without it.
     """
 
+    version = openvino.__version__.partition("-")[0]
+
     def __init__(
         self,
         model: bytes | Path,
+        options: EngineOptions,
         *,
-        output: Output = "logits",
-        precision: str = "fp32",
         device: str = "CPU",
-        threads: int | None = None,
-        batch: int | None = None,
-        cuts: bool = False,
-        pixels: PixelType = "uint8",
         bf16: bool = False,
     ) -> None:
+        super().__init__(replace(options, device=device.lower()))
         self.name = "openvino-bf16" if bf16 else "openvino"
-        self.precision = "bf16" if bf16 and precision != "int8" else precision
+        if bf16 and options.precision != "int8":
+            self.precision = "bf16"
         self._bf16 = bf16
-        self.cuts = cuts
-        self.output: Output = output
-        self.pixels: PixelType = pixels
-        self.device = device
-        self._threads = threads
-        self.streams = 1
-        self._batch = batch
+        self._device = device
         self._compiled: dict[int, openvino.CompiledModel] = {}
         self._core = openvino.Core()
+        # One stream, or as many as there are threads: which is faster depends on the caches.
+        self.ways = tuple(sorted({1, options.threads or available()}))
         if bf16 and not has_bf16():
             raise InputError(
                 "this processor has no bfloat16 (AVX-512 BF16 or AMX) for openvino-bf16 to compute "
@@ -63,12 +59,6 @@ class OpenVINO:
         except RuntimeError as error:
             raise InputError(f"OpenVINO cannot open the graph: {error}") from None
 
-    @property
-    def ways(self) -> tuple[int, ...]:
-        """One stream, or as many as there are threads: which is faster depends on the caches."""
-        most = self._threads or available()
-        return (1,) if most == 1 else (1, most)
-
     def _model_of(self, streams: int) -> openvino.CompiledModel:
         if streams not in self._compiled:
             # Without the hint of a type, machines with bfloat16 would compute in that, unasked.
@@ -77,10 +67,10 @@ class OpenVINO:
                 "NUM_STREAMS": streams,
                 "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
             }
-            if self._threads is not None:
-                wanted["INFERENCE_NUM_THREADS"] = self._threads
+            if self.options.threads is not None:
+                wanted["INFERENCE_NUM_THREADS"] = self.options.threads
             try:
-                compiled = self._core.compile_model(self._model, self.device, wanted)
+                compiled = self._core.compile_model(self._model, self._device, wanted)
             except RuntimeError as error:
                 raise InputError(f"OpenVINO cannot compile the graph: {error}") from None
             self._compiled[streams] = compiled
@@ -94,14 +84,14 @@ class OpenVINO:
     def _answer(self, pixels: Pixels) -> Rows:
         request = self._model_of(1).create_infer_request()
         rows = []
-        for part in parts(pixels, self._batch, self.pixels):
+        for part in parts(pixels, self.options.batch, self.options.pixels):
             request.infer([part])
             rows.append(_rows(request))
         return joined(rows, len(pixels))
 
     def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         """The rows of each batch, in order; several are computed while the next is fetched."""
-        return by_parts(self._answers, batches, self._batch, self.pixels)
+        return by_parts(self._answers, batches, self.options.batch, self.options.pixels)
 
     def _answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         # One more than are computed, so that none of them waits for its batch.
@@ -130,18 +120,6 @@ class OpenVINO:
         with _told():
             request.wait()
         return _rows(request)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What it is, as JSON types."""
-        return {
-            "engine": self.name,
-            "precision": self.precision,
-            "pixels": self.pixels,
-            "output": self.output,
-            "version": openvino.__version__.partition("-")[0],
-            "device": self.device.lower(),
-            "threads": self._threads,
-        }
 
 
 def has_bf16() -> bool:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from resnetkit.architecture.options import Options
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.conv_bn_fusion import Described, folded
-from resnetkit.inference.engines.engine import CHOICES, Choice, Engine, Output, PixelType
+from resnetkit.inference.engines.engine import (
+    CHOICES,
+    Choice,
+    Engine,
+    EngineOptions,
+    Output,
+    PixelType,
+)
 from resnetkit.inference.engines.exported_model import Exported
 
 #: The extra that brings an engine's package.
@@ -44,21 +52,26 @@ def open_engine(
         raise InputError(f"the engine is {choice!r}; it may be {', '.join(CHOICES)}")
     if threads is not None and threads < 1:
         raise InputError(f"the number of threads is {threads}; give a whole number from 1")
-    name = chosen(what, device)[0] if choice == "auto" else choice
+    name, reason = chosen(what, device) if choice == "auto" else (choice, "")
     if not installed(name):
         raise InputError(
             f"the engine {name} is not installed; pip install 'resnetkit[{EXTRAS[name]}]' brings it"
         )
     if name in EXTRAS and device not in (None, "cpu"):
         raise InputError(f"the engine {name} computes on the cpu, not on {device}; take torch")
-    facts: dict[str, Any] = {"output": output, "threads": threads, "pixels": pixels}
+    options = EngineOptions(
+        output=output,
+        features=_features(what.network.options, output),
+        device=device,
+        threads=threads,
+        pixels=pixels,
+        reason=reason,
+    )
     if isinstance(what, Exported):
         _check_exported(what, name, output, pixels)
-        facts |= {"precision": what.precision, "batch": what.batch}
+        options = replace(options, precision=what.precision, batch=what.batch, cuts=what.cuts)
     if name in EXTRAS:
-        if isinstance(what, Exported):
-            facts |= {"cuts": what.cuts}
-        return _runtime(name)(_graph(what, output, pixels), **facts)
+        return _runtime(name)(_graph(what, output, pixels), options)
     from resnetkit.inference.engines.torch import open_torch
 
     if isinstance(what, Exported):
@@ -67,7 +80,12 @@ def open_engine(
         made = folded_in(what)
     else:
         made = folded(what)
-    return open_torch(made, device=device, compiled=name == "torch-compiled", **facts)
+    return open_torch(made, options, compiled=name == "torch-compiled")
+
+
+def _features(options: Options, output: Output) -> int:
+    """The length of a row."""
+    return (options.classes or 0) if output == "logits" else options.stage_outputs[-1]
 
 
 def installed(name: Choice) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor
 from resnetkit.data.decoding.tensors import normalise
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.conv_bn_fusion import Folded, check_output
-from resnetkit.inference.engines.engine import Output, Pixels, PixelType, Rows
+from resnetkit.inference.engines.engine import Engine, EngineOptions, Output, Pixels, Rows
 from resnetkit.inference.engines.pipelining import joined, overlapped, parts
 from resnetkit.nn.resnet import ResNet
 from resnetkit.preprocess import Preprocess
+
+_CPU = EngineOptions(device="cpu")
 
 
 def device_named(name: str | None) -> str:
@@ -60,47 +63,36 @@ class Pixelwise(torch.nn.Module):
         return logits.float()
 
 
-class Torch:
+class Torch(Engine):
     """A module, or any function from a tensor to rows, as an engine; it has to be on ``device``.
 
     ``model`` takes ``pixels`` ``(N, H, W, C)``; where there is a ``preprocess``, it takes what that
     makes of them, float32 ``(N, C, H, W)``. ``threads`` are those of torch, for the whole process.
     """
 
-    cuts = False
-    ways: tuple[int, ...] = (1,)
-    streams = 1
+    version = torch.__version__
 
     def __init__(
         self,
         model: Callable[[Tensor], Tensor],
         preprocess: Preprocess | None = None,
+        options: EngineOptions = _CPU,
         *,
         name: str = "torch",
-        output: Output = "logits",
-        precision: str = "fp32",
-        device: str = "cpu",
-        threads: int | None = None,
-        batch: int | None = None,
-        pixels: PixelType = "uint8",
     ) -> None:
+        super().__init__(replace(options, device=options.device or "cpu"))
         self.name = name
-        self.precision = precision
-        self.output: Output = output
-        self.pixels: PixelType = pixels
-        self.device = device
         self._model = model
         self._preprocess = preprocess
-        self._batch = batch
-        if threads is not None:
-            torch.set_num_threads(threads)
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
 
     @torch.inference_mode()
     def answer(self, pixels: Pixels) -> Rows:
         """The rows of one batch ``(N, H, W, C)``."""
         given = (
-            torch.from_numpy(part).to(self.device)
-            for part in parts(pixels, self._batch, self.pixels)
+            torch.from_numpy(part).to(self.options.device)
+            for part in parts(pixels, self.options.batch, self.options.pixels)
         )
         rows = [self._rows(part) for part in given]
         return joined(rows, len(pixels))
@@ -117,40 +109,16 @@ class Torch:
 
     def to_dict(self) -> dict[str, Any]:
         """What it is, as JSON types."""
-        return {
-            "engine": self.name,
-            "precision": self.precision,
-            "pixels": self.pixels,
-            "output": self.output,
-            "version": torch.__version__,
-            "device": self.device,
-            "threads": torch.get_num_threads(),
-        }
+        return {**super().to_dict(), "threads": torch.get_num_threads()}
 
 
-def open_torch(
-    folded: Folded,
-    *,
-    output: Output = "logits",
-    device: str | None = None,
-    threads: int | None = None,
-    compiled: bool = False,
-    precision: str = "fp32",
-    batch: int | None = None,
-    pixels: PixelType = "uint8",
-) -> Torch:
+def open_torch(folded: Folded, options: EngineOptions, *, compiled: bool = False) -> Torch:
     """The engine of a folded network. Raises ``ValueError`` for a device that is not there, and
     for logits of a network without a classifier."""
-    place = device_named(device)
-    module = Pixelwise(folded, output).eval().requires_grad_(False)
-    module = module.to(place).to(memory_format=torch.channels_last)
-    return Torch(
-        torch.compile(module, options={"freezing": True}) if compiled else module,
-        name="torch-compiled" if compiled else "torch",
-        output=output,
-        precision=precision,
-        device=place,
-        threads=threads,
-        batch=batch,
-        pixels=pixels,
-    )
+    options = replace(options, device=device_named(options.device))
+    module = Pixelwise(folded, options.output).eval().requires_grad_(False)
+    module = module.to(options.device).to(memory_format=torch.channels_last)
+    if compiled:
+        compiled_module = torch.compile(module, options={"freezing": True})
+        return Torch(compiled_module, options=options, name="torch-compiled")
+    return Torch(module, options=options)

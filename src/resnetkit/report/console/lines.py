@@ -52,9 +52,9 @@ def tell_unreadable(name: str, reason: str) -> None:
     print(f"resnetkit: skipped {printable(name)}: {printable(reason)}", file=sys.stderr)
 
 
-def tell_engine(facts: Mapping[str, Any], why: str | None) -> None:
+def tell_engine(facts: Mapping[str, Any], why: str) -> None:
     """Say on stderr which engine answers, by its ``to_dict``; why, where nobody asked for it."""
-    reason = "" if why is None else f": {why}"
+    reason = f": {why}" if why else ""
     print(
         f"engine {facts['engine']} {facts['version']}, {facts['precision']}, on {facts['device']}"
         f"{reason}",

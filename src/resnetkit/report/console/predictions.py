@@ -1,71 +1,67 @@
-"""Predictions printed or written as they come; what is unreadable is named on stderr as well."""
+"""Predictions printed as they come; what is unreadable is named on stderr as well."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from resnetkit.data.counting import counted
-from resnetkit.data.listing import Listed
+from resnetkit.data.listing import ImageSource
 from resnetkit.errors import printable
 from resnetkit.files import atomic
-from resnetkit.inference.engines.engine import Output
 from resnetkit.inference.prediction import Prediction
+from resnetkit.inference.predictor import Predictor
 from resnetkit.inference.results.formats import Format, open_format
-from resnetkit.inference.results.resumable_file import Recording
 from resnetkit.report.console.lines import percent, say, tell_unreadable
 from resnetkit.report.console.progress import passing
 
 
-def show(
-    answer: Callable[[Iterable[Listed]], Iterable[Prediction]],
-    images: Iterable[Listed],
-    paths: Sequence[str],
-    kind: str,
-    out: Path | None,
-    run: Mapping[str, Any],
-    output: Output,
-    features: int,
-) -> int:
-    """Print what ``answer`` says of the images, or write it to ``out``; how many are unreadable.
+def show(predictor: Predictor, images: ImageSource, kind: str, out: Path | None) -> int:
+    """Print the predictions in the format ``kind``, or write a table to ``out``; how many images
+    are unreadable. Raises ``InputError`` for a file that cannot be written."""
+    with ExitStack() as stack:
+        file = sys.stdout
+        if out is not None:
+            temporary = stack.enter_context(atomic(out))
+            file = stack.enter_context(temporary.open("w", encoding="utf-8"))
+        predictions = predictor.predict(images)
+        if not file.isatty():  # on a terminal, the predictions themselves show how far it is
+            images.start_counting()
+            predictions = _counted(predictions, stack.enter_context(passing(images.total)))
+        if kind == "table":
+            return write_table(predictions, file)
+        options = predictor.engine.options
+        return write_text(predictions, open_format(kind, options.output, options.features), file)
 
-    ``kind`` is the format, ``run`` what an interrupted run has to have in common with the one that
-    goes on, ``features`` the length of an embedding. Raises ``InputError`` for a file that cannot
-    be written.
-    """
-    if out is None or kind == "table":
-        with ExitStack() as stack:
-            file = sys.stdout
-            if out is not None:
-                temporary = stack.enter_context(atomic(out))
-                file = stack.enter_context(temporary.open("w", encoding="utf-8"))
-            predictions = iter(answer(images))
-            if not file.isatty():  # on a terminal, the answers themselves show how far it is
-                tell = stack.enter_context(passing(counted(paths)))
-                predictions = _telling(predictions, tell)
-            if kind == "table":
-                return write_table(predictions, file)
-            return write_text(predictions, open_format(kind, output, features), file)
-    recording = Recording(out, open_format(kind, output, features), run)
-    if recording.done:
-        print(f"resnetkit: {recording.done:,} images are in {out} already", file=sys.stderr)
-    with passing(counted(paths), recording.done) as tell:
 
-        def told(prediction: Prediction) -> None:
+def show_file(predictor: Predictor, images: ImageSource, kind: str, out: Path) -> int:
+    """Write the predictions to ``out`` with the progress on stderr; see ``predict_to_file``."""
+    images.start_counting()
+    with ExitStack() as stack:
+        tell: Callable[[], None]
+
+        def on_start(done: int) -> None:
+            nonlocal tell
+            if done:
+                print(f"resnetkit: {done:,} images are in {out} already", file=sys.stderr)
+            tell = stack.enter_context(passing(images.total, done))
+
+        def on_prediction(prediction: Prediction) -> None:
             tell_problem(prediction)
             tell()
 
         try:
-            return recording.write(images, answer, told)
+            return predictor.predict_to_file(
+                images, out, kind, on_start=on_start, on_prediction=on_prediction
+            )
         except KeyboardInterrupt:
             print("resnetkit: the same command goes on from here", file=sys.stderr)
             raise
 
 
-def _telling(predictions: Iterable[Prediction], tell: Callable[[], None]) -> Iterator[Prediction]:
+def _counted(predictions: Iterable[Prediction], tell: Callable[[], None]) -> Iterator[Prediction]:
     for prediction in predictions:
         yield prediction
         tell()

@@ -1,0 +1,130 @@
+"""A model that is ready to predict any number of images, and predictions as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from resnetkit.data.listing import ImageSource, Listed
+from resnetkit.errors import InputError
+from resnetkit.inference.engines.autotune import tuned
+from resnetkit.inference.engines.conv_bn_fusion import Described
+from resnetkit.inference.engines.engine import Choice, Output
+from resnetkit.inference.engines.exported_model import Exported
+from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.prediction import Prediction, stream
+from resnetkit.inference.results.formats import open_format
+from resnetkit.inference.results.resumable_file import ResumableFile
+
+#: For fewer images, exact pixels are made, and a batch size that nobody measured will do.
+FEW = 64
+SOME = 8
+
+
+class Model(Described, Protocol):
+    """What predicts; a bundle is one. ``digest`` tells models apart."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOptions:
+    """How images are predicted.
+
+    ``top`` classes or an embedding for each image; see ``open_engine`` for ``engine`` and
+    ``device``. Without a ``batch_size``, the fastest one is measured once. ``exact`` makes pixels
+    as torchvision does, bit for bit; otherwise they are made faster from 64 images on.
+
+    Raises ``ValueError`` for a ``top`` or ``batch_size`` below 1.
+    """
+
+    top: int = 5
+    output: Output = "logits"
+    engine: Choice = "auto"
+    device: str | None = None
+    batch_size: int | None = None
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("top", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                flag = name.replace("_", "-")
+                raise InputError(
+                    f"{name} is {value}; it takes a whole number from 1",
+                    command=f"--{flag} is {value}; it takes a whole number from 1",
+                )
+
+
+class Predictor:
+    """A model with its engine; raises ``ValueError`` as ``open_engine`` does."""
+
+    def __init__(self, model: Model | Exported, options: PredictOptions) -> None:
+        self.model = model
+        self.options = options
+        self.engine = open_engine(model, options.engine, options.output, device=options.device)
+
+    def predict(self, images: ImageSource) -> Iterator[Prediction]:
+        """The predictions of the images, in order, see ``stream``."""
+        return self._predict(images, images)
+
+    def predict_to_file(
+        self,
+        images: ImageSource,
+        out: Path,
+        kind: str,
+        *,
+        on_start: Callable[[int], None] = lambda _: None,
+        on_prediction: Callable[[Prediction], None] = lambda _: None,
+    ) -> int:
+        """Write the predictions in the format ``kind``; the number of unreadable images.
+
+        What a kill has interrupted goes on; ``on_start`` is given the number of images that are
+        there already, ``on_prediction`` each new one. Raises ``ValueError`` for a file that cannot
+        be written, or that another model, other images or other options have begun.
+        """
+        engine = {name: str(value) for name, value in self.engine.to_dict().items()}
+        run = {
+            "model": self._digest,
+            "paths": images.paths,
+            "format": kind,
+            "top": self.options.top,
+            "exact": self._exact(images),
+            "engine": engine,
+        }
+        layout = open_format(kind, self.options.output, self.engine.options.features)
+        with ResumableFile(out, layout, run) as file:
+            on_start(file.done)
+            for prediction in self._predict(images, file.remaining(images)):
+                file.append(prediction)
+                on_prediction(prediction)
+            file.finish()
+            return file.unreadable
+
+    @cached_property
+    def _digest(self) -> str:
+        return self.model.digest
+
+    def _exact(self, images: ImageSource) -> bool:
+        return self.options.exact or not images.has(FEW)
+
+    def _predict(self, images: ImageSource, remaining: Iterable[Listed]) -> Iterator[Prediction]:
+        preprocess, size = self.model.preprocess, self.options.batch_size or SOME
+        if self.options.batch_size is None and images.has(FEW) and not self.engine.options.cuts:
+            shape = (preprocess.size, preprocess.size, preprocess.channel_count)
+            size = tuned(self.engine, shape, self._digest)
+        return stream(
+            self.engine,
+            preprocess,
+            self.model.classes,
+            remaining,
+            top=self.options.top,
+            batch_size=size,
+            exact=self._exact(images),
+        )
