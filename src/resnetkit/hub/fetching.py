@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ from resnetkit.formats.opening import open_container
 from resnetkit.hub import download_cache
 from resnetkit.hub.download import Told, cached, download
 from resnetkit.hub.huggingface import from_hub
-from resnetkit.hub.loading import load
+from resnetkit.hub.load_options import LoadOptions
+from resnetkit.hub.loading import load_with
 from resnetkit.hub.source import Source, parse
 from resnetkit.hub.torchvision_weights import Published, digits, imagenet, published
-from resnetkit.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle
@@ -42,16 +42,8 @@ def fetch(
     sha256: str | None = None,
     mirror: str | None = None,
     offline: bool = False,
-    prefix: str | None = None,
-    ema: bool | None = None,
-    head: str | None = None,
-    dtype: str | None = "float32",
-    drop: Sequence[str] = (),
-    strict: bool = False,
-    classes: int | None = None,
-    preprocess: str | Preprocess | None = None,
     told: Told | None = None,
-    **facts: Any,
+    **options: Any,
 ) -> Bundle:
     """The bundle of published weights; what has been fetched before comes from the cache.
 
@@ -59,8 +51,9 @@ def fetch(
     address. ``sha256`` is the checksum that the file has to have, instead of the one that the
     source tells. ``mirror`` takes the place of ``https://download.pytorch.org`` or of
     ``https://huggingface.co``. ``offline``, or ``HF_HUB_OFFLINE=1``, forbids the network. ``told``
-    hears the bytes that are there and the bytes in all. The rest is as in ``resnetkit.load``; what
-    the source documents need not be told. ``origin["fetched"]`` says where the file came from.
+    hears the bytes that are there and the bytes in all. ``options`` are those of
+    ``resnetkit.load``; what the source documents need not be given. ``origin["fetched"]`` says
+    where the file came from.
 
     Raises ``ValueError`` for an unknown source, a download that fails, a wrong checksum, a missing
     extra, and as ``resnetkit.load`` does.
@@ -72,38 +65,27 @@ def fetch(
         got = _from_hub(place, wanted, mirror, offline)
     else:
         got = _from_url(place, wanted, mirror, offline, told)
+    choices = LoadOptions.of(options)
     if is_bundle(open_container(got.path)):
-        bundle = load(got.path, prefix=prefix, ema=ema, head=head, drop=drop, classes=classes,
-                      preprocess=preprocess, **facts)  # fmt: skip
+        bundle = load_with(got.path, choices)
         return replace(bundle, origin={**bundle.origin, "fetched": {"source": source, **got.facts}})
-    documented = {} if got.published is None else _documented(got, prefix, ema)
-    documented = {name: value for name, value in documented.items() if name not in facts}
-    known = None if got.published is None else got.published.preprocess
-    bundle = load(
-        got.path,
-        prefix=prefix,
-        ema=ema,
-        head=head,
-        dtype=dtype,
-        drop=drop,
-        strict=strict,
-        classes=classes,
-        preprocess=known if preprocess is None and known is not None else preprocess,
-        **documented,
-        **facts,
-    )
+    documented = {} if got.published is None else _documented(got, choices.prefix, choices.ema)
+    documented = {name: value for name, value in documented.items() if name not in choices.facts}
+    settled = replace(choices, facts={**documented, **choices.facts})
+    if got.published is not None and choices.preprocess is None:
+        settled = replace(settled, preprocess=got.published.preprocess)
+    bundle = load_with(got.path, settled)
     origin = {
         **bundle.origin,
         "made_by": "resnetkit fetch",
         "fetched": {"source": source, **got.facts},
         "documented": documented,
-        "given": facts,
+        "given": dict(choices.facts),
     }
-    if got.published is not None and preprocess is None:
+    if got.published is not None and choices.preprocess is None:
         origin["preprocess"] = f"torchvision's {got.published.label}"
-    if classes is not None:
-        return replace(bundle, origin=origin)
-    return _with_names(replace(bundle, origin=origin), got.published)
+    bundle = replace(bundle, origin=origin)
+    return bundle if choices.classes is not None else _with_names(bundle, got.published)
 
 
 def _wanted(sha256: str | None) -> str | None:

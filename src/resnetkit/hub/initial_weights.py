@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.errors import InputError
 from resnetkit.hub.fetching import fetch
-from resnetkit.hub.loading import load
+from resnetkit.hub.load_options import LoadOptions
+from resnetkit.hub.loading import load_with
 from resnetkit.hub.source import parse
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def load_or_fetch(
     mirror: str | None = None,
     offline: bool = False,
     told: Told | None = None,
-    **reading: Any,
+    **options: Any,
 ) -> Bundle:
     """The bundle of ``start``: of a file, if there is one of that name, else of a source.
 
@@ -31,7 +32,7 @@ def load_or_fetch(
     mirror is given for a file.
     """
     if is_source(start):
-        return fetch(start, sha256=sha256, mirror=mirror, offline=offline, told=told, **reading)
+        return fetch(start, sha256=sha256, mirror=mirror, offline=offline, told=told, **options)
     if not Path(start).exists():
         raise InputError(
             f"{start} does not exist, and is no source of weights; give a bundle, a checkpoint, "
@@ -39,7 +40,7 @@ def load_or_fetch(
         )
     if sha256 is not None or mirror is not None:
         raise InputError(f"{start} is a file, and --sha256 and --mirror are about sources")
-    return load(start, **reading)
+    return load_with(start, LoadOptions.of(options))
 
 
 def is_source(start: str) -> bool:

@@ -23,15 +23,13 @@ from resnetkit.checkpoints.identification import Identification, averaged, ident
 from resnetkit.checkpoints.resolve_facts import SHAPES, doubt, plain
 from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.formats.opening import Arrays, Container, open_container
+from resnetkit.hub.load_options import FRACTIONS, LoadOptions, numbered
 from resnetkit.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from resnetkit.checkpoints.dialect import Array
-
-#: The types of numbers that a network is computed from.
-FRACTIONS = ("float32", "float16", "bfloat16", "float64")
 
 
 def load(
@@ -65,54 +63,67 @@ def load(
     are, whose tensors inside the network are not exactly those of the network, and with ``strict``
     for facts that stay open. Warns with ``AssumptionWarning``, once for a file.
     """
-    if dtype is not None and dtype not in FRACTIONS:
-        raise InputError(f"dtype is {dtype!r}; it may be {', '.join(FRACTIONS)}, or None")
+    options = LoadOptions(
+        strict=strict,
+        prefix=prefix,
+        ema=ema,
+        head=head,
+        drop=tuple(drop),
+        dtype=dtype,
+        classes=classes,
+        preprocess=preprocess,
+        facts=facts,
+    )
+    return load_with(path, options)
+
+
+def load_with(path: str | Path, options: LoadOptions) -> Bundle:
+    """As ``load``, with its choices as one object."""
     container = open_container(path)
     if is_bundle(container):
-        told = {**facts, "prefix": prefix, "ema": ema, "head": head, "preprocess": preprocess}
-        _check_untold(path, {**told, "drop": drop})
-        bundle = load_bundle(path)
-        return bundle if classes is None else bundle.with_new_head(_numbered(classes))
-    found = identify(container, prefix=prefix, ema=ema, head=head)
-    if ema is None and prefix is None and averaged(found.reading) and found.reading.copies:
+        options.check_none_given(path)
+        return options.with_head(load_bundle(path))
+    found = identify(container, prefix=options.prefix, ema=options.ema, head=options.head)
+    either = options.ema is None and options.prefix is None
+    if either and averaged(found.reading) and found.reading.copies:
         text = f"{path} has weights and their average over training; choose with"
         raise InputError(f"{text} ema=True or ema=False", command=f"{text} --ema or --no-ema")
-    _check_norms(found, facts)
-    reading, origin = _settled(found, facts, preprocess, strict)
-    reading = reading.without_classifier(drop)
+    _check_norms(found, options.facts)
+    reading, origin = _settled(found, options)
+    reading = reading.without_classifier(options.drop)
     try:
-        reading.check(drop, strict=strict)
+        reading.check(options.drop, strict=options.strict)
     except InputError as error:
         raise error.behind(f"{path}: ") from None
     _check_fractions(found.container, reading)
     theirs = Arrays(found.container)  # each is turned and let go before the next is read
     arrays = {
-        name: writing.tensor(_of_type(reading.ours(name, theirs), dtype))
+        name: writing.tensor(_of_type(reading.ours(name, theirs), options.dtype))
         for name in tensors(reading.network)
     }
     names = found.classes if found.classes and reading.network.options.classes else None
-    left = [name for name in reading.outside if not any(begins(name, start) for start in drop)]
+    left = [n for n in reading.outside if not any(begins(n, start) for start in options.drop)]
     bundle = Bundle(
         network=reading.network,
         arrays=arrays,
-        preprocess=_preprocess(reading, origin, preprocess),
-        classes=names or _numbered(reading.network.options.classes),
+        preprocess=_preprocess(reading, origin, options.preprocess),
+        classes=names or numbered(reading.network.options.classes),
         origin={
             **origin,
             "class_names": "config.json" if names else None,
-            "dropped": list(drop),
+            "dropped": list(options.drop),
             "left_out": left,
             "warnings": [
                 *found.warnings,
                 *left_out(left, reading),
-                *_dropped(reading, drop),
+                *_dropped(reading, options.drop),
                 *_not_finite(arrays),
             ],
         },
     )
     if said := spoken_lines(bundle):
-        warnings.warn(f"{path}: {'; '.join(said)}", AssumptionWarning, stacklevel=2)
-    return bundle if classes is None else bundle.with_new_head(_numbered(classes))
+        warnings.warn(f"{path}: {'; '.join(said)}", AssumptionWarning, stacklevel=3)
+    return options.with_head(bundle)
 
 
 def spoken_lines(bundle: Bundle) -> list[str]:
@@ -160,15 +171,6 @@ def _check_fractions(container: Container, reading: Reading) -> None:
             )
 
 
-def _check_untold(path: str | Path, told: Mapping[str, Any]) -> None:
-    """A bundle says all of itself; what is told besides would be ignored."""
-    given = [name for name, value in told.items() if value not in (None, (), [])]
-    if given:
-        raise InputError(
-            f"{path} is a bundle, which says all of this itself; leave out {', '.join(given)}"
-        )
-
-
 def _dropped(reading: Reading, drop: Sequence[str]) -> list[str]:
     """A line on tensors inside the network that were dropped all the same."""
     found = [name for name in reading.inside if any(begins(name, start) for start in drop)]
@@ -193,24 +195,14 @@ def _finite(tensor: Tensor) -> bool:
     return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
 
 
-def _numbered(classes: int | None) -> tuple[str, ...]:
-    """Class names where a file has none."""
-    return tuple(str(number) for number in range(classes or 0))
-
-
-def _settled(
-    found: Identification,
-    facts: Mapping[str, Any],
-    preprocess: str | Preprocess | None,
-    strict: bool,
-) -> tuple[Reading, dict[str, Any]]:
+def _settled(found: Identification, choices: LoadOptions) -> tuple[Reading, dict[str, Any]]:
     """The reading with nothing left open, and where each fact came from."""
-    given = dict(facts)
+    given, preprocess = dict(choices.facts), choices.preprocess
     if preprocess is not None:
         given["preprocess"] = "given" if isinstance(preprocess, Preprocess) else preprocess
     still_open = [fact for fact in found.reading.ambiguous if fact.fact not in given]
     assumed = {fact.fact: fact.default for fact in still_open}
-    if still_open and strict:
+    if still_open and choices.strict:
         questions = "; ".join(
             f"{fact.fact} ({' or '.join(map(str, fact.candidates))})" for fact in still_open
         )

@@ -1,0 +1,65 @@
+"""How a checkpoint is read: the choices of ``resnetkit.load`` as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.errors import InputError
+from resnetkit.preprocess import Preprocess
+
+#: The types of numbers that a network is computed from.
+FRACTIONS = ("float32", "float16", "bfloat16", "float64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """See ``resnetkit.load`` for each; ``facts`` are the options of the network.
+
+    Raises ``ValueError`` for an unknown ``dtype``.
+    """
+
+    strict: bool = False
+    prefix: str | None = None
+    ema: bool | None = None
+    head: str | None = None
+    drop: tuple[str, ...] = ()
+    dtype: str | None = "float32"
+    classes: int | None = None
+    preprocess: str | Preprocess | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and self.dtype not in FRACTIONS:
+            raise InputError(f"dtype is {self.dtype!r}; it may be {', '.join(FRACTIONS)}, or None")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> LoadOptions:
+        """The keyword arguments of ``resnetkit.load``; what is none of its own is a fact."""
+        names = {option.name for option in fields(cls)} - {"facts"}
+        own = {name: value for name, value in given.items() if name in names}
+        facts = {name: value for name, value in given.items() if name not in names}
+        return cls(**{**own, "drop": tuple(own.get("drop", ()))}, facts=facts)
+
+    def check_none_given(self, path: str | Path) -> None:
+        """Raise ``InputError`` where a choice is made that a bundle would ignore: it says all of
+        itself."""
+        given = {**self.facts, "prefix": self.prefix, "ema": self.ema, "head": self.head}
+        given |= {"preprocess": self.preprocess, "drop": self.drop}
+        told = [name for name, value in given.items() if value not in (None, ())]
+        if told:
+            raise InputError(
+                f"{path} is a bundle, which says all of this itself; leave out {', '.join(told)}"
+            )
+
+    def with_head(self, bundle: Bundle) -> Bundle:
+        """The bundle, with a new classifier where one is asked for."""
+        return bundle if self.classes is None else bundle.with_new_head(numbered(self.classes))
+
+
+def numbered(classes: int | None) -> tuple[str, ...]:
+    """Class names where a file has none."""
+    return tuple(str(number) for number in range(classes or 0))
