@@ -69,7 +69,7 @@ PACKAGES = ("torch", "torchvision")
 #: after 18: too few for 93.5 %.
 NETWORK = network(
     "resnet20", depths=(1, 1, 1), widths=(48, 96, 192), stem="7x7", stem_widths=(48,),
-    stem_pool="none", classes=10, input_channels=1,
+    stem_pool="none", num_classes=10, in_chans=1,
 )  # fmt: skip
 #: Shares of the training images that choose, and the published accuracy of a ResNet-18.
 VALIDATION, PUBLISHED = 5_000 / 60_000, 0.949

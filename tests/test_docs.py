@@ -103,7 +103,7 @@ def write_predictable(folder: Path) -> None:
     torch.manual_seed(0)
     write_classes(folder / "pictures", 2)
     names = ("rose", "tulip", "lily")
-    module = resnetkit.build("resnet18", classes=3).eval()
+    module = resnetkit.build("resnet18", num_classes=3).eval()
     facts = resnetkit.Preprocess(size=64)
     bundle = resnetkit.Bundle.from_module(module, preprocess=facts, classes=names)
     bundle.save(folder / "flowers.safetensors")

@@ -47,7 +47,9 @@ VALUES = st.sampled_from(
 
 def bundle() -> Bundle:
     torch.manual_seed(0)
-    module = resnetkit.build("resnet20", depths=(1, 1), widths=(8, 8), stem_widths=(8,), classes=2)
+    module = resnetkit.build(
+        "resnet20", depths=(1, 1), widths=(8, 8), stem_widths=(8,), num_classes=2
+    )
     return Bundle.from_module(module, preprocess=Preprocess(size=16), classes=("a", "b"))
 
 
@@ -85,7 +87,7 @@ def from_bundle(document: dict[str, Any], folder: Path) -> None:
 
 def from_network(document: dict[str, Any], _: Path) -> None:
     network = Network.from_dict(document)
-    walk(network, (network.options.input_channels, 64, 64))
+    walk(network, (network.options.in_chans, 64, 64))
 
 
 def from_split(document: dict[str, Any], folder: Path) -> None:

@@ -24,14 +24,14 @@ from resnetkit.formats.opening import open_container
 from resnetkit.hub.conversion import BUNDLE, convert
 from resnetkit.hub.loading import load
 
-SMALL = {"depths": (2, 1, 1), "widths": (8, 8, 16), "classes": 7}
+SMALL = {"depths": (2, 1, 1), "widths": (8, 8, 16), "num_classes": 7}
 DEEP = {**SMALL, "stem": "deep", "stem_widths": (64, 64, 128)}
 KERAS = {"stride_on": "1x1", "conv_bias": True, "norm_epsilon": 1.001e-5, "norm_momentum": 0.01}
 #: One of these is held by both of two dialects, if any network is.
 NETWORKS = (
     ("resnet50", SMALL),
     ("resnet50", DEEP),
-    ("resnet50", {**DEEP, "classes": None}),
+    ("resnet50", {**DEEP, "num_classes": None}),
     ("resnet50", {**SMALL, **KERAS}),
 )
 NAMES = (*(one.name for one in WRITTEN), BUNDLE)
@@ -76,7 +76,7 @@ def written(bundle: Bundle, name: str, folder: Path) -> tuple[Arrays, Bundle]:
     if name == BUNDLE:
         return arrays, load(path)
     options = bundle.network.options
-    facts = {o: getattr(options, o) for o in option_names() if o != "classes"}
+    facts = {o: getattr(options, o) for o in option_names() if o != "num_classes"}
     return arrays, load(path, preprocess=bundle.preprocess, **facts)
 
 

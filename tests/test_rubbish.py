@@ -26,7 +26,7 @@ GOOD = 12
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "tiny.safetensors"
-    module = resnetkit.build("resnet20", classes=5).eval()
+    module = resnetkit.build("resnet20", num_classes=5).eval()
     resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=8)).save(path)
     return path
 

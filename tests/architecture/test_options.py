@@ -36,10 +36,10 @@ REFUSED = [
     ({"widths": (1, 2, 4, 8), "width_per_group": 4}, "without channels; give at least 64"),
     ({"norm_epsilon": 0.0}, "between 0 and 1"),
     ({"norm_momentum": 1.5}, "up to 1"),
-    ({"classes": 0}, "classes is 0"),
-    ({"classes": True}, "classes is True"),
+    ({"num_classes": 0}, "num_classes is 0"),
+    ({"num_classes": True}, "num_classes is True"),
     ({"squeeze_excitation": -1}, "squeeze_excitation is -1"),
-    ({"input_channels": 0}, "input_channels is 0"),
+    ({"in_chans": 0}, "in_chans is 0"),
     ({"conv_bias": 1}, "true or false"),
     ({"efficient_attention": 1}, "efficient_attention is 1; it may be true or false"),
     ({"efficient_attention": True, "squeeze_excitation": 16}, "two kinds of gates"),
@@ -97,10 +97,10 @@ def test_dilation_conventions() -> None:
 def test_what_old_documents_do_not_have_is_as_it_was() -> None:
     new = "norm norm_groups blocks reduce_first conv_widths shortcut_kernel anti_alias".split()
     new.append("efficient_attention")
-    document = Options(classes=7).to_dict()
+    document = Options(num_classes=7).to_dict()
     old = {name: value for name, value in document.items() if name not in new}
     assert len(document) - len(old) == len(new)
-    assert Options.from_dict(old) == Options(classes=7)
+    assert Options.from_dict(old) == Options(num_classes=7)
 
 
 def test_one_kind_of_block_in_all_stages_is_said_in_one_way() -> None:
@@ -116,7 +116,7 @@ def test_one_kind_of_block_in_all_stages_is_said_in_one_way() -> None:
 def test_changed_widths_forget_what_was_pruned() -> None:
     pruned = resnetkit.network("ecaresnet50d_pruned")
     assert pruned.features == 2022
-    assert pruned.override(classes=7).features == 2022
+    assert pruned.override(num_classes=7).features == 2022
     assert pruned.override(widths=(8, 16, 32, 64)).features == 256
 
 
@@ -159,8 +159,8 @@ def composed(draw) -> dict:
         "output_stride": draw(st.sampled_from([None, 32, 16, 8, 4])),
         "dilation_entry": draw(st.sampled_from(["previous", "own", "all"])),
         "head_pool": draw(st.sampled_from(["global", "7x7"])),
-        "classes": draw(st.sampled_from([None, 5])),
-        "input_channels": draw(st.sampled_from([1, 3])),
+        "num_classes": draw(st.sampled_from([None, 5])),
+        "in_chans": draw(st.sampled_from([1, 3])),
         "rounding": draw(st.sampled_from(["floor", "ceil"])),
     }
 
@@ -177,7 +177,7 @@ def test_whatever_is_not_refused_runs_as_described(choices, height, width) -> No
     described = resnetkit.Network(name="composed", options=options)
     module = ResNet(described).eval()
     assert sum(p.numel() for p in module.parameters()) == described.parameters
-    shape = (options.input_channels, height, width)
+    shape = (options.in_chans, height, width)
     seen: dict[str, tuple[int, ...]] = {}
     for leaf in module.modules():
         if hasattr(leaf, "path"):

@@ -76,7 +76,7 @@ def test_what_is_ambiguous_is_listed_and_not_guessed_silently() -> None:
 
 
 def test_settling_without_classes_leaves_the_head_over() -> None:
-    reading = read(tensors(registry.network("resnet18"))).settle(classes=None)
+    reading = read(tensors(registry.network("resnet18"))).settle(num_classes=None)
     assert reading.leftover == ("fc.weight", "fc.bias")
     assert reading.head == "other"
     with pytest.raises(InputError, match=r"2 tensors are not part of resnet18: fc\.weight"):
@@ -112,8 +112,8 @@ def test_any_options_are_read_back(data: st.DataObject) -> None:
             norm=draw(st.sampled_from(["batch", "batch", "group", "none"])),
             norm_groups=1,
             conv_bias=draw(st.booleans()),
-            classes=draw(st.sampled_from([None, 7])),
-            input_channels=draw(st.integers(1, 5)),
+            num_classes=draw(st.sampled_from([None, 7])),
+            in_chans=draw(st.integers(1, 5)),
         )
     except InputError:
         assume(False)
@@ -121,9 +121,18 @@ def test_any_options_are_read_back(data: st.DataObject) -> None:
     reading = read(wanted)
     reading.check()
     assert tensors(reading.network) == wanted
-    same = ("depths", "block", "widths", "groups", "stem", "stem_widths", "conv_bias", "classes")
+    same = (
+        "depths",
+        "block",
+        "widths",
+        "groups",
+        "stem",
+        "stem_widths",
+        "conv_bias",
+        "num_classes",
+    )
     same += ("norm", "reduce_first", "efficient_attention")
-    for name in (*same, "input_channels"):
+    for name in (*same, "in_chans"):
         assert getattr(reading.network.options, name) == getattr(options, name)
 
 
@@ -146,6 +155,6 @@ def test_a_dilated_d_network_shows_its_stride_in_names() -> None:
 
 
 def test_names_of_the_catalogue_and_of_what_it_has_not() -> None:
-    assert named(Options(classes=10)).name == "resnet50"
-    assert named(Options(classes=10)).options.classes == 10
+    assert named(Options(num_classes=10)).name == "resnet50"
+    assert named(Options(num_classes=10)).options.num_classes == 10
     assert named(Options(depths=(5, 5), widths=(64, 128))).name == "custom"

@@ -11,7 +11,7 @@ from resnetkit.architecture.shape_inference import walk
 from resnetkit.nn.resnet import build
 
 # With two channels a stage, the measured networks stay small; windows do not depend on widths.
-NARROW = {"widths": (2, 2, 2, 2), "classes": None}
+NARROW = {"widths": (2, 2, 2, 2), "num_classes": None}
 SHALLOW = {**NARROW, "depths": (1, 1, 1, 1)}
 CASES = [
     ("resnet18", NARROW),
@@ -31,7 +31,7 @@ CASES = [
     ("resnetaa50d", {**SHALLOW, "stem_widths": (2, 2, 2)}),
     ("resnetrs50", {**SHALLOW, "stem_widths": (2, 2, 2), "squeeze_excitation": None}),
     ("resnet50", {**SHALLOW, "shortcut_kernel": 3, "reduce_first": 2}),
-    ("resnet20", {"widths": (2, 2, 2), "stem_widths": (2,), "classes": None}),
+    ("resnet20", {"widths": (2, 2, 2), "stem_widths": (2,), "num_classes": None}),
 ]
 
 

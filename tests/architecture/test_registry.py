@@ -145,7 +145,7 @@ def test_override_resets_what_follows_from_the_stem() -> None:
     assert (kept.stem_widths, kept.stem_padding) == ((48,), 3)
     described = resnetkit.network("resnet50")
     assert resnetkit.network(described) is described
-    assert resnetkit.network(described, classes=7).options.classes == 7
+    assert resnetkit.network(described, num_classes=7).options.num_classes == 7
 
 
 def test_description_refuses_what_it_does_not_know() -> None:

@@ -27,7 +27,7 @@ PREPROCESS = resnetkit.Preprocess(size=32, resize_to=36, mean=(0.5,) * 3, std=(0
 @pytest.fixture
 def bundle() -> resnetkit.Bundle:
     torch.manual_seed(0)
-    module = resnetkit.build("resnet20", classes=3, squeeze_excitation=4)
+    module = resnetkit.build("resnet20", num_classes=3, squeeze_excitation=4)
     return resnetkit.Bundle.from_module(
         module,
         preprocess=PREPROCESS,
@@ -130,7 +130,7 @@ def test_defaults_of_from_module() -> None:
     ],
 )
 def test_parts_have_to_fit(change: dict, reason: str) -> None:
-    module = resnetkit.build("resnet18", classes=3, widths=(8, 8, 8, 8), head_pool="7x7")
+    module = resnetkit.build("resnet18", num_classes=3, widths=(8, 8, 8, 8), head_pool="7x7")
     usable = resnetkit.Preprocess(size=224)
     with pytest.raises(InputError, match=reason):
         resnetkit.Bundle.from_module(module, **{"preprocess": usable, **change})

@@ -20,7 +20,7 @@ import resnetkit
 from resnetkit.hub.loading import load
 
 SMALL: dict[str, Any] = {
-    **{"depths": (2, 1, 1), "widths": (8, 16, 24), "classes": 7, "stem_widths": (8,)},
+    **{"depths": (2, 1, 1), "widths": (8, 16, 24), "num_classes": 7, "stem_widths": (8,)},
 }
 #: Everything at once that a ResNet-50 may have besides.
 RICH: dict[str, Any] = {
@@ -89,7 +89,7 @@ def difference(
     the graph does to the image before the network sees it.
     """
     bundle = load(path, **{**told})
-    channels = bundle.network.options.input_channels
+    channels = bundle.network.options.in_chans
     images = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(5))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
@@ -104,7 +104,7 @@ def difference(
         found = module(prepare(images)).reshape(2, -1).numpy()
         largest = np.abs(expected).max()
         if expected.shape[1] == 1:
-            pooled = module.features(prepare(images)).mean((2, 3))
+            pooled = module.forward_features(prepare(images)).mean((2, 3))
             largest = float((pooled.abs() @ module.fc.weight.abs().T).max())
     return float(np.abs(found - expected).max() / largest)
 

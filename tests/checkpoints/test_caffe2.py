@@ -34,7 +34,7 @@ def net() -> Any:
 
 
 def names(biased: bool) -> dict[str, str]:
-    network = resnetkit.network("resnet50", depths=(1, 1, 1, 1), classes=7, conv_bias=biased)
+    network = resnetkit.network("resnet50", depths=(1, 1, 1, 1), num_classes=7, conv_bias=biased)
     assert isinstance(network, Network)
     return dialect("caffe2").map(network, head=1)
 

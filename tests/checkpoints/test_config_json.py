@@ -205,7 +205,7 @@ def test_timms_folder_leaves_nothing_open(tmp_path: Path) -> None:
     assert bundle.preprocess.size == data["input_size"][1] == 176
     larger = resnetkit.load(path, preprocess="test_input_size")
     assert larger.preprocess.size == 224
-    assert resnetkit.load(path, classes=2).classes == ("0", "1")
+    assert resnetkit.load(path, num_classes=2).classes == ("0", "1")
 
 
 def test_a_contradiction_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,7 +269,7 @@ def test_transformers_folder_leaves_nothing_open(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"architecture": 3}', "\x00"])
 def test_a_configuration_that_is_none_is_left_alone(tmp_path: Path, text: str) -> None:
-    state = resnetkit.build("resnet20", classes=2).state_dict()
+    state = resnetkit.build("resnet20", num_classes=2).state_dict()
     safetensors.torch.save_file(state, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(text)
     assert beside(tmp_path / "model.safetensors") is None

@@ -32,11 +32,11 @@ from resnetkit.nn.resnet import ResNet
 NETWORKS = (
     ("resnet18", {}),
     ("resnet50", {}),
-    ("resnet50", {"classes": None}),
-    ("resnet50_v1", {"input_channels": 1, "classes": 7}),
+    ("resnet50", {"num_classes": None}),
+    ("resnet50_v1", {"in_chans": 1, "num_classes": 7}),
     ("resnet50_keras", {}),
     ("resnet50_deep", {}),
-    ("resnet50_deep", {"classes": None, "output_stride": 8, "dilation_entry": "own"}),
+    ("resnet50_deep", {"num_classes": None, "output_stride": 8, "dilation_entry": "own"}),
     ("resnet26d", {}),
     ("resnet26d", {"output_stride": 16, "dilation_entry": "own"}),
     ("resnet50t", {}),
@@ -50,7 +50,7 @@ NETWORKS = (
     ("resnet18", {"norm": "none", "conv_bias": True}),
     ("resnet50_v1", {"norm": "none", "conv_bias": True}),
     ("ecaresnet26t", {}),
-    ("ecaresnet50d_pruned", {"classes": 7}),
+    ("ecaresnet50d_pruned", {"num_classes": 7}),
     ("resnetblur18", {}),
     ("resnetaa50d", {}),
     ("resnetrs50", {}),
@@ -201,7 +201,7 @@ def test_layouts_turn_kernels_and_dense_layers() -> None:
 
 
 def test_folded_norms_compute_the_same() -> None:
-    network = narrow("resnet50_v1", {"classes": 7})
+    network = narrow("resnet50_v1", {"num_classes": 7})
     ours = arrays_of(network)
     theirs = dialect("caffe2").write(network, ours)
     assert not any(name.endswith(("_rm", "_riv")) for name in theirs)
@@ -457,7 +457,7 @@ def test_a_root_is_no_wrapper_but_may_be_absent(name: str) -> None:
 
 
 def test_of_moco_the_query_encoder_is_read() -> None:
-    network = registry.network("resnet50", classes=128)
+    network = registry.network("resnet50", num_classes=128)
     shapes = {
         f"state_dict/module.encoder_{which}.{name}": shape
         for which in "kq"
@@ -473,7 +473,7 @@ def test_of_moco_the_query_encoder_is_read() -> None:
     assert sum("encoder_k" in name for name in reading.ignored) == 320
     other = read(shapes, prefix="state_dict/module.encoder_k.")
     assert other.prefix == "state_dict/module.encoder_k."
-    left = read(shapes).settle(classes=None)
+    left = read(shapes).settle(num_classes=None)
     assert left.leftover == left.outside
     assert [name.rpartition("encoder_q.")[2] for name in left.leftover] == ["fc.weight", "fc.bias"]
 

@@ -39,7 +39,7 @@ from resnetkit.formats.safetensors import DTYPES
 from resnetkit.hub.conversion import convert
 from resnetkit.hub.loading import load
 
-SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (8, 8), "classes": 3}
+SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (8, 8), "num_classes": 3}
 
 
 def bundle_of(name: str = "resnet50", **options: Any) -> resnetkit.Bundle:

@@ -38,8 +38,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "caffe": {"stem_pool": "caffe", "stem_padding": 2},
     "keras": {"conv_bias": True, "norm_epsilon": 1.001e-5},
     "no pool": {"stem_pool": "none", "norm_momentum": 0.01},
-    "cifar": {"block": "basic", "stem": "3x3", "shortcut": "pad", "input_channels": 1},
-    "backbone": {"classes": None},
+    "cifar": {"block": "basic", "stem": "3x3", "shortcut": "pad", "in_chans": 1},
+    "backbone": {"num_classes": None},
 }
 
 
@@ -71,7 +71,7 @@ def test_fused_norms_become_biases(name: str, tmp_path: Path) -> None:
     changed["norm_epsilon"] = 1e-5
     assert found.to_dict() == changed
     assert graphs.difference(path) <= SAME
-    images = torch.rand(2, found.input_channels, 32, 32)
+    images = torch.rand(2, found.in_chans, 32, 32)
     with torch.inference_mode():
         expected = module(images)
         answer = load(path).module()(images)
@@ -125,7 +125,7 @@ def test_the_second_exporter_with_its_weights_beside(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_second_exporter(name: str, tmp_path: Path) -> None:
     if name == "cifar":
-        module = graphs.network(**{**NETWORKS[name], "input_channels": 3})
+        module = graphs.network(**{**NETWORKS[name], "in_chans": 3})
     else:
         module = graphs.network(**NETWORKS[name])
     path = graphs.export_dynamo(module, tmp_path / "net.onnx", external_data=False)
@@ -188,8 +188,8 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
         "squeeze_excitation": draw(st.sampled_from([None, 2, 4])),
         "squeeze_multiple": 1,
         "norm_epsilon": draw(st.sampled_from([1e-5, 1e-3, 1.001e-5])),
-        "classes": draw(st.sampled_from([None, 1, 5])),
-        "input_channels": draw(st.sampled_from([1, 3])),
+        "num_classes": draw(st.sampled_from([None, 1, 5])),
+        "in_chans": draw(st.sampled_from([1, 3])),
         "dilation_entry": draw(st.sampled_from(["previous", "own"])),
     }
     if stem != "3x3":
@@ -223,8 +223,8 @@ def test_facts_of_the_graph_are_not_overruled(tmp_path: Path) -> None:
     path = graphs.export(graphs.network(), tmp_path / "net.onnx")
     with pytest.raises(InputError, match="the graph has stride_on 3x3, and 1x1 is given"):
         load(path, stride_on="1x1")
-    assert load(path, stride_on="3x3", norm_momentum=0.2).network.options.classes == 7
-    assert len(load(path, classes=3).classes) == 3
+    assert load(path, stride_on="3x3", norm_momentum=0.2).network.options.num_classes == 7
+    assert len(load(path, num_classes=3).classes) == 3
     with pytest.raises(InputError, match="without wrappers"):
         identify(path, prefix="module.")
     with pytest.raises(InputError, match=r"cannot tell preprocess \(IMAGENET1K_V2 or "):

@@ -209,10 +209,10 @@ class Segmenting(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = graphs.network(classes=None)
+        self.net = graphs.network(num_classes=None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.interpolate(self.net.features(x), (32, 32), mode="bilinear")
+        return nn.functional.interpolate(self.net.forward_features(x), (32, 32), mode="bilinear")
 
 
 OTHERS: dict[str, tuple[Callable[[], nn.Module], str]] = {

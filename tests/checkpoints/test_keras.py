@@ -165,7 +165,7 @@ def test_a_backbone(code: ModuleType, tmp_path: Path) -> None:
     expected = logits(theirs)
     theirs.save_weights(tmp_path / "a.weights.h5")
     bundle = small(load(tmp_path / "a.weights.h5"))
-    assert bundle.network.options.classes is None
+    assert bundle.network.options.num_classes is None
     assert difference(bundle, expected) <= 1e-5
     convert(bundle, Path("here"), tmp_path / "b.h5", "keras-h5")
     other = filled(code.ResNet(stages(code), False, True, **given))
@@ -207,7 +207,7 @@ def test_the_applications_resnet50(code: ModuleType, tmp_path: Path) -> None:
 
 
 def keras_bundle() -> resnetkit.Bundle:
-    options = {"depths": (1, 1), "widths": (8, 8), "classes": 3}
+    options = {"depths": (1, 1), "widths": (8, 8), "num_classes": 3}
     module = resnetkit.build("resnet50_keras", **options)
     return resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=32))
 

@@ -89,7 +89,7 @@ def test_transformers_without_a_head() -> None:
         with torch.inference_mode():
             out = model(pixel_values=IMAGE)
             expected = out.feature_maps[-1] if "feature_maps" in out else out.last_hidden_state
-            actual = module.features(IMAGE)
+            actual = module.forward_features(IMAGE)
         assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 

@@ -16,7 +16,7 @@ from resnetkit.errors import InputError
 
 torch.manual_seed(0)
 MODULE = resnetkit.build(
-    "resnet50", depths=(1, 1), widths=(8, 16), stem_widths=(8,), classes=5
+    "resnet50", depths=(1, 1), widths=(8, 16), stem_widths=(8,), num_classes=5
 ).eval()
 STATE = MODULE.state_dict()
 BODY = {name: value for name, value in STATE.items() if not name.startswith("fc.")}
@@ -100,7 +100,7 @@ def same_features(bundle: resnetkit.Bundle) -> bool:
         maps, wanted = module.stages(pixels), MODULE.stages(pixels)
         assert list(maps) == ["stage0", "stage1", "stage2"]
         return all(torch.equal(maps[name], wanted[name]) for name in maps) and torch.equal(
-            module.features(pixels), wanted["stage2"]
+            module.forward_features(pixels), wanted["stage2"]
         )
 
 

@@ -31,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "map.txt").write_text("".join(lines))
     torch.manual_seed(0)
     small = {"depths": (1, 1), "widths": (8, 16), "stem_widths": (8,)}
-    module = resnetkit.build("resnet20", classes=6, **small).eval()
+    module = resnetkit.build("resnet20", num_classes=6, **small).eval()
     # In another order than that of the folders.
     names = (*reversed(CLASSES), "nobody")
     bundle = resnetkit.Bundle.from_module(module, preprocess=Preprocess(size=16), classes=names)
@@ -50,7 +50,7 @@ def test_figures_of_other_names_are_the_same(
     model, choices = place / "model.safetensors", ("--format", "json")
     code, plain, _ = run(capsys, model, place / "pictures", *choices)
     assert code == 0
-    mapped = ("--classes-map", place / "map.txt")
+    mapped = ("--class-map", place / "map.txt")
     code, other, _ = run(capsys, model, place / "wnids", *choices, *mapped)
     assert code == 0
     first, second = json.loads(plain), json.loads(other)
@@ -91,7 +91,7 @@ def test_the_page(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_input_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "short.txt").write_text(f"{WNIDS[0]} brick\n")
     (place / "both.txt").write_text("".join(f"{wnid} brick\n" for wnid in WNIDS))
-    model, wnids, map_ = place / "model.safetensors", place / "wnids", "--classes-map"
+    model, wnids, map_ = place / "model.safetensors", place / "wnids", "--class-map"
     for words, message in (
         ((model, wnids), "does not know: n00000000"),
         ((model, wnids, map_, place / "nowhere"), "cannot be read"),

@@ -24,7 +24,9 @@ CLASSES = ("coffee", "rocket")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    module = resnetkit.build("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,), classes=2)
+    module = resnetkit.build(
+        "resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,), num_classes=2
+    )
     path = tmp_path_factory.mktemp("bundle") / "net.safetensors"
     facts = resnetkit.Preprocess(size=32, resize_to=36)
     resnetkit.Bundle.from_module(module.eval(), preprocess=facts, classes=CLASSES).save(path)

@@ -48,13 +48,13 @@ def test_every_format_prints_and_writes_the_same(capsys, tmp_path: Path, format_
 
 
 def test_options_are_flags(capsys) -> None:
-    words = "explain resnet50 --output-stride 8 --classes none --squeeze-excitation 16".split()
+    words = "explain resnet50 --output-stride 8 --num-classes none --squeeze-excitation 16".split()
     words += "--norm-epsilon 1e-3 --conv-bias --depths 1,1,1,1 --format json".split()
     code, out, _ = run(capsys, *words)
     assert code == 0
     options = json.loads(out)["options"]
     assert options["output_stride"] == 8
-    assert options["classes"] is None
+    assert options["num_classes"] is None
     assert options["squeeze_excitation"] == 16
     assert options["norm_epsilon"] == 1e-3
     assert options["conv_bias"] is True
@@ -91,7 +91,7 @@ def test_compare(capsys) -> None:
         ("explain resnet50_notes --input 2", "too small for resnet50_notes: at conv2"),
         ("explain resnet50 --output-stride 5", "it may be 32, 16, 8"),
         ("explain resnet50 --depths 3,x", "no list of whole numbers"),
-        ("explain resnet50 --classes few", "no whole number, nor none"),
+        ("explain resnet50 --num-classes few", "no whole number, nor none"),
         ("explain resnet50 --format pdf", "invalid choice: 'pdf'"),
         ("explain resnet50 --format html --out /nonexistent/page.html", "cannot write"),
         ("explain", "required: name"),

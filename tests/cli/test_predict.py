@@ -24,7 +24,7 @@ COUNT = 1500
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("bundle") / "net.safetensors"
-    module = resnetkit.build("resnet20", classes=3).eval()
+    module = resnetkit.build("resnet20", num_classes=3).eval()
     facts = resnetkit.Preprocess(size=32)
     names = ("rose", "tulip", "lily")
     resnetkit.Bundle.from_module(module, preprocess=facts, classes=names).save(path)

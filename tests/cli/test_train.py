@@ -172,8 +172,8 @@ def test_options_of_the_network_are_flags(
     assert inside(capsys, "train", "--out", out, *words)[0] == 0
     options = resnetkit_load(out / "last.safetensors").network.options
     assert (options.stem, options.depths, options.widths) == ("3x3", (1, 1), (8, 16))
-    assert (options.classes, options.input_channels) == (10, 1)
+    assert (options.num_classes, options.in_chans) == (10, 1)
     code, _, errors = inside(capsys, "train", "--resume", out, "--stem", "3x3")
     assert (code, "leave --stem out" in errors) == (2, True)
-    code, _, errors = inside(capsys, "train", "--out", tmp_path / "x", "--classes", "3")
-    assert (code, "unrecognized arguments: --classes" in errors) == (2, True)
+    code, _, errors = inside(capsys, "train", "--out", tmp_path / "x", "--num-classes", "3")
+    assert (code, "unrecognized arguments: --num-classes" in errors) == (2, True)

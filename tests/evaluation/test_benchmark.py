@@ -22,7 +22,7 @@ QUICK = ("--rounds", "2", "--seconds", "0.01", "--batches", "1,2")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    module = resnetkit.build("resnet18", classes=3).eval()
+    module = resnetkit.build("resnet18", num_classes=3).eval()
     path = tmp_path_factory.mktemp("bench") / "net.safetensors"
     preprocess = resnetkit.Preprocess(size=32)
     resnetkit.Bundle.from_module(module, preprocess=preprocess).save(path)
@@ -85,7 +85,7 @@ def test_bad_input(
 
 
 def test_a_rival_that_has_no_such_network_says_why() -> None:
-    module = resnetkit.build("resnet18", classes=3, stem="deep", stem_widths=(8, 8, 16)).eval()
+    module = resnetkit.build("resnet18", num_classes=3, stem="deep", stem_widths=(8, 8, 16)).eval()
     bundle = resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=32))
     with pytest.raises(InputError, match="torchvision cannot hold"):
         bench(bundle, engines=["torch"], against=["torchvision"], rounds=1, seconds=0.01)

@@ -60,7 +60,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def colourful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle in no run, with colours in Caffe's order and the classes of the photographs."""
     torch.manual_seed(0)
-    module = resnetkit.build("resnet18", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), classes=5)
+    module = resnetkit.build("resnet18", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), num_classes=5)
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_var.uniform_(0.5, 2)
@@ -417,7 +417,7 @@ def test_a_repository_for_openvino_model_server(colourful: Path, tmp_path: Path)
 
 
 def test_a_network_without_classes(tmp_path: Path) -> None:
-    module = resnetkit.build("resnet18", widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), classes=None)
+    module = resnetkit.build("resnet18", widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), num_classes=None)
     bundle = resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=32))
     bundle.save(tmp_path / "net.safetensors")
     done = export(tmp_path / "net.safetensors", tmp_path / "net.onnx", to="onnx")
@@ -596,7 +596,7 @@ def test_class_names_that_are_not_those_of_the_graph(
     model = onnx.load(tmp_path / "net.onnx")
     document = json.loads(model.metadata_props[0].value)
     document["classes"] = [*CLASSES, "a"]
-    document["network"] = resnetkit.load(colourful).network.override(classes=6).to_dict()
+    document["network"] = resnetkit.load(colourful).network.override(num_classes=6).to_dict()
     model.metadata_props[0].value = json.dumps(document)
     onnx.save(model, tmp_path / "net.onnx")
     image = str(next((pictures / "test" / "coffee").iterdir()))

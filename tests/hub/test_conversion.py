@@ -26,7 +26,7 @@ from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.hub.conversion import convert
 from resnetkit.hub.loading import load
 
-SMALL: dict[str, Any] = {"depths": (2, 1, 1, 1), "widths": (16, 16, 32, 32), "classes": 7}
+SMALL: dict[str, Any] = {"depths": (2, 1, 1, 1), "widths": (16, 16, 32, 32), "num_classes": 7}
 NETWORKS = {
     "torchvision": ("resnet50", {}),
     "timm": ("seresnext26t_32x4d", {"width_per_group": 64, "groups": 2}),
@@ -187,8 +187,8 @@ def test_nothing_is_resolved_silently(checkpoint: Path) -> None:
 
 
 def test_a_new_head_is_explicit(checkpoint: Path) -> None:
-    bundle = load(checkpoint, classes=3)
-    assert bundle.network.options.classes == 3
+    bundle = load(checkpoint, num_classes=3)
+    assert bundle.network.options.num_classes == 3
     assert bundle.arrays["fc.weight"].shape == (3, 128)
     assert bundle.origin["new_head"] is True
     old = load(checkpoint)
@@ -201,14 +201,14 @@ def test_a_bundle_says_all_of_itself(tmp_path: Path) -> None:
     bundle.save(path)
     with pytest.raises(InputError, match=r"is a bundle, .* leave out stride_on"):
         load(path, stride_on="1x1")
-    fresh = load(path, classes=2)
+    fresh = load(path, num_classes=2)
     assert fresh.classes == ("0", "1")
     assert fresh.measured == {}
     assert torch.equal(fresh.arrays["conv1.weight"], bundle.arrays["conv1.weight"])
 
 
 def test_grey_images_have_no_coloured_preprocessing(tmp_path: Path) -> None:
-    module = resnetkit.build("resnet18", depths=(1, 1), widths=(8, 16), input_channels=1)
+    module = resnetkit.build("resnet18", depths=(1, 1), widths=(8, 16), in_chans=1)
     path = tmp_path / "grey.pth"
     torch.save(module.state_dict(), path)
     (fact,) = (f for f in identify(path).reading.ambiguous if f.fact == "preprocess")
@@ -231,7 +231,7 @@ def test_leftovers_are_told_and_with_strict_an_error(checkpoint: Path, tmp_path:
         assert load(path).origin["left_out"] == ["decoder.weight"]
     assert load(path, drop=["decoder."]).origin["dropped"] == ["decoder."]
     backbone = load(path, drop=["decoder.", "fc"])
-    assert backbone.network.options.classes is None
+    assert backbone.network.options.num_classes is None
     assert backbone.origin["dropped"] == ["decoder.", "fc"]
     with pytest.raises(InputError, match=r"begins with 'fc\.w'"):
         load(path, drop=["decoder.", "fc.w"])
@@ -321,7 +321,7 @@ def test_commands(checkpoint: Path, tmp_path: Path, capsys) -> None:
     assert code == 0
     wanted = "container wrapper dialect network parameters classes known assumed ambiguous"
     assert {*wanted.split(), "leftover", "missing", "warnings"} <= set(found)
-    assert (found["dialect"], found["classes"]) == ("torchvision", 7)
+    assert (found["dialect"], found["num_classes"]) == ("torchvision", 7)
     stride = next(fact for fact in found["ambiguous"] if fact["fact"] == "stride_on")
     assert stride["candidates"] == ["3x3", "1x1"]
     assert [text.partition(":")[0] for text in stride["means"]] == ["v1.5", "v1"]

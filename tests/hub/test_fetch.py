@@ -64,7 +64,7 @@ def resnet18() -> Theirs:
 def small() -> Theirs:
     """resnet18 with a quarter of the width and seven classes, in torchvision's names."""
     torch.manual_seed(0)
-    module = lively(resnetkit.build("resnet18", widths=(16, 32, 64, 128), classes=7))
+    module = lively(resnetkit.build("resnet18", widths=(16, 32, 64, 128), num_classes=7))
     buffer = BytesIO()
     torch.save(module.state_dict(), buffer)
     return Theirs(module, buffer.getvalue())
@@ -72,7 +72,7 @@ def small() -> Theirs:
 
 @torch.inference_mode()
 def same_answers(bundle: resnetkit.Bundle, module: torch.nn.Module, pixels: int = 64) -> bool:
-    images = torch.randn(2, bundle.network.options.input_channels, pixels, pixels)
+    images = torch.randn(2, bundle.network.options.in_chans, pixels, pixels)
     theirs = module(images)
     theirs = theirs if isinstance(theirs, torch.Tensor) else theirs.logits
     ours = bundle.module()(images)
@@ -106,7 +106,7 @@ def test_torchvisions_facts_are_known(server: Server, resnet18: Theirs) -> None:
         "checked": "against the SHA-256 that was given",
         "weights": "IMAGENET1K_V1",
     }
-    again = torchvision_bundle(server, resnet18, offline=True, norm_epsilon=1e-3, classes=3)
+    again = torchvision_bundle(server, resnet18, offline=True, norm_epsilon=1e-3, num_classes=3)
     assert again.network.options.norm_epsilon == 1e-3
     assert again.origin["given"] == {"norm_epsilon": 1e-3}
     assert "norm_epsilon" not in again.origin["documented"]

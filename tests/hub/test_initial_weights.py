@@ -30,7 +30,7 @@ def saved(module: torch.nn.Module) -> bytes:
 @pytest.fixture(scope="module")
 def small() -> bytes:
     torch.manual_seed(0)
-    return saved(resnetkit.build("resnet18", depths=(1, 1), widths=(8, 16), classes=7))
+    return saved(resnetkit.build("resnet18", depths=(1, 1), widths=(8, 16), num_classes=7))
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_file_that_is_there_wins(server: Server, small: bytes, tmp_path: Path)
     Path("hf:a").mkdir()
     Path("hf:a", "b").write_bytes(small)
     assert not is_source("hf:a/b")
-    assert load_or_fetch("hf:a/b").network.options.classes == 7
+    assert load_or_fetch("hf:a/b").network.options.num_classes == 7
     assert server.requests == []
     with pytest.raises(InputError, match=r"hf:a/b is a file, and --sha256 and --mirror"):
         load_or_fetch("hf:a/b", mirror=server.url)

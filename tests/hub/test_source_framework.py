@@ -189,13 +189,13 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 def test_the_command_prints_and_keeps_it(tmp_path: Path, capsys) -> None:
     path = saved(torchvision.models.resnet18(), tmp_path / "a.pth")
     target = tmp_path / "b.safetensors"
-    words = ("convert", path, target, "--verify-with-source", "--classes", "3")
+    words = ("convert", path, target, "--verify-with-source", "--num-classes", "3")
     code, out, _ = run(capsys, *words)
     assert code == 0
     version = f"torchvision {torchvision.__version__.partition('+')[0]}"
     assert f"verified with {version}: its own network's logits differ by 0 at most" in out
     bundle = load_bundle(target)
-    assert bundle.network.options.classes == 3  # what was verified is what the file had
+    assert bundle.network.options.num_classes == 3  # what was verified is what the file had
     assert bundle.origin["verified_with"]["framework"] == version
     assert bundle.origin["verified_with"]["difference"] == 0
     code, out, _ = run(capsys, *words, "--format", "json")

@@ -40,8 +40,8 @@ def small(network: Network) -> Network:
         return network  # pruned: every width is its own
     if options.norm == "group":
         changes["norm_groups"] = 4
-    if options.classes is not None:
-        changes["classes"] = 7
+    if options.num_classes is not None:
+        changes["num_classes"] = 7
     base = 16 if options.groups == 1 else 32 * max(1, options.groups // 32)
     widths = tuple(base << number for number in range(len(depths)))
     return network.override(**changes, widths=widths)
@@ -57,7 +57,7 @@ def bundle_of(network: Network, size: int, **facts: object) -> resnetkit.Bundle:
             layer.running_var.uniform_(0.5, 2)
             nn.init.uniform_(layer.weight, 0.5, 1)
             nn.init.uniform_(layer.bias, -0.2, 0.2)
-    grey = network.options.input_channels == 1
+    grey = network.options.in_chans == 1
     usual = {"channels": "L", "mean": (0.4,), "std": (0.3,)} if grey else {}
     return resnetkit.Bundle.from_module(
         module, preprocess=resnetkit.Preprocess(size=size, **{**usual, **facts})
@@ -75,7 +75,7 @@ def expected(bundle: resnetkit.Bundle, pixels: Pixels, output: str = "logits") -
     module = bundle.module()
     inputs = normalise(torch.from_numpy(pixels).movedim(-1, -3), bundle.preprocess)
     if output == "embeddings":
-        return module.features(inputs).mean((2, 3)).numpy()
+        return module.forward_features(inputs).mean((2, 3)).numpy()
     return module(inputs).flatten(1).numpy()
 
 
@@ -94,7 +94,7 @@ def sizes(network: Network) -> int:
 
 
 def check(network: Network) -> None:
-    output = "logits" if network.options.classes else "embeddings"
+    output = "logits" if network.options.num_classes else "embeddings"
     bundle = bundle_of(network, sizes(network))
     model = onnx_model(folded(bundle), output=output)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
@@ -110,7 +110,7 @@ def kinds() -> Iterator[str]:
     seen = set()
     for entry in resnetkit.catalog():
         options = entry.network().options.to_dict()
-        for size in ("depths", "widths", "width_per_group", "classes", "conv_widths", "blocks"):
+        for size in ("depths", "widths", "width_per_group", "num_classes", "conv_widths", "blocks"):
             del options[size]
         options["groups"] = options["groups"] > 1
         key = repr(options)
@@ -139,19 +139,19 @@ def test_every_network(name: str) -> None:
         {"stem_pool": "caffe", "output_stride": 16, "dilation_entry": "own"},
         {"norm": "none", "conv_bias": True, "head_pool": "7x7"},
         {"norm": "group", "norm_groups": 4, "anti_alias": "blur", "output_stride": 8},
-        {"conv_bias": True, "stride_on": "1x1", "input_channels": 1},
+        {"conv_bias": True, "stride_on": "1x1", "in_chans": 1},
         {"efficient_attention": True, "anti_alias": "average"},
     ],
     ids="-".join,
 )
 def test_options(changes: dict[str, object]) -> None:
     widths, depths = (8, 16, 32, 32), (1, 2, 1, 1)
-    check(resnetkit.network("resnet50", widths=widths, depths=depths, classes=5, **changes))
+    check(resnetkit.network("resnet50", widths=widths, depths=depths, num_classes=5, **changes))
 
 
 @pytest.fixture(scope="module")
 def bundle() -> resnetkit.Bundle:
-    network = resnetkit.network("resnet18", widths=(8, 8, 16, 16), classes=5)
+    network = resnetkit.network("resnet18", widths=(8, 8, 16, 16), num_classes=5)
     facts = {
         "channels": "BGR",
         "divisor": 1.0,
@@ -285,7 +285,7 @@ def test_auto_takes_the_fastest_installed(
 
 
 def test_what_cannot_be_opened(bundle: resnetkit.Bundle) -> None:
-    headless = bundle_of(bundle.network.override(classes=None), 32)
+    headless = bundle_of(bundle.network.override(num_classes=None), 32)
     for name in ENGINES:
         with pytest.raises(InputError, match="no classes to rank"):
             open_engine(headless, name)

@@ -180,7 +180,7 @@ MANIFESTS = {
     "semseg-resnet50": ("resnet50_deep", {}),
     "semseg-pspnet50": (
         "resnet50_deep",
-        {"output_stride": 8, "dilation_entry": "own", "classes": None},
+        {"output_stride": 8, "dilation_entry": "own", "num_classes": None},
     ),
 }
 SEMSEG_STEM = {

@@ -71,7 +71,7 @@ class Trace:
 
     def check(self, height: int, width: int) -> None:
         self.seen.clear()
-        shape = (self.network.options.input_channels, height, width)
+        shape = (self.network.options.in_chans, height, width)
         walked = walk(self.network, shape)
         image = torch.empty(2, *shape, device="meta")
         if walked.problem is None:
@@ -140,7 +140,7 @@ def test_features_stages_and_logits_agree() -> None:
     module, image = small("resnet18", {})
     maps = module.stages(image)
     assert list(maps) == ["stage0", "stage1", "stage2", "stage3", "stage4"]
-    assert torch.equal(maps["stage4"], module.features(image))
+    assert torch.equal(maps["stage4"], module.forward_features(image))
     logits = module.fc(torch.flatten(module.avgpool(maps["stage4"]), 1))
     assert torch.equal(logits, module(image))
 
@@ -187,7 +187,7 @@ def test_channels_last_keeps_the_answers() -> None:
         expected = module(image)
         module.to(memory_format=torch.channels_last)
         actual = module(image.to(memory_format=torch.channels_last))
-        map_ = module.features(image.to(memory_format=torch.channels_last))
+        map_ = module.forward_features(image.to(memory_format=torch.channels_last))
     assert map_.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
@@ -216,17 +216,17 @@ def test_zero_initialisation_makes_each_block_its_shortcut() -> None:
 def test_gradients_reach_every_parameter() -> None:
     torch.manual_seed(0)
     for name in ("resnet26t", "seresnext26d_32x4d", "resnet20"):
-        module = build(name, classes=4)
+        module = build(name, num_classes=4)
         module(torch.randn(4, 3, 64, 64)).logsumexp(1).sum().backward()
         without = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
         assert without == []
 
 
 def test_build_takes_names_and_descriptions() -> None:
-    described = resnetkit.network("resnet18", classes=3, input_channels=1)
+    described = resnetkit.network("resnet18", num_classes=3, in_chans=1)
     module = resnetkit.build(described)
     assert module.network is described
-    assert resnetkit.build("resnet18", classes=3).fc.out_features == 3
+    assert resnetkit.build("resnet18", num_classes=3).fc.out_features == 3
     with pytest.raises(InputError, match="no network"):
         resnetkit.build("resnet19x")
 

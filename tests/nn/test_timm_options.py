@@ -51,7 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def options_of(**chosen: Any) -> Options:
-    small = {"depths": (2, 1, 2, 1), "widths": (16, 24, 32, 40), "classes": 5}
+    small = {"depths": (2, 1, 2, 1), "widths": (16, 24, 32, 40), "num_classes": 5}
     return Options(**{**small, "stem_widths": (64,), **chosen})
 
 
@@ -69,8 +69,8 @@ def timms(options: Options) -> TimmResNet:
     module = TimmResNet(
         [BLOCKS[kind] for kind in options.stage_blocks],
         options.depths,
-        num_classes=options.classes,
-        in_chans=options.input_channels,
+        num_classes=options.num_classes,
+        in_chans=options.in_chans,
         output_stride=options.output_stride,
         cardinality=options.groups,
         base_width=options.width_per_group,

@@ -27,7 +27,7 @@ HOSTILE = ("\x1b[2J\x1b]0;title\x07", "a\nb\rc", "\u202egnp.exe", "=1+1", "<b>&a
 def bundle(classes: tuple[str, ...], folder: Path) -> Path:
     torch.manual_seed(0)
     module = resnetkit.build(
-        "resnet20", depths=(1,), widths=(8,), stem_widths=(8,), classes=len(classes)
+        "resnet20", depths=(1,), widths=(8,), stem_widths=(8,), num_classes=len(classes)
     )
     path = folder / "net.safetensors"
     Bundle.from_module(module, preprocess=Preprocess(size=16), classes=classes).save(path)

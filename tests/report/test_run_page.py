@@ -88,7 +88,7 @@ def example(label: int, guess: int, name: str = "x") -> Example:
 
 
 def measured(classes: tuple[str, ...], evaluation: Evaluation) -> Measurement:
-    module = resnetkit.build(SMALL.override(classes=len(classes), input_channels=1))
+    module = resnetkit.build(SMALL.override(num_classes=len(classes), in_chans=1))
     model = resnetkit.Bundle.from_module(module, preprocess=GREY, classes=classes)
     engine = {"engine": "torch", "version": "2", "precision": "fp32", "device": EVIL}
     return Measurement(model=model, engine=engine, data=f"/data/{EVIL}", part="test",

@@ -15,7 +15,7 @@ CLASSES = ("cat", "dog", "owl", "emu")
 @pytest.fixture(scope="session")
 def bundle_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    module = resnetkit.build("resnet20", classes=len(CLASSES)).eval()
+    module = resnetkit.build("resnet20", num_classes=len(CLASSES)).eval()
     bundle = resnetkit.Bundle.from_module(
         module, preprocess=resnetkit.Preprocess(size=32, resize_to=36), classes=CLASSES
     )

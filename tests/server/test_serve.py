@@ -62,7 +62,7 @@ def test_bad_input(bundle_file: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     from resnetkit.cli.main import main
 
     headless = tmp_path / "headless.safetensors"
-    resnetkit.Bundle.from_module(resnetkit.build("resnet20", classes=None)).save(headless)
+    resnetkit.Bundle.from_module(resnetkit.build("resnet20", num_classes=None)).save(headless)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments, line in [

@@ -115,7 +115,7 @@ def test_idx_files_are_small_and_grey(tmp_path: Path, capsys: pytest.CaptureFixt
             path.write_bytes(gzip.compress(head + array.tobytes()))
     recipe = plan(folder)
     assert (recipe.network.name, recipe.preprocess.size) == ("resnet20", 28)
-    assert recipe.network.options.input_channels == 1
+    assert recipe.network.options.in_chans == 1
     assert recipe.preprocess.mean == (pytest.approx(1 / 28, abs=1e-3),)
     assert not recipe.augment.flip
     words = ["train", str(folder), "--out", str(tmp_path / "run"), "--epochs", "2"]

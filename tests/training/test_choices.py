@@ -24,7 +24,9 @@ from resnetkit.training.step.loss import binary_cross_entropy, criterion_of, mix
 from resnetkit.training.step.model_setup import Mirrored, averaged, freeze, skip_blocks
 from resnetkit.training.step.optimization_step import train_step
 
-TINY = resnetkit.network("resnet20", depths=(2, 2), widths=(8, 16), stem_widths=(8,), classes=10)
+TINY = resnetkit.network(
+    "resnet20", depths=(2, 2), widths=(8, 16), stem_widths=(8,), num_classes=10
+)
 RECIPE = plan(model=TINY, size=8)
 
 

@@ -100,7 +100,7 @@ def test_parts_of_few_pictures(tmp_path: Path) -> None:
 )
 def test_smallest_batch(model: str, size: int, norm: str, least: int, tmp_path: Path) -> None:
     """It is what torch can train on: a batch norm refuses one image with maps of 1x1."""
-    network = resnetkit.network(model, classes=2, norm=norm)
+    network = resnetkit.network(model, num_classes=2, norm=norm)
     data = pictures(tmp_path / "data", 3)
     recipe = plan(data, network, size=size, epochs=1, batch_size=2)
     assert recipe.smallest_batch == least

@@ -19,7 +19,9 @@ from resnetkit.training.plan import plan
 from resnetkit.training.run import resume, train
 from resnetkit.training.run_folder import START
 
-SMALL = resnetkit.network("resnet18", depths=(1, 1), widths=(8, 16), stem_widths=(8,), classes=7)
+SMALL = resnetkit.network(
+    "resnet18", depths=(1, 1), widths=(8, 16), stem_widths=(8,), num_classes=7
+)
 USED_TO = Preprocess(
     size=32, resize_to=40, channels="BGR", mean=(9, 8, 7), std=(3, 2, 1), divisor=1
 )
@@ -129,8 +131,8 @@ def test_half_precision_is_trained_in_float32(data: Path, start: Bundle, tmp_pat
 def test_size_and_grey_images(start: Bundle) -> None:
     recipe = plan(start=start, size=24)
     assert (recipe.preprocess.size, recipe.preprocess.resize_to) == (24, 30)
-    assert recipe.network.options.input_channels == 3
-    assert recipe.network.options.classes == 10
+    assert recipe.network.options.in_chans == 3
+    assert recipe.network.options.num_classes == 10
 
 
 def test_the_network_is_that_of_the_weights(data: Path, start: Bundle, tmp_path: Path) -> None:
@@ -147,7 +149,9 @@ def test_from_a_checkpoint_on_the_command_line(
 ) -> None:
     checkpoint = tmp_path / "theirs.pth"
     torch.manual_seed(2)
-    module = resnetkit.build("resnet50", depths=(1, 1), widths=(8, 16), stem_widths=(8,), classes=9)
+    module = resnetkit.build(
+        "resnet50", depths=(1, 1), widths=(8, 16), stem_widths=(8,), num_classes=9
+    )
     torch.save(module.state_dict(), checkpoint)
     words = ["train", data, "--from", checkpoint, "--out", tmp_path / "run", "--size", 32]
     words += ["--epochs", 1]

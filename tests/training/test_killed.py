@@ -315,7 +315,7 @@ def test_nan_names_the_images_and_can_be_left_out(
 
 def test_a_step_that_is_not_made_changes_nothing() -> None:
     torch.manual_seed(0)
-    module = resnetkit.build(NETWORK, classes=10)
+    module = resnetkit.build(NETWORK, num_classes=10)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     inputs, labels = torch.rand(8, 3, 16, 16), torch.arange(8)
     train_step(module, inputs, labels, optimizer, F.cross_entropy)

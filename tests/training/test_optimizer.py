@@ -67,7 +67,7 @@ def test_cosine_is_that_of_torch() -> None:
 
 
 def test_momentum_of_zero_has_no_nesterov() -> None:
-    module = resnetkit.build("resnet20", classes=2)
+    module = resnetkit.build("resnet20", num_classes=2)
     assert not optimizer_of(module, plan(momentum=0.0)).defaults["nesterov"]
     assert optimizer_of(module, plan()).defaults["nesterov"]
 
@@ -106,7 +106,7 @@ def test_lamb_is_that_of_timm(decay: float) -> None:
 
 
 def test_kinds_of_optimizers() -> None:
-    module = resnetkit.build("resnet20", classes=2)
+    module = resnetkit.build("resnet20", num_classes=2)
     adam = optimizer_of(module, plan(optimizer="adamw", momentum=0.8, beta2=0.95))
     assert isinstance(adam, torch.optim.AdamW)
     assert adam.defaults["betas"] == (0.8, 0.95)

@@ -30,9 +30,7 @@ from resnetkit.training.step.optimization_step import train_step
 
 NETWORK = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 
-SMALLEST = NETWORK.override(
-    depths=(1,), widths=(4,), stem_widths=(4,), classes=10, input_channels=1
-)
+SMALLEST = NETWORK.override(depths=(1,), widths=(4,), stem_widths=(4,), num_classes=10, in_chans=1)
 
 
 def recipe(**choices: object) -> Recipe:
@@ -92,7 +90,7 @@ def test_a_compiled_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 def test_a_compiled_step_is_the_step() -> None:
     torch.manual_seed(0)
     network = resnetkit.network("resnet20", depths=(1,), widths=(4,), stem_widths=(4,))
-    modules = [resnetkit.build(network, classes=3) for _ in range(2)]
+    modules = [resnetkit.build(network, num_classes=3) for _ in range(2)]
     modules[1].load_state_dict(modules[0].state_dict())
     inputs, labels = torch.rand(6, 3, 8, 8), torch.arange(6) % 3
     logits = []

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_toml_there_and_back(data: str, lr: float, seed: int, threads: int | None) -> None:
     recipe = replace(DIGITS, data=data, lr=lr, seed=seed, threads=threads)
     assert Recipe.from_toml(recipe.to_toml()) == recipe
-    assert tomllib.loads(recipe.to_toml())["network"]["options"]["classes"] == 10
+    assert tomllib.loads(recipe.to_toml())["network"]["options"]["num_classes"] == 10
 
 
 DIGITS = plan()
@@ -43,7 +43,7 @@ DIGITS = plan()
 
 def test_digits_are_grey_and_never_flipped() -> None:
     assert DIGITS.network.name == "resnet20"
-    assert DIGITS.network.options.input_channels == DIGITS.preprocess.channel_count == 1
+    assert DIGITS.network.options.in_chans == DIGITS.preprocess.channel_count == 1
     assert DIGITS.preprocess.size == DIGITS.network.input_size == 16
     assert not DIGITS.augment.flip
     assert DIGITS.augment.crop == 1
@@ -52,7 +52,7 @@ def test_digits_are_grey_and_never_flipped() -> None:
 def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
     recipe = plan(folder)
     assert recipe.network.name == "resnet18"
-    assert recipe.network.options.classes == 2
+    assert recipe.network.options.num_classes == 2
     assert recipe.preprocess.size == 224
     assert recipe.augment.flip
     assert recipe.augment.crop < 1
@@ -151,7 +151,7 @@ def test_a_whole_file_makes_the_same_recipe(folder: Path, tmp_path: Path) -> Non
     recipe = plan(folder, "resnet20", **choices)
     path.write_text(recipe.to_toml())
     assert plan(folder, recipe=path) == recipe
-    assert plan("digits", recipe=path).network.options.classes == 10
+    assert plan("digits", recipe=path).network.options.num_classes == 10
 
 
 @pytest.mark.parametrize("name", RECIPES)

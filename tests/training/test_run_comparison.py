@@ -66,7 +66,7 @@ def test_runs_are_compared(runs: Path) -> None:
 def test_a_network_differs_by_its_options(runs: Path) -> None:
     found = find_runs(runs)
     one = found.runs[0]
-    network = SMALL.override(depths=(2, 1), classes=10, input_channels=1)
+    network = SMALL.override(depths=(2, 1), num_classes=10, in_chans=1)
     other = replace(one, recipe=replace(one.recipe, network=network))
     differences = replace(found, runs=(one, other)).differences()
     assert differences["network.depths"] == [[1, 1], [2, 1]]

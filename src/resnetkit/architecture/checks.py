@@ -37,12 +37,12 @@ def check_values(options: OptionFields) -> None:
         "width_per_group",
         "squeeze_multiple",
         "norm_groups",
-        "input_channels",
+        "in_chans",
         "reduce_first",
     ):
         if not _is_count(getattr(options, name)):
             raise InputError(f"{name} is {getattr(options, name)!r}; it takes a whole number >= 1")
-    for name in ("classes", "squeeze_excitation", "output_stride"):
+    for name in ("num_classes", "squeeze_excitation", "output_stride"):
         value = getattr(options, name)
         if value is not None and not _is_count(value):
             raise InputError(f"{name} is {value!r}; it takes a whole number >= 1, or none")

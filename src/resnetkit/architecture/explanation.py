@@ -165,7 +165,7 @@ def explain(name: str | Network, input: int | Shape | None = None, **options: An
     if input is None:
         shape: Shape = described.input_shape
     elif isinstance(input, int):
-        shape = (described.options.input_channels, input, input)
+        shape = (described.options.in_chans, input, input)
     else:
         shape = tuple(input)
     return Explanation(walk(described, shape))

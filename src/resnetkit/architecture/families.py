@@ -153,7 +153,7 @@ def _notes() -> Iterator[Entry]:
         stem_padding=0,
         rounding="ceil",
         head_pool="7x7",
-        classes=None,
+        num_classes=None,
     )
 
 
@@ -361,7 +361,7 @@ def _cifar() -> Iterator[Entry]:
                     "stem": "3x3",
                     "stem_widths": (16,),
                     "shortcut": "pad",
-                    "classes": 10,
+                    "num_classes": 10,
                 }
             ),
         )

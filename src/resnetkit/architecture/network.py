@@ -80,7 +80,7 @@ class Network:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)`` of the image it is usually given."""
-        return self.options.input_channels, self.input_size, self.input_size
+        return self.options.in_chans, self.input_size, self.input_size
 
     def layers(self) -> Iterator[Located]:
         """Every layer in the order in which it runs; a shortcut comes after its main path."""
@@ -174,7 +174,7 @@ def _stem(options: Options) -> tuple[Layer, ...]:
     assert options.stem_padding is not None
     assert options.stem_conv_stride is not None
     layers: list[Layer] = []
-    inputs = options.input_channels
+    inputs = options.in_chans
     kernel = 7 if options.stem == "7x7" else 3
     for number, width in enumerate(options.stem_widths, start=1):
         window = Window(
@@ -268,7 +268,7 @@ def _head(options: Options) -> tuple[Layer, ...]:
     """The pool, and flatten and the fully connected layer where there are classes."""
     window = None if options.head_pool == "global" else Window(kernel=7)
     pool = Pool(name="avgpool", function="average", slides=window)
-    if options.classes is None:
+    if options.num_classes is None:
         return (pool,)
-    linear = Linear(name="fc", inputs=options.stage_outputs[-1], outputs=options.classes)
+    linear = Linear(name="fc", inputs=options.stage_outputs[-1], outputs=options.num_classes)
     return pool, Flatten(name="flatten"), linear

@@ -126,8 +126,8 @@ class OptionFields:
     head_pool: HeadPool = _option(
         "global", "global average pool, or AvgPool(7, stride 1)", "global", "7x7"
     )
-    classes: int | None = _option(1000, "classes of the fully connected layer, or none")
-    input_channels: int = _option(3, "channels of the input")
+    num_classes: int | None = _option(1000, "classes of the fully connected layer, or none")
+    in_chans: int = _option(3, "channels of the input")
     rounding: Rounding = _option(
         "floor", "round the sizes of strided layers down or up", "floor", "ceil"
     )

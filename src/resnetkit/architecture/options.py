@@ -14,6 +14,8 @@ from resnetkit.architecture.checks import check_together, check_values
 from resnetkit.architecture.option_fields import OptionFields
 from resnetkit.errors import InputError, check, mapping
 
+#: Names of options in files that were written before version 0.2.
+_RENAMED = {"classes": "num_classes", "input_channels": "in_chans"}
 _STEM_WIDTHS = {"7x7": (64,), "deep": (32, 32, 64), "3x3": (64,)}
 #: Options whose natural value follows from the stem, the stages or their widths.
 _FOLLOW = {
@@ -85,6 +87,7 @@ class Options(OptionFields):
     def from_dict(cls, document: Mapping[str, Any]) -> Options:
         """The options of ``to_dict``. Raises ``ValueError`` for an unknown or bad one."""
         check({"options": document}, {"options": mapping()}, "network")
+        document = {_RENAMED.get(name, name): value for name, value in document.items()}
         _check_names(document)
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in document.items()

@@ -36,7 +36,7 @@ _STRUCTURE = frozenset(
     "shortcut shortcut_kernel squeeze_excitation efficient_attention".split()
 )
 #: Options that matter least: what a network is used for, and how.
-_INCIDENTAL = frozenset("classes input_channels output_stride dilation_entry norm_momentum".split())
+_INCIDENTAL = frozenset("num_classes in_chans output_stride dilation_entry norm_momentum".split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

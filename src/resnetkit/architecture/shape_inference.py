@@ -98,11 +98,11 @@ def walk(network: Network, shape: Shape) -> Walk:
         raise InputError(
             f"the input is {shape!r}; it takes (channels, height, width), e.g. 3x224x224"
         )
-    if shape[0] != network.options.input_channels:
+    if shape[0] != network.options.in_chans:
         raise InputError(
             f"the input {shape_text(shape)} has {shape[0]} channels and {network.name} takes "
-            f"{network.options.input_channels}; give {network.options.input_channels} channels, "
-            f"or the option input_channels {shape[0]}"
+            f"{network.options.in_chans}; give {network.options.in_chans} channels, "
+            f"or the option in_chans {shape[0]}"
         )
     steps: list[Step] = []
     signals: dict[Branch, _Signal] = {"main": _Signal(shape, 1, 1)}

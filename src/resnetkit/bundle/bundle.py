@@ -70,7 +70,7 @@ class Bundle:
 
     def __post_init__(self) -> None:
         _check_arrays(self.network, self.arrays)
-        wanted = self.network.options.classes or 0
+        wanted = self.network.options.num_classes or 0
         if len(self.classes) != wanted:
             raise InputError(
                 f"{len(self.classes)} class names for a network with {wanted} classes; "
@@ -79,7 +79,7 @@ class Bundle:
         if len(set(self.classes)) != len(self.classes):
             twice = next(name for name in self.classes if self.classes.count(name) > 1)
             raise InputError(f"the class name {twice!r} stands twice; names have to differ")
-        channels, size = self.network.options.input_channels, self.preprocess.size
+        channels, size = self.network.options.in_chans, self.preprocess.size
         if self.preprocess.channel_count != channels:
             raise InputError(
                 f"the preprocessing makes {self.preprocess.channel_count} channels "
@@ -114,7 +114,7 @@ class Bundle:
             )
         network = module.network
         if classes is None:
-            classes = tuple(str(number) for number in range(network.options.classes or 0))
+            classes = tuple(str(number) for number in range(network.options.num_classes or 0))
         state = module.state_dict()
         return cls(
             network=network,
@@ -145,7 +145,7 @@ class Bundle:
 
         from resnetkit.nn.resnet import ResNet
 
-        network = self.network.override(classes=len(classes))
+        network = self.network.override(num_classes=len(classes))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = ResNet(network).get_submodule("fc").state_dict()

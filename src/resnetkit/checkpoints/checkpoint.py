@@ -115,7 +115,7 @@ class Reading:
     @property
     def head(self) -> Head:
         """``classifier``, ``none``, or ``other``: a projection, a decoder, something else."""
-        if self.network.options.classes is None:
+        if self.network.options.num_classes is None:
             return "other" if self.leftover else "none"
         return "other" if PROJECTS & set(self.wrappers) else "classifier"
 
@@ -216,7 +216,7 @@ class Reading:
         head = [self.names[name] for name in ("fc.weight", "fc.bias") if name in self.names]
         if not head or not all(any(begins(name, start) for start in drop) for name in head):
             return self
-        return self.settle(classes=None)
+        return self.settle(num_classes=None)
 
     def check(self, drop: Iterable[str] = (), *, strict: bool = False) -> None:
         """Raise ``InputError`` unless every tensor of the network is used once, in its shape.

@@ -40,7 +40,7 @@ def with_classifier(reading: Reading, named: str | None = None) -> Reading:
         width = reading.network.features
         text = f"is no linear layer of {width} inputs beside the body; there are {some}"
         raise InputError(f"head {named!r} {text}", command=f"--head {named} {text}")
-    if reading.network.options.classes is not None or reading.missing or reading.misshapen:
+    if reading.network.options.num_classes is not None or reading.missing or reading.misshapen:
         return reading
     likely = [layer for layer in layers if _classifies(reading, layer)]
     if len(likely) != 1 or _others(reading, likely[0]):
@@ -60,7 +60,7 @@ def linear_layers(reading: Reading) -> dict[str, int]:
 
 
 def _with(reading: Reading, layer: str) -> Reading:
-    return replace(reading, classifier=layer).settle(classes=linear_layers(reading)[layer])
+    return replace(reading, classifier=layer).settle(num_classes=linear_layers(reading)[layer])
 
 
 def _classifies(reading: Reading, layer: str) -> bool:
@@ -105,6 +105,6 @@ def left_out(names: Iterable[str], reading: Reading) -> list[str]:
     shown = sorted(near, key=lambda name: (not name.endswith("weight"), names.index(name)))[:6]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     text = f"{len(names)} tensors beside the network are left out: {', '.join(shown)}{more}"
-    if reading.network.options.classes is None:
+    if reading.network.options.num_classes is None:
         text += "; no classifier was taken"
     return [text]

@@ -93,7 +93,7 @@ def fitting(choices: Iterable[Choice], network: Network) -> tuple[Choice, ...]:
     Where none is, ``GREY`` for a single channel and ``COLOUR`` for three, of the network's usual
     size.
     """
-    channels = network.options.input_channels
+    channels = network.options.in_chans
     found = tuple(
         choice
         for choice in choices
@@ -182,7 +182,7 @@ class Dialect:
         """Why the framework has no network of ``options``; None where it has."""
         for option, values in {**USUAL, **self.holds}.items():
             value = getattr(options, option)
-            if option == "head_pool" and options.classes is None:
+            if option == "head_pool" and options.num_classes is None:
                 continue  # a backbone is used without its head
             if values and value not in values:
                 allowed = ", ".join(_text(v) for v in values)

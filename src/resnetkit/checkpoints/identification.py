@@ -86,10 +86,10 @@ class Identification:
             "network": network.name,
             "about": network.about,
             "parameters": network.parameters,
-            "classes": network.options.classes,
+            "num_classes": network.options.num_classes,
             "class_names": None if self.classes is None else list(self.classes),
             "head": reading.head,
-            "input_channels": network.options.input_channels,
+            "in_chans": network.options.in_chans,
             "known": known,
             "assumed": {fact["fact"]: fact["default"] for fact in ambiguous},
             "ambiguous": ambiguous,
@@ -187,7 +187,7 @@ def _normalised(container: Container, reading: Reading) -> Reading:
     Such a layer (robustness' InputNormalize, and the first module of many attacks' models) has a
     number for each channel, below a name that says so.
     """
-    channels = reading.network.options.input_channels
+    channels = reading.network.options.in_chans
     if not reading.preprocess:
         return reading
     found: dict[str, list[str]] = {"mean": [], "std": []}
@@ -278,7 +278,7 @@ def _classes(reading: Reading, beside: Configuration | None) -> tuple[str, ...] 
     """The names of a configuration, where there is one for each class."""
     if beside is None or beside.classes is None or reading.head != "classifier":
         return None
-    return beside.classes if len(beside.classes) == reading.network.options.classes else None
+    return beside.classes if len(beside.classes) == reading.network.options.num_classes else None
 
 
 def _described(container: Container) -> Network | None:
@@ -299,7 +299,7 @@ def _warnings(container: Container, reading: Reading, beside: Configuration | No
     """What the numbers show: kinds of numbers, statistics that are fresh, numbers that are none."""
     found = [] if beside is None else list(beside.warnings)
     named = beside.classes if beside is not None and reading.head == "classifier" else None
-    if named is not None and len(named) != reading.network.options.classes:
+    if named is not None and len(named) != reading.network.options.num_classes:
         found.append(f"config.json names {len(named)} classes and the tensors have another number")
     kinds = Counter(
         container.arrays[theirs].dtype
@@ -317,7 +317,7 @@ def _warnings(container: Container, reading: Reading, beside: Configuration | No
         )
     if "fc.bias" in reading.created:
         found.append("the classifier has no bias, and 0 is taken for it")
-    if reading.head == "other" and reading.network.options.classes is not None:
+    if reading.head == "other" and reading.network.options.num_classes is not None:
         found.append("the fully connected layer projects, it does not classify")
     fresh, broken, odd = _norms(container, reading)
     if fresh:

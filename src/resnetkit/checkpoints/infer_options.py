@@ -86,7 +86,7 @@ def describe(sketch: Sketch) -> dict[str, Any]:
         "efficient_attention": False,
         "conv_bias": _most(conv.bias for conv in _convs(sketch)),
         "norm": Counter(conv.norm for conv in _convs(sketch)).most_common(1)[0][0],
-        "classes": sketch.classes,
+        "num_classes": sketch.classes,
     }
     if sketch.pool is not None:
         found["stem_pool"] = "conv"
@@ -145,7 +145,7 @@ def _stem(sketch: Sketch) -> dict[str, Any]:
     return {
         "stem": stem,
         "stem_widths": tuple(_agreed([conv]) for conv in sketch.stem),
-        "input_channels": 3 if kernel is None else max(1, kernel[1]),
+        "in_chans": 3 if kernel is None else max(1, kernel[1]),
     }
 
 

@@ -116,7 +116,7 @@ def preprocessing(choices: Sequence[Choice], own: Sequence[Choice] = ()) -> Ambi
 
 def with_choices(reading: Reading, others: Iterable[Dialect]) -> Reading:
     """The reading with the preprocessing of dialects that read the same names, besides its own."""
-    if reading.network.options.input_channels == 1:
+    if reading.network.options.in_chans == 1:
         return reading  # the one for grey images is everybody's
     own = fitting(reading.dialect.preprocess, reading.network)
     first = {choice.label: choice for choice in own}

@@ -86,7 +86,7 @@ def deliver(
     file.check_ending(target)
     with atomic(target) as temporary:
         file.write(temporary)
-        pixels = images(network.options.input_channels, size)
+        pixels = images(network.options.in_chans, size)
         expected = answers(network, arrays, pixels)
         found = compare(expected, answers(*file.read_back(temporary), pixels))
         _check_proof(target, arrays, found, file.folds)
@@ -147,7 +147,7 @@ class DialectFile:
     def read_back(self, path: Path) -> tuple[Network, Mapping[str, Tensor]]:
         """The network that is found in the file, with the options that tensors do not show."""
         options = self._network.options
-        facts = {name: getattr(options, name) for name in option_names() if name != "classes"}
+        facts = {name: getattr(options, name) for name in option_names() if name != "num_classes"}
         found = identify(path)
         reading = found.reading.settle(**facts)
         reading.check()

@@ -23,12 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "for Keras in .h5 or .weights.h5")  # fmt: skip
     add("--to", default="bundle", metavar="DIALECT", help="bundle (default), torchvision, timm, "
         "semseg, transformers, mmpretrain, keras-h5, keras-weights, ...")  # fmt: skip
-    add("--classes", type=int, metavar="N", help="a new, untrained classifier")
+    add("--num-classes", type=int, metavar="N", help="a new, untrained classifier")
     add("--verify-with-source", action="store_true", help="run the file in its own framework too "
         "(torchvision, timm, transformers, pytorchcv, keras)")  # fmt: skip
     add("--format", choices=("table", "json"), default="table")
     add_reading(parser)
-    add_options(parser, without=("classes",))
+    add_options(parser, without=("num_classes",))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,15 +39,15 @@ def run(args: argparse.Namespace) -> int:
     bundle = load(
         args.source,
         **{"dtype": None, **given_reading(args)},  # a conversion keeps the numbers as they are
-        **given_options(args, without=("classes",)),
+        **given_options(args, without=("num_classes",)),
     )
     if args.verify_with_source:
         from resnetkit.hub.source_framework import verify
 
         verified = verify(bundle, args.source, prefix=args.prefix, ema=args.ema)
         bundle = replace(bundle, origin={**bundle.origin, "verified_with": verified.to_dict()})
-    if args.classes is not None:
-        bundle = bundle.with_new_head([str(number) for number in range(args.classes)])
+    if args.num_classes is not None:
+        bundle = bundle.with_new_head([str(number) for number in range(args.num_classes)])
     done = convert(bundle, args.source, args.target, args.to)
     if args.format == "json":
         print(json.dumps(done.to_dict(), indent=2))

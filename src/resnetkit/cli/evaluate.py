@@ -40,13 +40,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=CHOICES, default="auto", help="what computes; auto: the fastest "
         "installed one that keeps float32 answers")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda where there is one")
-    add("--classes-map", type=Path, metavar="FILE", help="which class each class folder is: lines "
+    add("--class-map", type=Path, metavar="FILE", help="which class each class folder is: lines "
         "as in ImageNet's LOC_synset_mapping.txt, CSV, TSV or JSON")  # fmt: skip
     add("--format", choices=("table", "json", "html"), default="table", help="default: table")
     add("--out", type=Path, metavar="PATH", help="with html, the file of the page; else the folder "
         "where confusion.png goes, by default the bundle's if it is a run's")  # fmt: skip
     add_reading(parser, strict=False)
-    add_options(parser, without=("classes",))
+    add_options(parser, without=("num_classes",))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         args.data = joined_pattern(args.data, args.label_pattern)
     told = given_options(args) | given_reading(args)
     if args.facts:
-        if args.classes_map or args.format == "html":
-            flag = "--classes-map" if args.classes_map else "--format html"
+        if args.class_map or args.format == "html":
+            flag = "--class-map" if args.class_map else "--format html"
             raise InputError(f"{flag} does not go with --try; leave one of them out")
         return _try(args, told)
     if told:
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         device=args.device,
         engine=args.engine,
-        classes_map=args.classes_map,
+        class_map=args.class_map,
         track=lambda examples: track(examples, len(examples)),
     )
     for note in measurement.notes:

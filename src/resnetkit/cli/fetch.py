@@ -32,11 +32,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("source", metavar="SOURCE")
     add("--out", type=Path, metavar="FILE", help="the bundle, ends in .safetensors; default: the "
         "name of the source, in this folder, if there is none yet")  # fmt: skip
-    add("--classes", type=int, metavar="N", help="a new, untrained classifier")
+    add("--num-classes", type=int, metavar="N", help="a new, untrained classifier")
     add("--format", choices=("table", "json"), default="table")
     add_fetching(parser)
     add_reading(parser)
-    add_options(parser, without=("classes",))
+    add_options(parser, without=("num_classes",))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,11 +48,11 @@ def run(args: argparse.Namespace) -> int:
     with transfer(args.source) as told:
         bundle = fetch(
             args.source,
-            classes=args.classes,
+            num_classes=args.num_classes,
             told=told,
             **given_fetching(args),
             **given_reading(args),
-            **given_options(args, without=("classes",)),
+            **given_options(args, without=("num_classes",)),
         )
     bundle.save(target)
     if args.format == "json":

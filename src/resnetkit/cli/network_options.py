@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -
             group.add_argument(flag, type=_numbers, metavar="N,N,...", **words)
         elif hints[option.name] is float:
             group.add_argument(flag, type=float, metavar="X", **words)
-        elif option.name in ("classes", "squeeze_excitation"):
+        elif option.name in ("num_classes", "squeeze_excitation"):
             group.add_argument(flag, type=_number_or_none, metavar="N|none", **words)
         else:
             group.add_argument(flag, type=int, metavar="N", **words)

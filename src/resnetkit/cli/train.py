@@ -73,7 +73,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_fetching(parser)
     add_reading(parser)
     # The data says how many classes and channels there are.
-    add_options(parser, without=("classes", "input_channels"))
+    add_options(parser, without=("num_classes", "in_chans"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -313,11 +313,11 @@ def measure_bundle(
     batch_size: int = 64,
     device: str | None = None,
     engine: Choice = "auto",
-    classes_map: str | Path | None = None,
+    class_map: str | Path | None = None,
     track: Track = iter,
 ) -> Measurement:
     """Measure the bundle or the exported file at ``path`` on ``data``, see ``chosen`` for
-    ``split`` and ``open_engine`` for ``engine``. ``classes_map`` is a file that says which classes
+    ``split`` and ``open_engine`` for ``engine``. ``class_map`` is a file that says which classes
     the data's folders are, see ``mapped``.
 
     Raises ``ValueError`` for a bundle, data, a split, a map or a device that cannot be used, and
@@ -331,8 +331,8 @@ def measure_bundle(
     record = load_record(folder)
     part, examples = chosen(source, split, record)
     numbers = None
-    if classes_map is not None:
-        numbers = mapped(classes_map, source.classes, bundle.classes)
+    if class_map is not None:
+        numbers = mapped(class_map, source.classes, bundle.classes)
     examples = matched(source, examples, bundle.classes, numbers)
     opened = open_engine(bundle, engine, device=device)
     evaluation = evaluate(

@@ -38,7 +38,7 @@ def triton_config(name: str, exported: Exported) -> str:
     channels = exported.preprocess.channel_count
     batched = exported.batch is None
     pixels = [-1, -1, channels] if exported.cuts else [size, size, channels]
-    rows = [options.classes or exported.network.features]
+    rows = [options.num_classes or exported.network.features]
     if not batched:  # then the sizes are those of the whole tensor
         pixels, rows = [exported.batch or 1, *pixels], [exported.batch or 1, *rows]
     labels = f'    label_filename: "{LABELS}"\n' if exported.classes else ""

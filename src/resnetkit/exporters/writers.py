@@ -102,7 +102,7 @@ class Written:
             halves = {name: rounded(values, "float16") for name, values in made.arrays.items()}
             made = replace(made, arrays=halves)
         module = Pixelwise(made, facts.output).eval().requires_grad_(False)
-        size, channels = made.size, made.network.options.input_channels
+        size, channels = made.size, made.network.options.in_chans
         example = torch.zeros((facts.batch or 2, size, size, channels), dtype=torch.uint8)
         shapes = None if facts.batch else ({0: torch.export.Dim("N")},)
         program = torch.export.export(module, (example,), dynamic_shapes=shapes)

@@ -85,7 +85,7 @@ def fetch(
     if got.published is not None and choices.preprocess is None:
         origin["preprocess"] = f"torchvision's {got.published.label}"
     bundle = replace(bundle, origin=origin)
-    return bundle if choices.classes is not None else _with_names(bundle, got.published)
+    return bundle if choices.num_classes is not None else _with_names(bundle, got.published)
 
 
 def _wanted(sha256: str | None) -> str | None:

@@ -28,7 +28,7 @@ class LoadOptions:
     head: str | None = None
     drop: tuple[str, ...] = ()
     dtype: str | None = "float32"
-    classes: int | None = None
+    num_classes: int | None = None
     preprocess: str | Preprocess | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,7 +57,9 @@ class LoadOptions:
 
     def with_head(self, bundle: Bundle) -> Bundle:
         """The bundle, with a new classifier where one is asked for."""
-        return bundle if self.classes is None else bundle.with_new_head(numbered(self.classes))
+        return (
+            bundle if self.num_classes is None else bundle.with_new_head(numbered(self.num_classes))
+        )
 
 
 def numbered(classes: int | None) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def load(
     head: str | None = None,
     drop: Sequence[str] = (),
     dtype: str | None = "float32",
-    classes: int | None = None,
+    num_classes: int | None = None,
     preprocess: str | Preprocess | None = None,
     **facts: Any,
 ) -> Bundle:
@@ -56,8 +56,8 @@ def load(
     over training, ``head`` the linear layer that is the classifier, where its name does not tell.
     ``drop`` names tensors beside the network (or beginnings of them, ``*`` for any text) to do
     without, or the classifier. Tensors beside the network are left out, listed in
-    ``origin["left_out"]`` and warned of. ``classes`` puts a new, untrained classifier in the place
-    of the old one. Weights become ``dtype``; None keeps the file's.
+    ``origin["left_out"]`` and warned of. ``num_classes`` puts a new, untrained classifier in the
+    place of the old one. Weights become ``dtype``; None keeps the file's.
 
     Raises ``ValueError`` for a file that cannot be read, in which no ResNet is found or several
     are, whose tensors inside the network are not exactly those of the network, and with ``strict``
@@ -70,7 +70,7 @@ def load(
         head=head,
         drop=tuple(drop),
         dtype=dtype,
-        classes=classes,
+        num_classes=num_classes,
         preprocess=preprocess,
         facts=facts,
     )
@@ -101,13 +101,13 @@ def load_with(path: str | Path, options: LoadOptions) -> Bundle:
         name: writing.tensor(_of_type(reading.ours(name, theirs), options.dtype))
         for name in tensors(reading.network)
     }
-    names = found.classes if found.classes and reading.network.options.classes else None
+    names = found.classes if found.classes and reading.network.options.num_classes else None
     left = [n for n in reading.outside if not any(begins(n, start) for start in options.drop)]
     bundle = Bundle(
         network=reading.network,
         arrays=arrays,
         preprocess=_preprocess(reading, origin, options.preprocess),
-        classes=names or numbered(reading.network.options.classes),
+        classes=names or numbered(reading.network.options.num_classes),
         origin={
             **origin,
             "class_names": "config.json" if names else None,
@@ -243,7 +243,7 @@ def _preprocess(
     if isinstance(given, Preprocess):
         return given
     if not reading.preprocess and origin["preprocess"] is None:
-        count = reading.network.options.input_channels
+        count = reading.network.options.in_chans
         zeros, ones = (0.0,) * count, (1.0,) * count
         size = reading.network.input_size
         return Preprocess(size=size, channels="other", mean=zeros, std=ones)

@@ -37,7 +37,7 @@ from resnetkit.formats.opening import Container, open_container
 #: Relative difference above which it is not the same network.
 MOST = 1e-4
 #: What a catalogue's network may be given besides its name.
-_BESIDES = {"classes", "input_channels", "output_stride"}
+_BESIDES = {"num_classes", "in_chans", "output_stride"}
 _STANDARD = (64, 128, 256, 512)
 
 
@@ -101,7 +101,7 @@ def verify(
             continue
         if package == "pytorchcv":  # its head has a pool of a fixed size
             origin = replace(origin, size=32 if bundle.network.options.stem == "3x3" else 224)
-        pixels = images(bundle.network.options.input_channels, origin.size)
+        pixels = images(bundle.network.options.in_chans, origin.size)
         try:
             answer = _run(origin, name, package, pixels)
         except _NoNetworkError as error:
@@ -217,19 +217,19 @@ def _norm(options: Options) -> Callable[..., nn.Module]:
 def _torchvision(source: Source) -> Model:
     code, options = import_module("torchvision.models.resnet"), source.options
     _need("widths", options.widths, _STANDARD)
-    _need("input_channels", options.input_channels, 3)
+    _need("in_chans", options.in_chans, 3)
     _need("anti_alias", options.anti_alias, "none")
     dilated = options.natural_stride // (options.output_stride or 1)
     module = code.ResNet(
         code.BasicBlock if options.block == "basic" else code.Bottleneck,
         list(options.depths),
-        num_classes=options.classes or 1,
+        num_classes=options.num_classes or 1,
         groups=options.groups,
         width_per_group=options.width_per_group,
         replace_stride_with_dilation=[dilated > 4, dilated > 2, dilated > 1],
         norm_layer=_norm(options),
     )
-    if options.classes is None:
+    if options.num_classes is None:
         module.fc = nn.Identity()
     return _loaded(module, _state(source))
 
@@ -238,8 +238,8 @@ def _timm(source: Source) -> Model:
     timm, code = import_module("timm"), import_module("timm.models.resnet")
     options = source.options
     given = {
-        "num_classes": options.classes or 0,
-        "in_chans": options.input_channels,
+        "num_classes": options.num_classes or 0,
+        "in_chans": options.in_chans,
         "output_stride": options.output_stride,
     }
     if _catalogued(source.network) and timm.is_model(source.network.name):
@@ -301,19 +301,19 @@ def _transformers(source: Source) -> Model:
     assert options.stem_widths is not None
     _need("norm_epsilon", options.norm_epsilon, 1e-5)
     config = code.ResNetConfig(
-        num_channels=options.input_channels,
+        num_channels=options.in_chans,
         embedding_size=options.stem_widths[0],
         hidden_sizes=[width * EXPANSION[options.block] for width in options.widths],
         depths=list(options.depths),
         layer_type=options.block,
         downsample_in_bottleneck=options.stride_on == "1x1",
-        num_labels=options.classes or 1,
+        num_labels=options.num_classes or 1,
     )
     told = beside(source.path)
     if told is not None and told.model and told.model.get("model_type") == "resnet":
         config = code.ResNetConfig.from_dict(dict(told.model))
     state = _state(source)
-    if options.classes is None:
+    if options.num_classes is None:
         module = code.ResNetModel(config)
         module.load_state_dict({name.removeprefix("resnet."): v for name, v in state.items()})
         module.eval()
@@ -343,12 +343,12 @@ def _pytorchcv(source: Source) -> Model:
     module = getattr(import_module(f"pytorchcv.models.{file}"), "CIFAR" * small + name)(
         channels=[[o] * depth for o, depth in zip(outputs, options.depths, strict=True)],
         init_block_channels=options.stem_widths[0],
-        in_channels=options.input_channels,
+        in_channels=options.in_chans,
         in_size=(source.size, source.size),
-        num_classes=options.classes or 1,
+        num_classes=options.num_classes or 1,
         **given,
     )
-    if options.classes is None:
+    if options.num_classes is None:
         module.output = nn.Identity()
     return _loaded(module, _state(source))
 
@@ -359,7 +359,7 @@ def _keras(source: Source) -> Model:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     keras, code = import_module("keras"), import_module("keras.src.applications.resnet")
     options = source.options
-    _need("input_channels", options.input_channels, 3)
+    _need("in_chans", options.in_chans, 3)
     _need("stem_widths", options.stem_widths, (64,))
 
     def stages(x: Any) -> Any:
@@ -369,8 +369,8 @@ def _keras(source: Source) -> Model:
         return x
 
     head: dict[str, Any] = {"include_top": False, "pooling": "avg"}
-    if options.classes is not None:
-        head = {"classes": options.classes, "classifier_activation": None}
+    if options.num_classes is not None:
+        head = {"classes": options.num_classes, "classifier_activation": None}
     shape = (source.size, source.size, 3)
     model = code.ResNet(stages, False, True, weights=None, input_shape=shape, **head)
     model.load_weights(source.path)

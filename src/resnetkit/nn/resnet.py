@@ -6,16 +6,20 @@ parameter names: ``conv1``, ``layer1.0.conv1``, ``layer1.0.downsample.0``, ``fc`
 
 # No `from __future__ import annotations`: torch.fx hands the annotations of `forward` on to
 # TorchScript, which needs them as types.
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils.checkpoint import checkpoint
 
 from resnetkit.architecture import registry
 from resnetkit.architecture.block import Block
 from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
 from resnetkit.errors import InputError
+from resnetkit.nn.feature_info import FeatureInfo
 from resnetkit.nn.layers import leaf
 
 
@@ -58,8 +62,11 @@ class ResidualBlock(_Scriptable):
 class ResNet(_Scriptable):
     """A network as a torch module; ``network`` is its description.
 
-    Every leaf has ``path``, the path of its layer. Made by ``build``; the weights are torch's
-    defaults until ``initialise`` or ``load_state_dict``.
+    Children stand in the order in which they run, as torchvision's do, and the module has timm's
+    protocol: ``forward_features``, ``forward_head``, ``num_features``, ``num_classes``,
+    ``get_classifier``, ``reset_classifier``, ``feature_info``, ``set_grad_checkpointing``,
+    ``group_matcher``. Every leaf has ``path``, the path of its layer. Made by ``build``; the
+    weights are torch's defaults until ``initialise`` or ``load_state_dict``.
     """
 
     network: Network
@@ -67,11 +74,31 @@ class ResNet(_Scriptable):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        for layer in (*network.stages[0].layers, *network.head):
-            self.add_module(layer.name, leaf(layer, layer.name))
-        for stage in network.stages[1:]:
-            blocks = (ResidualBlock(block) for block in stage.blocks)
-            self.add_module(stage.path, nn.Sequential(*blocks))
+        self.grad_checkpointing = False
+        # Weights are drawn in this order, which is not that of the children.
+        stem = [(layer.name, leaf(layer, layer.name)) for layer in network.stages[0].layers]
+        head = [(layer.name, leaf(layer, layer.name)) for layer in network.head]
+        body = [
+            (stage.path, nn.Sequential(*(ResidualBlock(block) for block in stage.blocks)))
+            for stage in network.stages[1:]
+        ]
+        for name, module in (*stem, *body, *head):
+            self.add_module(name, module)
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the last map."""
+        return self.network.features
+
+    @property
+    def num_classes(self) -> int:
+        """The length of the logits; 0 where there is no classifier."""
+        return self.network.options.num_classes or 0
+
+    @property
+    def feature_info(self) -> FeatureInfo:
+        """Channels and strides of the maps that ``features_only`` gives."""
+        return FeatureInfo(self.network)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """Each stage's map by name: ``stage0`` (after the stem's pool) to ``stage4``.
@@ -82,31 +109,113 @@ class ResNet(_Scriptable):
         for stage in self.network.stages:
             names = [stage.path] if stage.blocks else [layer.name for layer in stage.layers]
             for name in names:
-                x = self.get_submodule(name)(x)
+                child = self.get_submodule(name)
+                if stage.blocks and self.grad_checkpointing and self.training:
+                    for block in child.children():
+                        x = checkpoint(block, x, use_reentrant=False)
+                else:
+                    x = child(x)
             maps[stage.name] = x
         return maps
 
-    def features(self, x: Tensor) -> Tensor:
-        """The last stage's map, ``(N, C, H, W) -> (N, features, H', W')``."""
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last stage's map, ``(N, C, H, W) -> (N, num_features, H', W')``."""
         return self.stages(x)[self.network.stages[-1].name]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W) ->`` logits ``(N, classes)``, or the pooled map where there is no fc."""
-        x = self.features(x)
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """From the last map to what ``forward`` gives; with ``pre_logits`` to the pooled features
+        ``(N, num_features)``."""
+        if pre_logits:
+            return cast(Tensor, self.get_submodule("avgpool")(x).flatten(1))
         for layer in self.network.head:
             x = self.get_submodule(layer.name)(x)
         return x
 
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) ->`` logits ``(N, num_classes)``, or the pooled map where there is no
+        classifier."""
+        return self.forward_head(self.forward_features(x))
 
-def build(name: str | Network, *, zero_init_last: bool = False, **options: Any) -> ResNet:
+    def get_classifier(self) -> nn.Module:
+        """The fully connected layer; ``nn.Identity`` where there is none."""
+        return self.get_submodule("fc") if self.num_classes else nn.Identity()
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a new classifier in the place of the old one; ``num_classes=0`` takes it away, so
+        that pooled features ``(N, num_features)`` come out.
+
+        Raises ``ValueError`` for another ``global_pool`` than ``avg``, and for a number below 0.
+        """
+        if global_pool not in (None, "avg"):
+            raise InputError(f"global_pool is {global_pool!r}; it may be avg")
+        if num_classes:
+            self.network = self.network.override(num_classes=num_classes)
+            weight = self.get_parameter("conv1.weight")
+            for layer in self.network.head[1:]:
+                self.add_module(layer.name, leaf(layer, layer.name).to(weight))
+        else:
+            self.network = self.network.override(num_classes=None)
+            self.avgpool = nn.Sequential(self.get_submodule("avgpool"), nn.Flatten(1))
+            for name in ("flatten", "fc"):
+                self._modules.pop(name, None)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute the maps inside blocks again in the backward pass, for less memory."""
+        self.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns by which timm groups parameters for layer-wise learning rates."""
+        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
+        return {"stem": r"^(?:conv|bn)\d|^maxpool", "blocks": blocks}
+
+
+class FeatureNet(_Scriptable):
+    """A ``ResNet`` without its head: ``(N, C, H, W) ->`` the maps of ``out_indices``, in order.
+
+    See ``FeatureInfo`` for the maps. Children have the names of those of the ``ResNet``.
+    """
+
+    def __init__(self, module: ResNet, out_indices: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.network = module.network
+        self.feature_info = FeatureInfo(module.network, out_indices)
+        stem = [layer.name for layer in module.network.stages[0].layers]
+        stages = [stage.path for stage in module.network.stages[1:]]
+        self._ends: list[str] = self.feature_info.module_name()
+        names = [*stem, *stages]
+        self._names = names[: max(map(names.index, self._ends)) + 1]
+        for name in self._names:
+            self.add_module(name, module.get_submodule(name))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The maps."""
+        maps = {}
+        for name in self._names:
+            x = self.get_submodule(name)(x)
+            maps[name] = x
+        return [maps[name] for name in self._ends]
+
+
+def build(
+    name: str | Network,
+    *,
+    zero_init_last: bool = False,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    **options: Any,
+) -> Any:
     """The initialised module, in training mode, of a network or a name with ``options`` changed.
 
-    ``zero_init_last`` starts every block as its shortcut, see ``initialise``. Raises
-    ``ValueError`` for an unknown name or option and for options that contradict each other.
+    A ``ResNet``, or with ``features_only`` a ``FeatureNet`` of the maps ``out_indices``, as timm
+    makes it. ``zero_init_last`` starts every block as its shortcut, see ``initialise``. Raises
+    ``ValueError`` for an unknown name or option, for options that contradict each other, and for
+    ``out_indices`` without ``features_only``.
     """
+    if out_indices is not None and not features_only:
+        raise InputError("out_indices is about features_only; give features_only=True")
     module = ResNet(registry.network(name, **options))
     initialise(module, zero_init_last=zero_init_last)
-    return module
+    return FeatureNet(module, out_indices) if features_only else module
 
 
 @torch.no_grad()
@@ -123,7 +232,14 @@ def initialise(module: ResNet, *, zero_init_last: bool = False) -> None:
         raise InputError(
             f"zero_init_last starts norms at 0 and {module.network.name} has none; leave it out"
         )
-    for child in module.modules():
+    stem, head = (
+        [layer.name for layer in part]
+        for part in (module.network.stages[0].layers, module.network.head)
+    )
+    body = [stage.path for stage in module.network.stages[1:]]
+    # In this order since the first version, so that a seed gives the same weights.
+    parts = (module.get_submodule(name) for name in (*stem, *head, *body))
+    for child in chain.from_iterable(part.modules() for part in parts):
         if isinstance(child, nn.Conv2d):
             nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
             if child.bias is not None:

@@ -169,7 +169,7 @@ def _written(
     if "preprocess" in document and size is None:
         prepared = Preprocess.from_dict(document["preprocess"])
         # Other data may have another number of channels.
-        if prepared.channel_count == usual["network"].options.input_channels:
+        if prepared.channel_count == usual["network"].options.in_chans:
             values["preprocess"] = prepared
             values["network"] = replace(usual["network"], input_size=prepared.size)
     return values
@@ -262,9 +262,9 @@ def _further(
     """What differs where ``start`` is trained further: its preprocessing, few and small steps."""
     used_to = start.preprocess
     size = used_to.size if size is None else size
-    channels = start.network.options.input_channels
+    channels = start.network.options.in_chans
     return {
-        "network": replace(usual["network"].override(input_channels=channels), input_size=size),
+        "network": replace(usual["network"].override(in_chans=channels), input_size=size),
         "preprocess": replace(
             used_to,
             size=size,
@@ -277,7 +277,7 @@ def _further(
 
 
 def _fitted(model: str | Network, source: Source, *, channels: int) -> Network:
-    return registry.network(model, classes=len(source.classes), input_channels=channels)
+    return registry.network(model, num_classes=len(source.classes), in_chans=channels)
 
 
 def _recipe(usual: dict[str, Any], given: dict[str, Any]) -> Recipe:

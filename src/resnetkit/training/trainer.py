@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 
+from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
@@ -386,7 +387,7 @@ class Session:
 
     def _go_back_to(self, state: State) -> None:
         document = state.document
-        if document["network"] != self.recipe.network.to_dict():
+        if Network.from_dict(document["network"]) != self.recipe.network:
             raise InputError(
                 f"the state in {self.folder} is that of another network, "
                 f"{document['network'].get('name')}, and its recipe trains "

@@ -105,7 +105,7 @@ DIALECTS = (
         path=path,
         root="backbone.",
         evidence=("decode_head.conv_seg.weight",),
-        holds={**_HOLDS, "stem": ("7x7",), "classes": (None,)},
+        holds={**_HOLDS, "stem": ("7x7",), "num_classes": (None,)},
         facts=(
             stride_on("3x3", "mmseg/models/backbones/resnet.py: style='pytorch'"),
             epsilon("torch's default"),

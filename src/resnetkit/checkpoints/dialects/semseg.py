@@ -72,7 +72,7 @@ DIALECTS = (
         about="the backbone of semseg's PSPNet",
         source="semseg model/pspnet.py",
         path=path_in_pspnet,
-        holds={**_HOLDS, "classes": (None,)},
+        holds={**_HOLDS, "num_classes": (None,)},
         facts=(
             stride_on("3x3", _CODE),
             epsilon(f"{_CODE}: torch's default"),

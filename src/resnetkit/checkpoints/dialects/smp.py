@@ -44,7 +44,7 @@ def _dilated(name: str, about: str, evidence: tuple[str, ...], *strides: int) ->
             "shortcut": ("projection",),
             "squeeze_excitation": (None,),
             "conv_bias": (False,),
-            "classes": (None,),
+            "num_classes": (None,),
             "head_pool": ("global",),
             "rounding": ("floor",),
         },

@@ -102,7 +102,7 @@ DIALECTS = (
         path=torchvision_path,
         root="backbone.",
         evidence=("classifier.4.weight",),
-        holds={**_HOLDS, "classes": (None,)},
+        holds={**_HOLDS, "num_classes": (None,)},
         facts=(
             *_BORROWED,
             stem_pool(_CODE),

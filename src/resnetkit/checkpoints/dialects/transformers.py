@@ -52,7 +52,7 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
         "depths": tuple(config.get("depths", (3, 4, 6, 3))),
         "widths": tuple(size // EXPANSION.get(block, 1) for size in outputs),
         "stem_widths": (config.get("embedding_size", 64),),
-        "input_channels": config.get("num_channels", 3),
+        "in_chans": config.get("num_channels", 3),
         "norm_epsilon": 1e-5,
         "stem_pool": "padded",
         "head_pool": "global",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NAME = "onnx"
 _FROM = "the graph"
 #: What may be given nevertheless: a head can be left, and momentum is about training.
-_FREE = ("classes", "norm_momentum")
+_FREE = ("num_classes", "norm_momentum")
 _OURS = next(dialect for dialect in DIALECTS if dialect.name == "resnetkit")
 #: Whose preprocessing is offered, for a graph may come from any of them.
 _SOURCES = ("torchvision", "mmpretrain", "keras", "caffe2")
@@ -124,7 +124,7 @@ def _known(network: Network, structure: Structure) -> dict[str, str]:
 
 def _choices(image: Op, network: Network) -> tuple[Choice, ...]:
     """The usual ways to prepare images, for images of the graph's size."""
-    if network.options.input_channels == 1:
+    if network.options.in_chans == 1:
         return (replace(GREY, preprocess=_sized(GREY.preprocess, image)),)
     of_keras = math.isclose(network.options.norm_epsilon, _KERAS_EPSILON, rel_tol=1e-4)
     sources = ("keras",) if of_keras else _SOURCES

@@ -84,7 +84,7 @@ def rounded(values: Array, dtype: str) -> Array:
 
 def check_output(network: Network, output: str) -> None:
     """Raise ``InputError`` for logits of a network without a classifier."""
-    if output == "logits" and network.options.classes is None:
+    if output == "logits" and network.options.num_classes is None:
         raise InputError(f"{network.name} {NO_CLASSES}")
 
 

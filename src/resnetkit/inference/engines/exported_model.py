@@ -133,8 +133,8 @@ _RULES = {
 
 
 def _problem(found: Exported) -> str | None:
-    if len(found.classes) != (found.network.options.classes or 0):
-        return f"{len(found.classes)} class names for {found.network.options.classes} classes"
+    if len(found.classes) != (found.network.options.num_classes or 0):
+        return f"{len(found.classes)} class names for {found.network.options.num_classes} classes"
     if found.cuts and found.batch != 1:
         return "a graph that cuts images takes one at a time"
     return None

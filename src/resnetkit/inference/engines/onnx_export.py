@@ -52,7 +52,7 @@ def onnx_model(
 
     Raises ``ValueError`` for logits of a network without a classifier.
     """
-    size, channels = folded.size, folded.network.options.input_channels
+    size, channels = folded.size, folded.network.options.in_chans
     number: int | str = BATCH if batch is None else batch
     graph = Graph(folded.network.name)
     given = graph.input(PIXELS, pixels, (number, size, size, channels))
@@ -105,7 +105,7 @@ class _Writer:
     def network(self, value: str, folded: Folded, output: Output) -> tuple[str, Shape]:
         """All layers up to what is put out, and its shape."""
         network = folded.network
-        channels, size = network.options.input_channels, folded.size
+        channels, size = network.options.in_chans, folded.size
         values: dict[str, str] = {"main": value}
         shape: Shape = ()
         block: str | None = None

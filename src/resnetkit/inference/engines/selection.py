@@ -85,7 +85,7 @@ def open_engine(
 
 def _features(options: Options, output: Output) -> int:
     """The length of a row."""
-    return (options.classes or 0) if output == "logits" else options.stage_outputs[-1]
+    return (options.num_classes or 0) if output == "logits" else options.stage_outputs[-1]
 
 
 def installed(name: Choice) -> bool:

@@ -58,7 +58,7 @@ class Pixelwise(torch.nn.Module):
         x = pixels.permute(0, 3, 1, 2).to(torch.float32) - self.mean
         x = x.to(self.compute)
         if self.output == "embeddings":
-            return self.network.features(x).mean((2, 3)).float()
+            return self.network.forward_features(x).mean((2, 3)).float()
         logits: Tensor = self.network(x)
         return logits.float()
 

@@ -54,7 +54,7 @@ def folded_in(exported: Exported) -> Folded:
                 raise UnfitError(f"has {entry.length} bytes for {short(name)}, which has other")
             return read_array(exported.path, entry.offset, dtype, shape)
 
-        channels = network.options.input_channels
+        channels = network.options.in_chans
         dtype = _DTYPES.get(exported.precision, "float32")
         return Folded(
             network=network,

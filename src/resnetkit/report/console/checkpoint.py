@@ -27,8 +27,8 @@ def show_identification(found: Identification) -> None:
         ("dialect", ", or ".join((facts["dialect"], *facts["also"]))),
         ("network", f"{facts['network']}: {facts['about']}"),
         ("parameters", f"{facts['parameters']:,}"),
-        ("classes", f"{_text(facts['classes'])} (head: {facts['head']})"),
-        ("input channels", str(facts["input_channels"])),
+        ("classes", f"{_text(facts['num_classes'])} (head: {facts['head']})"),
+        ("input channels", str(facts["in_chans"])),
     ]
     print("\n".join(aligned(rows, left={0, 1})))
     known = [(name, _text(fact["value"]), fact["from"]) for name, fact in facts["known"].items()]

@@ -72,7 +72,7 @@ class Printed(Watch):
         say(
             f"{network.name}, {network.parameters:,} parameters, "
             f"{recipe.preprocess.size}x{recipe.preprocess.size} pixels, "
-            f"{network.options.classes} classes",
+            f"{network.options.num_classes} classes",
             "bold",
         )
         say(f"images: {counts}")

@@ -204,7 +204,7 @@ class Recipe:
             )
 
     def _check_network(self) -> None:
-        if self.network.options.classes is None:
+        if self.network.options.num_classes is None:
             raise InputError(f"{self.network.name} has no classes; give a network that has")
         for size in sorted({self.size_in(0), self.size_in(self.epochs), self.preprocess.size}):
             shape = (self.preprocess.channel_count, size, size)

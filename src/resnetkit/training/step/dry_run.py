@@ -25,7 +25,7 @@ class Tried:
         self._module = module_of(recipe, None)
         self._frozen = freeze(self._module, recipe.freeze)
         self._forward = compiled(self._module) if recipe.compile else None
-        self._classes = recipe.network.options.classes or 1
+        self._classes = recipe.network.options.num_classes or 1
         self._criterion = criterion_of(recipe, [1] * self._classes)
         self._optimizer = optimizer_of(self._module, recipe)
         set_rate(self._optimizer, 0.0)
