@@ -33,7 +33,7 @@ import torch
 
 from pairs import processor
 from resnetkit.checkpoints import writing
-from resnetkit.checkpoints.equivalence import answers
+from resnetkit.checkpoints.equivalence import infer_batches
 from resnetkit.checkpoints.recognition import dialect, read
 from resnetkit.hub.conversion import convert
 from resnetkit.hub.loading import load
@@ -137,7 +137,7 @@ def manifests() -> Iterator[tuple[str, str, float]]:
             given = drawn.eps_probe(arrays) if run["weights"] == "eps_probe" else arrays
             ours = {n: writing.tensor(a) for n, a in reading.to_ours(given).items()}
             pixels = torch.from_numpy(drawn.image(tuple(run["input"]["image"])))
-            logits = answers(reading.network, ours, pixels)
+            logits = infer_batches(reading.network, ours, pixels)
             for row, first, scale in zip(
                 logits, run["logits"]["first16"], run["logits"]["max_abs"], strict=True
             ):

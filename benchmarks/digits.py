@@ -18,7 +18,7 @@ import torch
 from scipy.stats import chi2, poisson
 
 from pairs import processor
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import train
 
 #: How seldom a run may fail.
@@ -44,7 +44,7 @@ def main() -> None:
     wrong: list[int] = []
     for seed in range(args.first, args.first + args.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            recipe = plan("digits", seed=seed, precision=args.precision)
+            recipe = make_recipe("digits", seed=seed, precision=args.precision)
             result = train(recipe, Path(folder) / "run")
         test = result.test
         assert test is not None

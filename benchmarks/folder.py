@@ -177,10 +177,10 @@ def ours(
 
     def work(images: int) -> int:
         found = islice(listed(expanded([str(pictures)])), images)
-        answers = stream(
+        infer_batches = stream(
             opened, model.preprocess, model.classes, found, batch_size=BATCH, exact=exact
         )
-        return sum(1 for answer in answers if answer.guesses)
+        return sum(1 for answer in infer_batches if answer.scores)
 
     return timed(count, work)
 
@@ -198,7 +198,7 @@ def engine_only(folder: Path, network: str, _: Path, count: int, file: str) -> d
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), np.uint8)
 
     def work(images: int) -> int:
-        return sum(map(len, engine.answers([pixels] * (images // BATCH))))
+        return sum(map(len, engine.infer_batches([pixels] * (images // BATCH))))
 
     return timed(count, work)
 

@@ -75,7 +75,7 @@ class Prepared:
 def ours(engine: Engine, batch: int) -> peers.Runner:
     """A stream of batches through one of our engines."""
     pixels = peers.photographs(batch)
-    return lambda times: deque(engine.answers(repeat(pixels, times)), maxlen=0)
+    return lambda times: deque(engine.infer_batches(repeat(pixels, times)), maxlen=0)
 
 
 def makers(net: Prepared) -> dict[str, tuple[str, Callable[[int], peers.Runner]]]:

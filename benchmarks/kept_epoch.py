@@ -30,12 +30,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnetkit.training.callbacks import Conduct, Quiet
+from resnetkit.training.callbacks import RunOptions, SilentCallback
 from resnetkit.training.epoch_log import Row, standard_error
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.signals import Stop
-from resnetkit.training.split_data import Held, hold
+from resnetkit.training.split_data import DataSplits, prepare_splits
 from resnetkit.training.trainer import Session
 from results import Table
 
@@ -46,9 +46,15 @@ Record = Mapping[str, np.ndarray]
 class Recorded(Session):
     """A run that keeps nothing on the disk and remembers how each epoch would have done."""
 
-    def __init__(self, recipe: Recipe, folder: Path, held: Held) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, held: DataSplits) -> None:
         super().__init__(
-            recipe, folder, held, start=None, conduct=Conduct(), watch=Quiet(), stop=Stop()
+            recipe,
+            folder,
+            held,
+            start=None,
+            run_options=RunOptions(),
+            callback=SilentCallback(),
+            stop=Stop(),
         )
         self.tests = self._feed("test")
         self.lost: list[np.ndarray] = []
@@ -96,7 +102,7 @@ def trained(fashion: Path, data: str, precision: str, smoothing: float, seed: in
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         place = "digits" if data == "digits" else str(part_of(fashion, int(data), seed, folder))
-        recipe = plan(
+        recipe = make_recipe(
             place,
             seed=seed,
             size=None if data == "digits" else SIZE,
@@ -105,7 +111,9 @@ def trained(fashion: Path, data: str, precision: str, smoothing: float, seed: in
             device="cpu",
             threads=1,
         )
-        run = Recorded(recipe, Path(folder), hold(recipe, Quiet(), Conduct(max_bad=0)))
+        run = Recorded(
+            recipe, Path(folder), prepare_splits(recipe, SilentCallback(), RunOptions(max_bad=0))
+        )
         run.run()
     return {
         "lost": np.stack(run.lost),

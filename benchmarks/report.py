@@ -20,9 +20,9 @@ import torch
 
 from resnetkit.inference.engines.autotune import machine
 from resnetkit.report.callbacks.live_report import Reported
-from resnetkit.training.callbacks import Watch
+from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import Row
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import train
 
 
@@ -30,7 +30,7 @@ class Timed(Reported):
     """Keeps the seconds of each epoch and of its page."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Watch())
+        super().__init__(folder, Callback())
         self.pages: list[tuple[float, float]] = []
         self.epochs: list[tuple[float, float]] = []
         self.last = _now()
@@ -63,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         timed = Timed(folder)
-        result = train(plan("digits", args.model, epochs=args.epochs), folder, timed)
+        result = train(make_recipe("digits", args.model, epochs=args.epochs), folder, timed)
         began = time.perf_counter()
         timed.finish(result)
         end = time.perf_counter() - began

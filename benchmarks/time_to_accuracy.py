@@ -51,14 +51,14 @@ from torchvision import transforms
 
 from pairs import processor, versions
 from resnetkit import build, load, network
-from resnetkit.data.datasets.dataset import Example
-from resnetkit.training.callbacks import Conduct, Watch
-from resnetkit.training.data.data_loader import Feed
-from resnetkit.training.plan import plan
+from resnetkit.data.datasets.dataset import Sample
+from resnetkit.training.callbacks import Callback, RunOptions
+from resnetkit.training.data.data_loader import DataLoader as Feed
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.precision import has_bf16
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import train
-from resnetkit.training.split_data import hold
+from resnetkit.training.split_data import prepare_splits
 from resnetkit.training.step.optimization_step import measure
 from results import Table, add_save, spread
 from training_step import Meter, reference_step
@@ -144,7 +144,7 @@ class Course:
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
     """PIL images and labels, as torchvision's datasets give them to a transform."""
 
-    def __init__(self, examples: Sequence[Example], transform: Callable[..., torch.Tensor]) -> None:
+    def __init__(self, examples: Sequence[Sample], transform: Callable[..., torch.Tensor]) -> None:
         self.examples, self.transform = examples, transform
 
     def __len__(self) -> int:
@@ -155,7 +155,7 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(PIL.Image.fromarray(np.asarray(example.image))), example.label
 
 
-class Told(Watch):
+class Told(Callback):
     """Hands each epoch of our run to its course."""
 
     def __init__(self) -> None:
@@ -180,12 +180,12 @@ class Data:
 
     def __init__(self, place: str) -> None:
         self.place = place
-        self.held = hold(self.recipe({"epochs": 1}), Told(), Conduct())
+        self.held = prepare_splits(self.recipe({"epochs": 1}), Told(), RunOptions())
         self.parts = self.held.parts
 
     def recipe(self, setting: Setting, seed: int = 0, model: Any = NETWORK) -> Recipe:
         # The split is that of seed 0: the seeds of a race differ by weights and order.
-        recipe = plan(self.place, model, validation=VALIDATION, **setting)
+        recipe = make_recipe(self.place, model, validation=VALIDATION, **setting)
         return replace(recipe, seed=seed)
 
     def measured(self, module: nn.Module, part: str, recipe: Recipe) -> float:
@@ -195,17 +195,17 @@ class Data:
 
 def ours(data: Data, setting: Setting, target: Target, seed: int) -> Course:
     recipe = data.recipe({"warmup": setting["epochs"] / 5, **setting}, seed)
-    watch = Told()
+    callback = Told()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
 
         def measured() -> float:
             return data.measured(load(run / "last.safetensors").module(), target.part, recipe)
 
-        watch.course = Course(measured, target, recipe.precision)
+        callback.course = Course(measured, target, recipe.precision)
         with suppress(EndedError):
-            train(recipe, run, watch)
-        return watch.course
+            train(recipe, run, callback)
+        return callback.course
 
 
 def reference(data: Data, setting: Setting, target: Target, seed: int) -> Course:
@@ -365,18 +365,18 @@ def race_table(rows: list[dict[str, Any]], goal: float) -> Table:
 
 def best(data: Data, limit: float) -> dict[str, Any]:
     """Ours for about ``limit`` minutes, by as many epochs as fit by the time of the first two."""
-    watch, never = Told(), Target("test", 2.0)
+    callback, never = Told(), Target("test", 2.0)
     with tempfile.TemporaryDirectory() as folder:
-        watch.course = Course(lambda: 0.0, never)
+        callback.course = Course(lambda: 0.0, never)
         train(data.recipe({**BEST, "epochs": 2, "warmup": 1.0}, 1, BEST_NETWORK),
-              Path(folder) / "try", watch)  # fmt: skip
-        each = watch.course.epochs[-1][0] / 2
+              Path(folder) / "try", callback)  # fmt: skip
+        each = callback.course.epochs[-1][0] / 2
         # Measuring and the first seconds take their part.
         epochs = int(0.93 * limit / each)
         began = time.perf_counter()
-        watch.course = Course(lambda: 0.0, never)
+        callback.course = Course(lambda: 0.0, never)
         result = train(
-            data.recipe({**BEST, "epochs": epochs}, 1, BEST_NETWORK), Path(folder) / "run", watch
+            data.recipe({**BEST, "epochs": epochs}, 1, BEST_NETWORK), Path(folder) / "run", callback
         )
         assert result.test is not None
         taken = (time.perf_counter() - began) / 60

@@ -29,7 +29,7 @@ from resnetkit.inference.results.journal import Journal
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.checkpoint import State, load_state, save_state
 from resnetkit.training.epoch_log import read_log
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
 
 HUGE = 10**400
@@ -118,7 +118,7 @@ READERS: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any], Path], object
     "bundle": (json.loads(BUNDLE.document()), from_bundle),
     "network": (resnetkit.network("resnet18").to_dict(), from_network),
     "preprocess": (Preprocess(size=32).to_dict(), lambda d, _: Preprocess.from_dict(d)),
-    "recipe": (plan("digits").to_dict(), lambda d, _: Recipe.from_dict(d)),
+    "recipe": (make_recipe("digits").to_dict(), lambda d, _: Recipe.from_dict(d)),
     "card": (CARD, lambda d, f: Exported.read(f / "x.onnx", "onnx", json.dumps(d))),
     "split": (SPLIT, from_split),
     "log": (ROW, from_log),

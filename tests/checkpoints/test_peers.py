@@ -132,8 +132,8 @@ def test_recognising_loads_neither_torch_nor_numpy() -> None:
     check = (
         "import sys; from resnetkit.checkpoints.recognition import read\n"
         "from resnetkit.architecture.parameters import tensors\n"
-        "from resnetkit.architecture import catalog\n"
-        "assert read(tensors(catalog.network('resnet50'))).network.name == 'resnet50'\n"
+        "from resnetkit.architecture import registry\n"
+        "assert read(tensors(registry.network('resnet50'))).network.name == 'resnet50'\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     done = subprocess.run(

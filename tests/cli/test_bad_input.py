@@ -12,10 +12,10 @@ import pytest
 import resnetkit
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.cli.main import main
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.nn.resnet import build
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import train
 
 TINY = resnetkit.network("resnet20", depths=(1,), widths=(8,), stem_widths=(8,))
@@ -47,7 +47,7 @@ def label_not_in_the_list(root: Path) -> list[str]:
 
 
 def label_above_the_list(root: Path) -> list[str]:
-    pack(open_source(classes(root / "data", "cat", "dog")), root / "packed")
+    pack(open_dataset(classes(root / "data", "cat", "dog")), root / "packed")
     (root / "packed" / "classes.txt").write_text("cat\n")
     return ["packed", *CHOICES]
 
@@ -83,7 +83,7 @@ def batch_larger_than_the_data(root: Path) -> list[str]:
 
 
 def shard_that_ends_early(root: Path) -> list[str]:
-    pack(open_source(classes(root / "data", "cat", "dog")), root / "packed")
+    pack(open_dataset(classes(root / "data", "cat", "dog")), root / "packed")
     shard = next((root / "packed").glob("*.tar"))
     shard.write_bytes(shard.read_bytes()[:4000])
     return ["packed", *CHOICES]
@@ -138,7 +138,7 @@ def no_toml(root: Path) -> list[str]:
 
 
 def bundle_of(root: Path) -> Bundle:
-    recipe = plan(root / "data", TINY, size=16)
+    recipe = make_recipe(root / "data", TINY, size=16)
     return Bundle.from_module(
         build(recipe.network), preprocess=recipe.preprocess, classes=("cat", "dog")
     )
@@ -213,7 +213,7 @@ def test_a_checkpoint_of_another_network(
     """A recipe that was edited after the run began."""
     monkeypatch.chdir(tmp_path)
     classes(Path("data"), "cat", "dog")
-    recipe = plan("data", TINY, size=16, epochs=3)
+    recipe = make_recipe("data", TINY, size=16, epochs=3)
 
     class KilledError(Exception):
         pass
@@ -221,12 +221,12 @@ def test_a_checkpoint_of_another_network(
     def die(*_: object) -> None:
         raise KilledError
 
-    from resnetkit.training.callbacks import Watch
+    from resnetkit.training.callbacks import Callback
 
-    watch = Watch()
-    monkeypatch.setattr(watch, "epoch", die)
+    callback = Callback()
+    monkeypatch.setattr(callback, "epoch", die)
     with pytest.raises(KilledError):
-        train(recipe, "run", watch)
+        train(recipe, "run", callback)
     text = Path("run/recipe.toml").read_text()
     Path("run/recipe.toml").write_text(text.replace("widths = [8]", "widths = [16]"))
     before = {path: path.read_bytes() for path in Path("run").iterdir()}

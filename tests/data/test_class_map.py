@@ -10,7 +10,7 @@ import timm
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from resnetkit.data.datasets.class_map import mapped
-from resnetkit.data.datasets.dataset import Example, Source
+from resnetkit.data.datasets.dataset import Dataset, Sample
 from resnetkit.data.datasets.subset import matched
 from resnetkit.errors import InputError
 
@@ -112,7 +112,7 @@ def test_bad_files_are_one_line(name: str, text: str, message: str, tmp_path: Pa
 
 
 def test_labels_become_numbers_of_the_map() -> None:
-    examples = tuple(Example(name=str(n), label=n, image=b"") for n in (0, 1))
-    source = Source(name="data", classes=("a", "b"), flat=examples, parts={})
+    examples = tuple(Sample(name=str(n), label=n, image=b"") for n in (0, 1))
+    source = Dataset(name="data", classes=("a", "b"), flat=examples, parts={})
     numbers = {"a": 7, "b": 3}
     assert [e.label for e in matched(source, examples, ("x",) * 9, numbers)] == [7, 3]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import PARTS, SplitRecord, load_record, split, stratified
 from resnetkit.errors import InputError
 
@@ -26,7 +26,7 @@ def put(root: Path, *names: str) -> Path:
 def test_flat_folder(tmp_path: Path) -> None:
     put(tmp_path, "cat/b.JPG", "cat/deep/a.png", "bird/c.webp", ".git/d.png", "cat/.hidden.png")
     (tmp_path / "cat" / "notes.txt").write_text("no image")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert source.classes == ("bird", "cat")
     assert [(e.name, e.label) for e in source.examples] == [
         ("bird/c.webp", 0),
@@ -38,7 +38,7 @@ def test_flat_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("validation", ["val", "validation"])
 def test_divided_folder(validation: str, tmp_path: Path) -> None:
     put(tmp_path, "train/a/1.png", "train/b/1.png", f"{validation}/b/2.png", "test/a/3.png")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert source.classes == ("a", "b")
     names = {part: [e.name for e in found] for part, found in source.parts.items()}
     assert names == {
@@ -52,12 +52,12 @@ def test_divided_folder(validation: str, tmp_path: Path) -> None:
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     put(tmp_path, "train/1.png", "plane/2.png")
-    assert open_source(tmp_path).classes == ("plane", "train")
+    assert open_dataset(tmp_path).classes == ("plane", "train")
 
 
 def test_validation_is_drawn_from_train_where_there_is_none(tmp_path: Path) -> None:
     put(tmp_path, *(f"train/{c}/{n}.png" for c in "ab" for n in range(4)), "test/a/9.png")
-    parts = split(open_source(tmp_path), validation=0.25, test=0.4, seed=1)
+    parts = split(open_dataset(tmp_path), validation=0.25, test=0.4, seed=1)
     assert {part: len(found) for part, found in parts.items()} == {
         "train": 6,
         "validation": 2,
@@ -82,16 +82,16 @@ def test_folders_that_cannot_be_used(files: list[str], message: str, tmp_path: P
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     with pytest.raises(InputError, match=message):
-        open_source(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        open_source(tmp_path / "nowhere")
+        open_dataset(tmp_path / "nowhere")
 
 
 def test_digits_are_always_split_alike() -> None:
-    source = open_source("digits")
+    source = open_dataset("digits")
     assert {part: len(found) for part, found in source.parts.items()} == {
         "train": 1169,
         "validation": 269,
@@ -140,7 +140,7 @@ def test_shares_that_leave_nothing(validation: float, test: float) -> None:
 
 def test_too_few_images_of_a_class(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     with pytest.raises(InputError, match=r"class b .* 2 usable"):
         split(source, validation=0.2, test=0.2, seed=0)
     assert len(split(source, validation=0.2, test=0, seed=0)["test"]) == 0
@@ -148,7 +148,7 @@ def test_too_few_images_of_a_class(tmp_path: Path) -> None:
 
 def test_record_knows_images_by_content(tmp_path: Path) -> None:
     put(tmp_path / "data", *(f"{c}/{n}.png" for c in "ab" for n in range(3)))
-    examples = open_source(tmp_path / "data").examples
+    examples = open_dataset(tmp_path / "data").examples
     digests = {e.name: e.digest() for e in examples}
     parts = {"train": examples[:3], "validation": examples[3:4], "test": examples[4:]}
     record = SplitRecord(
@@ -162,7 +162,7 @@ def test_record_knows_images_by_content(tmp_path: Path) -> None:
     assert record.part_of(examples, "test") == examples[4:]
     moved = tmp_path / "data" / "b" / "copy.png"
     moved.write_bytes((tmp_path / "data" / examples[0].name).read_bytes())
-    assert record.trained_on(open_source(tmp_path / "data").examples) == [
+    assert record.trained_on(open_dataset(tmp_path / "data").examples) == [
         *(e.name for e in examples[:3]),
         "b/copy.png",
     ]

@@ -18,9 +18,9 @@ from datasets import disable_progress_bars as quiet
 from pyarrow import parquet
 
 from resnetkit.cli.main import main
-from resnetkit.data.datasets.dataset import Source
+from resnetkit.data.datasets.dataset import Dataset as LabelledImages
 from resnetkit.data.datasets.huggingface import images_of
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.webdataset import Packed
 from resnetkit.errors import InputError
 
@@ -50,7 +50,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def check_same(source: Source, expected: dict[str, Dataset]) -> None:
+def check_same(source: LabelledImages, expected: dict[str, Dataset]) -> None:
     parts = {part: list(found) for part, found in source.parts.items()}
     if source.flat:
         parts["flat"] = list(source.flat)
@@ -70,7 +70,7 @@ def test_a_dataset_on_the_disk(tmp_path: Path) -> None:
     shuffled = whole.shuffle(seed=1).select(range(6))
     shuffled.save_to_disk(tmp_path / "some")
     for name, theirs in (("one", whole), ("three", whole), ("some", shuffled)):
-        source = open_source(tmp_path / name)
+        source = open_dataset(tmp_path / name)
         assert source.classes == ("cat", "dog", "owl")
         check_same(source, {"flat": theirs})
     assert source.flat[0].name == "data-00000-of-00001.arrow/000000"
@@ -79,10 +79,10 @@ def test_a_dataset_on_the_disk(tmp_path: Path) -> None:
 def test_splits(tmp_path: Path) -> None:
     splits = {"train": made(9), "validation": made(3, 1), "test": made(6, 2)}
     DatasetDict(splits).save_to_disk(tmp_path / "d")
-    check_same(open_source(tmp_path / "d"), splits)
+    check_same(open_dataset(tmp_path / "d"), splits)
     unlabelled = made(4, 2, image=pictures(4), label=[-1] * 4)
     DatasetDict({"train": splits["train"], "test": unlabelled}).save_to_disk(tmp_path / "e")
-    check_same(open_source(tmp_path / "e"), {"train": splits["train"]})
+    check_same(open_dataset(tmp_path / "e"), {"train": splits["train"]})
     assert len(list(images_of(tmp_path / "e"))) == 13, "what has no label can be predicted"
 
 
@@ -93,28 +93,28 @@ def test_parquet(inside: str, tmp_path: Path, cache: Path) -> None:
     splits = {"train": made(210), "test": made(6, 1)}
     for name, part in splits.items():
         part.to_parquet(place / f"{name}-00000-of-00001.parquet", batch_size=100)
-    check_same(open_source(tmp_path / "p"), splits)
+    check_same(open_dataset(tmp_path / "p"), splits)
     written = {path: path.stat().st_mtime_ns for path in (cache / "parquet").iterdir()}
-    check_same(open_source(tmp_path / "p"), splits)
+    check_same(open_dataset(tmp_path / "p"), splits)
     again = {path: path.stat().st_mtime_ns for path in (cache / "parquet").iterdir()}
     assert len(written) == 2
     assert again == written, "unpacked once"
     splits["test"] = made(3, 5)
     splits["test"].to_parquet(place / "test-00000-of-00001.parquet")
-    check_same(open_source(tmp_path / "p"), splits)
-    flat = open_source(place / "train-00000-of-00001.parquet")
+    check_same(open_dataset(tmp_path / "p"), splits)
+    flat = open_dataset(place / "train-00000-of-00001.parquet")
     check_same(flat, {"flat": splits["train"]})
 
 
 def test_labels_without_names(tmp_path: Path) -> None:
     numbered = Features({"img": Image(), "target": Value("int32")})
     made(6, features=numbered).save_to_disk(tmp_path / "n")
-    assert open_source(tmp_path / "n").classes == ("0", "1", "2")
+    assert open_dataset(tmp_path / "n").classes == ("0", "1", "2")
     (tmp_path / "n" / "classes.txt").write_text("cat\ndog\nowl\n")
-    assert open_source(tmp_path / "n").classes == ("cat", "dog", "owl")
+    assert open_dataset(tmp_path / "n").classes == ("cat", "dog", "owl")
     words = Features({"image": Image(), "label": Value("string")})
     made(4, features=words, label=["b", "a", "b", "c"]).save_to_disk(tmp_path / "w")
-    source = open_source(tmp_path / "w")
+    source = open_dataset(tmp_path / "w")
     assert source.classes == ("a", "b", "c")
     assert [example.label for example in source.flat] == [1, 0, 1, 2]
 
@@ -126,7 +126,7 @@ def test_images_that_are_files(tmp_path: Path) -> None:
     pictures(1)[0].save(folder / "a.png")
     rows = [{"bytes": None, "path": "a.png"}, {"bytes": b"x", "path": "/far/b.png"}]
     parquet.write_table(pyarrow.table({"image": rows, "label": [0, 1]}), folder / "t.parquet")
-    first, second = open_source(folder).flat
+    first, second = open_dataset(folder).flat
     assert first.image == folder / "a.png"
     assert (second.name, second.image) == ("t.parquet/000001/b.png", b"x")
 
@@ -160,7 +160,7 @@ def test_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert f"{data}/train/data-00000-of-00001.arrow/000001" in lines[2]
     assert "dog" in lines[2]
     assert main(["shards", data, packed]) == 0
-    shards = open_source(packed)
+    shards = open_dataset(packed)
     assert {part: len(found) for part, found in shards.parts.items()} == {"train": 48, "test": 12}
     assert shards.classes == ("cat", "dog", "owl")
 
@@ -247,7 +247,7 @@ def test_broken_folders(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     with pytest.raises(InputError, match=message):
-        open_source(data)
+        open_dataset(data)
     assert not run.exists()
 
 
@@ -258,10 +258,10 @@ def test_broken_parquet(tmp_path: Path, cache: Path) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[:-50])
     with pytest.raises(InputError, match=r"train-0\.parquet cannot be read"):
-        open_source(file.parent)
+        open_dataset(file.parent)
     file.write_bytes(whole[:4] + bytes(200) + whole[204:])
     with pytest.raises(InputError, match=r"train-0\.parquet cannot be read"):
-        open_source(file.parent)
+        open_dataset(file.parent)
     assert not list((cache / "parquet").iterdir()), "nothing half unpacked"
 
 
@@ -269,4 +269,4 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     made(3).save_to_disk(tmp_path / "d")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match=r"takes pyarrow; install resnetkit\[huggingface\]"):
-        open_source(tmp_path / "d")
+        open_dataset(tmp_path / "d")

@@ -10,8 +10,8 @@ import pytest
 
 from photographs import write_classes
 from resnetkit.cli.main import main
-from resnetkit.data.datasets.dataset import PART_OF, Source
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.dataset import PART_OF, Dataset
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import split
 from resnetkit.errors import InputError
 
@@ -30,7 +30,7 @@ def classes(root: Path, names: tuple[str, ...] = THREE, count: int = 4) -> Path:
     return root
 
 
-def counts(source: Source) -> dict[str, int]:
+def counts(source: Dataset) -> dict[str, int]:
     return {part: len(found) for part, found in source.parts.items()}
 
 
@@ -44,7 +44,7 @@ PARTS = [
 def test_parts_by_any_name(names: tuple[str, ...], tmp_path: Path) -> None:
     for name in names:
         classes(tmp_path / name)
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert source.classes == THREE
     assert counts(source) == {PART_OF[name.lower()]: 12 for name in names}
     parts = split(source, validation=0.25, test=0.25, seed=0)
@@ -58,7 +58,7 @@ def test_a_folder_beside_parts_is_a_question(other: str, tmp_path: Path) -> None
     for name in ("train", "valid", other):
         classes(tmp_path / name)
     with pytest.raises(InputError, match=f"two ways.*{other}") as raised:
-        open_source(tmp_path)
+        open_dataset(tmp_path)
     assert "\n" not in str(raised.value)
 
 
@@ -67,24 +67,24 @@ def test_folders_of_folders_are_a_question(inner: tuple[str, ...] | None, tmp_pa
     classes(tmp_path / "a", inner or ("cat", "dog"))
     classes(tmp_path / "b", inner or ("car", "bus"))
     with pytest.raises(InputError, match="two ways") as raised:
-        open_source(tmp_path)
+        open_dataset(tmp_path)
     assert str(tmp_path / "a") in str(raised.value)
 
 
 def test_images_may_lie_deeper_where_it_is_plain(tmp_path: Path) -> None:
     for name in ("red", "blue"):
         picture(tmp_path / name / "images" / "1.png")
-    assert open_source(tmp_path).classes == ("blue", "red")
+    assert open_dataset(tmp_path).classes == ("blue", "red")
     picture(tmp_path / "green" / "1.png")
     picture(tmp_path / "green" / "2024" / "1.png")
-    assert open_source(tmp_path).classes == ("blue", "green", "red")
+    assert open_dataset(tmp_path).classes == ("blue", "green", "red")
 
 
 @pytest.mark.parametrize("around", ["my-pictures", "data/images", "Flowers"])
 def test_an_unpacked_archive_is_gone_through(around: str, tmp_path: Path) -> None:
     classes(tmp_path / around)
     picture(tmp_path / "__MACOSX" / around / "zero" / "1.png")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert (source.classes, len(source.flat)) == (THREE, 12)
     assert any(str(tmp_path / around) in note for note in source.notes)
     assert source.flat[0].name == f"{around}/one/0.png"
@@ -93,7 +93,7 @@ def test_an_unpacked_archive_is_gone_through(around: str, tmp_path: Path) -> Non
 def test_parts_in_an_unpacked_archive(tmp_path: Path) -> None:
     for name in ("train", "valid"):
         classes(tmp_path / "archive" / name)
-    assert counts(open_source(tmp_path)) == {"train": 12, "validation": 12}
+    assert counts(open_dataset(tmp_path)) == {"train": 12, "validation": 12}
 
 
 def test_litter_is_no_class_and_no_picture(tmp_path: Path) -> None:
@@ -102,20 +102,20 @@ def test_litter_is_no_class_and_no_picture(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"\0\5\x16\7")
     for folder in (".ipynb_checkpoints", "__MACOSX/zero", "@eaDir", "$RECYCLE.BIN", "one/@eaDir"):
         picture(tmp_path / folder / "1.png")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert (source.classes, len(source.flat), source.notes) == (THREE, 12, ())
 
 
 def test_empty_class_folders_are_left_out_and_said(tmp_path: Path) -> None:
     (classes(tmp_path / "flat") / "nothing").mkdir()
-    source = open_source(tmp_path / "flat")
+    source = open_dataset(tmp_path / "flat")
     assert source.classes == THREE
     assert "nothing" in " ".join(source.notes)
     for part in ("train", "val"):
         classes(tmp_path / "parts" / part)
     for file in (tmp_path / "parts/val/one").iterdir():
         file.unlink()
-    source = open_source(tmp_path / "parts")
+    source = open_dataset(tmp_path / "parts")
     assert counts(source) == {"train": 12, "validation": 8}
     assert "one" in " ".join(source.notes)
 
@@ -129,7 +129,7 @@ def test_every_ending_that_is_read_counts_and_others_are_said(tmp_path: Path) ->
     (tmp_path / "one" / "notes.txt").write_text("no picture")
     (tmp_path / "one" / "movie.MP4").write_bytes(bytes(64))
     (tmp_path / "two" / "README").write_text("no picture")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert len(source.flat) == 20
     (note,) = source.notes
     assert "3 files" in note
@@ -142,7 +142,7 @@ def test_a_test_folder_without_classes_measures_nothing(tmp_path: Path) -> None:
     """As Kaggle gives it out."""
     classes(tmp_path / "train")
     picture(tmp_path / "test" / "1.png")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert counts(source) == {"train": 12}
     assert "predict" in " ".join(source.notes)
 
@@ -151,7 +151,7 @@ def test_parts_without_classes_are_refused(tmp_path: Path) -> None:
     for part in ("train", "test"):
         picture(tmp_path / part / "1.png")
     with pytest.raises(InputError, match="no class folders in them"):
-        open_source(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_names_that_look_alike_are_explained(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_names_that_look_alike_are_explained(tmp_path: Path) -> None:
     classes(tmp_path / "train", (unicodedata.normalize("NFC", name), "b"))
     classes(tmp_path / "val", (unicodedata.normalize("NFD", name), "b"))
     with pytest.raises(InputError, match="NFC and NFD"):
-        open_source(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_linked_class_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_linked_class_folders_are_followed_but_not_in_circles(tmp_path: Path) ->
     (root / "zero").symlink_to(tmp_path / "real" / "zero")
     (root / "one" / "more").symlink_to(tmp_path / "real" / "one")
     (root / "one" / "round").symlink_to(root / "one")
-    source = open_source(root)
+    source = open_dataset(root)
     assert source.classes == THREE
     assert len(source.flat) == 16
 

@@ -9,7 +9,7 @@ import pytest
 
 import resnetkit
 from resnetkit.cli.main import main
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.errors import InputError
 
 
@@ -37,7 +37,7 @@ def test_the_label_is_in_the_name(
     pattern: str, names: list[str], classes: dict[str, int], tmp_path: Path
 ) -> None:
     write(tmp_path, *names)
-    source = open_source(f"{tmp_path}/{pattern}")
+    source = open_dataset(f"{tmp_path}/{pattern}")
     assert source.classes == tuple(sorted(classes))
     found = [source.classes[example.label] for example in source.flat]
     assert {name: found.count(name) for name in source.classes} == classes
@@ -48,7 +48,7 @@ def test_the_label_is_in_the_name(
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     write(tmp_path, "a_1.png", "b_1.png", "odd.png", ".hidden_1.png")
     (tmp_path / "film_1.mp4").write_bytes(b"x")
-    notes = " ".join(open_source(f"{tmp_path}/{{label}}_*").notes)
+    notes = " ".join(open_dataset(f"{tmp_path}/{{label}}_*").notes)
     assert "1 image(s) do not fit {label}_* and are left out: odd.png" in notes
     assert "1 .mp4" in notes
 
@@ -65,7 +65,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
 def test_patterns_that_find_nothing(data: str, reason: str, tmp_path: Path) -> None:
     write(tmp_path, "a_1.png", "a_2.png")
     with pytest.raises(InputError, match=reason):
-        open_source(f"{tmp_path}/{data}")
+        open_dataset(f"{tmp_path}/{data}")
 
 
 def test_training_resuming_and_measuring(

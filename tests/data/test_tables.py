@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from resnetkit.data.datasets import idx
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import split
 from resnetkit.errors import InputError
 
@@ -24,7 +24,7 @@ def write(path: Path, text: str) -> Path:
 
 def test_csv(tmp_path: Path) -> None:
     path = write(tmp_path / "all.csv", "Label,path\ncat,a/1.jpg\n10,b.png\n9,c.png\ncat,d.png\n")
-    source = open_source(path)
+    source = open_dataset(path)
     assert source.classes == ("9", "10", "cat"), "numbers by value, then words"
     assert [(e.name, e.label) for e in source.flat] == [
         ("a/1.jpg", 2),
@@ -39,7 +39,7 @@ def test_csv(tmp_path: Path) -> None:
 def test_parts_and_a_class_list(tmp_path: Path) -> None:
     write(tmp_path / "classes.txt", "dog\ncat\nowl\n")
     text = "file\tclass\tsplit\n1.png\tcat\ttrain\n2.png\tdog\tTrain\n3.png\tdog\tval\n"
-    source = open_source(write(tmp_path / "t.tsv", text))
+    source = open_dataset(write(tmp_path / "t.tsv", text))
     assert source.classes == ("dog", "cat", "owl")
     assert {p: [e.label for e in found] for p, found in source.parts.items()} == {
         "train": [1, 0],
@@ -50,7 +50,7 @@ def test_parts_and_a_class_list(tmp_path: Path) -> None:
 def test_parquet(tmp_path: Path) -> None:
     rows = {"image_path": ["x.png", "y.png"], "target": [7, 3]}
     parquet.write_table(pyarrow.table(rows), tmp_path / "t.parquet")
-    source = open_source(tmp_path / "t.parquet")
+    source = open_dataset(tmp_path / "t.parquet")
     assert source.classes == ("3", "7")
     assert [(e.name, e.label) for e in source.flat] == [("x.png", 1), ("y.png", 0)]
 
@@ -72,7 +72,7 @@ def test_parquet(tmp_path: Path) -> None:
 )
 def test_tables_that_are_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        open_source(write(tmp_path / "t.csv", text))
+        open_dataset(write(tmp_path / "t.csv", text))
     assert "\n" not in str(caught.value)
 
 
@@ -85,10 +85,10 @@ def test_other_tables_that_are_refused(tmp_path: Path) -> None:
         ("n.csv", "does not"),
     ):
         with pytest.raises(InputError, match=message):
-            open_source(tmp_path / name)
+            open_dataset(tmp_path / name)
     write(tmp_path / "classes.txt", "a\nb\n")
     with pytest.raises(InputError, match=r"label c, which is not in classes\.txt; it has a, b"):
-        open_source(write(tmp_path / "t.csv", "path,label\n1.png,c\n"))
+        open_dataset(write(tmp_path / "t.csv", "path,label\n1.png,c\n"))
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -120,7 +120,7 @@ def write_idx(folder: Path, *, name: str = "{}-{}-idx{}-ubyte", zipped: bool = F
 def test_idx(zipped: bool, name: str, tmp_path: Path) -> None:
     if name.startswith("emnist"):
         name = name.replace("{}-{}", "letters-{}-{}", 1)
-    source = open_source(write_idx(tmp_path / "m", name=name, zipped=zipped))
+    source = open_dataset(write_idx(tmp_path / "m", name=name, zipped=zipped))
     assert source.classes == ("0", "1", "2", "3")
     assert source.shape == (1, 9, 8)
     assert {part: len(found) for part, found in source.parts.items()} == {"train": 40, "test": 10}
@@ -139,10 +139,10 @@ def test_idx(zipped: bool, name: str, tmp_path: Path) -> None:
 def test_idx_class_names(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "m")
     write(folder / "classes.txt", "shirt\nshoe\nbag\ncoat\n")
-    assert open_source(folder).classes == ("shirt", "shoe", "bag", "coat")
+    assert open_dataset(folder).classes == ("shirt", "shoe", "bag", "coat")
     write(folder / "classes.txt", "shirt\nshoe\n")
     with pytest.raises(InputError, match=r"the label 3, and classes\.txt has 2 names"):
-        open_source(folder)
+        open_dataset(folder)
 
 
 def test_idx_files_that_are_refused(tmp_path: Path) -> None:
@@ -157,11 +157,11 @@ def test_idx_files_that_are_refused(tmp_path: Path) -> None:
     ):
         images.write_bytes(content)
         with pytest.raises(InputError, match=message):
-            open_source(folder)
+            open_dataset(folder)
     images.unlink()
     images.with_name(images.name + ".gz").write_bytes(gzip.compress(whole)[:-20])
     with pytest.raises(InputError, match="cannot be read"):
-        open_source(folder)
+        open_dataset(folder)
     labels.write_bytes(numbers)
 
 
@@ -170,7 +170,7 @@ def test_fashion_mnist_has_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = write_idx(tmp_path / "m")
     digest = hashlib.sha256((np.arange(40, dtype=np.uint8) % 4).tobytes()).hexdigest()
     monkeypatch.setitem(idx._PUBLISHED, digest, ("shirt", "shoe", "bag", "coat"))
-    assert open_source(folder).classes == ("shirt", "shoe", "bag", "coat")
+    assert open_dataset(folder).classes == ("shirt", "shoe", "bag", "coat")
     write(folder / "classes.txt", "a\nb\nc\nd\n")
-    assert open_source(folder).classes == ("a", "b", "c", "d")
+    assert open_dataset(folder).classes == ("a", "b", "c", "d")
     assert all(len(names) == 10 for key, names in idx._PUBLISHED.items() if key != digest)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnetkit.data.datasets import tar
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.listing import members
 from resnetkit.errors import InputError
 
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_told_and_what_stood_before_is_there(name: str, tmp_pat
     assert last.problem is not None
     assert "cannot be read on" in last.problem
     with pytest.raises(InputError) as caught:
-        open_source(path)
+        open_dataset(path)
     assert "\n" not in str(caught.value)
 
 
@@ -140,14 +140,14 @@ def test_links_are_not_pictures(tmp_path: Path) -> None:
     assert first.image == b"1"
     assert second.problem == "it is a link to 'a.png'; pack the file itself"
     with pytest.raises(InputError, match=r"'b\.png', which is a link to 'a\.png'"):
-        open_source(tmp_path / "s.tar")
+        open_dataset(tmp_path / "s.tar")
 
 
 def test_a_packed_shard_cannot_be_trained_from(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "s.tar", "w:gz") as file:
         file.addfile(tarfile.TarInfo("a.png"))
     with pytest.raises(InputError, match="is compressed; unpack it"):
-        open_source(tmp_path / "s.tar")
+        open_dataset(tmp_path / "s.tar")
 
 
 def _cut(data: bytes, at: int) -> bytes:

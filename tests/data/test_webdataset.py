@@ -16,9 +16,9 @@ import webdataset
 
 from photographs import write_classes, write_divided
 from resnetkit.cli.main import main
-from resnetkit.data.datasets.dataset import Source
+from resnetkit.data.datasets.dataset import Dataset
 from resnetkit.data.datasets.digits import digits
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.webdataset import Packed
 from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.data.decoding.decode import pixels_of
@@ -26,7 +26,7 @@ from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 
 
-def by_name(source: Source) -> dict[tuple[int, str], int]:
+def by_name(source: Dataset) -> dict[tuple[int, str], int]:
     """How often each image is there, by class and content."""
     found: dict[tuple[int, str], int] = {}
     for example in source.examples:
@@ -41,11 +41,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_and_back(data: Path, tmp_path: Path) -> None:
-    source = open_source(data)
+    source = open_dataset(data)
     packed = pack(source, tmp_path / "out", megabytes=0.05)
     assert packed.images == len(source.examples) == 50
     assert packed.shards > 4
-    again = open_source(tmp_path / "out")
+    again = open_dataset(tmp_path / "out")
     assert again.classes == source.classes
     assert {p: len(f) for p, f in again.parts.items()} == {
         "train": 30,
@@ -64,14 +64,14 @@ def test_there_and_back(data: Path, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_webdataset_reads_what_we_write(data: Path, tmp_path: Path) -> None:
-    source = open_source(data / "train")
+    source = open_dataset(data / "train")
     pack(source, tmp_path / "out", megabytes=0.05)
     paths = sorted(str(path) for path in (tmp_path / "out").glob("*.tar"))
     theirs = [
         (int(sample["cls"]), next(v for k, v in sample.items() if k in ("jpg", "png")))
         for sample in webdataset.WebDataset(paths, shardshuffle=False)
     ]
-    ours = [(e.label, e.image) for e in open_source(tmp_path / "out").examples]
+    ours = [(e.label, e.image) for e in open_dataset(tmp_path / "out").examples]
     assert ours == theirs
 
 
@@ -85,7 +85,7 @@ def test_we_read_what_webdataset_writes(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "val-000.tar")) as sink:
         for number, pixels in enumerate(pictures[4:]):
             sink.write({"__key__": f"s{number:03}", "png": pixels, "cls": number})
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert source.classes == ("0", "1")
     assert [e.label for e in source.parts["train"]] == [0, 1, 0, 1]
     read = [PIL.Image.open(io.BytesIO(e.image)) for e in source.examples]
@@ -94,16 +94,16 @@ def test_we_read_what_webdataset_writes(tmp_path: Path) -> None:
 
 def test_arrays_become_png_and_a_flat_source_stays_flat(tmp_path: Path) -> None:
     source = digits()
-    small = Source(name="x", classes=source.classes, flat=source.parts["test"][:30], parts={})
+    small = Dataset(name="x", classes=source.classes, flat=source.parts["test"][:30], parts={})
     pack(small, tmp_path / "out")
-    again = open_source(tmp_path / "out")
+    again = open_dataset(tmp_path / "out")
     assert len(again.flat) == 30
     pictures = sorted(np.asarray(PIL.Image.open(io.BytesIO(e.image))).tobytes() for e in again.flat)
     assert pictures == sorted(np.asarray(e.image).tobytes() for e in small.flat)
 
 
 def test_interrupted_it_goes_on(data: Path, tmp_path: Path) -> None:
-    source, out = open_source(data), tmp_path / "out"
+    source, out = open_dataset(data), tmp_path / "out"
     first = pack(source, out, megabytes=0.05)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     lost = sorted(out.glob("*.tar"))[1:4]
@@ -116,7 +116,7 @@ def test_interrupted_it_goes_on(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="other images, or of another size"):
         pack(source, out, megabytes=1)
     with pytest.raises(InputError, match="other images, or of another size"):
-        pack(open_source(data / "train"), out, megabytes=0.05)
+        pack(open_dataset(data / "train"), out, megabytes=0.05)
     with pytest.raises(InputError, match=r"not empty and has no shards\.json"):
         pack(source, data)
 
@@ -157,29 +157,29 @@ def test_shards_that_are_refused(tmp_path: Path) -> None:
     ]
     for members, message in cases:
         with pytest.raises(InputError, match=message) as caught:
-            open_source(shard(*members))
+            open_dataset(shard(*members))
         assert "\n" not in str(caught.value)
     path = shard(*good)
-    assert len(open_source(path).flat) == 4
+    assert len(open_dataset(path).flat) == 4
     whole = path.read_bytes()
     for size in (100, 700, 1024, 4 * 1024, 4 * 1024 + 100, 8 * 1024 - 300, 8 * 1024):
         path.write_bytes(whole[:size])
         with pytest.raises(InputError, match=r"ends in the middle|is no tar file|has no files"):
-            open_source(path)
+            open_dataset(path)
     path.write_bytes(whole)
     (tmp_path / "classes.txt").write_text("one\n")
     with pytest.raises(InputError, match=r"has the label 1, and classes\.txt has 1 names"):
-        open_source(path)
+        open_dataset(path)
     with pytest.raises(InputError, match=r"a-01\.tar does not exist"):
-        open_source(f"{tmp_path}/a-{{01..02}}.tar")
+        open_dataset(f"{tmp_path}/a-{{01..02}}.tar")
     with pytest.raises(InputError, match="lower number first"):
-        open_source(f"{tmp_path}/a-{{2..1}}.tar")
+        open_dataset(f"{tmp_path}/a-{{2..1}}.tar")
 
 
 def test_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path / "cache"))
     data = write_classes(tmp_path / "data", 3, classes=("brick", "coffee"))
-    pack(open_source(data), tmp_path / "out", megabytes=0.02)
+    pack(open_dataset(data), tmp_path / "out", megabytes=0.02)
     memory = fsspec.filesystem("memory")
     paths = sorted((tmp_path / "out").iterdir())
     for path in paths:
@@ -187,20 +187,20 @@ def test_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     last = max(int(p.stem[-6:]) for p in paths if p.suffix == ".tar")
     assert last > 0
     address = f"memory://bucket/data-{{000000..{last:06}}}.tar"
-    source = open_source(address)
+    source = open_dataset(address)
     assert source.classes == ("brick", "coffee")
-    assert by_name(source) == by_name(open_source(data))
+    assert by_name(source) == by_name(open_dataset(data))
     memory.rm("/bucket", recursive=True)
-    assert len(open_source(address).flat) == 6, "fetched once"
+    assert len(open_dataset(address).flat) == 6, "fetched once"
     with pytest.raises(InputError, match="cannot be fetched"):
-        open_source("memory://bucket/other-{0..1}.tar")
+        open_dataset("memory://bucket/other-{0..1}.tar")
     with pytest.raises(InputError, match="cannot be fetched"):
-        open_source("nosuchthing://bucket/other.tar")
+        open_dataset("nosuchthing://bucket/other.tar")
 
 
 def test_a_packed_image_is_digested_like_its_file(data: Path, tmp_path: Path) -> None:
-    pack(open_source(data), tmp_path / "out")
-    packed = open_source(tmp_path / "out").examples[0]
+    pack(open_dataset(data), tmp_path / "out")
+    packed = open_dataset(tmp_path / "out").examples[0]
     assert packed.brief() == f"size:{len(packed.image)}"
     with pytest.raises(AttributeError):
         packed.nothing  # noqa: B018

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import resnetkit
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.cli.main import main
-from resnetkit.data.datasets.dataset import Source
+from resnetkit.data.datasets.dataset import Dataset
 from resnetkit.errors import InputError
 from resnetkit.evaluation.ambiguity_trial import SURE, _chance, _classes, try_facts
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import train
 
 #: Small, with a stride in two of its blocks.
@@ -28,7 +28,7 @@ NETWORK = resnetkit.network(
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recipe = plan("digits", NETWORK, size=16, epochs=4)
+    recipe = make_recipe("digits", NETWORK, size=16, epochs=4)
     return train(recipe, tmp_path_factory.mktemp("runs") / "run").folder
 
 
@@ -81,8 +81,8 @@ def test_what_is_not_open_is_one_line(
 
 
 def test_class_folders_stand_for_numbers_where_the_file_has_no_names(bundle: Bundle) -> None:
-    def source(*classes: str) -> Source:
-        return Source(name="data", classes=classes, parts={})
+    def source(*classes: str) -> Dataset:
+        return Dataset(name="data", classes=classes, parts={})
 
     animals = source(*"abcdefghij")
     assert _classes(bundle, animals) == (animals.classes, True)

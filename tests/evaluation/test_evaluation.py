@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from resnetkit.data.datasets.dataset import Example, Source
+from resnetkit.data.datasets.dataset import Dataset, Sample
 from resnetkit.data.datasets.splits import SplitRecord
 from resnetkit.errors import InputError
 from resnetkit.evaluation.evaluation import chosen, evaluate, matched
@@ -31,8 +31,8 @@ def named(classes: int) -> Torch:
     return Torch(model, GREY)
 
 
-def example(label: int, grey: int, name: str = "x") -> Example:
-    return Example(name=name, label=label, image=np.full((2, 2), grey, dtype=np.uint8))
+def example(label: int, grey: int, name: str = "x") -> Sample:
+    return Sample(name=name, label=label, image=np.full((2, 2), grey, dtype=np.uint8))
 
 
 def test_figures_by_hand() -> None:
@@ -62,7 +62,7 @@ def test_top5_where_there_are_more_than_five_classes() -> None:
 
 def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no")
-    broken = Example(name="broken", label=0, image=tmp_path / "broken.jpg")
+    broken = Sample(name="broken", label=0, image=tmp_path / "broken.jpg")
     found = evaluate(named(2), GREY, ("a", "b"), [broken, example(1, 1)])
     assert (found.images, found.accuracy) == (1, 1.0)
     assert [name for name, _ in found.problems] == [str(tmp_path / "broken.jpg")]
@@ -71,7 +71,7 @@ def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
 
 
 def test_classes_are_matched_by_name() -> None:
-    source = Source(name="data", classes=("bee", "cat"), flat=(example(0, 0), example(1, 1)),
+    source = Dataset(name="data", classes=("bee", "cat"), flat=(example(0, 0), example(1, 1)),
                     parts={})  # fmt: skip
     assert [e.label for e in matched(source, source.flat, ("ant", "bee", "cat"))] == [1, 2]
     with pytest.raises(InputError, match="does not know: bee, cat; it knows dog"):
@@ -80,14 +80,14 @@ def test_classes_are_matched_by_name() -> None:
 
 def test_which_part_is_measured() -> None:
     one, two, three = (example(0, grey, name) for grey, name in enumerate("abc"))
-    divided = Source(name="data", classes=("x",), parts={"train": (one,), "validation": (two,)})
+    divided = Dataset(name="data", classes=("x",), parts={"train": (one,), "validation": (two,)})
     assert chosen(divided, None, None) == ("validation", (two,))
     assert chosen(divided, "train", None) == ("train", (one,))
     assert chosen(divided, "all", None)[1] == (one, two)
     with pytest.raises(InputError, match="no test part: it has train, validation"):
         chosen(divided, "test", None)
 
-    flat = Source(name="data", classes=("x",), flat=(one, two, three), parts={})
+    flat = Dataset(name="data", classes=("x",), flat=(one, two, three), parts={})
     assert chosen(flat, None, None) == ("all", flat.flat)
     with pytest.raises(InputError, match="no validation part"):
         chosen(flat, "validation", None)
@@ -96,7 +96,7 @@ def test_which_part_is_measured() -> None:
     record = SplitRecord(data="data", classes=("x",), parts=names)
     assert chosen(flat, None, record) == ("test", (three,))
     assert chosen(flat, "validation", record) == ("validation", (two,))
-    other = Source(name="data", classes=("x",), flat=(example(0, 9, "c"),), parts={})
+    other = Dataset(name="data", classes=("x",), flat=(example(0, 9, "c"),), parts={})
     assert chosen(other, None, record)[0] == "all", "the same name with other pixels"
 
 

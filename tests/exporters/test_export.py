@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 import torch
 from google.protobuf import text_format
+from resnetkit.training.plan import plan
 from tritonclient.grpc import model_config_pb2
 
 import resnetkit
@@ -32,7 +33,6 @@ from resnetkit.exporters.exporter import LEADS, export
 from resnetkit.exporters.quantization import Bar
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.training.plan import plan
 from resnetkit.training.run import train
 
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(16, 32), stem_widths=(16,))
@@ -136,14 +136,14 @@ def test_answers_of_a_file_are_those_of_the_bundle(
         assert main(["export", str(colourful), str(tmp_path / name), "--to", to]) == 0
     said = capsys.readouterr()
     assert "scikit-learn's two photographs" in said.out
-    answers = []
+    infer_batches = []
     for path in (colourful, *(tmp_path / name for name in ("net.onnx", "net.xml", "net.pt2"))):
         assert main(["predict", str(path), *images, "--format", "json"]) == 0
         said = capsys.readouterr()
         assert "engine " in said.err
-        answers.append(json.loads(said.out))
-    for found in answers[1:]:
-        for ours, theirs in zip(answers[0], found, strict=True):
+        infer_batches.append(json.loads(said.out))
+    for found in infer_batches[1:]:
+        for ours, theirs in zip(infer_batches[0], found, strict=True):
             assert ours["image"] == theirs["image"]
             for one, other in zip(ours["predictions"], theirs["predictions"], strict=True):
                 assert one["label"] == other["label"]
@@ -573,17 +573,17 @@ def test_a_file_that_was_altered_is_not_the_one_that_was_proved(
 def test_the_program_of_a_pt2_is_what_is_proved(
     colourful: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resnetkit.inference.engines.torch import Pixelwise
+    from resnetkit.inference.engines.torch import WithNormalization
 
-    real = Pixelwise.forward
+    real = WithNormalization.forward
     done = export(colourful, tmp_path / "net.pt2", to="torch-export", dynamic_batch=True)
     assert done.agreement.engines[1]["engine"] == "torch-export"
 
-    def wrong(self: Pixelwise, pixels: torch.Tensor) -> torch.Tensor:
+    def wrong(self: WithNormalization, pixels: torch.Tensor) -> torch.Tensor:
         rows = real(self, pixels)
         return rows.flip(1) if torch.compiler.is_exporting() else rows
 
-    monkeypatch.setattr(Pixelwise, "forward", wrong)
+    monkeypatch.setattr(WithNormalization, "forward", wrong)
     with pytest.raises(InputError, match="is not written"):
         export(colourful, tmp_path / "wrong.pt2", to="torch-export")
 

@@ -35,7 +35,7 @@ class Sleeper:
         time.sleep(self._costs[self.streams] * max(1, len(pixels) / 4))
         return np.zeros((len(pixels), 2), np.float32)
 
-    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+    def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         return map(self.answer, batches)
 
     def to_dict(self) -> dict[str, Any]:

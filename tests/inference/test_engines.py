@@ -175,10 +175,10 @@ def test_blue_first_and_a_stream(bundle: resnetkit.Bundle, name: Choice) -> None
             taken += 1
             yield batch
 
-    answers = engine.answers(batches())
-    first = next(answers)
+    infer_batches = engine.infer_batches(batches())
+    first = next(infer_batches)
     assert taken <= 5, "read far ahead"
-    found = np.concatenate([first, *answers])
+    found = np.concatenate([first, *infer_batches])
     assert relative(found, wanted) < NEAR
     embeddings = open_engine(bundle, name, "embeddings").answer(pixels[:3])
     assert relative(embeddings, expected(bundle, pixels[:3], "embeddings")) < NEAR
@@ -201,7 +201,7 @@ def test_pixels_between_whole_numbers(bundle: resnetkit.Bundle, name: Choice) ->
         with pytest.raises(InputError, match="the engine takes"):
             wrong.answer(pixels)
         with pytest.raises(InputError, match="the engine takes"):
-            list(wrong.answers([pixels]))
+            list(wrong.infer_batches([pixels]))
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -211,7 +211,7 @@ def test_what_fails_while_batches_are_made_is_told(bundle: resnetkit.Bundle, nam
         raise InputError("the folder has gone")
 
     with pytest.raises(InputError, match="has gone"):
-        list(open_engine(bundle, name).answers(batches()))
+        list(open_engine(bundle, name).infer_batches(batches()))
 
 
 def test_half_precision_is_computed_in_float32(bundle: resnetkit.Bundle) -> None:

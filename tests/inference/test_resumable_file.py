@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from resnetkit.data.listing import Listed
+from resnetkit.data.listing import ImageEntry
 from resnetkit.errors import InputError
-from resnetkit.inference.prediction import Guess, Prediction
+from resnetkit.inference.prediction import ClassScore, Prediction
 from resnetkit.inference.results import resumable_file
 from resnetkit.inference.results.formats import Format, open_format
 from resnetkit.inference.results.resumable_file import ResumableFile
@@ -28,14 +28,16 @@ from resnetkit.inference.results.resumable_file import ResumableFile
 ODD = ("a\nb.png", 'comma,"quote".png', os.fsdecode(b"\xff\xfe.png"), "ünï.png")
 
 
-Answer = Callable[[Iterable[Listed]], Iterable[Prediction]]
+Answer = Callable[[Iterable[ImageEntry]], Iterable[Prediction]]
 
 
-def listed(count: int) -> list[Listed]:
-    return [Listed(name=ODD[n] if n < len(ODD) else f"{n:05}.png", image=b"") for n in range(count)]
+def listed(count: int) -> list[ImageEntry]:
+    return [
+        ImageEntry(name=ODD[n] if n < len(ODD) else f"{n:05}.png", image=b"") for n in range(count)
+    ]
 
 
-def answer(images: Iterable[Listed], *, embeddings: bool = False) -> Iterator[Prediction]:
+def answer(images: Iterable[ImageEntry], *, embeddings: bool = False) -> Iterator[Prediction]:
     """Every seventh is unreadable; the others say their name's length."""
     for image in images:
         size = len(image.name)
@@ -44,18 +46,18 @@ def answer(images: Iterable[Listed], *, embeddings: bool = False) -> Iterator[Pr
         elif embeddings:
             yield Prediction(name=image.name, embedding=np.array([size, 0.1, 1e-9], np.float32))
         else:
-            guesses = (
-                Guess(label=f"c{size}", probability=0.75),
-                Guess(label="é", probability=0.25),
+            scores = (
+                ClassScore(label=f"c{size}", probability=0.75),
+                ClassScore(label="é", probability=0.25),
             )
-            yield Prediction(name=image.name, guesses=guesses)
+            yield Prediction(name=image.name, scores=scores)
 
 
-def embed(images: Iterable[Listed]) -> Iterator[Prediction]:
+def embed(images: Iterable[ImageEntry]) -> Iterator[Prediction]:
     return answer(images, embeddings=True)
 
 
-def write(file: ResumableFile, images: list[Listed], function: Answer = answer) -> int:
+def write(file: ResumableFile, images: list[ImageEntry], function: Answer = answer) -> int:
     with file:
         for prediction in function(file.remaining(images)):
             file.append(prediction)
@@ -150,7 +152,7 @@ def test_goes_on_where_it_stopped(
     path = tmp_path / f"o.{kind}"
     asked: list[str] = []
 
-    def faulty(images: Iterable[Listed]) -> Iterator[Prediction]:
+    def faulty(images: Iterable[ImageEntry]) -> Iterator[Prediction]:
         for count, prediction in enumerate(answer(images)):
             asked.append(prediction.name)
             if count == 100:
@@ -197,10 +199,10 @@ def test_a_folder_or_device_is_refused_before_anything_is_answered(tmp_path: Pat
 
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl", "parquet"])
 def test_classes_whose_folder_is_no_utf8(kind: str, tmp_path: Path) -> None:
-    def odd(images: Iterable[Listed]) -> Iterator[Prediction]:
+    def odd(images: Iterable[ImageEntry]) -> Iterator[Prediction]:
         for image in images:
-            guess = Guess(label=os.fsdecode(b"caf\xe9"), probability=1.0)
-            yield Prediction(name=image.name, guesses=(guess,))
+            guess = ClassScore(label=os.fsdecode(b"caf\xe9"), probability=1.0)
+            yield Prediction(name=image.name, scores=(guess,))
 
     path = tmp_path / f"o.{kind}"
     write(ResumableFile(path, open_format(kind, "logits", 0), {}), listed(1), odd)

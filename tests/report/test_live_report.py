@@ -13,17 +13,17 @@ from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.report.callbacks.live_report import watched
 from resnetkit.report.console.training import Printed
-from resnetkit.training.callbacks import Watch
+from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import Row, read_log
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import resume, train
 
 SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
-RECIPE = plan(model=SMALL, size=8, epochs=3, batch_size=256)
+RECIPE = make_recipe(model=SMALL, size=8, epochs=3, batch_size=256)
 SIX = 6
 
 
-class Stopped(Watch):
+class Stopped(Callback):
     """Ctrl-C after so many batches; keeps what the page says after each epoch, and warnings."""
 
     def __init__(self, folder: Path, batches: int = -1) -> None:
@@ -56,10 +56,10 @@ def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_page_and_points_of_a_run_that_is_stopped_and_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = Stopped(folder, SIX + 3)
-    watch = watched(first, folder, tensorboard=True)
+    callback = watched(first, folder, tensorboard=True)
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE, folder, watch)
-    watch.close()
+        train(RECIPE, folder, callback)
+    callback.close()
     assert first.states == ["0 of 3"]
     assert "1 of 3 epochs are done" in first.page.read_text()
     assert [step for step, _ in points(folder)["loss/training"]] == [1]
@@ -71,9 +71,9 @@ def test_page_and_points_of_a_run_that_is_stopped_and_goes_on(tmp_path: Path) ->
     assert len(points(folder)["loss/training"]) == 2
 
     second = Stopped(folder)
-    watch = watched(second, folder, resumed=True)
-    result = resume(folder, watch)
-    watch.finish(result)
+    callback = watched(second, folder, resumed=True)
+    result = resume(folder, callback)
+    callback.finish(result)
     assert second.states == ["1 of 3", "2 of 3"]
     page = second.page.read_text()
     assert "finished after 3 epochs" in page
@@ -86,8 +86,8 @@ def test_page_and_points_of_a_run_that_is_stopped_and_goes_on(tmp_path: Path) ->
     ]
     assert found["test/accuracy"] == [(result.best.epoch, pytest.approx(result.test.accuracy))]
     # A finished run can be asked for its points again.
-    watch = watched(Stopped(folder), folder, tensorboard=True, resumed=True)
-    watch.finish(resume(folder, watch))
+    callback = watched(Stopped(folder), folder, tensorboard=True, resumed=True)
+    callback.finish(resume(folder, callback))
     assert points(folder) == found
     assert watched(Stopped(folder), folder)._events is None, "a new run has none unasked"
 
@@ -112,11 +112,11 @@ def test_without_tensorboard(
 def test_a_page_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     teller = Stopped(folder)
-    watch = watched(teller, folder)
+    callback = watched(teller, folder)
     folder.mkdir()
     (folder / "report.html").mkdir()  # a folder cannot be replaced by a file
-    watch.start(RECIPE, {"train": 9}, [])
-    watch.start(RECIPE, {"train": 9}, [])
+    callback.start(RECIPE, {"train": 9}, [])
+    callback.start(RECIPE, {"train": 9}, [])
     assert len(teller.warnings) == 1
     assert "training goes on without the page" in teller.warnings[0]
 
@@ -138,10 +138,10 @@ def test_overwriting_removes_points_and_page(tmp_path: Path) -> None:
 def test_the_live_line_tells_everything(capsys: pytest.CaptureFixture[str],
                                         monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr("resnetkit.report.console.training.INTERVAL", -1.0)
-    watch = Printed()
-    watch.start(RECIPE, {"train": 500}, [])
-    watch.so_far(1.25, 0.5, 0.125)
-    watch.images(250)
+    callback = Printed()
+    callback.start(RECIPE, {"train": 500}, [])
+    callback.so_far(1.25, 0.5, 0.125)
+    callback.images(250)
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("resnetkit: epoch 1: 250 of 500 images  loss 1.250  accuracy 50.0 %  ")
     assert "wait 12%" in line
@@ -150,11 +150,11 @@ def test_the_live_line_tells_everything(capsys: pytest.CaptureFixture[str],
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
-    with Printed() as watch:
-        watch.start(RECIPE, {"train": 500}, [])
-        watch.so_far(1.25, 0.5, 0.125)
-        watch.images(250)
-        watch._progress.refresh()
+    with Printed() as callback:
+        callback.start(RECIPE, {"train": 500}, [])
+        callback.so_far(1.25, 0.5, 0.125)
+        callback.images(250)
+        callback._progress.refresh()
     shown = capsys.readouterr().err
     for words in ("50 %", "loss 1.250", "accuracy 50.0 %", "wait 12%", "images/s", "left"):
         assert words in shown

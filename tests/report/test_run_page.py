@@ -13,14 +13,14 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 import resnetkit
-from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.datasets.dataset import Sample
 from resnetkit.evaluation.evaluation import Evaluation, Measurement, evaluate
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.preprocess import Preprocess
 from resnetkit.report.pages.charts import Series, curves
 from resnetkit.report.pages.run_page import page_of, page_of_run, setting
 from resnetkit.training.epoch_log import Row
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 
 GREY = Preprocess(size=8, channels="L", divisor=1, mean=(0.0,), std=(1.0,))
 SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
@@ -36,7 +36,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.elements: list[str] = []
         self.words = ""
-        self.feed(text)
+        self.loader(text)
         assert not self.open, self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -71,7 +71,7 @@ def checked(text: str) -> Page:
     return page
 
 
-def found(classes: tuple[str, ...], examples: list[Example]) -> Evaluation:
+def found(classes: tuple[str, ...], examples: list[Sample]) -> Evaluation:
     """Answers as the first pixel says."""
 
     def model(batch: Tensor) -> Tensor:
@@ -81,10 +81,10 @@ def found(classes: tuple[str, ...], examples: list[Example]) -> Evaluation:
     return evaluate(Torch(model, GREY), GREY, classes, examples)
 
 
-def example(label: int, guess: int, name: str = "x") -> Example:
+def example(label: int, guess: int, name: str = "x") -> Sample:
     image = np.zeros((8, 8), dtype=np.uint8)
     image[0, :2] = divmod(guess, 256)[::-1]
-    return Example(name=name, label=label, image=image)
+    return Sample(name=name, label=label, image=image)
 
 
 def measured(classes: tuple[str, ...], evaluation: Evaluation) -> Measurement:
@@ -137,7 +137,7 @@ def test_a_thousand_classes_stay_small_and_tell_the_worst() -> None:
 
 
 def test_a_run_from_its_start_to_its_end() -> None:
-    recipe = plan(model=SMALL, size=8, epochs=5, batch_size=128)
+    recipe = make_recipe(model=SMALL, size=8, epochs=5, batch_size=128)
     about = {"data": EVIL}
     made = setting("a run", recipe.network, recipe.preprocess, recipe=recipe, about=about)
     begun = checked(page_of_run(made, recipe, []))
@@ -166,7 +166,7 @@ def test_photographs_are_made_small(tmp_path: Path) -> None:
     gone = tmp_path / "gone.jpg"
     Pillow.fromarray(noise[:90, :120]).save(gone)
     classes = ("a", "b")
-    images = [Example(name=p.name, label=1, image=p) for p in (path, gone)]
+    images = [Sample(name=p.name, label=1, image=p) for p in (path, gone)]
 
     def model(batch: Tensor) -> Tensor:
         return torch.tensor([[3.0, 0.0]]).expand(len(batch), 2)

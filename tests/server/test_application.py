@@ -63,7 +63,7 @@ def test_one_image_as_the_body(client: TestClient, bundle_file: Path) -> None:
     assert told["model"] == "animals"
     expected = resnetkit.load(bundle_file).predict([body], top=2)[0]
     found = told["images"][0]["predictions"]
-    assert [one["label"] for one in found] == [guess.label for guess in expected.guesses]
+    assert [one["label"] for one in found] == [guess.label for guess in expected.scores]
     assert found[0]["probability"] == pytest.approx(expected.probability, abs=1e-4)
 
 

@@ -12,12 +12,12 @@ import resnetkit
 from photographs import write_classes
 from resnetkit.cli.main import main
 from resnetkit.data.datasets import readability
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.errors import InputError
-from resnetkit.training.callbacks import Conduct, Watch
-from resnetkit.training.plan import plan
+from resnetkit.training.callbacks import Callback, RunOptions
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import resume, train
 from resnetkit.training.run_folder import FILES
@@ -25,7 +25,7 @@ from resnetkit.training.run_folder import FILES
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 
 
-class Told(Watch):
+class Told(Callback):
     def __init__(self) -> None:
         self.said: list[str] = []
 
@@ -39,17 +39,17 @@ def data(tmp_path: Path) -> Path:
 
 
 def recipe_of(data: Path, **choices: object) -> Recipe:
-    return plan(data, TINY, size=16, **{"epochs": 1, "batch_size": 4, **choices})
+    return make_recipe(data, TINY, size=16, **{"epochs": 1, "batch_size": 4, **choices})
 
 
 def test_a_few_are_named_and_left_out(data: Path, tmp_path: Path) -> None:
     (data / "brick" / "03.jpg").write_bytes(b"no image")
-    watch = Told()
-    train(recipe_of(data), tmp_path / "run", watch, conduct=Conduct(max_bad=0.05))
+    callback = Told()
+    train(recipe_of(data), tmp_path / "run", callback, run_options=RunOptions(max_bad=0.05))
     text = (tmp_path / "run" / readability.FILE).read_text()
     assert text == "brick/03.jpg: no image, or of a kind that is not known\n"
-    assert watch.said[0].startswith("skipped brick/03.jpg: no image")
-    assert "1 of 24 images" in watch.said[1]
+    assert callback.said[0].startswith("skipped brick/03.jpg: no image")
+    assert "1 of 24 images" in callback.said[1]
 
 
 def test_too_many_stop_before_the_first_step(data: Path, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_too_many_stop_before_the_first_step(data: Path, tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
     for share in (-0.1, 1.5):
         with pytest.raises(InputError, match="--max-bad"):
-            Conduct(max_bad=share)
+            RunOptions(max_bad=share)
 
 
 def test_those_found_in_training(
@@ -69,19 +69,19 @@ def test_those_found_in_training(
     monkeypatch.setattr(readability, "DECODED", 5)
     for name in ("03", "05", "07", "09", "11"):
         (data / "brick" / f"{name}.jpg").write_bytes(b"no image")
-    watch = Told()
+    callback = Told()
     with pytest.raises(InputError, match=r"3 of 24 images .* more than --max-bad 0\.1"):
-        train(recipe_of(data), tmp_path / "run", watch, conduct=Conduct(max_bad=0.1))
+        train(recipe_of(data), tmp_path / "run", callback, run_options=RunOptions(max_bad=0.1))
     assert len((tmp_path / "run" / readability.FILE).read_text().splitlines()) == 3
-    watch = Told()
-    result = resume(tmp_path / "run", watch, conduct=Conduct(max_bad=0.5))
+    callback = Told()
+    result = resume(tmp_path / "run", callback, run_options=RunOptions(max_bad=0.5))
     held = load_record(tmp_path / "run").parts
     named = (tmp_path / "run" / readability.FILE).read_text()
     in_use = {*held["train"], *held["validation"]}
     assert all((f"brick/{n}.jpg" in named) == (f"brick/{n}.jpg" in in_use) for n in ("03", "05"))
     assert all(digest.startswith("size:") for digest in held["train"].values())
     assert result.test is not None
-    source = open_source(data)
+    source = open_dataset(data)
     assert set(load_record(tmp_path / "run").trained_on(source.examples)) == set(held["train"])
 
 
@@ -93,7 +93,7 @@ def test_a_batch_larger_than_the_data(data: Path, tmp_path: Path) -> None:
 
 
 def test_shards_are_trained_on_alike(data: Path, tmp_path: Path) -> None:
-    pack(open_source(data), tmp_path / "packed", megabytes=0.05)
+    pack(open_dataset(data), tmp_path / "packed", megabytes=0.05)
     recipe = recipe_of(tmp_path / "packed")
     assert recipe.data == str((tmp_path / "packed").resolve())
     result = train(recipe, tmp_path / "run", Told())
@@ -113,7 +113,7 @@ def test_idx_files_are_small_and_grey(tmp_path: Path, capsys: pytest.CaptureFixt
             head += b"".join(side.to_bytes(4, "big") for side in array.shape)
             path = folder / f"{word}-{name}-ubyte.gz"
             path.write_bytes(gzip.compress(head + array.tobytes()))
-    recipe = plan(folder)
+    recipe = make_recipe(folder)
     assert (recipe.network.name, recipe.preprocess.size) == ("resnet20", 28)
     assert recipe.network.options.in_chans == 1
     assert recipe.preprocess.mean == (pytest.approx(1 / 28, abs=1e-3),)

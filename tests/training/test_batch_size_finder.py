@@ -13,10 +13,10 @@ from torch import Tensor
 import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.training import batch_size_finder
-from resnetkit.training.batch_size_finder import Trial, available_memory, fitted_batch
-from resnetkit.training.plan import plan
+from resnetkit.training.batch_size_finder import Trial, available_memory, find_batch_size
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run_folder import read_recipe
-from resnetkit.training.step.dry_run import Tried
+from resnetkit.training.step.dry_run import DryRun
 
 TINY = resnetkit.network("resnet20", depths=(1,), widths=(8,), stem_widths=(8,))
 CHOICES = "--model resnet20 --depths 1 --widths 8 --stem-widths 8 --size 8 --epochs 1".split()
@@ -57,34 +57,36 @@ def test_the_memory_that_is_free(tmp_path: Path) -> None:
 
 def test_the_fastest_is_chosen() -> None:
     told: list[Trial] = []
-    fitted = fitted_batch(plan("digits", TINY, size=8), 600, told=told.append)
+    fitted = find_batch_size(make_recipe("digits", TINY, size=8), 600, told=told.append)
     assert [trial.batch for trial in told] == [4, 8, 16, 32, 64][: len(told)]
     assert list(fitted.tried) == told
     rates = {trial.batch: trial.rate for trial in told}
     assert rates[fitted.batch] * 1.05 >= max(rates.values())
     assert all(rate * 1.05 < max(rates.values()) for b, rate in rates.items() if b < fitted.batch)
     assert fitted.batch > 4, "a batch of four is never the fastest with so small a network"
-    assert fitted_batch(plan("digits", TINY, size=8), 70).batch <= 8, "eight steps an epoch"
+    assert find_batch_size(make_recipe("digits", TINY, size=8), 70).batch <= 8, (
+        "eight steps an epoch"
+    )
 
 
 def test_it_is_measured_in_the_precision_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
-    real = Tried.step
+    real = DryRun.step
 
-    def step(tried: Tried, inputs: tuple[Tensor, Tensor], *, bf16: bool) -> None:
+    def step(tried: DryRun, inputs: tuple[Tensor, Tensor], *, bf16: bool) -> None:
         asked.append(bf16)
         real(tried, inputs, bf16=bf16)
 
-    monkeypatch.setattr(Tried, "step", step)
+    monkeypatch.setattr(DryRun, "step", step)
     for precision in ("bf16", "fp32"):
         asked.clear()
-        fitted_batch(plan("digits", TINY, size=8, precision=precision), 40)
+        find_batch_size(make_recipe("digits", TINY, size=8, precision=precision), 40)
         assert set(asked) == {precision == "bf16"}
     asked.clear()
     monkeypatch.setattr(
         batch_size_finder, "settled", lambda recipe: replace(recipe, precision="bf16")
     )
-    fitted_batch(plan("digits", TINY, size=8), 40)
+    find_batch_size(make_recipe("digits", TINY, size=8), 40)
     assert set(asked) == {True}
 
 
@@ -92,10 +94,11 @@ def test_it_is_measured_in_the_precision_of_the_run(monkeypatch: pytest.MonkeyPa
 _SMALL = """
 import torch
 import resnetkit
-from resnetkit.training import fitting
+from resnetkit.training import batch_size_finder
 from resnetkit.training.batch_size_finder import fitted_batch
 from resnetkit.training.plan import plan
-fitting._is_flat = lambda tried: False  # speeds, which vary, are not to end it before memory does
+# Speeds, which vary, are not to end it before memory does.
+batch_size_finder._is_flat = lambda tried: False
 tiny = resnetkit.network("resnet20", depths=(1,), widths=(8,), stem_widths=(8,))
 recipe = plan("digits", tiny, size=96)
 freed = [torch.zeros(1 << 14) for _ in range(2000)]

@@ -16,21 +16,21 @@ from torch import nn
 
 import resnetkit
 from photographs import write_classes
-from resnetkit.training.callbacks import Conduct, Watch
-from resnetkit.training.plan import plan
+from resnetkit.training.callbacks import Callback, RunOptions
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.published import RECIPES
 from resnetkit.training.run import resume, train
 from resnetkit.training.step.loss import binary_cross_entropy, criterion_of, mixed_images
-from resnetkit.training.step.model_setup import Mirrored, averaged, freeze, skip_blocks
+from resnetkit.training.step.model_setup import FlipTTA, averaged, freeze, skip_blocks
 from resnetkit.training.step.optimization_step import train_step
 
 TINY = resnetkit.network(
     "resnet20", depths=(2, 2), widths=(8, 16), stem_widths=(8,), num_classes=10
 )
-RECIPE = plan(model=TINY, size=8)
+RECIPE = make_recipe(model=TINY, size=8)
 
 
-class Silent(Watch):
+class Silent(Callback):
     def __init__(self, batches: int = 0) -> None:
         self.left = batches
 
@@ -167,8 +167,8 @@ def test_the_average_of_weights() -> None:
 def test_mirrored() -> None:
     module, inputs = module_of().eval(), torch.rand(2, 3, 8, 8)
     expected = (module(inputs) + module(inputs.flip(-1))) / 2
-    assert torch.equal(Mirrored(module)(inputs), expected)
-    assert torch.allclose(Mirrored(module)(inputs.flip(-1)), expected, atol=1e-6)
+    assert torch.equal(FlipTTA(module)(inputs), expected)
+    assert torch.allclose(FlipTTA(module)(inputs.flip(-1)), expected, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -185,10 +185,12 @@ def test_every_recipe_trains_and_goes_on_after_a_crash(
     name: str, data: Path, tmp_path: Path
 ) -> None:
     options = {"ema_every": 2} if name == "tv-v2" else {}
-    recipe = plan(data, TINY, recipe=name, size=16, epochs=2, batch_size=10, threads=1, **options)
+    recipe = make_recipe(
+        data, TINY, recipe=name, size=16, epochs=2, batch_size=10, threads=1, **options
+    )
     train(recipe, tmp_path / "whole", Silent())
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "cut", Silent(6), conduct=Conduct(checkpoint_minutes=0))
+        train(recipe, tmp_path / "cut", Silent(6), run_options=RunOptions(checkpoint_minutes=0))
     resume(tmp_path / "cut", Silent())
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
@@ -198,8 +200,8 @@ def test_every_recipe_trains_and_goes_on_after_a_crash(
 
 def test_averaged_weights_are_those_that_are_kept(tmp_path: Path) -> None:
     choices = {"epochs": 1, "batch_size": 128, "threads": 1}
-    train(plan(model=TINY, size=8, ema_decay=0.9, **choices), tmp_path / "average", Silent())
-    train(plan(model=TINY, size=8, **choices), tmp_path / "plain", Silent())
+    train(make_recipe(model=TINY, size=8, ema_decay=0.9, **choices), tmp_path / "average", Silent())
+    train(make_recipe(model=TINY, size=8, **choices), tmp_path / "plain", Silent())
     average, plain = weights(tmp_path / "average"), weights(tmp_path / "plain")
     gaps = [float((average[k] - plain[k]).abs().max()) for k in plain if k.endswith("weight")]
     assert np.mean(gaps) > 1e-4

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 
 from photographs import write_classes
-from resnetkit.data.datasets.dataset import Example
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.dataset import Sample
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.preprocess import Channels, Preprocess
-from resnetkit.training.data.data_loader import Feed
-from resnetkit.training.data.image_cache import Kept
+from resnetkit.training.data.data_loader import DataLoader
+from resnetkit.training.data.image_cache import ImageCache
 from resnetkit.training.data.rng import Drawn, mixed
 from resnetkit.training.data.transforms import ERASING_DRAWS, Lighting, erased, moved
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.augmentation import Augment
 
 PREPROCESS = Preprocess(size=12, resize_to=14)
 SHAPES = [(20, 31), (13, 12), (64, 40), (12, 12), (9, 15), (30, 30), (17, 50), (40, 9)]
 EXAMPLES = [
-    Example(
+    Sample(
         name=f"e{number}",
         label=number % 3,
         image=np.random.default_rng(number).integers(0, 256, (*shape, 3), dtype=np.uint8),
@@ -44,9 +44,9 @@ augments = st.builds(
 )
 
 
-def seen(feed: Feed, epoch: int, first: int = 0) -> dict[str, bytes]:
+def seen(loader: DataLoader, epoch: int, first: int = 0) -> dict[str, bytes]:
     found = {}
-    for batch in feed.batches(epoch, first=first):
+    for batch in loader.batches(epoch, first=first):
         assert batch.labels.tolist() == [example.label for example in batch.examples]
         for example, pixels in zip(batch.examples, batch.inputs, strict=True):
             assert example.name not in found
@@ -58,9 +58,9 @@ def seen(feed: Feed, epoch: int, first: int = 0) -> dict[str, bytes]:
 def test_batches_of_one_are_made_only_where_they_are_asked_for(
     size: int, batches: list[int]
 ) -> None:
-    feed = Feed(EXAMPLES, PREPROCESS, batch_size=size, augment=Augment())
-    assert [len(batch) for batch in feed.batches()] == batches
-    assert len(feed) == len(batches)
+    loader = DataLoader(EXAMPLES, PREPROCESS, batch_size=size, augment=Augment())
+    assert [len(batch) for batch in loader.batches()] == batches
+    assert len(loader) == len(batches)
 
 
 @settings(max_examples=10)
@@ -68,37 +68,37 @@ def test_batches_of_one_are_made_only_where_they_are_asked_for(
 def test_pixels_depend_on_seed_epoch_and_image(
     augment: Augment, seed: int, epoch: int, batch_size: int, threads: int
 ) -> None:
-    def feed(size: int) -> Feed:
-        return Feed(EXAMPLES, PREPROCESS, batch_size=size, augment=augment, seed=seed)
+    def loader(size: int) -> DataLoader:
+        return DataLoader(EXAMPLES, PREPROCESS, batch_size=size, augment=augment, seed=seed)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("resnetkit.data.prefetch.readers", lambda: 1)
-        one = feed(3)
+        one = loader(3)
         whole = seen(one, epoch)
         order = list(whole)
         assert sorted(order) == [example.name for example in EXAMPLES]
         patch.setattr("resnetkit.data.prefetch.readers", lambda: threads)
-        other = feed(batch_size)
+        other = loader(batch_size)
         seen(other, epoch + 1)
         again = seen(other, epoch)
         assert (again, list(again)) == (whole, order)
         for first in (1, len(one)):
-            rest = seen(feed(3), epoch, first)
+            rest = seen(loader(3), epoch, first)
             assert list(rest) == order[3 * first :]
             assert all(whole[name] == pixels for name, pixels in rest.items())
 
 
 def test_copies_of_an_image_lie_together_and_differ() -> None:
     augment = Augment(crop=0.2, shortest=())
-    feed = Feed(EXAMPLES, PREPROCESS, batch_size=4, augment=augment, repeats=3)
-    batches = list(feed.batches(2))
+    loader = DataLoader(EXAMPLES, PREPROCESS, batch_size=4, augment=augment, repeats=3)
+    batches = list(loader.batches(2))
     assert [len(batch) for batch in batches] == [4, 4]
     names = [example.name for batch in batches for example in batch.examples]
     assert [len(set(names[n : n + 3])) for n in (0, 3)] == [1, 1]
     assert len(set(names)) == 3
     pixels = torch.cat([batch.inputs for batch in batches])
     assert len({image.numpy().tobytes() for image in pixels[:3]}) > 1
-    rest = torch.cat([batch.inputs for batch in feed.batches(2, first=1)])
+    rest = torch.cat([batch.inputs for batch in loader.batches(2, first=1)])
     assert torch.equal(rest, pixels[4:])
 
 
@@ -106,20 +106,20 @@ def test_copies_of_an_image_lie_together_and_differ() -> None:
     "augment", [Augment(crop=0.5), Augment(flip=True), Augment(shortest=(1.2, 2.0), erase=0.5)]
 )
 def test_the_side_may_change_by_the_epoch(augment: Augment) -> None:
-    feed = Feed(
+    loader = DataLoader(
         EXAMPLES, PREPROCESS, batch_size=4, augment=augment, size_in=lambda epoch: 8 + 4 * epoch
     )
     for epoch in (0, 1, 3):
-        shapes = {tuple(batch.inputs.shape[1:]) for batch in feed.batches(epoch)}
+        shapes = {tuple(batch.inputs.shape[1:]) for batch in loader.batches(epoch)}
         assert shapes == {(3, 8 + 4 * epoch, 8 + 4 * epoch)}
 
 
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
 def test_erased_pixels_have_the_mean_colour(channels: Channels) -> None:
     preprocess = replace(PREPROCESS, channels=channels)
-    feed = Feed(EXAMPLES, preprocess, batch_size=8, augment=Augment(erase=1.0))
-    plain = Feed(EXAMPLES, preprocess, batch_size=8, augment=Augment())
-    (batch,), (whole,) = list(feed.batches()), list(plain.batches())
+    loader = DataLoader(EXAMPLES, preprocess, batch_size=8, augment=Augment(erase=1.0))
+    plain = DataLoader(EXAMPLES, preprocess, batch_size=8, augment=Augment())
+    (batch,), (whole,) = list(loader.batches()), list(plain.batches())
     differs = (batch.inputs != whole.inputs).any(1)
     assert differs.flatten(1).any(1).all()
     # Grey level 0 of the normalised image is the mean, to half a level of 255.
@@ -169,16 +169,16 @@ def test_arrays_are_taken_as_decoding_would_make_them(monkeypatch: pytest.Monkey
         )
         shapes = [shape, shape, (12, 12), shape, (12, 12, 3), (20, 20), shape]
         examples = [
-            Example(name=str(n), label=0, image=rng.integers(0, 256, given, dtype=np.uint8))
+            Sample(name=str(n), label=0, image=rng.integers(0, 256, given, dtype=np.uint8))
             for n, given in enumerate(shapes)
         ]
         for augment in (None, Augment(shift=1, flip=True), Augment(crop=0.5)):
-            fast = seen(Feed(examples, preprocess, batch_size=3, augment=augment), 1)
+            fast = seen(DataLoader(examples, preprocess, batch_size=3, augment=augment), 1)
             with monkeypatch.context() as patch:
-                patch.setattr(Kept, "put_arrays", lambda *_: None)
-                slow = seen(Feed(examples, preprocess, batch_size=3, augment=augment), 1)
+                patch.setattr(ImageCache, "put_arrays", lambda *_: None)
+                slow = seen(DataLoader(examples, preprocess, batch_size=3, augment=augment), 1)
             assert fast == slow
-    assert Kept(7, 7 * 432, (3, 12, 12)).get(0) is None
+    assert ImageCache(7, 7 * 432, (3, 12, 12)).get(0) is None
 
 
 def test_lighting_is_a_shift_of_each_colour() -> None:
@@ -193,35 +193,35 @@ def test_lighting_is_a_shift_of_each_colour() -> None:
 def test_torchs_own_generator_is_untouched() -> None:
     augment = Augment(flip=True, crop=0.3, shift=2)
     before = torch.get_rng_state()
-    seen(Feed(EXAMPLES, PREPROCESS, batch_size=2, augment=augment), 0)
+    seen(DataLoader(EXAMPLES, PREPROCESS, batch_size=2, augment=augment), 0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_epochs_and_seeds_differ() -> None:
-    def feed(seed: int) -> Feed:
-        return Feed(EXAMPLES, PREPROCESS, batch_size=2, augment=Augment(crop=0.3), seed=seed)
+    def loader(seed: int) -> DataLoader:
+        return DataLoader(EXAMPLES, PREPROCESS, batch_size=2, augment=Augment(crop=0.3), seed=seed)
 
-    first = seen(feed(1), 0)
-    for other in (seen(feed(1), 1), seen(feed(2), 0)):
+    first = seen(loader(1), 0)
+    for other in (seen(loader(1), 1), seen(loader(2), 0)):
         # An elongated image may get its middle every time.
         assert sum(other[name] != first[name] for name in first) >= 6
-    assert len({tuple(seen(feed(1), epoch)) for epoch in range(6)}) > 3, "the order is the same"
+    assert len({tuple(seen(loader(1), epoch)) for epoch in range(6)}) > 3, "the order is the same"
 
 
 def test_files_are_read_alike_from_disk_and_memory(tmp_path: Path) -> None:
     data = write_classes(tmp_path, 5, classes=("brick", "coffee"))
-    recipe = plan(data, "resnet20", size=16)
-    examples = open_source(data).examples
+    recipe = make_recipe(data, "resnet20", size=16)
+    examples = open_dataset(data).examples
 
-    def feed(memory: int) -> Feed:
+    def loader(memory: int) -> DataLoader:
         augment = recipe.augment
-        return Feed(examples, recipe.preprocess, batch_size=3, augment=augment, memory=memory)
+        return DataLoader(examples, recipe.preprocess, batch_size=3, augment=augment, memory=memory)
 
-    kept = feed(1 << 30)
+    kept = loader(1 << 30)
     first = seen(kept, 0)
     assert seen(kept, 0) == first
     for memory in (0, 50_000):
-        partly = feed(memory)
+        partly = loader(memory)
         assert seen(partly, 0) == first
         assert seen(partly, 0) == first
     # 10 images in batches of 3: the last one goes along with the batch before it.

@@ -22,11 +22,11 @@ import resnetkit
 from photographs import write_classes
 from resnetkit.data.datasets.readability import FILE as BAD
 from resnetkit.errors import InputError
-from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.checkpoint import FILES, load_state
 from resnetkit.training.distributed import Processes
 from resnetkit.training.epoch_log import read_log
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import resume, train
 from resnetkit.training.run_folder import NAN
@@ -53,7 +53,7 @@ CHOICES: dict[str, Any] = {
 }
 
 
-class Said(Watch):
+class Said(Callback):
     def __init__(self, batches: int = 0) -> None:
         self.said, self.left = list[str](), batches
 
@@ -68,12 +68,12 @@ class Said(Watch):
 
 def one(recipe: Recipe, folder: Path, *, skip_nan: bool = False) -> Path:
     """The run of a single process."""
-    train(recipe, folder, Said(), conduct=Conduct(skip_nan=skip_nan))
+    train(recipe, folder, Said(), run_options=RunOptions(skip_nan=skip_nan))
     return folder
 
 
 def tiny(**choices: Any) -> Recipe:
-    return plan(
+    return make_recipe(
         model=NETWORK,
         size=8,
         **{"epochs": 1, "threads": 1, "seed": 0, "precision": "fp32", **choices},
@@ -106,7 +106,12 @@ def done(place: Path) -> dict[str, list[dict[str, Any]]]:
     data = write_classes(place / "data", 12, classes=("brick", "coffee"))
     (data / "brick" / "03.jpg").write_bytes(b"no image")
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(batch_size=128), place / "begun", Said(5), conduct=Conduct(checkpoint_minutes=0))
+        train(
+            tiny(batch_size=128),
+            place / "begun",
+            Said(5),
+            run_options=RunOptions(checkpoint_minutes=0),
+        )
     pictures = [str(data), "--max-bad", "0.2", "--size", 16, "--batch-size", 4]
     orders: dict[str, tuple[list[object], str]] = {
         "short": (["digits", "--batch-size", 290, *EVERYTHING.split()], "nothing"),
@@ -170,14 +175,14 @@ def test_every_image_once_in_the_batches_of_one_process(
     # The order is that of one process.
     from resnetkit.training import trainer
 
-    seen, real = dict[tuple[int, int], list[str]](), trainer.Session._step
+    seen, real = dict[tuple[int, int], list[str]](), trainer.Trainer.step
 
     def step(self: Any, epoch: int, batch: Any) -> int:
         seen[epoch, self.batch] = [example.name for example in batch.examples]
         return real(self, epoch, batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.Session, "_step", step)
+        patch.setattr(trainer.Trainer, "step", step)
         one(tiny(batch_size=128, epochs=2), place / "alone")
     assert seen == joined
     assert [len(names) for _, _, names in found["apart"][1]["seen"][:10]] == [64] * 9 + [8]
@@ -307,9 +312,9 @@ def test_a_signal_to_one_ends_both_after_a_checkpoint(
     assert second["err"] == ""
     assert f"--resume {place / 'stopped'}" in first["err"].splitlines()[0]
     assert len(first["seen"]) == 3
-    watch = Said()
-    result = resume(place / "stopped", watch)
-    assert watch.said == [
+    callback = Said()
+    result = resume(place / "stopped", callback)
+    assert callback.said == [
         "the run had 2 process(es) and has 1 now; norms see 128 images at a time instead of 64"
     ]
     assert result.test is not None
@@ -446,7 +451,7 @@ def test_a_signal_to_torchrun_ends_all_after_a_checkpoint(
         f"resnetkit: {folder} can be continued: resnetkit train --resume {folder}",
         f"resnetkit: {'interrupted' if number == signal.SIGINT else 'terminated'}",
     ]
-    state = load_state(folder, Watch().warn)
+    state = load_state(folder, Callback().warn)
     assert state is not None
     assert 0 < state.document["batch"] < 292
     assert len(read_log(folder)) == 1

@@ -14,7 +14,7 @@ import torch
 import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import train
 
 PHOTOGRAPHS = {"cat": skimage.data.chelsea, "cup": skimage.data.coffee}
@@ -72,8 +72,9 @@ def test_one_picture_is_refused_with_the_way_out(
 
 
 def test_nothing_to_be_patient_by(tmp_path: Path) -> None:
-    recipe = plan(pictures(tmp_path / "data", 2), "resnet20", size=32, epochs=2, validation=0.0,
-                  patience=1)  # fmt: skip
+    recipe = make_recipe(
+        pictures(tmp_path / "data", 2), "resnet20", size=32, epochs=2, validation=0.0, patience=1
+    )
     with pytest.raises(InputError, match="no validation images"):
         train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -83,7 +84,7 @@ def test_parts_of_few_pictures(tmp_path: Path) -> None:
     """The usual batch is no larger than a small training part."""
     pictures(tmp_path / "data/train")
     pictures(tmp_path / "data/val", first=1)
-    recipe = plan(tmp_path / "data", "resnet20", size=32, epochs=1)
+    recipe = make_recipe(tmp_path / "data", "resnet20", size=32, epochs=1)
     assert recipe.batch_size == 2
     assert train(recipe, tmp_path / "run").counts == {"train": 2, "validation": 2, "test": 0}
 
@@ -102,13 +103,13 @@ def test_smallest_batch(model: str, size: int, norm: str, least: int, tmp_path: 
     """It is what torch can train on: a batch norm refuses one image with maps of 1x1."""
     network = resnetkit.network(model, num_classes=2, norm=norm)
     data = pictures(tmp_path / "data", 3)
-    recipe = plan(data, network, size=size, epochs=1, batch_size=2)
+    recipe = make_recipe(data, network, size=size, epochs=1, batch_size=2)
     assert recipe.smallest_batch == least
     module = resnetkit.build(recipe.network).train()
     image = torch.zeros(1, 3, size, size)
     if least == 1:
         module(image)
-        alone = plan(data, network, size=size, epochs=2, batch_size=1, augment=False)
+        alone = make_recipe(data, network, size=size, epochs=2, batch_size=1, augment=False)
         result = train(alone, tmp_path / "run")
         assert result.counts["train"] == 2
         # A step for each image, none of them dropped or joined.
@@ -117,9 +118,11 @@ def test_smallest_batch(model: str, size: int, norm: str, least: int, tmp_path: 
         with pytest.raises(ValueError, match="more than 1 value per channel"):
             module(image)
         with pytest.raises(InputError, match="--batch-size is 1"):
-            plan(data, network, size=size, epochs=1, batch_size=1)
+            make_recipe(data, network, size=size, epochs=1, batch_size=1)
 
 
 def test_frozen_norms_need_no_batch(tmp_path: Path) -> None:
-    recipe = plan(pictures(tmp_path / "data", 3), "resnet18", size=32, freeze=5, batch_size=1)
+    recipe = make_recipe(
+        pictures(tmp_path / "data", 3), "resnet18", size=32, freeze=5, batch_size=1
+    )
     assert recipe.smallest_batch == 1

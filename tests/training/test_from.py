@@ -14,8 +14,8 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
-from resnetkit.training.callbacks import Watch
-from resnetkit.training.plan import plan
+from resnetkit.training.callbacks import Callback
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import resume, train
 from resnetkit.training.run_folder import START
 
@@ -27,7 +27,7 @@ USED_TO = Preprocess(
 )
 
 
-class Steps(Watch):
+class Steps(Callback):
     """Interrupts after some batches, and keeps what it is told."""
 
     def __init__(self, left: int = 0) -> None:
@@ -59,12 +59,12 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_the_body_is_kept_and_the_head_is_new(data: Path, start: Bundle, tmp_path: Path) -> None:
-    recipe = plan(data, start=start, epochs=1, lr=1e-30, weight_decay=0.0)
+    recipe = make_recipe(data, start=start, epochs=1, lr=1e-30, weight_decay=0.0)
     assert recipe.preprocess == USED_TO
     assert recipe.start == start.network.name
-    watch = Steps()
-    result = train(recipe, tmp_path / "run", watch, start=start)
-    assert "a new classifier is trained: the weights are for 7 classes" in watch.warnings[0]
+    callback = Steps()
+    result = train(recipe, tmp_path / "run", callback, start=start)
+    assert "a new classifier is trained: the weights are for 7 classes" in callback.warnings[0]
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert last.classes == tuple(sorted(CLASSES))
     assert last.origin["start"] == {"made_by": "hand", "new_head": True}
@@ -93,22 +93,22 @@ def test_a_run_goes_on_with_another_number_of_classes(
 
 def test_a_head_of_the_same_classes_is_kept(data: Path, start: Bundle, tmp_path: Path) -> None:
     fitting = start.with_new_head(sorted(CLASSES), seed=3)
-    watch = Steps()
-    recipe = plan(data, start=fitting, epochs=1, lr=1e-30, weight_decay=0.0)
-    train(recipe, tmp_path / "run", watch, start=fitting)
-    assert watch.warnings == []
+    callback = Steps()
+    recipe = make_recipe(data, start=fitting, epochs=1, lr=1e-30, weight_decay=0.0)
+    train(recipe, tmp_path / "run", callback, start=fitting)
+    assert callback.warnings == []
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert torch.equal(last.arrays["fc.weight"], fitting.arrays["fc.weight"])
     turned = start.with_new_head(sorted(CLASSES)[::-1])
-    train(recipe, tmp_path / "other", watch, start=turned)
-    assert "the same classes in another order" in watch.warnings[0]
+    train(recipe, tmp_path / "other", callback, start=turned)
+    assert "the same classes in another order" in callback.warnings[0]
 
 
 @pytest.mark.parametrize("batches", [1, 8])
 def test_interrupted_it_goes_on_to_the_same_weights(
     batches: int, data: Path, start: Bundle, tmp_path: Path
 ) -> None:
-    recipe = plan(data, start=start, epochs=2, batch_size=8)
+    recipe = make_recipe(data, start=start, epochs=2, batch_size=8)
     train(recipe, tmp_path / "whole", Steps(), start=start)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "cut", Steps(batches), start=start)
@@ -123,13 +123,13 @@ def test_interrupted_it_goes_on_to_the_same_weights(
 def test_half_precision_is_trained_in_float32(data: Path, start: Bundle, tmp_path: Path) -> None:
     arrays = {k: v.half() if v.is_floating_point() else v for k, v in start.arrays.items()}
     half = Bundle(network=start.network, arrays=arrays, preprocess=USED_TO, classes=start.classes)
-    train(plan(data, start=half, epochs=1), tmp_path / "run", Steps(), start=half)
+    train(make_recipe(data, start=half, epochs=1), tmp_path / "run", Steps(), start=half)
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert last.arrays["conv1.weight"].dtype == torch.float32
 
 
 def test_size_and_grey_images(start: Bundle) -> None:
-    recipe = plan(start=start, size=24)
+    recipe = make_recipe(start=start, size=24)
     assert (recipe.preprocess.size, recipe.preprocess.resize_to) == (24, 30)
     assert recipe.network.options.in_chans == 3
     assert recipe.network.options.num_classes == 10
@@ -137,8 +137,8 @@ def test_size_and_grey_images(start: Bundle) -> None:
 
 def test_the_network_is_that_of_the_weights(data: Path, start: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave --model out"):
-        plan(data, "resnet18", start=start)
-    recipe = plan(data, resnetkit.network("resnet20"), size=32, epochs=1)
+        make_recipe(data, "resnet18", start=start)
+    recipe = make_recipe(data, resnetkit.network("resnet20"), size=32, epochs=1)
     with pytest.raises(InputError, match="those of another network"):
         train(recipe, tmp_path / "run", Steps(), start=start)
     assert not (tmp_path / "run").exists()

@@ -22,9 +22,9 @@ import resnetkit
 from forking import Forks
 from resnetkit.errors import InputError
 from resnetkit.training import checkpoint
-from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.epoch_log import read_log
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import resume, train
 from resnetkit.training.run_folder import LAST, NAN, RECIPE
 from resnetkit.training.step.optimization_step import DivergedError, NotFiniteError, train_step
@@ -143,7 +143,7 @@ def test_a_signal_is_answered_with_a_checkpoint(
         assert forks.end() == code
         assert "Traceback" not in forks.errors
         assert f"--resume {folder}" in forks.errors.splitlines()[0]
-        document = checkpoint.load_state(folder, Watch().warn).document
+        document = checkpoint.load_state(folder, Callback().warn).document
         if document["batch"]:
             break
     assert document["batch"] > 0, "no signal was answered within an epoch"
@@ -176,7 +176,7 @@ def test_a_full_disk_loses_nothing(forks: Forks, whole: tuple[Path, float], tmp_
     assert same(folder, whole[0])
 
 
-class After(Watch):
+class After(Callback):
     """Dies after so many batches, as by a bug, and keeps what it is told."""
 
     def __init__(self, batches: int = 0) -> None:
@@ -191,17 +191,17 @@ class After(Watch):
         self.said.append(text)
 
 
-EACH_STEP = Conduct(checkpoint_minutes=0)
+EACH_STEP = RunOptions(checkpoint_minutes=0)
 
 
-RECIPE_OF_DEAD = plan(model=NETWORK, size=8, epochs=1, batch_size=128, seed=5, threads=1)
+RECIPE_OF_DEAD = make_recipe(model=NETWORK, size=8, epochs=1, batch_size=128, seed=5, threads=1)
 
 
 @pytest.fixture(scope="module")
 def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "died"
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE_OF_DEAD, folder, After(5), conduct=EACH_STEP)
+        train(RECIPE_OF_DEAD, folder, After(5), run_options=EACH_STEP)
     return folder
 
 
@@ -228,10 +228,10 @@ def test_a_damaged_state_is_passed_over(damage: str, dead: Path, ended: Path) ->
         path.unlink()
     else:
         path.write_bytes({"cut": content[:-9], "flipped": content, "emptied": b""}[damage])
-    watch = After()
-    result = resume(folder, watch)
-    assert [f"{path} is damaged" in text for text in watch.said] == [True] * (damage != "gone")
-    assert all(f"the one before, {BEFORE}" in text for text in watch.said)
+    callback = After()
+    result = resume(folder, callback)
+    assert [f"{path} is damaged" in text for text in callback.said] == [True] * (damage != "gone")
+    assert all(f"the one before, {BEFORE}" in text for text in callback.said)
     assert same(folder, ended)
     assert result.test is not None
 
@@ -265,7 +265,7 @@ def test_one_process_has_the_folder(dead: Path) -> None:
 
 def test_overwriting_takes_a_run_and_nothing_else(dead: Path) -> None:
     folder = dead
-    recipe = plan(model=NETWORK, size=8, epochs=1, batch_size=128)
+    recipe = make_recipe(model=NETWORK, size=8, epochs=1, batch_size=128)
     with pytest.raises(InputError, match="--overwrite"):
         train(recipe, folder)
     (folder / "notes.txt").write_text("mine")
@@ -298,19 +298,19 @@ def test_nan_names_the_images_and_can_be_left_out(
     assert "--skip-nan" in str(e.value)
     listed = [n.strip() for n in (folder / NAN).read_text().splitlines()[1:]]
     assert len(listed) == 128
-    kept = checkpoint.load_state(folder, Watch().warn)
+    kept = checkpoint.load_state(folder, Callback().warn)
     assert kept.document["batch"] == 3
     assert all(value.isfinite().all() for value in kept.part("model").values())
-    watch = After()
+    callback = After()
     spoiled.calls = 3
-    resume(folder, watch, conduct=Conduct(skip_nan=True))
-    assert ["left out: the loss became nan" in text for text in watch.said] == [True]
+    resume(folder, callback, run_options=RunOptions(skip_nan=True))
+    assert ["left out: the loss became nan" in text for text in callback.said] == [True]
     spoiled.calls = 0
-    train(recipe, tmp_path / "skips", After(), conduct=Conduct(skip_nan=True))
+    train(recipe, tmp_path / "skips", After(), run_options=RunOptions(skip_nan=True))
     assert same(folder, tmp_path / "skips")
     spoiled.calls, spoiled.at = 0, set(range(1, 99))
     with pytest.raises(DivergedError, match="no batch of epoch 1 could be trained on"):
-        train(recipe, tmp_path / "none", After(), conduct=Conduct(skip_nan=True))
+        train(recipe, tmp_path / "none", After(), run_options=RunOptions(skip_nan=True))
 
 
 def test_a_step_that_is_not_made_changes_nothing() -> None:
@@ -338,4 +338,4 @@ def test_a_step_that_is_not_made_changes_nothing() -> None:
 @pytest.mark.parametrize("minutes", [-1.0, float("nan")])
 def test_minutes_that_are_refused(minutes: float) -> None:
     with pytest.raises(InputError, match="--checkpoint-minutes"):
-        Conduct(checkpoint_minutes=minutes)
+        RunOptions(checkpoint_minutes=minutes)

@@ -17,8 +17,8 @@ from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.nn.resnet import build
 from resnetkit.training import run
-from resnetkit.training.lr_finder import Found, Point, find_rate, judged
-from resnetkit.training.plan import plan
+from resnetkit.training.lr_finder import LRFinderResult, Point, find_lr, judged
+from resnetkit.training.make_recipe import make_recipe
 
 CHOICES = "--model resnet20 --depths 1 --widths 8 --stem-widths 8 --size 8".split()
 TINY = resnetkit.network("resnet20", depths=(1,), widths=(8,), stem_widths=(8,))
@@ -51,33 +51,33 @@ def test_a_rate_is_found(
 
 
 def test_weights_that_are_trained_further(tmp_path: Path) -> None:
-    recipe = plan("digits", TINY, size=8)
+    recipe = make_recipe("digits", TINY, size=8)
     bundle = Bundle.from_module(
         build(recipe.network), preprocess=recipe.preprocess, classes=tuple("0123456789")
     )
     before = {name: value.clone() for name, value in bundle.arrays.items()}
-    first = find_rate(plan("digits", start=bundle, seed=0), start=bundle).points[0]
-    other = find_rate(plan("digits", start=bundle, seed=1), start=bundle).points[0]
+    first = find_lr(make_recipe("digits", start=bundle, seed=0), start=bundle).points[0]
+    other = find_lr(make_recipe("digits", start=bundle, seed=1), start=bundle).points[0]
     assert first != other, "of other images"
     assert all((bundle.arrays[name] == value).all() for name, value in before.items())
 
 
 def test_an_explosion_ends_it() -> None:
-    found = find_rate(plan("digits", TINY, size=8), high=1e9)
+    found = find_lr(make_recipe("digits", TINY, size=8), high=1e9)
     assert found.exploded
     assert len(found.points) < 100
     assert found.suggested < 10
 
 
 def test_in_the_precision_that_a_run_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = plan("digits", TINY, size=8, batch_size=64)
+    recipe = make_recipe("digits", TINY, size=8, batch_size=64)
     assert recipe.precision == "auto"
-    whole = find_rate(replace(recipe, precision="fp32"))
+    whole = find_lr(replace(recipe, precision="fp32"))
     monkeypatch.setattr(run, "settled", lambda recipe: replace(recipe, precision="bf16"))
-    assert find_rate(recipe) == find_rate(replace(recipe, precision="bf16")) != whole
+    assert find_lr(recipe) == find_lr(replace(recipe, precision="bf16")) != whole
 
 
-def curve(*losses: float) -> Found:
+def curve(*losses: float) -> LRFinderResult:
     points = [
         Point(rate=10 ** (n / 10 - 5), loss=loss, smoothed=loss) for n, loss in enumerate(losses)
     ]
@@ -105,10 +105,10 @@ def test_curves_that_say_nothing(losses: list[float], message: str) -> None:
 
 
 def test_what_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    recipe = plan("digits", TINY, size=8)
+    recipe = make_recipe("digits", TINY, size=8)
     for wrong in ({"low": 1.0, "high": 0.1}, {"high": math.inf}, {"steps": 5}):
         with pytest.raises(InputError, match="give"):
-            find_rate(recipe, **wrong)
+            find_lr(recipe, **wrong)
     for more, message in (
         (["--find-lr", "--out", "run"], "run is no picture's name; let it end in .png"),
         (["--find-lr", "--out", str(tmp_path / "a/b.png")], "there is no folder"),

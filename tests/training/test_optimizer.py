@@ -11,7 +11,7 @@ from torch import nn
 
 import resnetkit
 from resnetkit.training.checkpoint import optimizer_arrays, put_optimizer
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.step.lamb import Lamb
 from resnetkit.training.step.model_setup import freeze
 from resnetkit.training.step.optimizer import learning_rate, optimizer_of, parameter_groups
@@ -68,8 +68,8 @@ def test_cosine_is_that_of_torch() -> None:
 
 def test_momentum_of_zero_has_no_nesterov() -> None:
     module = resnetkit.build("resnet20", num_classes=2)
-    assert not optimizer_of(module, plan(momentum=0.0)).defaults["nesterov"]
-    assert optimizer_of(module, plan()).defaults["nesterov"]
+    assert not optimizer_of(module, make_recipe(momentum=0.0)).defaults["nesterov"]
+    assert optimizer_of(module, make_recipe()).defaults["nesterov"]
 
 
 def test_step_linear_and_one_cycle() -> None:
@@ -107,14 +107,14 @@ def test_lamb_is_that_of_timm(decay: float) -> None:
 
 def test_kinds_of_optimizers() -> None:
     module = resnetkit.build("resnet20", num_classes=2)
-    adam = optimizer_of(module, plan(optimizer="adamw", momentum=0.8, beta2=0.95))
+    adam = optimizer_of(module, make_recipe(optimizer="adamw", momentum=0.8, beta2=0.95))
     assert isinstance(adam, torch.optim.AdamW)
     assert adam.defaults["betas"] == (0.8, 0.95)
-    assert isinstance(optimizer_of(module, plan(optimizer="lamb")), Lamb)
-    groups = optimizer_of(module, plan(decayed="all", weight_decay=0.3)).param_groups
+    assert isinstance(optimizer_of(module, make_recipe(optimizer="lamb")), Lamb)
+    groups = optimizer_of(module, make_recipe(decayed="all", weight_decay=0.3)).param_groups
     assert [group["weight_decay"] for group in groups] == [0.3, 0.3]
     freeze(module, 2)
-    known = {id(p) for g in optimizer_of(module, plan()).param_groups for p in g["params"]}
+    known = {id(p) for g in optimizer_of(module, make_recipe()).param_groups for p in g["params"]}
     assert known == {id(p) for p in module.parameters() if p.requires_grad}
     assert len(known) < len(list(module.parameters()))
 
@@ -123,7 +123,7 @@ def test_kinds_of_optimizers() -> None:
 def test_one_pass_over_the_weights_is_the_same_optimizer(kind: str) -> None:
     """Also where weights lie channels last, and where momentum was put back into that layout."""
     network = resnetkit.network("resnet20", depths=(1,), widths=(4,), stem_widths=(4,))
-    recipe = plan("digits", network, optimizer=kind, lr=0.01, weight_decay=0.1)
+    recipe = make_recipe("digits", network, optimizer=kind, lr=0.01, weight_decay=0.1)
     torch.manual_seed(0)
     modules = [resnetkit.build(recipe.network).to(memory_format=torch.channels_last)]
     modules.append(resnetkit.build(recipe.network))

@@ -17,15 +17,15 @@ import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.training import checkpoint, precision
-from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.data.wait_timer import Waiting
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import resume, train
 from resnetkit.training.run_folder import LAST, read_recipe
 from resnetkit.training.step.allocator import held_on
 from resnetkit.training.step.compile import compiled
-from resnetkit.training.step.dry_run import Tried
+from resnetkit.training.step.dry_run import DryRun
 from resnetkit.training.step.optimization_step import train_step
 
 NETWORK = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
@@ -35,10 +35,10 @@ SMALLEST = NETWORK.override(depths=(1,), widths=(4,), stem_widths=(4,), num_clas
 
 def recipe(**choices: object) -> Recipe:
     given = {"size": 8, "epochs": 1, "batch_size": 256, "threads": 1, **choices}
-    return plan("digits", NETWORK, **given)
+    return make_recipe("digits", NETWORK, **given)
 
 
-class After(Watch):
+class After(Callback):
     """Dies after so many batches."""
 
     def __init__(self, batches: int) -> None:
@@ -60,7 +60,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def die_and_go_on(chosen: Recipe, folder: Path) -> dict[str, torch.Tensor]:
     with pytest.raises(KeyboardInterrupt):
-        train(chosen, folder, After(3), conduct=Conduct(checkpoint_minutes=0))
+        train(chosen, folder, After(3), run_options=RunOptions(checkpoint_minutes=0))
     resume(folder)
     return weights(folder)
 
@@ -162,7 +162,7 @@ def test_the_wait_for_data_is_measured(tmp_path: Path) -> None:
         time.sleep(0.1)
     assert 0.15 <= waiting.seconds < 0.45
     with pytest.raises(KeyboardInterrupt):
-        train(recipe(), tmp_path / "run", After(3), conduct=Conduct(checkpoint_minutes=0))
+        train(recipe(), tmp_path / "run", After(3), run_options=RunOptions(checkpoint_minutes=0))
     kept = checkpoint.load_state(tmp_path / "run", print)
     assert kept is not None
     assert 0 < kept.document["waited"] < kept.document["seconds"]
@@ -188,14 +188,14 @@ def test_memory_is_held_on_to() -> None:
 def test_the_probe_steps_on_whole_batches_of_small_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """32 of 28 pixels are too few to see what bf16 gains in batches of 256."""
     taken: list[int] = []
-    real = Tried.inputs
+    real = DryRun.inputs
 
-    def inputs(tried: Tried, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def inputs(tried: DryRun, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         taken.append(batch)
         return real(tried, batch)
 
-    monkeypatch.setattr(Tried, "inputs", inputs)
-    monkeypatch.setattr(Tried, "step", lambda *_, **__: None)  # slow where there is no bf16
+    monkeypatch.setattr(DryRun, "inputs", inputs)
+    monkeypatch.setattr(DryRun, "step", lambda *_, **__: None)  # slow where there is no bf16
     for choices in ({"size": 8}, {"size": 8, "batch_size": 20}, {"size": 112}, {"size": 224}):
         precision.probed(recipe(**choices))
     assert taken == [256, 20, 128, 32]

@@ -15,7 +15,7 @@ from photographs import write_classes
 from resnetkit.cli.main import main
 from resnetkit.cli.recipe_options import NAMES, add_choices
 from resnetkit.errors import InputError
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.published import RECIPES
 from resnetkit.training.recipe.recipe import SUBJECT, Recipe
@@ -38,7 +38,7 @@ def test_toml_there_and_back(data: str, lr: float, seed: int, threads: int | Non
     assert tomllib.loads(recipe.to_toml())["network"]["options"]["num_classes"] == 10
 
 
-DIGITS = plan()
+DIGITS = make_recipe()
 
 
 def test_digits_are_grey_and_never_flipped() -> None:
@@ -50,7 +50,7 @@ def test_digits_are_grey_and_never_flipped() -> None:
 
 
 def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
-    recipe = plan(folder)
+    recipe = make_recipe(folder)
     assert recipe.network.name == "resnet18"
     assert recipe.network.options.num_classes == 2
     assert recipe.preprocess.size == 224
@@ -58,7 +58,7 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
     assert recipe.augment.crop < 1
     assert recipe.batch_size == 4
     assert Path(recipe.data) == folder.resolve()
-    plain = plan(folder, "resnet20", size=40, augment=False, epochs=3, lr=0.5)
+    plain = make_recipe(folder, "resnet20", size=40, augment=False, epochs=3, lr=0.5)
     assert (plain.preprocess.size, plain.epochs, plain.lr) == (40, 3, 0.5)
     assert not plain.augment.flip
 
@@ -104,13 +104,13 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
 )
 def test_values_that_are_refused(choice: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        plan(**choice)
+        make_recipe(**choice)
     assert "\n" not in str(caught.value)
 
 
 def test_shares_that_leave_nothing(folder: Path) -> None:
     with pytest.raises(InputError, match=r"--validation 0\.5 and --test 0\.5 leave no images"):
-        plan(folder, validation=0.5, test=0.5)
+        make_recipe(folder, validation=0.5, test=0.5)
 
 
 @pytest.mark.parametrize("text", ["", "epochs = ", "data = 'x'", "[network]\nname = 3"])
@@ -128,7 +128,7 @@ def test_unknown_fields_name_the_nearest(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message) as caught:
-            plan(recipe=path)
+            make_recipe(recipe=path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -137,30 +137,32 @@ def test_a_file_may_have_some_fields(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("epochs = 3\nlabel_smoothing = 0.3\ndrops = [0.5]\n"
                     "schedule = 'step'\n[augment]\nflip = true\n")  # fmt: skip
-    recipe = plan(recipe=path)
+    recipe = make_recipe(recipe=path)
     assert (recipe.epochs, recipe.label_smoothing, recipe.drops) == (3, 0.3, (0.5,))
     assert recipe.augment.flip
     assert recipe.augment.shift == 1
-    assert plan(recipe=path, epochs=4, flip=False).epochs == 4
-    assert plan(recipe=path, schedule="linear").drops == ()
+    assert make_recipe(recipe=path, epochs=4, flip=False).epochs == 4
+    assert make_recipe(recipe=path, schedule="linear").drops == ()
 
 
 def test_a_whole_file_makes_the_same_recipe(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     choices = {"size": 40, "epochs": 7, "mixup": 0.3, "crop": 0.6}
-    recipe = plan(folder, "resnet20", **choices)
+    recipe = make_recipe(folder, "resnet20", **choices)
     path.write_text(recipe.to_toml())
-    assert plan(folder, recipe=path) == recipe
-    assert plan("digits", recipe=path).network.options.num_classes == 10
+    assert make_recipe(folder, recipe=path) == recipe
+    assert make_recipe("digits", recipe=path).network.options.num_classes == 10
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_published_recipes(name: str, folder: Path) -> None:
-    recipe = plan(folder, "resnet50", recipe=name, batch_size=RECIPES[name].values["batch_size"])
+    recipe = make_recipe(
+        folder, "resnet50", recipe=name, batch_size=RECIPES[name].values["batch_size"]
+    )
     assert recipe.lr == RECIPES[name].values["lr"]
     assert Recipe.from_toml(recipe.to_toml()) == recipe
     assert replace(recipe, **RECIPES[name].values) == recipe
-    small = plan(folder, "resnet50", recipe=name)
+    small = make_recipe(folder, "resnet50", recipe=name)
     assert small.batch_size < recipe.batch_size
     assert small.lr < recipe.lr
 
@@ -171,7 +173,7 @@ def test_what_the_papers_say(folder: Path) -> None:
     def of(name: str) -> Recipe:
         batch = RECIPES[name].values["batch_size"]
         size = 256 if name == "ffcv" else 224
-        return plan(folder, "resnet50", recipe=name, size=size, batch_size=batch)
+        return make_recipe(folder, "resnet50", recipe=name, size=size, batch_size=batch)
 
     paper = of("paper")
     assert paper.augment.shortest == pytest.approx((256 / 224, 480 / 224))
@@ -189,9 +191,9 @@ def test_what_the_papers_say(folder: Path) -> None:
 
 
 def test_the_rate_follows_the_batch(folder: Path) -> None:
-    assert plan(recipe="paper", batch_size=64).lr == pytest.approx(0.1 / 4)
-    assert plan(recipe="a3", batch_size=128).lr == pytest.approx(8e-3 / 4)
-    assert plan(recipe="paper", batch_size=64, lr=0.7).lr == 0.7
+    assert make_recipe(recipe="paper", batch_size=64).lr == pytest.approx(0.1 / 4)
+    assert make_recipe(recipe="a3", batch_size=128).lr == pytest.approx(8e-3 / 4)
+    assert make_recipe(recipe="paper", batch_size=64, lr=0.7).lr == 0.7
 
 
 def test_flags_are_made_from_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,8 +201,8 @@ def test_flags_are_made_from_the_fields(capsys: pytest.CaptureFixture[str]) -> N
     words += "0.5 --schedule step --test-flip --ramp 0.1,0.2 --show-recipe"
     assert main(words.split()) == 0
     recipe = Recipe.from_toml(capsys.readouterr().out)
-    assert recipe == plan(recipe="a3", epochs=2, flip=False, crop=0.9, drop_path=0.2, drops=(0.5,),
-                          schedule="step", test_flip=True, ramp=(0.1, 0.2))  # fmt: skip
+    changes = {"flip": False, "crop": 0.9, "drop_path": 0.2, "drops": (0.5,), "ramp": (0.1, 0.2)}
+    assert recipe == make_recipe(recipe="a3", epochs=2, schedule="step", test_flip=True, **changes)
     parser = argparse.ArgumentParser()
     add_choices(parser)
     flags = {action.dest for action in parser._actions}

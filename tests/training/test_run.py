@@ -20,7 +20,7 @@ from resnetkit.evaluation.evaluation import measure_bundle
 from resnetkit.report.console.lines import rule
 from resnetkit.report.console.training import show_result
 from resnetkit.report.pages.run_page import page_of_run, setting
-from resnetkit.training.callbacks import Watch
+from resnetkit.training.callbacks import Callback
 from resnetkit.training.checkpoint import load_state, save_state
 from resnetkit.training.epoch_log import (
     Row,
@@ -31,7 +31,7 @@ from resnetkit.training.epoch_log import (
     standard_error,
     write_log,
 )
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import resume, train
 from resnetkit.training.run_comparison import find_runs
@@ -41,7 +41,7 @@ from resnetkit.training.step.optimization_step import DivergedError
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 
 
-class Interrupted(Watch):
+class Interrupted(Callback):
     """Ctrl-C after so many batches."""
 
     def __init__(self, batches: int) -> None:
@@ -53,7 +53,7 @@ class Interrupted(Watch):
             raise KeyboardInterrupt
 
 
-class Warned(Watch):
+class Warned(Callback):
     """Keeps the warnings."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Warned(Watch):
 
 
 def tiny(**choices: object) -> Recipe:
-    return plan(model=TINY, size=8, **{"epochs": 3, "batch_size": 128, "seed": 5, **choices})
+    return make_recipe(model=TINY, size=8, **{"epochs": 3, "batch_size": 128, "seed": 5, **choices})
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -172,7 +172,7 @@ def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
 
 def test_changed_images_cannot_be_resumed(tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", 6, classes=("brick", "coffee"))
-    recipe = plan(data, TINY, size=16, epochs=2, batch_size=4)
+    recipe = make_recipe(data, TINY, size=16, epochs=2, batch_size=4)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run", Interrupted(1))
     (data / "brick" / "01.jpg").write_bytes((data / "brick" / "02.jpg").read_bytes())
@@ -185,9 +185,9 @@ def test_copies_in_two_parts_are_told(tmp_path: Path) -> None:
     for name in ("brick", "coffee"):
         for number in (1, 2):
             (data / name / f"0{number}.jpg").write_bytes((data / name / "00.png").read_bytes())
-    watch = Warned()
-    train(plan(data, TINY, size=16, epochs=1, batch_size=2), tmp_path / "run", watch)
-    assert [text.split(" image")[0] for text in watch.warnings] == ["2 validation", "2 test"]
+    callback = Warned()
+    train(make_recipe(data, TINY, size=16, epochs=1, batch_size=2), tmp_path / "run", callback)
+    assert [text.split(" image")[0] for text in callback.warnings] == ["2 validation", "2 test"]
 
 
 def a_row(epoch: int, right: int, images: int, *, best: bool) -> Row:
@@ -245,7 +245,7 @@ def test_a_run_out_of_patience_is_finished(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_classes(tmp_path / "data", 4, classes=("brick", "coffee"))
-    recipe = plan(data, TINY, size=16, epochs=5, batch_size=2, patience=1)
+    recipe = make_recipe(data, TINY, size=16, epochs=5, batch_size=2, patience=1)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run", Interrupted(5))  # in the third epoch of two batches
     state = load_state(tmp_path / "run", Warned().warn)
@@ -276,7 +276,9 @@ def test_the_run_and_its_report_say_why_an_epoch_was_kept() -> None:
 def test_without_test_images_those_of_validation_are_measured(tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", 4, classes=("brick", "coffee"))
     result = train(
-        plan(data, TINY, size=16, epochs=1, batch_size=2, test=0.0), tmp_path / "run", Warned()
+        make_recipe(data, TINY, size=16, epochs=1, batch_size=2, test=0.0),
+        tmp_path / "run",
+        Warned(),
     )
     assert (result.part, result.test) == ("validation", None)
     assert result.evaluation.images == result.counts["validation"] > 0

@@ -14,7 +14,7 @@ from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
 from resnetkit.training.epoch_log import read_log, write_log
-from resnetkit.training.plan import plan
+from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.run import train
 from resnetkit.training.run_comparison import find_runs
 
@@ -25,7 +25,7 @@ SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, as it is and with another recipe and log; one cut short, three damaged."""
     root = tmp_path_factory.mktemp("runs")
-    recipe = plan(model=SMALL, size=8, epochs=2, batch_size=256, precision="fp32")
+    recipe = make_recipe(model=SMALL, size=8, epochs=2, batch_size=256, precision="fp32")
     train(recipe, root / "good")
     slow = root / "below" / "slow"
     shutil.copytree(root / "good", slow)

@@ -37,13 +37,13 @@ HARD = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 @contextlib.contextmanager
 def seen(log: list[Any]) -> Iterator[None]:
     """Keep the names of the images of each step that this process is given."""
-    real = trainer.Session._step
+    real = trainer.Trainer.step
 
-    def step(self: trainer.Session, epoch: int, batch: Batch) -> int:
+    def step(self: trainer.Trainer, epoch: int, batch: Batch) -> int:
         log.append([epoch, self.batch, [example.name for example in batch.examples]])
         return real(self, epoch, batch)
 
-    with patch.object(trainer.Session, "_step", step):
+    with patch.object(trainer.Trainer, "step", step):
         yield
 
 

@@ -58,7 +58,9 @@ def check_values(options: OptionFields) -> None:
         raise InputError(f"shortcut_kernel is {options.shortcut_kernel!r}; it may be 1, 3")
     blocks = options.blocks
     if blocks is not None and not (
-        isinstance(blocks, tuple) and blocks and all(kind in CONVOLUTIONS for kind in blocks)
+        isinstance(blocks, tuple)
+        and blocks
+        and all(isinstance(kind, str) and kind in CONVOLUTIONS for kind in blocks)
     ):
         raise InputError(f"blocks is {blocks!r}; it takes basic or bottleneck for each stage")
     epsilon, momentum = options.norm_epsilon, options.norm_momentum

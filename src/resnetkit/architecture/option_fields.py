@@ -24,6 +24,8 @@ AntiAlias = Literal["none", "average", "blur"]
 EXPANSION = {"basic": 1, "bottleneck": 4}
 #: Convolutions on the main path of each kind of block.
 CONVOLUTIONS = {"basic": 2, "bottleneck": 3}
+#: Widths of the convolutions of each stem.
+STEM_WIDTHS = {"7x7": (64,), "deep": (32, 32, 64), "3x3": (64,)}
 
 
 def _option(default: Any, text: str, *choices: str) -> Any:

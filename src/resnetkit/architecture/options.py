@@ -11,12 +11,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from resnetkit.architecture.checks import check_together, check_values
-from resnetkit.architecture.option_fields import OptionFields
+from resnetkit.architecture.option_fields import STEM_WIDTHS, OptionFields
 from resnetkit.errors import InputError, check, mapping
 
 #: Names of options in files that were written before version 0.2.
 _RENAMED = {"classes": "num_classes", "input_channels": "in_chans"}
-_STEM_WIDTHS = {"7x7": (64,), "deep": (32, 32, 64), "3x3": (64,)}
 #: Options whose natural value follows from the stem, the stages or their widths.
 _FOLLOW = {
     "stem": ("stem_widths", "stem_padding", "stem_conv_stride", "stem_pool", "output_stride"),
@@ -40,7 +39,7 @@ class Options(OptionFields):
     def __post_init__(self) -> None:
         check_values(self)
         if self.stem_widths is None:
-            object.__setattr__(self, "stem_widths", _STEM_WIDTHS[self.stem])
+            object.__setattr__(self, "stem_widths", STEM_WIDTHS[self.stem])
         if self.stem_padding is None:
             object.__setattr__(self, "stem_padding", 3 if self.stem == "7x7" else 1)
         if self.stem_conv_stride is None:

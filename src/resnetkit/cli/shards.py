@@ -20,12 +20,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from resnetkit.data.datasets.opening import open_source
+    from resnetkit.data.datasets.opening import open_dataset
     from resnetkit.data.datasets.webdataset_writer import pack
     from resnetkit.report.console.lines import say, tell_unreadable
     from resnetkit.report.console.progress import counted
 
-    source = open_source(args.data, least=1)
+    source = open_dataset(args.data, least=1)
     with counted(len(source.examples)) as done:
         packed = pack(source, args.out, megabytes=args.megabytes, done=done)
     for name in packed.missing:

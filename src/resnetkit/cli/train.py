@@ -33,7 +33,7 @@ from resnetkit.errors import InputError, printable
 
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle
-    from resnetkit.training.callbacks import Conduct, Watch
+    from resnetkit.training.callbacks import Callback, RunOptions
     from resnetkit.training.distributed import Processes
     from resnetkit.training.recipe.recipe import Recipe
     from resnetkit.training.run import Result
@@ -98,23 +98,23 @@ def run(args: argparse.Namespace) -> int:
     events, resumed = args.tensorboard, args.resume is not None
     with (
         Printed() as printed,
-        closing(watched(printed, folder, tensorboard=events, resumed=resumed)) as watch,
+        closing(watched(printed, folder, tensorboard=events, resumed=resumed)) as callback,
     ):
         try:
             with joined() as processes:
                 if args.resume:
-                    result = _resumed(args, watch, processes)
+                    result = _resumed(args, callback, processes)
                 else:
-                    result = _started(args, folder, watch, processes)
+                    result = _started(args, folder, callback, processes)
         except KeyboardInterrupt as signal:
             if (folder / RECIPE).exists():
-                watch.warn(f"{folder} can be continued: resnetkit train --resume {folder}")
+                callback.warn(f"{folder} can be continued: resnetkit train --resume {folder}")
             if isinstance(signal, Terminated):
-                watch.warn("terminated")
+                callback.warn("terminated")
                 return 143
             raise
         if processes.leads:
-            watch.finish(result)
+            callback.finish(result)
     if not processes.leads:
         return 0
     plots.save_curves(result.rows, result.folder / "curves.png")
@@ -128,7 +128,7 @@ def default_folder(args: argparse.Namespace) -> Path:
     """Where a run goes without --out."""
     from resnetkit.data.datasets.label_pattern import folder_of, is_pattern
     from resnetkit.hub.initial_weights import short_name
-    from resnetkit.training.plan import usual_model
+    from resnetkit.training.make_recipe import usual_model
 
     data = args.data or "digits"
     model = args.model or (short_name(args.start) if args.start else usual_model(data))
@@ -136,16 +136,18 @@ def default_folder(args: argparse.Namespace) -> Path:
     return Path("runs", f"{place.resolve().name}-{model}")
 
 
-def _started(args: argparse.Namespace, folder: Path, watch: Watch, processes: Processes) -> Result:
+def _started(
+    args: argparse.Namespace, folder: Path, callback: Callback, processes: Processes
+) -> Result:
     from resnetkit.training.run import train
 
     recipe, start = processes.shared(lambda: _planned(args))
     return train(
         recipe,
         folder,
-        watch,
+        callback,
         start=start,
-        conduct=_conduct(args),
+        run_options=_conduct(args),
         overwrite=args.overwrite,
         processes=processes,
     )
@@ -158,13 +160,13 @@ def _find_rate(args: argparse.Namespace) -> int:
     from resnetkit.report.console.lr_finder import show_found
     from resnetkit.report.console.progress import counted
     from resnetkit.report.console.training import Printed
-    from resnetkit.training.lr_finder import STEPS, find_rate
+    from resnetkit.training.lr_finder import STEPS, find_lr
 
     if args.out is not None:
         plots.check_picture(args.out)
     recipe, start = _planned(args)
-    with Printed() as watch, counted(STEPS * recipe.batch_size) as done:
-        found = find_rate(recipe, watch, start=start, conduct=_conduct(args), done=done)
+    with Printed() as callback, counted(STEPS * recipe.batch_size) as done:
+        found = find_lr(recipe, callback, start=start, run_options=_conduct(args), done=done)
     if args.out is not None:
         plots.save_range(found, args.out, f"{recipe.network.name} on {Path(recipe.data).name}")
     if args.format == "json":
@@ -176,7 +178,7 @@ def _find_rate(args: argparse.Namespace) -> int:
 
 def _planned(args: argparse.Namespace) -> tuple[Recipe, Bundle | None]:
     from resnetkit.report.console.lr_finder import tell_fitted
-    from resnetkit.training.plan import plan, usual_model
+    from resnetkit.training.make_recipe import make_recipe, usual_model
 
     choices = {name: getattr(args, name) for name in ("model", "size", "recipe", *NAMES)}
     data, options, start = args.data or "digits", given_options(args), None
@@ -186,14 +188,16 @@ def _planned(args: argparse.Namespace) -> tuple[Recipe, Bundle | None]:
         raise InputError(f"--{min(about)} is about the file of --from; give that too")
     elif options:
         choices["model"] = network(args.model or usual_model(data), **options)
-    recipe = plan(data, start=start, augment=not args.no_augment, fitted=tell_fitted, **choices)
+    recipe = make_recipe(
+        data, start=start, augment=not args.no_augment, fitted=tell_fitted, **choices
+    )
     return recipe, start
 
 
-def _conduct(args: argparse.Namespace) -> Conduct:
-    from resnetkit.training.callbacks import Conduct
+def _conduct(args: argparse.Namespace) -> RunOptions:
+    from resnetkit.training.callbacks import RunOptions
 
-    return Conduct(**{field.name: getattr(args, field.name) for field in fields(Conduct)})
+    return RunOptions(**{field.name: getattr(args, field.name) for field in fields(RunOptions)})
 
 
 def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
@@ -215,7 +219,7 @@ def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
     return start
 
 
-def _resumed(args: argparse.Namespace, watch: Watch, processes: Processes) -> Result:
+def _resumed(args: argparse.Namespace, callback: Callback, processes: Processes) -> Result:
     from resnetkit.training.run import resume
 
     given = [
@@ -233,4 +237,4 @@ def _resumed(args: argparse.Namespace, watch: Watch, processes: Processes) -> Re
         flag = given[0].replace("_", "-")
         flag = {"data": "DATA", "start": "--from"}.get(flag, f"--{flag}")
         raise InputError(f"a resumed run keeps its recipe; leave {flag} out")
-    return resume(args.resume, watch, conduct=_conduct(args), processes=processes)
+    return resume(args.resume, callback, run_options=_conduct(args), processes=processes)

@@ -35,7 +35,7 @@ _MAX_BRACES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Listed:
+class ImageEntry:
     """An image that is to be read, or why it is not there: then ``image`` is None."""
 
     name: str
@@ -49,7 +49,7 @@ def listed(
     names: BinaryIO | None = None,
     null: bool = False,
     endings: Counter[str] | None = None,
-) -> Iterator[Listed]:
+) -> Iterator[ImageEntry]:
     """The images of ``paths``, in order; see ``expanded`` for patterns.
 
     A folder stands for the images in it and below, sorted by name in each, without litter
@@ -91,10 +91,10 @@ class ImageSource:
         self.endings: Counter[str] = Counter()
         self._expanded = expanded(paths)
         self._images = listed(self._expanded, names=names, null=null, endings=self.endings)
-        self._first: list[Listed] = []
+        self._first: list[ImageEntry] = []
         self._total: list[int] = []
 
-    def __iter__(self) -> Iterator[Listed]:
+    def __iter__(self) -> Iterator[ImageEntry]:
         return chain(self._first, self._images)
 
     def has(self, count: int) -> bool:
@@ -169,16 +169,16 @@ def braces(pattern: str) -> Iterator[str]:
     return map("".join, product(*parts))
 
 
-def _dataset_rows(path: str) -> Iterator[Listed]:
+def _dataset_rows(path: str) -> Iterator[ImageEntry]:
     try:
         for called, image in images_of(Path(path)):
             file = image if isinstance(image, Path) else image.image
-            yield Listed(name=os.path.join(path, called), image=file)
+            yield ImageEntry(name=os.path.join(path, called), image=file)
     except InputError as error:
-        yield Listed(name=path, problem=str(error))
+        yield ImageEntry(name=path, problem=str(error))
 
 
-def walk(folder: str, endings: Counter[str] | None = None) -> Iterator[Listed]:
+def walk(folder: str, endings: Counter[str] | None = None) -> Iterator[ImageEntry]:
     """The images in a folder and below; one that cannot be listed is there with a ``problem``."""
     linked: set[str] = set()
     waiting = [("", [os.path.join(folder, "")])]
@@ -200,7 +200,7 @@ def walk(folder: str, endings: Counter[str] | None = None) -> Iterator[Listed]:
         try:
             waiting.append((path, _inside(path, endings)))
         except OSError as error:
-            yield Listed(name=path, problem=f"the folder cannot be listed: {error.strerror}")
+            yield ImageEntry(name=path, problem=f"the folder cannot be listed: {error.strerror}")
 
 
 def _is_inside(path: str, folder: str) -> bool:
@@ -232,7 +232,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def members(shard: str) -> Iterator[Listed]:
+def members(shard: str) -> Iterator[ImageEntry]:
     """The images in a ``.tar`` file, in its order, read once from front to back."""
     try:
         for member in tar.members(Path(shard)):
@@ -242,16 +242,16 @@ def members(shard: str) -> Iterator[Listed]:
             name = os.path.join(shard, member.name)
             if member.link is not None:
                 told = f"it is a link to {member.link!a}; pack the file itself"
-                yield Listed(name=name, problem=told)
+                yield ImageEntry(name=name, problem=told)
             elif member.size > MAX_MEMBER:
                 size = f"{member.size:,} bytes are more than the {MAX_MEMBER:,} that are read"
-                yield Listed(name=name, problem=size)
+                yield ImageEntry(name=name, problem=size)
             else:
-                yield Listed(name=name, image=member.read())
+                yield ImageEntry(name=name, image=member.read())
     except tar.TarError as error:
-        yield Listed(name=shard, problem=f"the shard cannot be read on: it {error}")
+        yield ImageEntry(name=shard, problem=f"the shard cannot be read on: it {error}")
     except OSError as error:
-        yield Listed(name=shard, problem=f"the shard cannot be read: {error.strerror}")
+        yield ImageEntry(name=shard, problem=f"the shard cannot be read: {error.strerror}")
 
 
 def _names(file: BinaryIO, end: bytes) -> Iterator[str]:
@@ -269,6 +269,6 @@ def _names(file: BinaryIO, end: bytes) -> Iterator[str]:
         yield os.fsdecode(rest)
 
 
-def _file(path: str) -> Listed:
+def _file(path: str) -> ImageEntry:
     place = Path(path)
-    return Listed(name=str(place), image=place)
+    return ImageEntry(name=str(place), image=place)

@@ -18,8 +18,8 @@ from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import tensors
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.checkpoints.identification import identify, is_bundle
-from resnetkit.data.datasets.dataset import Example, Source
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.dataset import Dataset, Sample
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.errors import AssumptionWarning, InputError
@@ -27,7 +27,7 @@ from resnetkit.evaluation.evaluation import Track
 from resnetkit.formats.opening import open_container
 from resnetkit.hub import loading
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.inference.prediction import answered
+from resnetkit.inference.prediction import predict_batches
 
 #: Below this probability of a difference by chance, one candidate is called the right one.
 SURE = 0.01
@@ -111,7 +111,7 @@ def try_facts(
     ``ValueError`` for a fact that is not open, too many combinations, and as ``measure_bundle``.
     """
     found = list(_candidates(Path(path), facts, given))
-    source = open_source(data, least=1)
+    source = open_dataset(data, least=1)
     part, examples = chosen(source, split, load_record(Path(path).resolve().parent))
     classes, in_order = _classes(found[0][1], source)
     examples = matched(source, examples, classes)
@@ -187,7 +187,7 @@ def _of_bundle(bundle: Bundle) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def _classes(bundle: Bundle, source: Source) -> tuple[tuple[str, ...], bool]:
+def _classes(bundle: Bundle, source: Dataset) -> tuple[tuple[str, ...], bool]:
     """The names of the bundle's classes; the data's where the file has numbers only."""
     numbers = tuple(str(number) for number in range(len(bundle.classes)))
     in_order = bundle.classes == numbers and len(source.classes) == len(numbers)
@@ -199,14 +199,14 @@ def _measured(
     facts: dict[str, Any],
     bundle: Bundle,
     tracked: Any,
-    examples: Sequence[Example],
+    examples: Sequence[Sample],
     batch_size: int,
     device: str | None,
 ) -> tuple[Candidate, tuple[tuple[str, str], ...]]:
     right: list[bool] = []
     losses: list[float] = []
     problems: list[tuple[str, str]] = []
-    results = answered(
+    results = predict_batches(
         open_engine(bundle, "torch", device=device),
         bundle.preprocess,
         (example.image for example in tracked),

@@ -83,11 +83,11 @@ def bench(
     shape = (max(batches), size, size, channels)
     pixels = draw.integers(0, 256, shape, dtype=np.uint8)
     contestants: list[Contestant] = []
-    answers: dict[str, Rows] = {}
+    outputs: dict[str, Rows] = {}
     with ExitStack() as stack:
         for choice in engines or _installed(model):
             engine = open_engine(model, choice, output, threads=threads)
-            answers[engine.name] = engine.answer(pixels[:1])
+            outputs[engine.name] = engine.answer(pixels[:1])
             contestants += [
                 Contestant(
                     name=engine.name,
@@ -100,11 +100,11 @@ def bench(
         if against and isinstance(model, Bundle):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             for package in against:
-                found, answers[package] = _rival(model, package, folder, pixels, batches, threads)
+                found, outputs[package] = _rival(model, package, folder, pixels, batches, threads)
                 contestants += found
         rows = race(contestants, rounds=rounds, seconds=seconds, track=track)
     order = sorted(range(len(rows)), key=lambda number: batches.index(rows[number].batch))
-    first = next(iter(answers.values()))
+    first = next(iter(outputs.values()))
     largest = float(np.abs(first).max()) or 1.0
     return Bench(
         network=model.network.name,
@@ -112,7 +112,7 @@ def bench(
         machine=machine(),
         rows=tuple(rows[number] for number in order),
         differences={
-            name: float(np.abs(found - first).max()) / largest for name, found in answers.items()
+            name: float(np.abs(found - first).max()) / largest for name, found in outputs.items()
         },
     )
 
@@ -129,7 +129,7 @@ def _installed(model: Bundle | Exported) -> list[Choice]:
 
 
 def _engine(engine: Engine, pixels: Pixels, times: int) -> None:
-    deque(engine.answers(repeat(pixels, times)), maxlen=0)
+    deque(engine.infer_batches(repeat(pixels, times)), maxlen=0)
 
 
 def _rival(

@@ -18,8 +18,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import open_model
 from resnetkit.data.datasets.class_map import mapped
-from resnetkit.data.datasets.dataset import DIGITS, Example
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.dataset import DIGITS, Sample
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.data.decoding.decode import Image
@@ -28,11 +28,11 @@ from resnetkit.evaluation.confidence import LEVEL, Calibration, calibration, wil
 from resnetkit.inference.engines.engine import Choice, Engine
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.inference.prediction import Row, answered, check_classes
+from resnetkit.inference.prediction import Row, check_classes, predict_batches
 from resnetkit.preprocess import Preprocess
 
 #: Hands examples on, one by one.
-Track = Callable[[Sequence[Example]], Iterable[Example]]
+Track = Callable[[Sequence[Sample]], Iterable[Sample]]
 #: So many mistakes are kept, those that the network is most sure of.
 MOST_MISTAKES = 24
 #: From all to a part of them, or back.
@@ -142,7 +142,7 @@ def evaluate(
     engine: Engine,
     preprocess: Preprocess,
     classes: Sequence[str],
-    examples: Sequence[Example],
+    examples: Sequence[Sample],
     *,
     batch_size: int = 64,
     track: Track = iter,
@@ -157,26 +157,26 @@ def evaluate(
 
     The metrics are scikit-learn's. Raises ``ValueError`` where no image can be read.
     """
-    answers: list[_Answer] = []
+    infer_batches: list[_Answer] = []
     read: list[int] = []
     problems: list[tuple[str, str]] = []
     numbers = share(range(len(examples)))
     mine = [examples[number] for number in numbers]
     images = (example.image for example in mine)
-    results = answered(engine, preprocess, images, batch_size=batch_size)
+    results = predict_batches(engine, preprocess, images, batch_size=batch_size)
     for number, example, (found, logits) in zip(numbers, track(mine), results, strict=True):
         if logits is None:
             problems.append((found.name, found.problem or ""))
         else:
             check_classes(logits, classes)
-            answers.append(_answer(logits, example.label))
+            infer_batches.append(_answer(logits, example.label))
             read.append(number)
-    answers, problems = list(joined(answers)), list(joined(problems))
+    infer_batches, problems = list(joined(infer_batches)), list(joined(problems))
     read = list(joined(read))
-    if not answers:
+    if not infer_batches:
         raise InputError(f"none of the {len(examples)} images can be read; give others")
-    mistakes = _mistakes(answers, [examples[number] for number in read], classes)
-    return _figures(answers, mistakes, tuple(classes), tuple(problems))
+    mistakes = _mistakes(infer_batches, [examples[number] for number in read], classes)
+    return _figures(infer_batches, mistakes, tuple(classes), tuple(problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +198,10 @@ def _answer(logits: Row, label: int) -> _Answer:
 
 
 def _mistakes(
-    answers: Sequence[_Answer], examples: Sequence[Example], classes: Sequence[str]
+    infer_batches: Sequence[_Answer], examples: Sequence[Sample], classes: Sequence[str]
 ) -> tuple[Mistake, ...]:
     """The most confident wrong answers; at the same confidence those that came first."""
-    wrong = (pair for pair in zip(answers, examples, strict=True)
+    wrong = (pair for pair in zip(infer_batches, examples, strict=True)
              if pair[0].predicted != pair[0].label)  # fmt: skip
     return tuple(
         Mistake(
@@ -219,13 +219,13 @@ def _mistakes(
 
 
 def _figures(
-    answers: Sequence[_Answer],
+    infer_batches: Sequence[_Answer],
     mistakes: tuple[Mistake, ...],
     classes: tuple[str, ...],
     problems: tuple[tuple[str, str], ...],
 ) -> Evaluation:
-    truth = [answer.label for answer in answers]
-    guess = [answer.predicted for answer in answers]
+    truth = [answer.label for answer in infer_batches]
+    guess = [answer.predicted for answer in infer_batches]
     shown = sorted({*truth, *guess})
     names = tuple(classes[number] for number in shown)
     scores = precision_recall_fscore_support(truth, guess, labels=shown, zero_division=np.nan)
@@ -240,15 +240,15 @@ def _figures(
         for name, precision, recall, f1, support in zip(names, *scores, strict=True)
     )
     right = np.equal(truth, guess)
-    near = sum(answer.in_top5 for answer in answers) if len(classes) > 5 else None
+    near = sum(answer.in_top5 for answer in infer_batches) if len(classes) > 5 else None
     return Evaluation(
-        images=len(answers),
+        images=len(infer_batches),
         accuracy=float(accuracy_score(truth, guess)),
-        accuracy_interval=wilson(int(right.sum()), len(answers)),
-        top5=None if near is None else near / len(answers),
-        top5_interval=None if near is None else wilson(near, len(answers)),
-        loss=fmean(answer.loss for answer in answers),
-        calibration=calibration(np.array([answer.confidence for answer in answers]), right),
+        accuracy_interval=wilson(int(right.sum()), len(infer_batches)),
+        top5=None if near is None else near / len(infer_batches),
+        top5_interval=None if near is None else wilson(near, len(infer_batches)),
+        loss=fmean(answer.loss for answer in infer_batches),
+        calibration=calibration(np.array([answer.confidence for answer in infer_batches]), right),
         names=names,
         classes=rows,
         # scikit-learn warns of a single class; one that nothing belongs to is cut off again.
@@ -326,7 +326,7 @@ def measure_bundle(
     if batch_size < 1:
         raise InputError(f"--batch-size is {batch_size}; it takes a whole number from 1")
     bundle = open_model(path)
-    source = open_source(data, least=1)
+    source = open_dataset(data, least=1)
     folder = Path(path).resolve().parent
     record = load_record(folder)
     part, examples = chosen(source, split, record)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from resnetkit.bundle.bundle import Bundle
-from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.datasets.dataset import Sample
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Engine, EngineOptions, Output
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.inference.prediction import Row, answered
+from resnetkit.inference.prediction import Row, predict_batches
 from resnetkit.preprocess import Preprocess
 
 #: Percentage points of accuracy that may be lost where labels are known.
@@ -77,7 +77,7 @@ class Agreement:
 def agree(
     bundle: Bundle,
     exported: Bundle | Exported,
-    examples: Sequence[Example],
+    examples: Sequence[Sample],
     data: str,
     *,
     labelled: bool,
@@ -143,10 +143,10 @@ def engine_of(exported: Bundle | Exported) -> Engine:
 
 
 def _rows(
-    engine: Engine, preprocess: Preprocess, examples: Sequence[Example]
+    engine: Engine, preprocess: Preprocess, examples: Sequence[Sample]
 ) -> Iterable[Row | None]:
     images = (example.image for example in examples)
-    return (row for _, row in answered(engine, preprocess, images, batch_size=_BATCH))
+    return (row for _, row in predict_batches(engine, preprocess, images, batch_size=_BATCH))
 
 
 def _difference(first: Row, second: Row) -> float:

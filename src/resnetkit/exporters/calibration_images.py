@@ -12,9 +12,9 @@ import PIL.Image
 from sklearn.datasets import load_sample_images
 
 from resnetkit.bundle.bundle import Bundle
-from resnetkit.data.datasets.dataset import Example, Source
+from resnetkit.data.datasets.dataset import Dataset, Sample
 from resnetkit.data.datasets.image_folder import files_in
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import SplitRecord, load_record
 from resnetkit.data.datasets.subset import matched
 from resnetkit.errors import InputError
@@ -32,8 +32,8 @@ class Material:
     """``calibration`` and ``proof`` have no image in common; ``data`` says where the proof's are
     from, and ``labelled`` whether their labels are numbers of the bundle's classes."""
 
-    calibration: tuple[Example, ...]
-    proof: tuple[Example, ...]
+    calibration: tuple[Sample, ...]
+    proof: tuple[Sample, ...]
     data: str
     labelled: bool
 
@@ -83,7 +83,7 @@ def material(
     )
 
 
-def photographs() -> tuple[Example, ...]:
+def photographs() -> tuple[Sample, ...]:
     """JPEG files of several sizes, cut from photographs that scikit-learn ships in its wheel."""
     draw = np.random.default_rng(0)
     found = []
@@ -96,36 +96,36 @@ def photographs() -> tuple[Example, ...]:
             crop = image[top : top + height, left : left + width]
             PIL.Image.fromarray(crop).save(file, "JPEG", quality=90)
             name = f"photograph {number}, crop {index}"
-            found.append(Example(name=name, label=-1, image=file.getvalue()))
+            found.append(Sample(name=name, label=-1, image=file.getvalue()))
     return tuple(found)
 
 
-def _source(calibrate: str | Path | None, record: SplitRecord | None) -> Source | None:
+def _source(calibrate: str | Path | None, record: SplitRecord | None) -> Dataset | None:
     if calibrate is not None:
         return _open(calibrate)
     if record is None:
         return None
     try:
-        return open_source(record.data, least=1)
+        return open_dataset(record.data, least=1)
     except InputError:
         return None  # the run's images have gone
 
 
-def _open(data: str | Path) -> Source:
+def _open(data: str | Path) -> Dataset:
     """A source of labelled images, or a folder of images without classes."""
     try:
-        return open_source(data, least=1)
+        return open_dataset(data, least=1)
     except InputError:
         files = files_in(Path(data)) if Path(data).is_dir() else []
         if not files:
             raise
-        flat = tuple(Example(name=str(file), label=-1, image=file) for file in files)
-        return Source(name=str(data), classes=(), flat=flat, parts={})
+        flat = tuple(Sample(name=str(file), label=-1, image=file) for file in files)
+        return Dataset(name=str(data), classes=(), flat=flat, parts={})
 
 
 def _divided(
-    source: Source, record: SplitRecord | None, own: bool
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    source: Dataset, record: SplitRecord | None, own: bool
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """What is calibrated with, and what is held back."""
     parts = dict(source.parts)
     if source.flat and own and record is not None:
@@ -138,7 +138,7 @@ def _divided(
     return every[::2], every[1::2]
 
 
-def _spread(examples: Sequence[Example], most: int) -> tuple[Example, ...]:
+def _spread(examples: Sequence[Sample], most: int) -> tuple[Sample, ...]:
     """``most`` of the examples, from all over them: they are often in the order of their class."""
     if len(examples) <= most:
         return tuple(examples)
@@ -147,8 +147,8 @@ def _spread(examples: Sequence[Example], most: int) -> tuple[Example, ...]:
 
 
 def _labelled(
-    bundle: Bundle, source: Source, examples: Sequence[Example]
-) -> tuple[tuple[Example, ...], bool]:
+    bundle: Bundle, source: Dataset, examples: Sequence[Sample]
+) -> tuple[tuple[Sample, ...], bool]:
     try:
         return tuple(matched(source, examples, bundle.classes)), bool(source.classes)
     except (InputError, IndexError):

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from resnetkit.bundle.bundle import load
 from resnetkit.bundle.opening import open_model, report_of
-from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
 from resnetkit.errors import InputError
 from resnetkit.exporters.agreement import Agreement, agree
@@ -188,7 +188,7 @@ def _write(written: Written, file: Path, to: Target) -> None:
     }[to](file)
 
 
-def _inputs(exported: Exported, examples: Iterable[Example]) -> list[Any]:
+def _inputs(exported: Exported, examples: Iterable[Sample]) -> list[Any]:
     """What the graph is given, one image at a time; those that cannot be read are left out."""
     read = whole if exported.cuts else pixels_of
     found = []

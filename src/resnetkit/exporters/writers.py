@@ -95,13 +95,13 @@ class Written:
         """``.pt2``: ``torch.export``'s program, uint8 pixels in, float32 rows out."""
         import torch
 
-        from resnetkit.inference.engines.torch import Pixelwise
+        from resnetkit.inference.engines.torch import WithNormalization
 
         facts, made = self.exported, self.folded
         if facts.precision == "fp16":
             halves = {name: rounded(values, "float16") for name, values in made.arrays.items()}
             made = replace(made, arrays=halves)
-        module = Pixelwise(made, facts.output).eval().requires_grad_(False)
+        module = WithNormalization(made, facts.output).eval().requires_grad_(False)
         size, channels = made.size, made.network.options.in_chans
         example = torch.zeros((facts.batch or 2, size, size, channels), dtype=torch.uint8)
         shapes = None if facts.batch else ({0: torch.export.Dim("N")},)

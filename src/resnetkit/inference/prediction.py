@@ -17,13 +17,21 @@ import PIL.Image
 
 from resnetkit.data.decoding import decode, fast_decode
 from resnetkit.data.decoding.decode import Cut, Image, UnreadableImageError, name_of
-from resnetkit.data.listing import Listed
+from resnetkit.data.listing import ImageEntry
 from resnetkit.data.prefetch import ordered
 from resnetkit.errors import NO_CLASSES, InputError
 from resnetkit.inference.engines.engine import Engine, Pixels, Rows
 from resnetkit.preprocess import Preprocess
 
-__all__ = ["Guess", "Image", "Prediction", "Read", "answered", "predict", "stream"]
+__all__ = [
+    "ClassScore",
+    "DecodedImage",
+    "Image",
+    "Prediction",
+    "predict",
+    "predict_batches",
+    "stream",
+]
 
 #: So many images without a single readable one are handed on without waiting for one.
 PATIENCE = 1024
@@ -33,7 +41,7 @@ Row = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guess:
+class ClassScore:
     """One class and how probable the network thinks it is, 0 to 1."""
 
     label: str
@@ -46,19 +54,19 @@ class Prediction:
     why it could not be read."""
 
     name: str
-    guesses: tuple[Guess, ...] = ()
+    scores: tuple[ClassScore, ...] = ()
     problem: str | None = None
     embedding: Row | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
         """The most probable class. Raises ``IndexError`` where the image could not be read."""
-        return self.guesses[0].label
+        return self.scores[0].label
 
     @property
     def probability(self) -> float:
         """The probability of ``label``."""
-        return self.guesses[0].probability
+        return self.scores[0].probability
 
     def to_dict(self) -> dict[str, Any]:
         """The prediction as JSON types; ``problem`` is there where there is one."""
@@ -67,7 +75,7 @@ class Prediction:
             found["embedding"] = self.embedding.tolist()
         else:
             found["predictions"] = [
-                {"label": g.label, "probability": g.probability} for g in self.guesses
+                {"label": g.label, "probability": g.probability} for g in self.scores
             ]
         return found if self.problem is None else {**found, "problem": self.problem}
 
@@ -101,7 +109,7 @@ def stream(
     engine: Engine,
     preprocess: Preprocess,
     classes: Sequence[str],
-    images: Iterable[Image | Listed],
+    images: Iterable[Image | ImageEntry],
     *,
     top: int = 5,
     batch_size: int = 32,
@@ -119,7 +127,7 @@ def stream(
         raise InputError(f"the network {NO_CLASSES}")
     if top < 1 or batch_size < 1:
         raise InputError(f"top is {top} and the batch size {batch_size}; both take a number >= 1")
-    results = answered(
+    results = predict_batches(
         engine, preprocess, images, batch_size=batch_size, exact=exact, threads=threads
     )
     for read, row in results:
@@ -130,7 +138,7 @@ def stream(
         elif engine.output == "embeddings":
             yield Prediction(name=read.name, embedding=row)
         else:
-            yield Prediction(name=read.name, guesses=ranked(row, classes, top))
+            yield Prediction(name=read.name, scores=ranked(row, classes, top))
 
 
 def check_classes(logits: Row, classes: Sequence[str]) -> None:
@@ -147,7 +155,7 @@ def finite(row: Row) -> bool:
     return bool(np.isfinite(row).all())
 
 
-def ranked(logits: Row, classes: Sequence[str], top: int) -> tuple[Guess, ...]:
+def ranked(logits: Row, classes: Sequence[str], top: int) -> tuple[ClassScore, ...]:
     """The ``top`` classes of the logits ``(classes,)`` of one image, with their softmax.
 
     Of equal ones the first comes first, as ``evaluate`` counts them. Raises ``ValueError`` for
@@ -161,12 +169,13 @@ def ranked(logits: Row, classes: Sequence[str], top: int) -> tuple[Guess, ...]:
     shares = np.exp(logits - logits[best[0]])
     shares /= shares.sum()
     return tuple(
-        Guess(label=classes[number], probability=float(shares[number])) for number in best.tolist()
+        ClassScore(label=classes[number], probability=float(shares[number]))
+        for number in best.tolist()
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Read:
+class DecodedImage:
     """An image read: ``pixels`` is uint8 ``(size, size, C)``, or None and ``problem`` says why."""
 
     name: str
@@ -174,15 +183,15 @@ class Read:
     problem: str | None = None
 
 
-def answered(
+def predict_batches(
     engine: Engine,
     preprocess: Preprocess,
-    images: Iterable[Image | Listed],
+    images: Iterable[Image | ImageEntry],
     *,
     batch_size: int,
     exact: bool = True,
     threads: int | None = None,
-) -> Iterator[tuple[Read, Row | None]]:
+) -> Iterator[tuple[DecodedImage, Row | None]]:
     """Each image, in order, with its row of the engine; None where it is unreadable.
 
     Several threads read, decode and cut ahead while the engine computes. ``exact`` takes the pixels
@@ -193,19 +202,19 @@ def answered(
     if engine.options.cuts:
         cut, batch_size = decode.whole, 1
 
-    def read(image: Image | Listed) -> Read:
-        if not isinstance(image, Listed):
-            image = Listed(name=name_of(image), image=image)
+    def read(image: Image | ImageEntry) -> DecodedImage:
+        if not isinstance(image, ImageEntry):
+            image = ImageEntry(name=name_of(image), image=image)
         if image.image is None:
-            return Read(name=image.name, problem=image.problem)
+            return DecodedImage(name=image.name, problem=image.problem)
         try:
-            return Read(name=image.name, pixels=cut(image.image, preprocess))
+            return DecodedImage(name=image.name, pixels=cut(image.image, preprocess))
         except UnreadableImageError as error:
-            return Read(name=image.name, problem=error.reason)
+            return DecodedImage(name=image.name, problem=error.reason)
 
     reads = ordered(read, images, threads=threads, ahead=batch_size + 8)
-    sent: deque[list[Read]] = deque()
-    for rows in engine.answers(_batches(reads, batch_size, sent, preprocess)):
+    sent: deque[list[DecodedImage]] = deque()
+    for rows in engine.infer_batches(_batches(reads, batch_size, sent, preprocess)):
         yield from _joined(sent.popleft(), rows)
     # What came after the last readable image went in no batch.
     while sent:
@@ -213,14 +222,17 @@ def answered(
 
 
 def _batches(
-    reads: Iterable[Read], size: int, sent: deque[list[Read]], preprocess: Preprocess
+    reads: Iterable[DecodedImage],
+    size: int,
+    sent: deque[list[DecodedImage]],
+    preprocess: Preprocess,
 ) -> Iterator[Pixels]:
     """Batches of ``size`` readable images; what is in each goes into ``sent``, with the unreadable.
 
     An engine answers nothing but batches, so a long run of unreadable images takes along an
     unfinished batch, or a black image that nobody asks for.
     """
-    group: list[Read] = []
+    group: list[DecodedImage] = []
     found: list[Cut] = []
 
     def pack() -> Pixels:
@@ -229,7 +241,7 @@ def _batches(
         black = np.zeros((side, side, preprocess.channel_count), np.uint8)
         batch: Pixels = np.stack(found or [black])
         # The pixels are in the batch now.
-        sent.append([Read(name=one.name, problem=one.problem) for one in group])
+        sent.append([DecodedImage(name=one.name, problem=one.problem) for one in group])
         group, found = [], []
         return batch
 
@@ -245,7 +257,7 @@ def _batches(
         sent.append(group)
 
 
-def _joined(group: Iterable[Read], rows: Rows) -> Iterator[tuple[Read, Row | None]]:
+def _joined(group: Iterable[DecodedImage], rows: Rows) -> Iterator[tuple[DecodedImage, Row | None]]:
     remaining = iter(rows)
     for one in group:
         yield one, next(remaining) if one.problem is None else None

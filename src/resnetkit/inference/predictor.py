@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from resnetkit.data.listing import ImageSource, Listed
+from resnetkit.data.listing import ImageEntry, ImageSource
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.autotune import tuned
 from resnetkit.inference.engines.conv_bn_fusion import Described
@@ -114,7 +114,9 @@ class Predictor:
     def _exact(self, images: ImageSource) -> bool:
         return self.options.exact or not images.has(FEW)
 
-    def _predict(self, images: ImageSource, remaining: Iterable[Listed]) -> Iterator[Prediction]:
+    def _predict(
+        self, images: ImageSource, remaining: Iterable[ImageEntry]
+    ) -> Iterator[Prediction]:
         preprocess, size = self.model.preprocess, self.options.batch_size or SOME
         if self.options.batch_size is None and images.has(FEW) and not self.engine.options.cuts:
             shape = (preprocess.size, preprocess.size, preprocess.channel_count)

@@ -19,7 +19,7 @@ from resnetkit.files import atomic
 from resnetkit.training.epoch_log import Row, best_of
 
 if TYPE_CHECKING:  # it needs torch
-    from resnetkit.training.lr_finder import Found
+    from resnetkit.training.lr_finder import LRFinderResult
 
 _TRAIN, _VALIDATION, _GREY = "#3b6fb6", "#c8553d", "#777777"
 #: Up to so many classes every cell has its number, and every row its name.
@@ -105,7 +105,7 @@ def check_picture(path: Path) -> None:
         raise InputError(f"cannot write {path}: there is no folder {path.parent}")
 
 
-def save_range(found: Found, path: Path, title: str) -> None:
+def save_range(found: LRFinderResult, path: Path, title: str) -> None:
     """The loss over the learning rate of a range test, with the rate that is suggested."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)

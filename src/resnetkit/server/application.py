@@ -229,11 +229,9 @@ def application(served: Served, limits: Limits | None = None, *, top: int = 5) -
             counted.images.labels("not finite").inc()
             return {"problem": NOT_FINITE}
         counted.images.labels("answered").inc()
-        guesses = ranked(row, served.classes, number)
+        scores = ranked(row, served.classes, number)
         return {
-            "predictions": [
-                {"label": utf8(g.label), "probability": g.probability} for g in guesses
-            ],
+            "predictions": [{"label": utf8(g.label), "probability": g.probability} for g in scores],
         }
 
     @app.post("/predict")

@@ -15,7 +15,7 @@ from resnetkit.errors import InputError
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.step.allocator import give_back
-from resnetkit.training.step.dry_run import Tried
+from resnetkit.training.step.dry_run import DryRun
 from resnetkit.training.step.threads import threads
 
 #: The smallest batch that is tried, and the largest: above, the steps become too few to learn with.
@@ -39,7 +39,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class BatchSizeResult:
     """The ``batch`` that was chosen, what was ``tried``, and ``why`` no larger one."""
 
     batch: int
@@ -47,13 +47,13 @@ class Fitted:
     why: str
 
 
-def fitted_batch(
+def find_batch_size(
     recipe: Recipe,
     images: int,
     *,
     available: int | None = None,
     told: Callable[[Trial], None] = lambda _: None,
-) -> Fitted:
+) -> BatchSizeResult:
     """The smallest batch that is about as fast as any, of those that fit into the memory.
 
     Batches of 4, 8, 16, ... are trained for real, with the recipe's network, optimizer, precision
@@ -85,7 +85,7 @@ def fitted_batch(
         )
     best = max(rates.values())
     batch = next(batch for batch, rate in rates.items() if rate * GAIN >= best)
-    return Fitted(batch=batch, tried=tuple(tried), why=why)
+    return BatchSizeResult(batch=batch, tried=tuple(tried), why=why)
 
 
 def _is_flat(tried: list[Trial]) -> bool:
@@ -96,7 +96,7 @@ def _is_flat(tried: list[Trial]) -> bool:
 
 def _trials(recipe: Recipe, most: int, available: int | None) -> Iterator[Trial]:
     """Each batch as it is tried, from the smallest on; the first that does not fit is the last."""
-    step = Tried(recipe)
+    step = DryRun(recipe)
     memory = _Gpu(recipe.device) if torch.device(recipe.device).type == "cuda" else _Processor()
     free = memory.free() if available is None else available
     batch = LEAST
@@ -112,7 +112,7 @@ def _trials(recipe: Recipe, most: int, available: int | None) -> Iterator[Trial]
         batch *= 2
 
 
-def _rate(step: Tried, batch: int) -> float | None:
+def _rate(step: DryRun, batch: int) -> float | None:
     """Images a second, of the fastest step, for others only ever slow it down."""
     bf16 = step.recipe.precision == "bf16"
     try:

@@ -14,7 +14,7 @@ from resnetkit.training.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conduct:
+class RunOptions:
     """What may differ between a run and its continuation; the recipe stays.
 
     ``checkpoint_minutes``: time between two checkpoints within an epoch, 0 makes one after every
@@ -41,7 +41,7 @@ class Conduct:
             raise InputError(f"--memory is {self.memory:g} GiB; it takes a number from 0")
 
 
-class Watch:
+class Callback:
     """Is told how a run goes; a view overrides what it wants to show."""
 
     def warn(self, text: str) -> None:
@@ -67,10 +67,10 @@ class Watch:
         """An epoch has ended and is on the disk."""
 
 
-class Several(Watch):
+class Callbacks(Callback):
     """Several that are told the same, in order; warnings go to the first alone."""
 
-    def __init__(self, first: Watch, *others: Watch) -> None:
+    def __init__(self, first: Callback, *others: Callback) -> None:
         self._all = (first, *others)
 
     def warn(self, text: str) -> None:
@@ -79,23 +79,23 @@ class Several(Watch):
     def start(
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
     ) -> None:
-        for watch in self._all:
-            watch.start(recipe, images, rows, done)
+        for callback in self._all:
+            callback.start(recipe, images, rows, done)
 
     def so_far(self, loss: float, accuracy: float, waited: float = 0.0) -> None:
-        for watch in self._all:
-            watch.so_far(loss, accuracy, waited)
+        for callback in self._all:
+            callback.so_far(loss, accuracy, waited)
 
     def images(self, count: int) -> None:
-        for watch in self._all:
-            watch.images(count)
+        for callback in self._all:
+            callback.images(count)
 
     def epoch(self, row: Row) -> None:
-        for watch in self._all:
-            watch.epoch(row)
+        for callback in self._all:
+            callback.epoch(row)
 
 
-class Quiet(Watch):
+class SilentCallback(Callback):
     """Tells nobody: the watch of a process that does not lead."""
 
     def warn(self, text: str) -> None:

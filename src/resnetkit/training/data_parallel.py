@@ -26,7 +26,7 @@ from resnetkit.training.step.sync_batch_norm import synchronise
 Weigh = Callable[[Tensor], float]
 
 
-class Together:
+class DataParallel:
     """The part of a session that knows of other processes; alone it hands things through.
 
     ``module`` is what is trained: the network itself, or torch's ``DistributedDataParallel`` of it.

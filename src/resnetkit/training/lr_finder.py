@@ -15,13 +15,12 @@ from typing import Any
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.errors import InputError
-from resnetkit.training.callbacks import Conduct, Watch
-from resnetkit.training.data.data_loader import Batch
+from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import rehearsed
 from resnetkit.training.signals import Stop
 from resnetkit.training.step.optimization_step import NotFiniteError, Score
-from resnetkit.training.trainer import Session
+from resnetkit.training.trainer import Trainer
 
 #: The usual range, which is that of fastai and Lightning but for its lowest end.
 LOW, HIGH, STEPS = 1e-6, 10.0, 100
@@ -50,7 +49,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class LRFinderResult:
     """The outcome of a range test.
 
     ``suggested`` is the peak rate for a run: the middle of the ten steps in which the smoothed loss
@@ -77,17 +76,17 @@ class Found:
         }
 
 
-def find_rate(
+def find_lr(
     recipe: Recipe,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
     *,
     start: Bundle | None = None,
-    conduct: Conduct | None = None,
+    run_options: RunOptions | None = None,
     steps: int = STEPS,
     low: float = LOW,
     high: float = HIGH,
     done: Callable[[int], None] = lambda _: None,
-) -> Found:
+) -> LRFinderResult:
     """Train ``steps`` steps by ``recipe`` while the rate rises from ``low`` to ``high``.
 
     The steps are those of a run, optimizer, images and all, but that the rate rises by the same
@@ -102,71 +101,59 @@ def find_rate(
         raise InputError(f"the rates are {low:g} to {high:g}; give a low and a higher one above 0")
     if steps < 3 * _FIRST:
         raise InputError(f"there are {steps} steps; give {3 * _FIRST} or more")
-    watch, conduct = watch or Watch(), conduct or Conduct()
+    callback, run_options = callback or Callback(), run_options or RunOptions()
     recipe = replace(recipe, ema_decay=0.0)
     rates = [low * (high / low) ** (number / (steps - 1)) for number in range(steps)]
     with (
-        rehearsed(recipe, watch, conduct, start) as (settled, held, weights),
+        rehearsed(recipe, callback, run_options, start) as (settled, held, weights),
         tempfile.TemporaryDirectory() as folder,
     ):
-        rising = _Rising(
+        points: list[Point] = []
+        trainer = Trainer(
             settled,
             Path(folder),
             held,
             start=weights,
-            conduct=conduct,
-            watch=watch,
+            run_options=run_options,
+            callback=callback,
             stop=Stop(),
+            schedule=lambda _: rates[len(points)],
         )
-        rising.rates = rates
-        points = []
-        for point in rising.points():
+        for point in _points(trainer, rates):
             points.append(point)
             done(recipe.batch_size)
     return judged(points, exploded=len(points) < steps)
 
 
-class _Rising(Session):
-    """A session whose rate rises, and which ends where the loss explodes."""
-
-    rates: Sequence[float]
-
-    def points(self) -> Iterator[Point]:
-        """A point for each step, until the loss explodes."""
-        average, least, number = 0.0, math.inf, 0
-        worst = _WORSE * math.log(len(self.held.classes))
-        for epoch in count():
-            self.batch = 0
-            for batch in self.train.batches(epoch):
-                if number == len(self.rates):
-                    return
-                self.score, self._number = Score(), number
-                try:
-                    self._step(epoch, batch)
-                except NotFiniteError:
-                    return
-                if not self.score.images:
-                    continue
-                loss = self.score.loss
-                average = _KEPT * average + (1 - _KEPT) * loss
-                number += 1
-                smoothed = average / (1 - _KEPT**number)
-                yield Point(rate=self.rate(number - 1), loss=loss, smoothed=smoothed)
-                least = min(least, smoothed)
-                if number <= _FIRST:
-                    worst = max(worst, _WORSE * smoothed)
-                elif not smoothed <= min(worst, _EXPLODED * least):
-                    return
-
-    def rate(self, step: int) -> float:
-        """The rate of the step that is counted here, whatever the epoch."""
-        return self.rates[self._number]
-
-    def _leave_out(self, epoch: int, batch: Batch, problem: str) -> None:
-        raise NotFiniteError(problem)
+def _points(trainer: Trainer, rates: Sequence[float]) -> Iterator[Point]:
+    """A point for each step, until the loss explodes."""
+    average, least, number = 0.0, math.inf, 0
+    worst = _WORSE * math.log(len(trainer.held.classes))
+    for epoch in count():
+        trainer.batch = 0
+        for batch in trainer.train.batches(epoch):
+            if number == len(rates):
+                return
+            trainer.score = Score()
+            try:
+                trainer.step(epoch, batch)
+            except NotFiniteError:
+                return
+            if not trainer.score.images:
+                continue
+            loss = trainer.score.loss
+            average = _KEPT * average + (1 - _KEPT) * loss
+            number += 1
+            smoothed = average / (1 - _KEPT**number)
+            yield Point(rate=rates[number - 1], loss=loss, smoothed=smoothed)
+            least = min(least, smoothed)
+            if number <= _FIRST:
+                worst = max(worst, _WORSE * smoothed)
+            elif not smoothed <= min(worst, _EXPLODED * least):
+                return
 
 
-def judged(points: Sequence[Point], *, exploded: bool) -> Found:
+def judged(points: Sequence[Point], *, exploded: bool) -> LRFinderResult:
     """What the curve says. Raises ``ValueError`` where it does not fall."""
     usable = points[_FIRST:]
     if len(usable) <= _STRETCH:
@@ -185,7 +172,7 @@ def judged(points: Sequence[Point], *, exploded: bool) -> Found:
             "suggested; the weights may be as good as they get, or the data too hard"
         )
     steepest = falls.index(max(falls)) + _STRETCH // 2
-    return Found(
+    return LRFinderResult(
         points=tuple(points),
         suggested=float(f"{usable[steepest].rate:.1e}"),
         lowest=usable[lowest].rate,

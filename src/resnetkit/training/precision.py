@@ -15,7 +15,7 @@ from resnetkit.errors import InputError, parsed
 from resnetkit.files import cache_folder, write_text
 from resnetkit.inference.engines.autotune import machine
 from resnetkit.training.recipe.recipe import Precision, Recipe
-from resnetkit.training.step.dry_run import Tried
+from resnetkit.training.step.dry_run import DryRun
 
 #: bf16 is taken where its steps are so many times as fast: it keeps 8 bits of an activation, which
 #: costs small networks accuracy (digits, mean of 6 seeds: 99.16 %, and 99.54 % in float32).
@@ -72,7 +72,7 @@ def has_bf16(device: str) -> bool:
 
 def probed(recipe: Recipe) -> dict[str, float]:
     """The median seconds of a step in either precision, in turn."""
-    tried = Tried(recipe)
+    tried = DryRun(recipe)
     inputs = tried.inputs(_images(recipe))
     found: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for number in range(WARM + STEPS):

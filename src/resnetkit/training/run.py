@@ -14,7 +14,7 @@ from resnetkit.evaluation.evaluation import Evaluation, evaluate
 from resnetkit.files import write_text
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.engines.torch import Torch
-from resnetkit.training.callbacks import Conduct, Quiet, Watch
+from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import FILES, remove_states
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_log import Row, best_of, is_finished, read_log
@@ -32,12 +32,12 @@ from resnetkit.training.run_folder import (
     remove_temporary,
 )
 from resnetkit.training.signals import Stop
-from resnetkit.training.split_data import Held, hold, hold_again
+from resnetkit.training.split_data import DataSplits, prepare_splits, reload_splits
 from resnetkit.training.step.allocator import held_on
 from resnetkit.training.step.compile import check_compiler
-from resnetkit.training.step.model_setup import Mirrored
+from resnetkit.training.step.model_setup import FlipTTA
 from resnetkit.training.step.threads import threads
-from resnetkit.training.trainer import Session
+from resnetkit.training.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,10 +69,10 @@ class Result:
 def train(
     recipe: Recipe,
     out: str | Path,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
     *,
     start: Bundle | None = None,
-    conduct: Conduct | None = None,
+    run_options: RunOptions | None = None,
     overwrite: bool = False,
     processes: Processes = ALONE,
 ) -> Result:
@@ -95,24 +95,28 @@ def train(
     ``processes`` (``joined``) train together, each on its share of every batch, given the same
     arguments; those that torchrun has started in place of others resume the run.
     """
-    folder, watch, conduct = Path(out), _told(watch, processes), conduct or Conduct()
+    folder, callback, run_options = (
+        Path(out),
+        _told(callback, processes),
+        run_options or RunOptions(),
+    )
     processes.check(recipe)
     if processes.shared(lambda: processes.remembers_start(folder, overwrite=overwrite)):
-        watch.warn(f"torchrun has started the processes again; going on with {folder}")
-        return resume(folder, watch, conduct=conduct, processes=processes)
+        callback.warn(f"torchrun has started the processes again; going on with {folder}")
+        return resume(folder, callback, run_options=run_options, processes=processes)
     processes.shared(lambda: check_free(folder, overwrite=overwrite))
     if recipe.compile:
         check_compiler()
     stop = Stop(stubborn=not processes.alone)
     with stop.listening():
-        held = hold(recipe, watch, conduct, processes)
+        held = prepare_splits(recipe, callback, run_options, processes)
         if start is not None:
-            start = _with_head_for(start, held.classes, recipe, watch)
+            start = _with_head_for(start, held.classes, recipe, callback)
         # What was chosen belongs to the run, so that it goes on with that.
         with threads(recipe.threads):
             recipe = processes.shared(lambda: settled(recipe))
         if not processes.leads:
-            return _go_on(recipe, folder, held, watch, conduct, stop, processes)
+            return _go_on(recipe, folder, held, callback, run_options, stop, processes)
         make(folder)
         with held_by_us(folder):
             # Another process may have been faster.
@@ -124,17 +128,19 @@ def train(
             held.record.save(folder)
             held.bad.save(folder)
             write_text(folder / RECIPE, recipe.to_toml())
-            return _go_on(recipe, folder, held, watch, conduct, stop, processes)
+            return _go_on(recipe, folder, held, callback, run_options, stop, processes)
 
 
-def _told(watch: Watch | None, processes: Processes) -> Watch:
-    return (watch or Watch()) if processes.leads else Quiet()
+def _told(callback: Callback | None, processes: Processes) -> Callback:
+    return (callback or Callback()) if processes.leads else SilentCallback()
 
 
-def _with_head_for(start: Bundle, classes: tuple[str, ...], recipe: Recipe, watch: Watch) -> Bundle:
+def _with_head_for(
+    start: Bundle, classes: tuple[str, ...], recipe: Recipe, callback: Callback
+) -> Bundle:
     """``start`` in float32 with a classifier of ``classes``."""
     if start.classes != classes:
-        watch.warn(f"a new classifier is trained: {_difference(start.classes, classes)}")
+        callback.warn(f"a new classifier is trained: {_difference(start.classes, classes)}")
         start = start.with_new_head(classes, seed=recipe.seed)
     if start.network.options != recipe.network.options:
         raise InputError(
@@ -155,9 +161,9 @@ def _difference(old: tuple[str, ...], new: tuple[str, ...]) -> str:
 
 def resume(
     out: str | Path,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
     *,
-    conduct: Conduct | None = None,
+    run_options: RunOptions | None = None,
     processes: Processes = ALONE,
 ) -> Result:
     """Continue an interrupted run at the batch of its last checkpoint, to the very same weights.
@@ -165,7 +171,11 @@ def resume(
     Raises ``ValueError`` for a folder that is no run, or whose images have changed since, and as
     ``train`` does. There may be another number of ``processes`` than before.
     """
-    folder, watch, conduct = Path(out), _told(watch, processes), conduct or Conduct()
+    folder, callback, run_options = (
+        Path(out),
+        _told(callback, processes),
+        run_options or RunOptions(),
+    )
     recipe = processes.shared(lambda: read_recipe(folder))
     if recipe.precision == "auto":
         # A run from before there was a choice.
@@ -175,16 +185,16 @@ def resume(
     with stop.listening(), held_by_us(folder) if processes.leads else nullcontext():
         if processes.leads:
             remove_temporary(folder)
-        held = hold_again(recipe, folder, watch, conduct, processes)
-        return _go_on(recipe, folder, held, watch, conduct, stop, processes)
+        held = reload_splits(recipe, folder, callback, run_options, processes)
+        return _go_on(recipe, folder, held, callback, run_options, stop, processes)
 
 
 def _go_on(
     recipe: Recipe,
     folder: Path,
-    held: Held,
-    watch: Watch,
-    conduct: Conduct,
+    held: DataSplits,
+    callback: Callback,
+    run_options: RunOptions,
     stop: Stop,
     processes: Processes,
 ) -> Result:
@@ -195,22 +205,22 @@ def _go_on(
             start = None
             if recipe.start is not None:
                 start = processes.shared(lambda: load(folder / START))
-            session = Session(
+            trainer = Trainer(
                 recipe,
                 folder,
                 held,
                 start=start,
-                conduct=conduct,
-                watch=watch,
+                run_options=run_options,
+                callback=callback,
                 stop=stop,
                 processes=processes,
             )
-            rows = session.run()
+            rows = trainer.run()
         return _finish(recipe, folder, held, rows, processes)
 
 
 def _finish(
-    recipe: Recipe, folder: Path, held: Held, rows: list[Row], processes: Processes
+    recipe: Recipe, folder: Path, held: DataSplits, rows: list[Row], processes: Processes
 ) -> Result:
     """Measure the best bundle, once the choice of the best is made."""
     parts: tuple[Part, ...] = ("test", "validation", "train")
@@ -218,7 +228,7 @@ def _finish(
     bundle = processes.shared(lambda: load(folder / BEST))
     engine = open_engine(bundle, "torch", device=recipe.device)
     if recipe.test_flip:
-        module = Mirrored(bundle.module()).to(recipe.device)
+        module = FlipTTA(bundle.module()).to(recipe.device)
         engine = Torch(module, bundle.preprocess, engine.options)
     evaluation = evaluate(
         engine,
@@ -251,14 +261,14 @@ def _finish(
 
 @contextmanager
 def rehearsed(
-    recipe: Recipe, watch: Watch, conduct: Conduct, start: Bundle | None
-) -> Iterator[tuple[Recipe, Held, Bundle | None]]:
+    recipe: Recipe, callback: Callback, run_options: RunOptions, start: Bundle | None
+) -> Iterator[tuple[Recipe, DataSplits, Bundle | None]]:
     """What a run by ``recipe`` would begin with: its recipe, images, weights, and threads.
 
     Nothing is written. Raises ``ValueError`` as ``train`` does for data and weights.
     """
-    held = hold(recipe, watch, conduct)
+    held = prepare_splits(recipe, callback, run_options)
     if start is not None:
-        start = _with_head_for(start, held.classes, recipe, watch)
+        start = _with_head_for(start, held.classes, recipe, callback)
     with threads(recipe.threads):
         yield settled(recipe), held, start

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from resnetkit.data.datasets.dataset import PARTS, Example, Part, Source
-from resnetkit.data.datasets.opening import open_source
+from resnetkit.data.datasets.dataset import PARTS, Dataset, Part, Sample
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.readability import FILE, BadImages, Checked, check
 from resnetkit.data.datasets.splits import SplitRecord, load_record, split
 from resnetkit.errors import InputError
-from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.recipe.recipe import Recipe
 
@@ -22,11 +22,11 @@ _NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Held:
+class DataSplits:
     """The images of each part, and what ``split.json`` says of them."""
 
     classes: tuple[str, ...]
-    parts: Mapping[Part, tuple[Example, ...]]
+    parts: Mapping[Part, tuple[Sample, ...]]
     record: SplitRecord
     bad: BadImages
 
@@ -40,24 +40,26 @@ class Held:
         return [int(count) for count in np.bincount(labels, minlength=len(self.classes))]
 
 
-def hold(recipe: Recipe, watch: Watch, conduct: Conduct, processes: Processes = ALONE) -> Held:
+def prepare_splits(
+    recipe: Recipe, callback: Callback, run_options: RunOptions, processes: Processes = ALONE
+) -> DataSplits:
     """Read every image once, leave out what cannot be read, and split the rest.
 
-    Raises ``ValueError`` for more unreadable images than ``conduct`` allows, and for a batch with
-    more images than there are to train on.
+    Raises ``ValueError`` for more unreadable images than ``run_options`` allows, and for a batch
+    with more images than there are to train on.
     """
-    source = open_source(recipe.data)
+    source = open_dataset(recipe.data)
     for note in source.notes:
-        watch.warn(note)
+        callback.warn(note)
     checked = _checked(source, recipe, processes)
-    bad = BadImages(len(source.examples), conduct.max_bad)
+    bad = BadImages(len(source.examples), run_options.max_bad)
     for name, reason in checked.problems.items():
         bad.add(name, reason)
         if len(bad.problems) <= _NAMED:
-            watch.warn(f"skipped {name}: {reason}")
+            callback.warn(f"skipped {name}: {reason}")
     if bad.problems:
         bad.check()
-        watch.warn(
+        callback.warn(
             f"{len(bad.problems)} of {bad.total} images cannot be read and are left out; "
             f"{FILE} names them"
         )
@@ -84,11 +86,11 @@ def hold(recipe: Recipe, watch: Watch, conduct: Conduct, processes: Processes = 
             part: {e.name: checked.digests[e.name] for e in parts.get(part, ())} for part in PARTS
         },
     )
-    _warn_of_copies(record, watch)
-    return Held(classes=source.classes, parts=parts, record=record, bad=bad)
+    _warn_of_copies(record, callback)
+    return DataSplits(classes=source.classes, parts=parts, record=record, bad=bad)
 
 
-def _checked(source: Source, recipe: Recipe, processes: Processes) -> Checked:
+def _checked(source: Dataset, recipe: Recipe, processes: Processes) -> Checked:
     """Each process reads its share of the images, and is told of all others."""
     if not processes.same([(e.name, e.label) for e in source.examples]):
         raise InputError(
@@ -102,14 +104,18 @@ def _checked(source: Source, recipe: Recipe, processes: Processes) -> Checked:
     return Checked(digests=digests, problems=problems)
 
 
-def hold_again(
-    recipe: Recipe, folder: Path, watch: Watch, conduct: Conduct, processes: Processes = ALONE
-) -> Held:
+def reload_splits(
+    recipe: Recipe,
+    folder: Path,
+    callback: Callback,
+    run_options: RunOptions,
+    processes: Processes = ALONE,
+) -> DataSplits:
     """The images that the run in ``folder`` was started with.
 
     Raises ``ValueError`` where they have changed.
     """
-    held = hold(recipe, watch, conduct, processes)
+    held = prepare_splits(recipe, callback, run_options, processes)
     record = processes.shared(lambda: load_record(folder))
     if record is None:
         if processes.leads:
@@ -122,7 +128,7 @@ def hold_again(
     return held
 
 
-def _readable(source: Source, digests: Mapping[str, str]) -> Source:
+def _readable(source: Dataset, digests: Mapping[str, str]) -> Dataset:
     return replace(
         source,
         flat=tuple(e for e in source.flat if e.name in digests),
@@ -132,11 +138,11 @@ def _readable(source: Source, digests: Mapping[str, str]) -> Source:
     )
 
 
-def _warn_of_copies(record: SplitRecord, watch: Watch) -> None:
+def _warn_of_copies(record: SplitRecord, callback: Callback) -> None:
     parts: tuple[Part, ...] = ("validation", "test")
     for part in parts:
         if copies := record.copies(part):
-            watch.warn(
+            callback.warn(
                 f"{len(copies)} {part} image(s) are copies of training images, e.g. {copies[0]}; "
                 "the accuracy will look better than it is"
             )

@@ -13,9 +13,8 @@ from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
-from resnetkit.files import write_text
 from resnetkit.nn.resnet import ResNet
-from resnetkit.training.callbacks import Conduct, Watch
+from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.checkpoint import (
     State,
     differences,
@@ -24,10 +23,10 @@ from resnetkit.training.checkpoint import (
     put_optimizer,
     save_state,
 )
-from resnetkit.training.data.data_loader import Batch, Feed
+from resnetkit.training.data.data_loader import Batch, DataLoader
 from resnetkit.training.data.rng import mixed
 from resnetkit.training.data.wait_timer import Waiting
-from resnetkit.training.data_parallel import Together
+from resnetkit.training.data_parallel import DataParallel
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_bundle import bundle_of
 from resnetkit.training.epoch_log import Row, is_best, is_finished, row_of, write_log
@@ -35,11 +34,12 @@ from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_folder import BEST, LAST, NAN
 from resnetkit.training.signals import Stop
-from resnetkit.training.split_data import Held
+from resnetkit.training.skipped_batches import MOST_SKIPPED, record_batch
+from resnetkit.training.split_data import DataSplits
 from resnetkit.training.step.compile import compiled
 from resnetkit.training.step.loss import criterion_of, mixed_images, weigher_of
 from resnetkit.training.step.model_setup import (
-    Mirrored,
+    FlipTTA,
     Place,
     averaged,
     freeze,
@@ -55,33 +55,34 @@ from resnetkit.training.step.optimization_step import (
     placed,
     train_step,
 )
-from resnetkit.training.step.optimizer import learning_rate, optimizer_of, set_rate
+from resnetkit.training.step.optimizer import optimizer_of, schedule_of, set_rate
 
-#: So many batches in a row may be left out for their loss; then the weights are to blame.
-MOST_SKIPPED = 25
+#: The learning rate of a step, counted over all epochs.
+Schedule = Callable[[int], float]
 
 
-class Session:
+class Trainer:
     """Trains to the end of the recipe, and keeps what it has on the disk.
 
     ``rows`` are the epochs that are finished, ``batch`` the batches of the next one that are done.
-    Where the folder has a state, the session begins there.
+    Where the folder has a state, the trainer begins there. ``schedule`` replaces the recipe's.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         folder: Path,
-        held: Held,
+        held: DataSplits,
         *,
         start: Bundle | None,
-        conduct: Conduct,
-        watch: Watch,
+        run_options: RunOptions,
+        callback: Callback,
         stop: Stop,
         processes: Processes = ALONE,
+        schedule: Schedule | None = None,
     ) -> None:
         self.recipe, self.folder, self.held, self.start = recipe, folder, held, start
-        self.conduct, self.watch, self.stop = conduct, watch, stop
+        self.run_options, self.callback, self.stop = run_options, callback, stop
         self.processes = processes
         self._news: list[tuple[str, str]] = []
         self.module = module_of(recipe, start)
@@ -94,15 +95,16 @@ class Session:
         self.optimizer = optimizer_of(self.module, recipe)
         self.train = self._feed("train", recipe.augment, recipe.size_in)
         self.validation = self._feed("validation") if held.parts["validation"] else None
+        self.schedule = schedule or schedule_of(recipe, len(self.train))
         self.smallest_batch = recipe.smallest_batch
         self.rows: list[Row] = []
         self.batch, self.skipped = 0, 0
         self.score, self.seconds, self.waited = Score(), 0.0, 0.0
         self._kept = time.monotonic()
-        state = processes.shared(lambda: load_state(folder, watch.warn))
+        state = processes.shared(lambda: load_state(folder, callback.warn))
         if state is not None:
             self._go_back_to(state)
-        self.together = Together(
+        self.together = DataParallel(
             processes,
             self.module,
             sync_norms=recipe.sync_norms,
@@ -123,8 +125,8 @@ class Session:
         part: Part,
         augment: Augment | None = None,
         size_in: Callable[[int], int] | None = None,
-    ) -> Feed:
-        return Feed(
+    ) -> DataLoader:
+        return DataLoader(
             self.held.parts[part],
             self.recipe.preprocess,
             batch_size=self.recipe.batch_size,
@@ -132,7 +134,7 @@ class Session:
             seed=self.recipe.seed,
             repeats=1 if augment is None else self.recipe.repeats,
             size_in=size_in,
-            memory=round(self.conduct.memory * (1 << 30)) // self.processes.local,
+            memory=round(self.run_options.memory * (1 << 30)) // self.processes.local,
             unreadable=self._unreadable,
             share=self.processes.share,
         )
@@ -150,7 +152,7 @@ class Session:
             if bad.add(name, reason):
                 if self.processes.leads:
                     bad.save(self.folder)
-                self.watch.warn(f"skipped {name}: {reason}")
+                self.callback.warn(f"skipped {name}: {reason}")
                 bad.check()
 
     def run(self) -> list[Row]:
@@ -160,7 +162,7 @@ class Session:
         signal, when everything is on the disk.
         """
         done = self.score.images
-        self.watch.start(self.recipe, self.held.counts(), list(self.rows), done)
+        self.callback.start(self.recipe, self.held.counts(), list(self.rows), done)
         while not is_finished(self.rows, self.recipe.epochs, self.recipe.patience):
             with self.stop.patiently():
                 self._epoch()
@@ -172,13 +174,16 @@ class Session:
         began, before, waited = time.perf_counter(), self.seconds, self.waited
         batches = Waiting(self.train.batches(number, first=self.batch))
         for batch in batches:
-            count = self._step(number, batch)
+            try:
+                count = self.step(number, batch)
+            except NotFiniteError as error:
+                count = self._leave_out(number, batch, str(error))
             self.seconds = before + time.perf_counter() - began
             self.waited = waited + batches.seconds
             if self.score.images:
                 share = self.waited / self.seconds
-                self.watch.so_far(self.score.loss, self.score.accuracy, share)
-            self.watch.images(count)
+                self.callback.so_far(self.score.loss, self.score.accuracy, share)
+            self.callback.images(count)
             if self._agree(due=self._is_due()) or self.stop.asked:
                 self._checkpoint()
             if self.stop.asked:
@@ -206,7 +211,7 @@ class Session:
             validation_images=images,
         )
         self._finish_epoch(row)
-        self.watch.epoch(row)
+        self.callback.epoch(row)
 
     def _measured(self, epoch: int) -> Score | None:
         """The score on the validation images, if there are any."""
@@ -214,7 +219,7 @@ class Session:
             return None
         try:
             return measure(
-                Mirrored(self.kept) if self.recipe.test_flip else self.kept,
+                FlipTTA(self.kept) if self.recipe.test_flip else self.kept,
                 self.validation.batches(),
                 device=self.recipe.device,
                 between=self._listen,
@@ -226,75 +231,61 @@ class Session:
             self._checkpoint()
             raise
 
-    def _step(self, epoch: int, batch: Batch) -> int:
-        """Make a step; the number of images in the whole batch."""
+    def step(self, epoch: int, batch: Batch) -> int:
+        """Make a step; the number of images in the whole batch.
+
+        Raises ``NotFiniteError`` where the loss or the gradient is not finite.
+        """
         batch = self.together.usable(batch)
         count = self.together.count(len(batch))
         if count < self.smallest_batch:
             # The others could not be read, and a norm cannot be trained on what is left.
             self.batch += 1
             return count
-        recipe, each = self.recipe, len(self.train)
-        set_rate(self.optimizer, self.rate(epoch * each + self.batch))
+        recipe, number = self.recipe, epoch * len(self.train) + self.batch
+        set_rate(self.optimizer, self.schedule(number))
         inputs, labels = placed(batch.inputs, recipe.device), batch.labels.to(recipe.device)
-        try:
-            # What is drawn at this step is the same, whenever it is made.
-            with torch.random.fork_rng(cuda_of(recipe.device)):
-                torch.manual_seed(mixed(recipe.seed, epoch, self.batch, 1))
-                images, targets = mixed_images(
-                    inputs, labels, recipe, len(self.held.classes), before=self.together.before
-                )
-                logits = train_step(
-                    self.together.module,
-                    images,
-                    targets,
-                    self.optimizer,
-                    self.criterion,
-                    frozen=self.frozen,
-                    clip=recipe.clip,
-                    pieces=recipe.accumulate,
-                    forward=self.forward,
-                    bf16=recipe.precision == "bf16",
-                    backward=self.together.backward,
-                )
-                self.together.settle()
-        except NotFiniteError as error:
-            self._leave_out(epoch, batch, str(error))
-        else:
-            self.skipped = 0
-            seen = Score()
-            seen.add(logits, labels)
-            self.score.join(self.together.total(seen))
-            if self.average is not None and (epoch * each + self.batch) % recipe.ema_every == 0:
-                self.average.update_parameters(self.module)
+        # What is drawn at this step is the same, whenever it is made.
+        with torch.random.fork_rng(cuda_of(recipe.device)):
+            torch.manual_seed(mixed(recipe.seed, epoch, self.batch, 1))
+            images, targets = mixed_images(
+                inputs, labels, recipe, len(self.held.classes), before=self.together.before
+            )
+            logits = train_step(
+                self.together.module,
+                images,
+                targets,
+                self.optimizer,
+                self.criterion,
+                frozen=self.frozen,
+                clip=recipe.clip,
+                pieces=recipe.accumulate,
+                forward=self.forward,
+                bf16=recipe.precision == "bf16",
+                backward=self.together.backward,
+            )
+            self.together.settle()
+        self.skipped = 0
+        seen = Score()
+        seen.add(logits, labels)
+        self.score.join(self.together.total(seen))
+        if self.average is not None and number % recipe.ema_every == 0:
+            self.average.update_parameters(self.module)
         self.batch += 1
         return count
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0 over all epochs."""
-        recipe, each = self.recipe, len(self.train)
-        return learning_rate(
-            step,
-            steps=recipe.epochs * each,
-            warmup=round(recipe.warmup * each),
-            peak=recipe.lr,
-            schedule=recipe.schedule,
-            drops=recipe.drops,
-        )
-
-    def _leave_out(self, epoch: int, batch: Batch, problem: str) -> None:
-        """Name the images of a batch that no step could be made on; stop, unless it is skipped."""
+    def _leave_out(self, epoch: int, batch: Batch, problem: str) -> int:
+        """Skip a batch that no step could be made on, or stop; the number of its images."""
         shares = self.processes.gathered([example.name for example in batch.examples])
         names = [name for share in shares for name in share]
-        place = f"in epoch {epoch + 1}, batch {self.batch + 1}"
-        path = self.folder / NAN
-        known = path.read_text(encoding="utf-8") if path.exists() else ""
-        entry = f"{place}: {problem}\n" + "".join(f"    {name}\n" for name in names)
-        if entry not in known and self.processes.leads:
-            write_text(path, known + entry)
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        said = f"{problem} {place}: {shown} (all in {path})"
-        if not self.conduct.skip_nan:
+        said = record_batch(
+            self.folder / NAN,
+            f"in epoch {epoch + 1}, batch {self.batch + 1}",
+            problem,
+            names,
+            write=self.processes.leads,
+        )
+        if not self.run_options.skip_nan:
             self._checkpoint()
             raise DivergedError(
                 f"{said}; {self._advice()}, or go on without that batch with "
@@ -303,7 +294,9 @@ class Session:
         self.skipped += 1
         if self.skipped > MOST_SKIPPED:
             raise DivergedError(f"{said}, as in {MOST_SKIPPED} batches before it; {self._advice()}")
-        self.watch.warn(f"left out: {said}")
+        self.callback.warn(f"left out: {said}")
+        self.batch += 1
+        return self.together.count(len(batch))
 
     def _advice(self) -> str:
         rows = self.rows
@@ -326,7 +319,7 @@ class Session:
             self.stop.check()
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._kept >= 60 * self.conduct.checkpoint_minutes
+        return time.monotonic() - self._kept >= 60 * self.run_options.checkpoint_minutes
 
     def _finish_epoch(self, row: Row) -> None:
         """Write the bundles and the log; the state comes last, for what it says is what counts."""
@@ -405,4 +398,4 @@ class Session:
         self.score, self.seconds = Score.from_dict(document["score"]), document["seconds"]
         self.waited = document.get("waited", 0.0)
         for text in differences(document, self.recipe, self.processes.world):
-            self.watch.warn(text)
+            self.callback.warn(text)

@@ -22,7 +22,7 @@ SUFFIXES = (
     *((".heic", ".heif", ".hif") if HEIC else ()),
 )
 DIGITS = "digits"
-#: What ``Example.brief`` begins with.
+#: What ``Sample.brief`` begins with.
 BRIEF = "size:"
 
 #: What the parts are called in folders, columns and the names of shards, in lower case.
@@ -34,7 +34,7 @@ PART_OF: dict[str, Part] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Example:
+class Sample:
     """One image and the number of its class. ``name`` is its path inside the source."""
 
     name: str
@@ -61,7 +61,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Source:
+class Dataset:
     """The images of one place by class.
 
     ``parts`` are those that the folder itself has; a flat folder has all images in ``flat``.
@@ -71,12 +71,12 @@ class Source:
 
     name: str
     classes: tuple[str, ...]
-    flat: tuple[Example, ...] = ()
-    parts: Mapping[Part, tuple[Example, ...]]
+    flat: tuple[Sample, ...] = ()
+    parts: Mapping[Part, tuple[Sample, ...]]
     shape: tuple[int, int, int] | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def examples(self) -> tuple[Example, ...]:
+    def examples(self) -> tuple[Sample, ...]:
         """All images."""
         return (*self.flat, *(example for part in self.parts.values() for example in part))

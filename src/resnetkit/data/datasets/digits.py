@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits
 
-from resnetkit.data.datasets.dataset import DIGITS, PARTS, Example, Source
+from resnetkit.data.datasets.dataset import DIGITS, PARTS, Dataset, Sample
 from resnetkit.data.datasets.splits import stratified
 
 #: Shares of the images of each class that are kept for validation and test.
@@ -14,7 +14,7 @@ VALIDATION, TEST = 0.15, 0.20
 _SEED = 0
 
 
-def digits() -> Source:
+def digits() -> Dataset:
     """1797 grey images of ten classes; 1-in-5 are test images, whatever the seed of a run.
 
     The grey values 0..16 become ``round(v * 255 / 16)``, uint8. Source: Alpaydin & Kaynak 1998,
@@ -23,12 +23,12 @@ def digits() -> Source:
     data = load_digits()
     pixels = np.round(data.images * 255 / 16).astype(np.uint8)
     examples = [
-        Example(name=f"{DIGITS}/{number:04}", label=int(label), image=image)
+        Sample(name=f"{DIGITS}/{number:04}", label=int(label), image=image)
         for number, (label, image) in enumerate(zip(data.target, pixels, strict=True))
     ]
     labels = [example.label for example in examples]
     places = stratified(labels, validation=VALIDATION, test=TEST, seed=_SEED)
-    return Source(
+    return Dataset(
         name=DIGITS,
         classes=tuple(str(name) for name in data.target_names),
         parts={

@@ -16,7 +16,7 @@ from typing import Any
 
 from resnetkit.data.datasets.arrow import Columns, Row, is_image, rows, schema_of
 from resnetkit.data.datasets.class_names import listed_names, numbered_names
-from resnetkit.data.datasets.dataset import PART_OF, PARTS, Example, Part, Source
+from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part, Sample
 from resnetkit.data.datasets.webdataset import Packed
 from resnetkit.errors import InputError, parsed
 
@@ -48,7 +48,7 @@ def has_images(path: Path) -> bool:
     return any(is_image(schema.field(name).type) for name in schema.names)
 
 
-def dataset(path: Path, *, least: int = 2) -> Source:
+def dataset(path: Path, *, least: int = 2) -> Dataset:
     """The labelled images of a folder of ``datasets``, or of one Parquet file with images in it.
 
     Splits are parts; a ``Dataset`` without splits is flat. Classes are the names of the label's
@@ -79,7 +79,7 @@ def dataset(path: Path, *, least: int = 2) -> Source:
         part: tuple(_example(path, row, classes, numbers) for row in rows)
         for part, rows in found.items()
     }
-    return Source(
+    return Dataset(
         name=str(path),
         classes=classes,
         flat=examples.get(None, ()),
@@ -100,7 +100,7 @@ def images_of(path: Path) -> Iterator[tuple[str, Packed | Path]]:
 
 def _example(
     path: Path, row: Row, classes: tuple[str, ...], numbers: Mapping[int | str | None, int]
-) -> Example:
+) -> Sample:
     label = row.label if isinstance(row.label, int) else numbers.get(row.label, _MISSING)
     if not 0 <= label < len(classes):
         known = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
@@ -109,7 +109,7 @@ def _example(
             f"has {len(classes)} from 0: {known}"
         )
     if isinstance(row.image, Path):
-        return Example(name=row.name, label=label, image=row.image)
+        return Sample(name=row.name, label=label, image=row.image)
     place = row.image
     return Packed(name=row.name, label=label, file=place.file, offset=place.offset, size=place.size)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resnetkit.data.datasets.class_names import CLASSES, numbered_names
-from resnetkit.data.datasets.dataset import Example, Part, Source
+from resnetkit.data.datasets.dataset import Dataset, Part, Sample
 from resnetkit.errors import InputError
 
 #: How the published files begin; EMNIST's have a name before that.
@@ -52,7 +52,7 @@ def _is(name: str, word: str, kind: str) -> bool:
     return plain.endswith("-ubyte") and f"{word}-{kind}-idx" in plain
 
 
-def idx(path: Path, *, least: int = 2) -> Source:
+def idx(path: Path, *, least: int = 2) -> Dataset:
     """The images of a folder of IDX files, ``.gz`` or not: train and test part.
 
     Classes are named by the lines of ``classes.txt``, else as published where the labels are those
@@ -70,14 +70,14 @@ def idx(path: Path, *, least: int = 2) -> Source:
     if len(classes) < least:
         raise InputError(f"{path} has one class; training takes at least {least} classes")
     first = next(iter(arrays.values()))[0]
-    parts: dict[Part, tuple[Example, ...]] = {
+    parts: dict[Part, tuple[Sample, ...]] = {
         part: tuple(
-            Example(name=f"{part}/{number:05}", label=int(label), image=image)
+            Sample(name=f"{part}/{number:05}", label=int(label), image=image)
             for number, (image, label) in enumerate(zip(images, labels, strict=True))
         )
         for part, (images, labels) in arrays.items()
     }
-    return Source(
+    return Dataset(
         name=str(path), classes=classes, parts=parts, shape=(1, first.shape[1], first.shape[2])
     )
 

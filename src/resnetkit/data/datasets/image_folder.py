@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from resnetkit.data.datasets.dataset import DIGITS, PART_OF, PARTS, SUFFIXES, Example, Part, Source
+from resnetkit.data.datasets.dataset import DIGITS, PART_OF, PARTS, SUFFIXES, Dataset, Part, Sample
 from resnetkit.errors import InputError
 
 #: What operating systems, archives and storage servers leave in folders, in lower case; names that
@@ -40,7 +40,7 @@ def ending_of(name: str) -> str:
     return os.path.splitext(name)[1].lower() or "without an ending"
 
 
-def folder(path: Path, *, least: int = 2) -> Source:
+def folder(path: Path, *, least: int = 2) -> Dataset:
     """``path/CLASS/*.jpg`` (a flat folder) or ``path/train/CLASS/*.jpg`` with ``val`` and ``test``.
 
     Parts have any of the names in ``PART_OF``, in any case. Images may lie deeper below the class
@@ -76,7 +76,7 @@ def folder(path: Path, *, least: int = 2) -> Source:
         notes.append(f"{beside} image(s) beside the class folders are left out, e.g. in {root}")
     notes += filter(None, [left_out(endings)])
     flat = tuple(_examples(path, found, classes))
-    return Source(name=str(path), classes=classes, flat=flat, parts={}, notes=tuple(notes))
+    return Dataset(name=str(path), classes=classes, flat=flat, parts={}, notes=tuple(notes))
 
 
 def files_in(path: Path) -> list[Path]:
@@ -188,10 +188,10 @@ def _classes(
 
 def _examples(
     root: Path, found: Mapping[str, list[Path]], classes: tuple[str, ...]
-) -> Iterator[Example]:
+) -> Iterator[Sample]:
     for number, name in enumerate(classes):
         for file in found.get(name, ()):
-            yield Example(name=file.relative_to(root).as_posix(), label=number, image=file)
+            yield Sample(name=file.relative_to(root).as_posix(), label=number, image=file)
 
 
 def _divided(
@@ -201,7 +201,7 @@ def _divided(
     divided: Mapping[str, Path],
     least: int,
     notes: list[str],
-) -> Source:
+) -> Dataset:
     others = [name for name in inside if name not in divided]
     if others:
         raise InputError(
@@ -254,7 +254,7 @@ def _divided(
             )
     notes += filter(None, [left_out(endings)])
     parts = {part: tuple(_examples(path, found[part], classes)) for part in PARTS if part in found}
-    return Source(name=str(path), classes=classes, parts=parts, notes=tuple(notes))
+    return Dataset(name=str(path), classes=classes, parts=parts, notes=tuple(notes))
 
 
 def _spelled_alike(extra: Iterable[str], classes: Iterable[str]) -> str:

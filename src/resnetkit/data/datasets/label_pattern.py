@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from resnetkit.data.datasets.dataset import Example, Source
+from resnetkit.data.datasets.dataset import Dataset, Sample
 from resnetkit.data.datasets.image_folder import ending_of, is_picture, left_out, walked
 from resnetkit.errors import InputError
 
@@ -38,7 +38,7 @@ def joined_pattern(data: str | None, pattern: str) -> str:
     return f"{data.rstrip('/')}/{pattern}"
 
 
-def patterned(data: str, *, least: int = 2) -> Source:
+def patterned(data: str, *, least: int = 2) -> Dataset:
     """The images whose paths fit a pattern: a folder, and in it names with ``{label}`` and ``*``.
 
     ``{label}`` is the class; ``*`` stands for any text within a name, ``?`` for one character. The
@@ -78,11 +78,13 @@ def patterned(data: str, *, least: int = 2) -> Source:
         notes.append(f"{len(others)} image(s) do not fit {pattern} and are left out: {others[0]}")
     classes = tuple(sorted(labels))
     flat = tuple(
-        Example(name=file.relative_to(root).as_posix(), label=number, image=file)
+        Sample(name=file.relative_to(root).as_posix(), label=number, image=file)
         for number, label in enumerate(classes)
         for file in sorted(labels[label])
     )
-    return Source(name=data, classes=classes, flat=flat, parts={}, notes=tuple(filter(None, notes)))
+    return Dataset(
+        name=data, classes=classes, flat=flat, parts={}, notes=tuple(filter(None, notes))
+    )
 
 
 def _divided(data: str | Path) -> tuple[Path, str]:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from resnetkit.data.datasets.class_names import CLASSES
-from resnetkit.data.datasets.dataset import DIGITS, Source
+from resnetkit.data.datasets.dataset import DIGITS, Dataset
 from resnetkit.data.datasets.digits import digits
 from resnetkit.data.datasets.huggingface import dataset, has_images, is_dataset
 from resnetkit.data.datasets.idx import idx, idx_files
@@ -20,7 +20,7 @@ from resnetkit.errors import InputError
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
-def open_source(data: str | Path, *, least: int = 2) -> Source:
+def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
     """The labelled images that ``data`` names, of at least ``least`` classes.
 
     ``digits``; a folder of class folders, of IDX files, of tar shards, or one that Hugging Face's

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of
 from resnetkit.data.prefetch import ordered
 from resnetkit.errors import InputError
@@ -28,9 +28,9 @@ class Checked:
 
 
 def check(
-    examples: Sequence[Example],
+    examples: Sequence[Sample],
     preprocess: Preprocess,
-    share: Callable[[Sequence[Example]], Sequence[Example]] = lambda examples: examples,
+    share: Callable[[Sequence[Sample]], Sequence[Sample]] = lambda examples: examples,
 ) -> Checked:
     """Read every image once, of those that are this process's ``share``.
 
@@ -40,7 +40,7 @@ def check(
     encoded = sum(example.encoded for example in examples)
     thorough = encoded <= DECODED
 
-    def digest(example: Example) -> str | UnreadableImageError:
+    def digest(example: Sample) -> str | UnreadableImageError:
         try:
             if not example.encoded:
                 return example.digest()

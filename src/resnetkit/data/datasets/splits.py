@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnetkit.data.datasets.dataset import BRIEF, PARTS, Example, Part, Source
+from resnetkit.data.datasets.dataset import BRIEF, PARTS, Dataset, Part, Sample
 from resnetkit.errors import InputError, check, listed, mapping, parsed, text
 from resnetkit.files import write_text
 
@@ -60,8 +60,8 @@ def held_back(images: int, validation: float, test: float) -> tuple[int, int]:
 
 
 def split(
-    source: Source, *, validation: float, test: float, seed: int
-) -> dict[Part, tuple[Example, ...]]:
+    source: Dataset, *, validation: float, test: float, seed: int
+) -> dict[Part, tuple[Sample, ...]]:
     """The images of every part. What the source divides itself stays as it is.
 
     A flat source is split by ``stratified``; where one only lacks validation images, they are
@@ -80,13 +80,13 @@ def split(
     drawn = {
         part: tuple(e for e, p in zip(pool, places, strict=True) if p == part) for part in PARTS
     }
-    given: dict[Part, tuple[Example, ...]] = {
+    given: dict[Part, tuple[Sample, ...]] = {
         part: found for part, found in source.parts.items() if part != "train"
     }
     return {**drawn, **given}
 
 
-def _check_sizes(source: Source, pool: Sequence[Example], least: int) -> None:
+def _check_sizes(source: Dataset, pool: Sequence[Sample], least: int) -> None:
     counts = np.bincount([example.label for example in pool], minlength=len(source.classes))
     for name, count in zip(source.classes, counts, strict=True):
         if count >= least:
@@ -117,7 +117,7 @@ class SplitRecord:
         """Write ``split.json`` into a run folder."""
         write_text(folder / FILE, json.dumps(self.to_dict(), indent=1) + "\n")
 
-    def trained_on(self, examples: Sequence[Example]) -> list[str]:
+    def trained_on(self, examples: Sequence[Sample]) -> list[str]:
         """The names of the examples whose very content was trained on, under whatever name."""
         seen = self.parts["train"]
         if self._is_brief:
@@ -134,7 +134,7 @@ class SplitRecord:
         trained = {d for d in self.parts["train"].values() if not d.startswith(BRIEF)}
         return [name for name, digest in self.parts[part].items() if digest in trained]
 
-    def part_of(self, examples: Sequence[Example], part: Part) -> tuple[Example, ...]:
+    def part_of(self, examples: Sequence[Sample], part: Part) -> tuple[Sample, ...]:
         """The examples that a part has under the same name with the same content."""
         names = self.parts[part]
         return tuple(e for e in examples if names.get(e.name, "") == self._content(e))
@@ -144,7 +144,7 @@ class SplitRecord:
         first = next(iter(self.parts["train"].values()), "")
         return first.startswith(BRIEF)
 
-    def _content(self, example: Example) -> str | None:
+    def _content(self, example: Sample) -> str | None:
         """The digest, or None for a file that cannot be read; measuring will tell why."""
         try:
             return example.brief() if self._is_brief else example.digest()

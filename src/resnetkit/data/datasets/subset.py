@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from resnetkit.data.datasets.dataset import PARTS, Example, Part, Source
+from resnetkit.data.datasets.dataset import PARTS, Dataset, Part, Sample
 from resnetkit.data.datasets.splits import SplitRecord
 from resnetkit.errors import InputError
 
 
 def matched(
-    source: Source,
-    examples: Sequence[Example],
+    source: Dataset,
+    examples: Sequence[Sample],
     classes: Sequence[str],
     numbers: Mapping[str, int] | None = None,
-) -> list[Example]:
+) -> list[Sample]:
     """The examples with the numbers that ``classes`` gives to their classes' names, or ``numbers``
     where the folders are named otherwise (``mapping.mapped``).
 
@@ -34,8 +34,8 @@ def matched(
 
 
 def chosen(
-    source: Source, wanted: str | None, record: SplitRecord | None
-) -> tuple[str, Sequence[Example]]:
+    source: Dataset, wanted: str | None, record: SplitRecord | None
+) -> tuple[str, Sequence[Sample]]:
     """The part of a source that is to be measured, and its name.
 
     Without ``wanted`` that is the test part, else the validation part, else what the run held back
@@ -44,7 +44,7 @@ def chosen(
     """
     if wanted == "all":
         return "all", source.examples
-    held: dict[Part, tuple[Example, ...]] = dict(source.parts)
+    held: dict[Part, tuple[Sample, ...]] = dict(source.parts)
     if source.flat and record is not None:
         held = {part: record.part_of(source.flat, part) for part in PARTS}
     usual: tuple[Part, ...] = ("test", "validation") if source.parts else ("test",)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from resnetkit.data.datasets.class_names import CLASSES, listed_names
-from resnetkit.data.datasets.dataset import PART_OF, PARTS, Example, Part, Source
+from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part, Sample
 from resnetkit.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -21,7 +21,7 @@ _NAMES = {
 _Row = Mapping[str, object]
 
 
-def table(path: Path, *, least: int = 2) -> Source:
+def table(path: Path, *, least: int = 2) -> Dataset:
     """The images of a table with a column ``path`` and one ``label``, and perhaps one ``split``.
 
     Paths are relative to the table's folder. A column ``split`` says train, val or test. Classes
@@ -42,12 +42,12 @@ def table(path: Path, *, least: int = 2) -> Source:
     numbers = {name: number for number, name in enumerate(classes)}
     examples = {
         part: tuple(
-            Example(name=file, label=numbers[label], image=path.parent / file)
+            Sample(name=file, label=numbers[label], image=path.parent / file)
             for file, label in pairs
         )
         for part, pairs in found.items()
     }
-    return Source(
+    return Dataset(
         name=str(path),
         classes=classes,
         flat=examples.get(None, ()),

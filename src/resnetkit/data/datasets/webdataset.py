@@ -13,13 +13,13 @@ from pathlib import Path
 
 from resnetkit.data.datasets import tar
 from resnetkit.data.datasets.class_names import numbered_names
-from resnetkit.data.datasets.dataset import BRIEF, PART_OF, PARTS, SUFFIXES, Example, Part, Source
+from resnetkit.data.datasets.dataset import BRIEF, PART_OF, PARTS, SUFFIXES, Dataset, Part, Sample
 from resnetkit.data.decoding.decode import Image
 from resnetkit.errors import InputError, parsed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Packed(Example):
+class Packed(Sample):
     """An image inside a larger file: ``image`` are its bytes, read each time they are asked for."""
 
     file: Path
@@ -66,7 +66,7 @@ class _Member:
             return file.read(self.size)
 
 
-def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Source:
+def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Dataset:
     """The images of some shards; ``name`` is what the user called them.
 
     Shards whose names begin with train, val or test are those parts. Classes are the lines of
@@ -93,7 +93,7 @@ def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Source:
         )
         for part, found in samples.items()
     }
-    return Source(
+    return Dataset(
         name=name,
         classes=classes,
         flat=examples.get(None, ()),

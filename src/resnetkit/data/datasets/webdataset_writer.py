@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 
 from resnetkit.data.datasets.class_names import CLASSES
-from resnetkit.data.datasets.dataset import SUFFIXES, Example, Source
+from resnetkit.data.datasets.dataset import SUFFIXES, Dataset, Sample
 from resnetkit.data.datasets.webdataset import Packed
 from resnetkit.data.decoding.decode import UnreadableImageError, open_picture
 from resnetkit.data.prefetch import ordered
@@ -39,7 +39,7 @@ class Packing:
 
 
 def pack(
-    source: Source,
+    source: Dataset,
     folder: Path,
     *,
     megabytes: float = 256.0,
@@ -57,16 +57,16 @@ def pack(
     """
     if megabytes <= 0:
         raise InputError(f"--megabytes is {megabytes:g}; it takes a number above 0")
-    groups: dict[str, tuple[Example, ...]] = {p: e for p, e in source.parts.items() if e}
+    groups: dict[str, tuple[Sample, ...]] = {p: e for p, e in source.parts.items() if e}
     if source.flat:
         groups["data"] = source.flat
     sizes = {name: [_size(e) for e in found] for name, found in groups.items()}
-    plan = {
+    make_recipe = {
         "images": {name: _identity(found, sizes[name]) for name, found in groups.items()},
         "classes": list(source.classes),
         "megabytes": megabytes,
     }
-    _claim(folder, json.dumps(plan, indent=1) + "\n")
+    _claim(folder, json.dumps(make_recipe, indent=1) + "\n")
     write_text(folder / CLASSES, "".join(f"{utf8(name)}\n" for name in source.classes))
     work = [
         (folder / f"{'val' if name == 'validation' else name}-{number:06}.tar", members)
@@ -86,34 +86,34 @@ def pack(
     )
 
 
-def _claim(folder: Path, plan: str) -> None:
+def _claim(folder: Path, make_recipe: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
     path = folder / PLAN
     if path.exists():
-        if path.read_text(encoding="utf-8") != plan:
+        if path.read_text(encoding="utf-8") != make_recipe:
             raise InputError(
                 f"{folder} has shards of other images, or of another size; give another folder"
             )
     elif any(entry for entry in folder.iterdir() if not entry.name.startswith(".")):
         raise InputError(f"{folder} is not empty and has no {PLAN}; give another folder")
     else:
-        write_text(path, plan)
+        write_text(path, make_recipe)
     for entry in folder.glob(".*.tar.*"):
         # Half written by a process that was killed.
         entry.unlink(missing_ok=True)
 
 
-def _identity(examples: Sequence[Example], sizes: Sequence[int]) -> str:
+def _identity(examples: Sequence[Sample], sizes: Sequence[int]) -> str:
     digest = hashlib.sha256()
     for example, size in zip(examples, sizes, strict=True):
         digest.update(f"{example.name}\0{example.label}\0{size}\0".encode())
     return f"{len(examples)} images {digest.hexdigest()}"
 
 
-def _size(example: Example) -> int:
+def _size(example: Sample) -> int:
     if isinstance(example, Packed):  # whose image is only read when it is packed
         return example.size
     image = example.image
@@ -123,9 +123,9 @@ def _size(example: Example) -> int:
 
 
 def _divided(
-    examples: Sequence[Example], sizes: Sequence[int], most: float
-) -> Iterator[list[Example]]:
-    members: list[Example] = []
+    examples: Sequence[Sample], sizes: Sequence[int], most: float
+) -> Iterator[list[Sample]]:
+    members: list[Sample] = []
     filled = 0.0
     for place in np.random.default_rng(_SEED).permutation(len(examples)):
         if members and filled + sizes[place] > most:
@@ -137,7 +137,7 @@ def _divided(
     yield members
 
 
-def _write_unless_there(work: tuple[Path, list[Example]]) -> list[str] | None:
+def _write_unless_there(work: tuple[Path, list[Sample]]) -> list[str] | None:
     """The names of the images that could not be read; None where the shard was there."""
     path, members = work
     if path.exists():
@@ -155,7 +155,7 @@ def _write_unless_there(work: tuple[Path, list[Example]]) -> list[str] | None:
     return missing
 
 
-def _encoded(example: Example) -> tuple[bytes, str]:
+def _encoded(example: Sample) -> tuple[bytes, str]:
     image = example.image
     if isinstance(image, Path):
         return image.read_bytes(), image.suffix.lower()

@@ -88,10 +88,10 @@ def measured(engine: Engine, shape: tuple[int, int, int]) -> dict[Pace, float]:
 def _rate(engine: Engine, batch: Pixels) -> float:
     """Batches are asked for as they are when predicting, so that requests overlap."""
     # The first of a shape is slow: memory is allotted, kernels are chosen.
-    for _ in engine.answers(repeat(batch, engine.streams + 1)):
+    for _ in engine.infer_batches(repeat(batch, engine.streams + 1)):
         pass
     began, count = time.perf_counter(), 0
-    for _ in engine.answers(repeat(batch)):
+    for _ in engine.infer_batches(repeat(batch)):
         count += 1
         seconds = time.perf_counter() - began
         if count >= BATCHES and seconds >= SECONDS:

@@ -56,8 +56,8 @@ class Engine(ABC):
     """A network that is ready to answer on one device.
 
     ``name`` is what ``--engine`` takes, ``precision`` what it computes in (``fp32``, ``bf16``,
-    ``int8``), ``streams`` the number of batches that ``answers`` computes at a time, and ``ways``
-    what that may be.
+    ``int8``), ``streams`` the number of batches that ``infer_batches`` computes at a time, and
+    ``ways`` what that may be.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Engine(ABC):
         Raises ``ValueError`` for pixels of another type than ``options.pixels``."""
 
     @abstractmethod
-    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+    def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         """The rows of each batch, in order. Batches are taken from ``batches`` (which may be slow:
         they are read and cut meanwhile) while earlier ones are computed, a few ahead at most."""
 

@@ -46,6 +46,6 @@ class ONNXRuntime(Engine):
             raise InputError(f"ONNX Runtime cannot run the graph: {error}") from None
         return joined(rows, len(pixels))
 
-    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+    def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         """The rows of each batch, in order, computed by a thread beside the caller's."""
         return overlapped(self.answer, batches)

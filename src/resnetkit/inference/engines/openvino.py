@@ -21,9 +21,9 @@ class OpenVINO(Engine):
     """An ONNX graph as bytes, or a file of ONNX or OpenVINO's IR, that takes pixels and gives one
     row an image.
 
-    ``answer`` gives all threads to one batch; ``answers`` splits them among ``streams`` batches.
-    The network is compiled for each number of streams when it is first asked for. ``threads`` is
-    the number of threads of all. With ``bf16`` what would be float32 is computed in bfloat16.
+    ``answer`` gives all threads to one batch; ``infer_batches`` splits them among ``streams``
+    batches. The network is compiled for each number of streams when it is first asked for.
+    ``threads`` is the number of threads of all. With ``bf16`` what would be float32 is computed in bfloat16.
 
     Raises ``ValueError`` for a graph that OpenVINO cannot open, and for ``bf16`` on a processor
     without it.
@@ -89,7 +89,7 @@ class OpenVINO(Engine):
             rows.append(_rows(request))
         return joined(rows, len(pixels))
 
-    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+    def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         """The rows of each batch, in order; several are computed while the next is fetched."""
         return by_parts(self._answers, batches, self.options.batch, self.options.pixels)
 

@@ -62,12 +62,12 @@ def joined(rows: Sequence[Rows], count: int) -> Rows:
 
 
 def by_parts(
-    answers: Callable[[Iterable[Pixels]], Iterator[Rows]],
+    infer: Callable[[Iterable[Pixels]], Iterator[Rows]],
     batches: Iterable[Pixels],
     size: int | None,
     kind: PixelType,
 ) -> Iterator[Rows]:
-    """``answers(batches)``, where ``answers`` is only given what ``parts`` makes of a batch."""
+    """``infer(batches)``, where ``infer`` is only given what ``parts`` makes of a batch."""
     waiting: deque[tuple[int, int]] = deque()
 
     def pieces() -> Iterator[Pixels]:
@@ -77,7 +77,7 @@ def by_parts(
             yield from found
 
     held: list[Rows] = []
-    for rows in answers(pieces()):
+    for rows in infer(pieces()):
         held.append(rows)
         count, wanted = waiting[0]
         if len(held) == wanted:

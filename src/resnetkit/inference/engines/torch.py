@@ -35,7 +35,7 @@ def device_named(name: str | None) -> str:
     return name
 
 
-class Pixelwise(torch.nn.Module):
+class WithNormalization(torch.nn.Module):
     """A folded network: pixels ``(N, H, W, C)``, 0 to 255, to float32 rows, see ``Folded``."""
 
     mean: Tensor
@@ -103,7 +103,7 @@ class Torch(Engine):
         rows: Rows = self._model(pixels).float().cpu().numpy()
         return rows
 
-    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+    def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         """The rows of each batch, in order, computed by a thread beside the caller's."""
         return overlapped(self.answer, batches)
 
@@ -116,7 +116,7 @@ def open_torch(folded: Folded, options: EngineOptions, *, compiled: bool = False
     """The engine of a folded network. Raises ``ValueError`` for a device that is not there, and
     for logits of a network without a classifier."""
     options = replace(options, device=device_named(options.device))
-    module = Pixelwise(folded, options.output).eval().requires_grad_(False)
+    module = WithNormalization(folded, options.output).eval().requires_grad_(False)
     module = module.to(options.device).to(memory_format=torch.channels_last)
     if compiled:
         compiled_module = torch.compile(module, options={"freezing": True})

@@ -102,7 +102,7 @@ class Csv(_Text):
             return [[name, "", "", "", utf8(row.problem)]]
         return [
             [name, rank, utf8(guess.label), f"{guess.probability:.6f}", ""]
-            for rank, guess in enumerate(row.guesses, start=1)
+            for rank, guess in enumerate(row.scores, start=1)
         ]
 
 

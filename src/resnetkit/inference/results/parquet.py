@@ -50,8 +50,8 @@ class Parquet:
         if self._embeds:
             columns["embedding"] = [row.embedding for row in rows]
         else:
-            columns["classes"] = [[utf8(g.label) for g in row.guesses] for row in rows]
-            columns["probabilities"] = [[g.probability for g in row.guesses] for row in rows]
+            columns["classes"] = [[utf8(g.label) for g in row.scores] for row in rows]
+            columns["probabilities"] = [[g.probability for g in row.scores] for row in rows]
         sink = self._arrow.BufferOutputStream()
         with self._arrow.ipc.new_stream(sink, self._schema) as stream:
             stream.write_table(self._arrow.table(columns, schema=self._schema))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from resnetkit.data.listing import Listed
+from resnetkit.data.listing import ImageEntry
 from resnetkit.errors import InputError
 from resnetkit.inference.prediction import Prediction
 from resnetkit.inference.results.formats import Format
@@ -57,7 +57,7 @@ class ResumableFile:
         """The unreadable images in the whole file."""
         return int(self._state["unreadable"])
 
-    def remaining(self, images: Iterable[Listed]) -> Iterator[Listed]:
+    def remaining(self, images: Iterable[ImageEntry]) -> Iterator[ImageEntry]:
         """The images that are not in the file yet; none where it is complete.
 
         Raises ``InputError`` where those before them are others than before.

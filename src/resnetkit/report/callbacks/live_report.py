@@ -11,20 +11,20 @@ from resnetkit.errors import InputError
 from resnetkit.files import write_text
 from resnetkit.report.callbacks.tensorboard import Events
 from resnetkit.report.pages.run_page import Setting, page_of_run, setting, title_of
-from resnetkit.training.callbacks import Several, Watch
+from resnetkit.training.callbacks import Callback, Callbacks
 from resnetkit.training.epoch_log import Row
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import Result
 from resnetkit.training.run_folder import EVENTS, REPORT
 
 
-class Reported(Watch):
+class Reported(Callback):
     """Writes ``report.html`` into the run's folder when a run starts and after each epoch.
 
     A page that cannot be written does not stop the run; it is told once, to ``teller``.
     """
 
-    def __init__(self, folder: Path, teller: Watch) -> None:
+    def __init__(self, folder: Path, teller: Callback) -> None:
         self._path, self._teller = folder / REPORT, teller
         self._recipe: Recipe | None = None
         self._setting: Setting | None = None
@@ -59,10 +59,10 @@ class Reported(Watch):
             self._failed = True
 
 
-class Watched(Several):
+class Watched(Callbacks):
     """A run that is printed and reported, and written as ``events`` where there are some."""
 
-    def __init__(self, printed: Watch, reported: Reported, events: Events | None) -> None:
+    def __init__(self, printed: Callback, reported: Reported, events: Events | None) -> None:
         super().__init__(printed, reported, *([] if events is None else [events]))
         self._reported, self._events = reported, events
 
@@ -79,7 +79,7 @@ class Watched(Several):
 
 
 def watched(
-    printed: Watch, folder: Path, *, tensorboard: bool = False, resumed: bool = False
+    printed: Callback, folder: Path, *, tensorboard: bool = False, resumed: bool = False
 ) -> Watched:
     """What watches a run in ``folder``; a ``resumed`` one that has events goes on with them.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
-from resnetkit.training.callbacks import Watch
+from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import Row
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import Result
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-class Events(Watch):
+class Events(Callback):
     """Writes a point of each curve after each epoch, into ``RUN/tensorboard``.
 
     A run that goes on writes all points anew from its log, so that none stands twice and none is

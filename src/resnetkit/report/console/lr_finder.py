@@ -6,15 +6,15 @@ import sys
 
 from resnetkit.architecture.text import aligned
 from resnetkit.report.console.lines import say
-from resnetkit.training.batch_size_finder import Fitted
-from resnetkit.training.lr_finder import Found
+from resnetkit.training.batch_size_finder import BatchSizeResult
+from resnetkit.training.lr_finder import LRFinderResult
 from resnetkit.training.recipe.recipe import Recipe
 
 #: So many of the steps are shown, evenly.
 _SHOWN = 20
 
 
-def show_found(found: Found, recipe: Recipe) -> None:
+def show_found(found: LRFinderResult, recipe: Recipe) -> None:
     """The curve in some points, and the rate that is suggested."""
     points = found.points
     step = -(-len(points) // _SHOWN)
@@ -37,7 +37,7 @@ def show_found(found: Found, recipe: Recipe) -> None:
     )
 
 
-def tell_fitted(fitted: Fitted) -> None:
+def tell_fitted(fitted: BatchSizeResult) -> None:
     """Say on stderr which batch was chosen, and how fast each was that was tried."""
     rates = ", ".join(
         f"{trial.batch}: {'does not fit' if trial.rate is None else f'{trial.rate:.0f} images/s'}"

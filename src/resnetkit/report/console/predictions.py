@@ -81,7 +81,7 @@ def write_table(predictions: Iterable[Prediction], file: IO[str]) -> int:
         if prediction.embedding is not None:
             numbers = "  ".join(f"{value:.4f}" for value in prediction.embedding[:8])
             say(f"  {numbers}  ... ({len(prediction.embedding)} numbers)", file=file)
-        for guess in prediction.guesses:
+        for guess in prediction.scores:
             say(f"  {percent(guess.probability):>8}  {printable(guess.label)}", file=file)
     return skipped
 

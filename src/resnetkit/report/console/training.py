@@ -17,7 +17,7 @@ from resnetkit.errors import printable
 from resnetkit.evaluation.evaluation import ClassFigures, Measurement
 from resnetkit.report.console.lines import TRAINED_ON, between, percent, rule, say
 from resnetkit.report.console.progress import clock
-from resnetkit.training.callbacks import Watch
+from resnetkit.training.callbacks import Callback
 
 if TYPE_CHECKING:  # what trains needs torch, which measuring does not
     from resnetkit.evaluation.ambiguity_trial import Candidate, Trial
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # what trains needs torch, which measuring does not
 INTERVAL = 60.0
 
 
-class Printed(Watch):
+class Printed(Callback):
     """Prints a line for each epoch, and on a terminal a bar with rate and remaining time.
 
     The bar and the warnings go to stderr; where that is no terminal, a line a minute instead of

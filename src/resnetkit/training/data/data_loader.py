@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.decoding.decode import UnreadableImageError, cut, upright
 from resnetkit.data.decoding.tensors import normalise, to_tensor
 from resnetkit.data.prefetch import early, ordered
 from resnetkit.preprocess import Preprocess
-from resnetkit.training.data.image_cache import Kept
+from resnetkit.training.data.image_cache import ImageCache
 from resnetkit.training.data.rng import Drawn, generator_of
 from resnetkit.training.data.transforms import DRAWS, ERASING_DRAWS, Change, change, erased, moved
 from resnetkit.training.recipe.augmentation import Augment
@@ -31,13 +31,13 @@ class Batch:
 
     inputs: Tensor
     labels: Tensor
-    examples: tuple[Example, ...]
+    examples: tuple[Sample, ...]
 
     def __len__(self) -> int:
         return len(self.examples)
 
 
-class Feed:
+class DataLoader:
     """Batches of some examples.
 
     With ``augment`` the images are shuffled and varied; without, they come in order and as
@@ -57,7 +57,7 @@ class Feed:
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Sequence[Sample],
         preprocess: Preprocess,
         *,
         batch_size: int,
@@ -80,7 +80,7 @@ class Feed:
         self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
         alike = (preprocess.channel_count, preprocess.size, preprocess.size)
         # Whole pictures, of any shape, are kept where they are cropped in every epoch.
-        self._kept = Kept(len(examples), memory, None if augment and augment.crops else alike)
+        self._kept = ImageCache(len(examples), memory, None if augment and augment.crops else alike)
         if not (augment and augment.crops):
             self._kept.put_arrays(examples, preprocess)
 
@@ -97,7 +97,7 @@ class Feed:
 
     def _made(
         self, epoch: int, first: int
-    ) -> Generator[tuple[Batch, list[tuple[Example, UnreadableImageError]]]]:
+    ) -> Generator[tuple[Batch, list[tuple[Sample, UnreadableImageError]]]]:
         """The batches, and what could not be read of each."""
         size = self._size_in(epoch)
         alter = None if self.augment is None else change(self.augment, self.preprocess, size)
@@ -151,7 +151,7 @@ class Feed:
             examples=tuple(self.examples[number] for number, _ in places),
         )
 
-    def _tell(self, example: Example, error: UnreadableImageError) -> None:
+    def _tell(self, example: Sample, error: UnreadableImageError) -> None:
         if self._unreadable is None:
             raise UnreadableImageError(example.name, error.reason)
         self._unreadable(example.name, error.reason)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnetkit.data.datasets.dataset import Example
+from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.decoding.crop import Frame, frame
 from resnetkit.preprocess import Preprocess
 
 
-class Kept:
+class ImageCache:
     """Up to ``memory`` bytes of ``count`` images, uint8 ``(C, H, W)``, by number.
 
     Where all have one ``shape``, they lie in one array, and a batch is taken out of it at once;
@@ -46,7 +46,7 @@ class Kept:
             self._bytes += picture.numel()
             self._apart[number] = picture
 
-    def put_arrays(self, examples: Sequence[Example], preprocess: Preprocess) -> None:
+    def put_arrays(self, examples: Sequence[Sample], preprocess: Preprocess) -> None:
         """Keep all at once that are arrays already and stay as they are, in place of decoding."""
         numbers = [n for n in range(len(self._known)) if _as_it_is(examples[n], preprocess)]
         # In runs of neighbours, for one copy is far faster than as many as there are images.
@@ -68,7 +68,7 @@ class Kept:
         return self._pixels[torch.tensor(numbers, dtype=torch.int64)]
 
 
-def _as_it_is(example: Example, preprocess: Preprocess) -> bool:
+def _as_it_is(example: Sample, preprocess: Preprocess) -> bool:
     """Whether decoding, resizing and cutting would change nothing."""
     image, size = example.image, preprocess.size
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:

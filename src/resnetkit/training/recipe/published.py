@@ -1,8 +1,9 @@
 """Recipes that others have published, by name, each value with its source.
 
-``quick`` is ours and has no entry: the choices of ``plan`` for the data at hand. Learning rates go
-with ``batch_size``; for another they are scaled (``plan``). Side lengths are shares of the size at
-which is measured, 224 in all of the sources, so that they hold for another ``--size``, too.
+``quick`` is ours and has no entry: the choices of ``make_recipe`` for the data at hand. Learning
+rates go with ``batch_size``; for another they are scaled (``make_recipe``). Side lengths are shares
+of the size at which is measured, 224 in all of the sources, so that they hold for another
+``--size``, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ QUICK = "quick"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Preset:
     """Choices of a recipe.
 
     ``values`` are fields of ``Recipe``, ``augment`` those of ``Augment``. ``shown`` is the shorter
@@ -42,7 +43,7 @@ class Named:
 #: no dropout; shorter side from 256 to 480, crops of 224, mirrored, colours changed. When it
 #: stands still is fixed here at 30, 60 and 90 epochs, as in fb.resnet.torch; measured is one crop,
 #: not ten.
-_PAPER = Named(
+_PAPER = Preset(
     about="He et al. 2015",
     values={
         **{"epochs": 120, "batch_size": 256, "lr": 0.1, "momentum": 0.9, "nesterov": False},
@@ -60,7 +61,7 @@ _PAPER = Named(
 #: --model-ema, --val-resize-size 232, --ra-sampler --ra-reps 4. The average's decay there is 1 -
 #: (1 - 0.99998) * 1024 * 32 / 600 every 32 steps. Crops keep 8 % of the area, torchvision's
 #: default. There biases decay; here they do not.
-_TV_V2 = Named(
+_TV_V2 = Preset(
     about="torchvision's new recipe, 2021",
     values={
         **{"epochs": 600, "batch_size": 1024, "lr": 0.5, "momentum": 0.9, "nesterov": False},
@@ -81,7 +82,7 @@ _STRIKES_BACK = {
     **{"batch_size": 2048, "optimizer": "lamb", "schedule": "cosine", "warmup": 5.0},
     **{"loss": "bce", "bce_threshold": 0.2, "cutmix": 1.0, "clip": 1.0},
 }
-_A1 = Named(
+_A1 = Preset(
     about="ResNet strikes back, procedure A1",
     values={
         **_STRIKES_BACK,
@@ -92,7 +93,7 @@ _A1 = Named(
     shown=1 / 0.95,
     interpolation="bicubic",
 )
-_A2 = Named(
+_A2 = Preset(
     about="ResNet strikes back, procedure A2",
     values={
         **_STRIKES_BACK,
@@ -103,7 +104,7 @@ _A2 = Named(
     shown=1 / 0.95,
     interpolation="bicubic",
 )
-_A3 = Named(
+_A3 = Preset(
     about="ResNet strikes back, procedure A3",
     values={
         **_STRIKES_BACK,
@@ -120,7 +121,7 @@ _A3 = Named(
 #: 160 to 192 between epochs 11 and 13, measured at 256 with the mean of both mirror images. 24,
 #: 32, 40, 56 and 88 epochs stretch the same schedule. Its blur before strides is the network's:
 #: --anti-alias blur.
-_FFCV = Named(
+_FFCV = Preset(
     about="ffcv's ImageNet training, 16 to 88 epochs",
     values={
         **{"epochs": 16, "batch_size": 1024, "lr": 0.5, "momentum": 0.9, "nesterov": False},
@@ -142,7 +143,7 @@ RECIPES = {
 }
 
 
-def named(recipe: str | Path) -> Named | dict[str, Any] | None:
+def named(recipe: str | Path) -> Preset | dict[str, Any] | None:
     """The recipe of a name, or the fields in a TOML file; None for ``quick``.
 
     Raises ``ValueError`` for a name that there is not, and for a file that is no recipe.

@@ -67,7 +67,7 @@ def _choice(default: Any, text: str) -> Any:
 class Recipe:
     """A training run. Each field's metadata says what it is; the flags are made from them.
 
-    ``data`` is what ``open_source`` takes; ``start`` names the weights that training starts from,
+    ``data`` is what ``open_dataset`` takes; ``start`` names the weights that training starts from,
     None are new ones; ``preprocess`` is that of measuring and of the bundle.
 
     Raises ``ValueError`` for a value that is not allowed, and where the network cannot take the

@@ -13,7 +13,7 @@ from resnetkit.training.step.optimization_step import placed, train_step
 from resnetkit.training.step.optimizer import optimizer_of, set_rate
 
 
-class Tried:
+class DryRun:
     """The network of ``recipe`` with new weights, trained as it says on noise of its largest side.
 
     Other weights and images are as fast as these; the learning rate is 0, so that they stay finite.

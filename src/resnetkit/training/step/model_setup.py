@@ -92,7 +92,7 @@ def averaged(module: ResNet, decay: float) -> AveragedModel:
     return AveragedModel(module, multi_avg_fn=average, use_buffers=True)
 
 
-class Mirrored(nn.Module):
+class FlipTTA(nn.Module):
     """The mean of the logits of an image and its mirror image, ``(N, C, H, W) -> (N, classes)``."""
 
     def __init__(self, module: nn.Module) -> None:

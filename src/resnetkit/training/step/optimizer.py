@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,3 +85,15 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give all groups the same learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def schedule_of(recipe: Recipe, each: int) -> Callable[[int], float]:
+    """The learning rate of a step, counted from 0, of a run with ``each`` steps an epoch."""
+    return partial(
+        learning_rate,
+        steps=recipe.epochs * each,
+        warmup=round(recipe.warmup * each),
+        peak=recipe.lr,
+        schedule=recipe.schedule,
+        drops=recipe.drops,
+    )

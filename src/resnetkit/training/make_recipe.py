@@ -14,17 +14,17 @@ from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets import digits
-from resnetkit.data.datasets.dataset import DIGITS, Source
+from resnetkit.data.datasets.dataset import DIGITS, Dataset
 from resnetkit.data.datasets.idx import idx_files
-from resnetkit.data.datasets.opening import is_address, open_source
+from resnetkit.data.datasets.opening import is_address, open_dataset
 from resnetkit.data.datasets.splits import held_back
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.torch import device_named
 from resnetkit.preprocess import Preprocess
-from resnetkit.training.batch_size_finder import Fitted, fitted_batch
+from resnetkit.training.batch_size_finder import BatchSizeResult, find_batch_size
 from resnetkit.training.recipe.augmentation import NAMES as AUGMENT
 from resnetkit.training.recipe.augmentation import Augment
-from resnetkit.training.recipe.published import QUICK, Named, named
+from resnetkit.training.recipe.published import QUICK, Preset, named
 from resnetkit.training.recipe.recipe import AUTO, SUBJECT, Recipe, as_fields, check_names
 
 #: Mean and standard deviation of the digits' training pixels, 0 to 1.
@@ -37,7 +37,7 @@ def usual_model(data: str | Path) -> str:
     return "resnet20" if small else "resnet18"
 
 
-def plan(
+def make_recipe(
     data: str | Path = DIGITS,
     model: str | Network | None = None,
     *,
@@ -46,7 +46,7 @@ def plan(
     size: int | None = None,
     augment: bool = True,
     device: str | None = None,
-    fitted: Callable[[Fitted], None] = lambda _: None,
+    fitted: Callable[[BatchSizeResult], None] = lambda _: None,
     **choices: Any,
 ) -> Recipe:
     """The recipe to train ``model`` on ``data``; ``choices`` are fields of ``Recipe`` or
@@ -57,12 +57,12 @@ def plan(
     moved by a pixel; a folder with ``resnet18`` at the network's usual size, cropped and flipped.
     With ``start`` it is that bundle's network that is trained further, on images prepared as it has
     been used to, for fewer epochs and at a tenth of the learning rate. Choices that are None are
-    made here. A ``batch_size`` of ``auto`` is measured on this machine (``fitted_batch``), and
+    made here. A ``batch_size`` of ``auto`` is measured on this machine (``find_batch_size``), and
     ``fitted`` is told the outcome; the recipe has the number. Raises ``ValueError`` for data, a
     network or a choice that cannot be used.
     """
     base = named(QUICK if recipe is None else recipe)
-    source = open_source(data)
+    source = open_dataset(data)
     given = {name: value for name, value in choices.items() if value is not None}
 
     def made() -> Recipe:
@@ -77,13 +77,13 @@ def plan(
         return made()
     del given["batch_size"]
     usual = made()
-    outcome = fitted_batch(usual, _trained_on(source, usual))
+    outcome = find_batch_size(usual, _trained_on(source, usual))
     fitted(outcome)
     given["batch_size"] = outcome.batch
     return made()
 
 
-def _trained_on(source: Source, recipe: Recipe) -> int:
+def _trained_on(source: Dataset, recipe: Recipe) -> int:
     """About how many images there will be to train on."""
     held = 0.0 if "validation" in source.parts else recipe.validation
     if source.flat:
@@ -92,10 +92,10 @@ def _trained_on(source: Source, recipe: Recipe) -> int:
 
 
 def _planned(
-    source: Source,
+    source: Dataset,
     model: str | Network | None,
     start: Bundle | None,
-    base: Named | dict[str, Any] | None,
+    base: Preset | dict[str, Any] | None,
     size: int | None,
     augment: bool,
     device: str | None,
@@ -113,7 +113,7 @@ def _planned(
     else:
         usual = usual_for(source, start.network, size, given)
         usual |= _further(usual, start, size, given)
-    if isinstance(base, Named):
+    if isinstance(base, Preset):
         usual |= _published(base, usual, given, source, prepared=start is not None)
     elif base is not None:
         usual |= _written(base, usual, size, source)
@@ -127,7 +127,7 @@ def _planned(
 
 
 def _published(
-    base: Named, usual: dict[str, Any], given: dict[str, Any], source: Source, *, prepared: bool
+    base: Preset, usual: dict[str, Any], given: dict[str, Any], source: Dataset, *, prepared: bool
 ) -> dict[str, Any]:
     """What ``base`` changes: its values, its sides as shares of the size, and its rate.
 
@@ -157,7 +157,7 @@ def _published(
 
 
 def _written(
-    document: dict[str, Any], usual: dict[str, Any], size: int | None, source: Source
+    document: dict[str, Any], usual: dict[str, Any], size: int | None, source: Dataset
 ) -> dict[str, Any]:
     """What a file changes; what it was made for, data and network, is that of this run."""
     values = {k: v for k, v in as_fields(document).items() if k not in SUBJECT}
@@ -176,7 +176,7 @@ def _written(
 
 
 def _for_digits(
-    source: Source, model: str | Network | None, size: int | None, given: dict[str, Any]
+    source: Dataset, model: str | Network | None, size: int | None, given: dict[str, Any]
 ) -> dict[str, Any]:
     for name in ("validation", "test"):
         if name in given:
@@ -199,7 +199,7 @@ def _for_digits(
 
 
 def _for_folder(
-    source: Source, model: str | Network | None, size: int | None, given: dict[str, Any]
+    source: Dataset, model: str | Network | None, size: int | None, given: dict[str, Any]
 ) -> dict[str, Any]:
     network = _fitted(model or usual_model(source.name), source, channels=3)
     size = network.input_size if size is None else size
@@ -218,7 +218,7 @@ def _for_folder(
     }
 
 
-def _few_left(source: Source, given: dict[str, Any]) -> int:
+def _few_left(source: Dataset, given: dict[str, Any]) -> int:
     """How many images of a small source are left to train on."""
     validation = 0.0 if "validation" in source.parts else given.get("validation", 0.15)
     shares = (validation, given.get("test", 0.15) if source.flat else 0.0)
@@ -227,7 +227,7 @@ def _few_left(source: Source, given: dict[str, Any]) -> int:
 
 
 def _for_arrays(
-    source: Source, model: str | Network | None, size: int | None, given: dict[str, Any]
+    source: Dataset, model: str | Network | None, size: int | None, given: dict[str, Any]
 ) -> dict[str, Any]:
     """Small images of one shape, as MNIST's: as they are, with their own mean and deviation."""
     assert source.shape is not None
@@ -252,7 +252,7 @@ def _for_arrays(
     }
 
 
-def _place_of(source: Source) -> str:
+def _place_of(source: Dataset) -> str:
     return source.name if is_address(source.name) else str(Path(source.name).resolve())
 
 
@@ -276,7 +276,7 @@ def _further(
     }
 
 
-def _fitted(model: str | Network, source: Source, *, channels: int) -> Network:
+def _fitted(model: str | Network, source: Dataset, *, channels: int) -> Network:
     return registry.network(model, num_classes=len(source.classes), in_chans=channels)
 
 
