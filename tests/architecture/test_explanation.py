@@ -183,7 +183,7 @@ def test_tree_draws_the_hierarchy() -> None:
 
 def test_title_tells_changed_options() -> None:
     title = resnetkit.explain("resnet50", output_stride=8, num_classes=10).title
-    assert title == "resnet50 with output_stride 8, classes 10"
+    assert title == "resnet50 with output_stride 8, num_classes 10"
     assert resnetkit.explain("resnet50").title == "resnet50"
 
 

@@ -30,7 +30,7 @@ class _Page(HTMLParser):
         self.rows: list[tuple[str, list[str]]] = []
         self.formulas: list[str] = []
         self.depth = 0
-        self.loader(document)
+        self.feed(document)
         self.close()
         assert self.open == []
 

@@ -36,7 +36,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.elements: list[str] = []
         self.words = ""
-        self.loader(text)
+        self.feed(text)
         assert not self.open, self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -23,7 +23,8 @@ class OpenVINO(Engine):
 
     ``answer`` gives all threads to one batch; ``infer_batches`` splits them among ``streams``
     batches. The network is compiled for each number of streams when it is first asked for.
-    ``threads`` is the number of threads of all. With ``bf16`` what would be float32 is computed in bfloat16.
+    ``threads`` is the number of threads of all. With ``bf16`` what would be float32 is computed in
+    bfloat16.
 
     Raises ``ValueError`` for a graph that OpenVINO cannot open, and for ``bf16`` on a processor
     without it.

@@ -9,19 +9,16 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from resnetkit.architecture.explanation import explain
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.network import Network
 from resnetkit.data.datasets.dataset import DIGITS
-from resnetkit.errors import InputError, printable
+from resnetkit.errors import InputError
 from resnetkit.evaluation.confidence import BINS
 from resnetkit.evaluation.evaluation import Evaluation, Measurement
 from resnetkit.inference.engines.autotune import machine
@@ -31,6 +28,7 @@ from resnetkit.report.console.progress import clock
 from resnetkit.report.drawing.svg import drawing
 from resnetkit.report.pages import evaluation_tables
 from resnetkit.report.pages.charts import Series, curves, reliability
+from resnetkit.report.pages.templates import template
 from resnetkit.training.epoch_log import Row, best_of, read_log
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import TABLES, Recipe
@@ -172,7 +170,7 @@ def _page(
     again: int | None = None,
     warning: str | None = None,
 ) -> str:
-    page = _template().render(
+    page = template("run_page.html").render(
         setting=setting,
         figures=figures,
         state=state,
@@ -186,32 +184,6 @@ def _page(
         **({} if evaluation is None else _found(evaluation)),
     )
     return str(page)
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finished,
-    )
-    environment.filters |= {"percent": percent, "between": between, "short": _short}
-    text = Path(__file__).with_name("run_page.html").read_text(encoding="utf-8")
-    return environment.from_string(text)
-
-
-def _finished(value: object) -> object:
-    """Texts without what cannot be shown or written, such as half of a file name's character."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return printable(value)
-    return value
-
-
-def _short(words: str, most: int = 28) -> str:
-    words = printable(words)
-    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def _measured(evaluation: Evaluation | None, part: str) -> Iterator[Figure]:

@@ -9,13 +9,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+import tomli_w
+
 from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.shape_inference import walk
 from resnetkit.errors import InputError, is_finite, shown
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.recipe.augmentation import Augment
-from resnetkit.training.recipe.toml import to_toml
 
 OptimizerKind = Literal["sgd", "adamw", "lamb"]
 Schedule = Literal["cosine", "step", "linear", "one-cycle"]
@@ -283,7 +284,9 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The recipe as TOML, tables last; ``from_toml`` gives an equal one back."""
-        return "# A training run of resnetkit; every choice of it.\n" + to_toml(self.to_dict())
+        return "# A training run of resnetkit; every choice of it.\n" + tomli_w.dumps(
+            _given(self.to_dict())
+        )
 
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
@@ -324,3 +327,12 @@ def _check(names: Collection[str], known: list[str], what: str) -> None:
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def _given(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table without what is None, which TOML has not."""
+    return {
+        name: _given(value) if isinstance(value, Mapping) else value
+        for name, value in table.items()
+        if value is not None
+    }

@@ -1,0 +1,39 @@
+"""Pages from Jinja templates beside this file; what they show is escaped and printable."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from resnetkit.errors import printable
+from resnetkit.report.console.lines import between, percent
+
+
+@cache
+def template(name: str) -> Template:
+    """The template of that name."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finished,
+    )
+    environment.filters |= {"percent": percent, "between": between, "short": _short}
+    return environment.get_template(name)
+
+
+def _finished(value: object) -> object:
+    """Texts without what cannot be shown or written, such as half of a file name's character."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value)
+    return value
+
+
+def _short(words: str, most: int = 28) -> str:
+    words = printable(words)
+    return words if len(words) <= most else f"{words[: most - 1]}…"
