@@ -42,7 +42,7 @@ def main() -> int:
     accuracy = measured_accuracy()
 
     chapter(5, "Predict held-out images: the file's name starts with its true class")
-    resnetkit("predict", str(RUN / "best.safetensors"), str(held_out_images()), "--top", "3")
+    resnetkit("predict", str(RUN / "best.safetensors"), str(held_out_images()), "--topk", "3")
 
     chapter(6, "Where to look next")
     for place, what in (

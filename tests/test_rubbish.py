@@ -77,7 +77,7 @@ def answered(bundle: Path, folder: Path, mutated: int, *options: str) -> None:
     out = folder.parent / "out.jsonl"
     environment = {**os.environ, "RESNETKIT_CACHE": str(folder.parent / "cache")}
     done = subprocess.run(
-        [*words, "--top", "1", "--engine", "torch", "--out", str(out)],
+        [*words, "--topk", "1", "--engine", "torch", "--out", str(out)],
         capture_output=True,
         text=True,
         env=environment,
@@ -123,7 +123,7 @@ def test_odd_tags(bundle: Path, tmp_path: Path, forks: Forks) -> None:
     (tmp_path / "odd.tif").write_bytes(data)
     with pytest.warns(UserWarning, match="Tag data larger than file"):
         PIL.Image.open(tmp_path / "odd.tif").load()
-    words = ("predict", bundle, tmp_path / "odd.tif", "--top", 1, "--engine", "torch")
+    words = ("predict", bundle, tmp_path / "odd.tif", "--topk", 1, "--engine", "torch")
     assert forks.run(*words) == 0
     assert "odd.tif" in forks.printed
     assert "Warning" not in forks.errors
@@ -136,7 +136,7 @@ MEMORY = """
 import re, sys
 from pathlib import Path
 from resnetkit.cli.main import main
-code = main(["predict", *sys.argv[1:], "--top", "1", "--engine", "torch", "--batch-size", "32"])
+code = main(["predict", *sys.argv[1:], "--topk", "1", "--engine", "torch", "--batch-size", "32"])
 # ru_maxrss would be that of the process that started this one.
 print(code, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """

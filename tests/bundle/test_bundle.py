@@ -92,7 +92,7 @@ def test_weights_are_copies(bundle: resnetkit.Bundle) -> None:
 
 def test_predict_ranks_classes(bundle: resnetkit.Bundle) -> None:
     images = [np.zeros((40, 60, 3), np.uint8), np.full((30, 30, 3), 255, np.uint8)]
-    for prediction in bundle.predict(images, top=2):
+    for prediction in bundle.predict(images, topk=2):
         first, second = prediction.scores
         assert {first.label, second.label} < set(CLASSES)
         assert 1 >= first.probability >= second.probability >= 0

@@ -94,7 +94,7 @@ def test_predict_keeps_the_order_and_names_what_is_broken(
     run: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, one = data / "train" / "coffee", data / "test" / "rocket" / "01.jpg"
-    words = ("predict", run / "best.safetensors", one, folder, "--top", 3, "--batch-size", 5)
+    words = ("predict", run / "best.safetensors", one, folder, "--topk", 3, "--batch-size", 5)
     code, output, errors = inside(capsys, *words, "--format", "json")
     assert code == 1
     assert errors.count("skipped") == 2
@@ -146,7 +146,7 @@ def test_bad_input_is_one_line(
         (("evaluate", best, data, "--batch-size", 0), "--batch-size"),
         (("predict", best, tmp_path / "nothing.png"), "does not exist"),
         (("predict", data, image), "is a folder"),
-        (("predict", best, image, "--top", 0), "top"),
+        (("predict", best, image, "--topk", 0), "topk"),
         (("predict", best, image, "--out", tmp_path / "no" / "file"), "cannot write"),
     ]
     said = []

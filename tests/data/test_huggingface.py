@@ -150,7 +150,7 @@ def test_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
                 "predict",
                 f"{run}/best.safetensors",
                 data,
-                *"--engine torch --top 1 --format csv".split(),
+                *"--engine torch --topk 1 --format csv".split(),
             ]
         )
         == 0

@@ -36,11 +36,11 @@ def grey(value: int) -> np.ndarray:
 
 
 def test_ranked_with_probabilities() -> None:
-    (prediction,) = predict(nearest, GREY, CLASSES, grey(250), top=2)
+    (prediction,) = predict(nearest, GREY, CLASSES, grey(250), topk=2)
     assert [guess.label for guess in prediction.scores] == ["bright", "middle"]
     expected = torch.tensor([-250.0, -122.0, -5.0]).div(50).softmax(0)
     assert prediction.probability == pytest.approx(float(expected[2]), rel=1e-5)
-    (all_of_them,) = predict(nearest, GREY, CLASSES, grey(250), top=99)
+    (all_of_them,) = predict(nearest, GREY, CLASSES, grey(250), topk=99)
     assert sum(guess.probability for guess in all_of_them.scores) == pytest.approx(1)
 
 

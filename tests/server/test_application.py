@@ -51,17 +51,17 @@ def served_of(bundle: resnetkit.Bundle) -> Served:
 @pytest.fixture(scope="module")
 def client(bundle_file: Path) -> Iterator[TestClient]:
     served = served_of(resnetkit.load(bundle_file))
-    with TestClient(application(served, LIMITS, top=3)) as client:
+    with TestClient(application(served, LIMITS, topk=3)) as client:
         yield client
 
 
 def test_one_image_as_the_body(client: TestClient, bundle_file: Path) -> None:
     body = jpeg(0)
-    response = client.post("/predict?top=2", content=body)
+    response = client.post("/predict?topk=2", content=body)
     assert response.status_code == 200
     told = response.json()
     assert told["model"] == "animals"
-    expected = resnetkit.load(bundle_file).predict([body], top=2)[0]
+    expected = resnetkit.load(bundle_file).predict([body], topk=2)[0]
     found = told["images"][0]["predictions"]
     assert [one["label"] for one in found] == [guess.label for guess in expected.scores]
     assert found[0]["probability"] == pytest.approx(expected.probability, abs=1e-4)
@@ -81,7 +81,7 @@ def test_a_form_of_files_keeps_their_order_and_names_what_is_unreadable(
     assert len(images[0]["predictions"]) == 3
     bundle = resnetkit.load(bundle_file)
     for place in (0, 2):
-        [expected] = bundle.predict([bodies[images[place]["image"]]], top=1)
+        [expected] = bundle.predict([bodies[images[place]["image"]]], topk=1)
         assert images[place]["predictions"][0]["label"] == expected.label
 
 
@@ -148,7 +148,7 @@ def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Pa
         name="cut", engine=engine, preprocess=facts, classes=classes, network=opened.network.name
     )
     bodies = [jpeg(seed, (40 + seed, 90)) for seed in range(4)]
-    wanted = [p.probability for p in predict(engine, facts, classes, bodies, top=1)]
+    wanted = [p.probability for p in predict(engine, facts, classes, bodies, topk=1)]
     with TestClient(application(served, LIMITS)) as client:
         files = [("files", ("a.jpg", body)) for body in bodies]
         images = client.post("/predict", files=files).json()["images"]

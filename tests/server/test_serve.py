@@ -34,13 +34,13 @@ def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen, str]]:
 
 
 def ask(url: str, body: bytes) -> dict:
-    with urllib.request.urlopen(f"{url}/predict?top=1", data=body, timeout=60) as response:
+    with urllib.request.urlopen(f"{url}/predict?topk=1", data=body, timeout=60) as response:
         return json.load(response)
 
 
 def test_many_clients_get_their_own_answers(bundle_file: Path) -> None:
     bodies = [jpeg(seed) for seed in range(12)]
-    expected = [p.probability for p in resnetkit.load(bundle_file).predict(bodies, top=1)]
+    expected = [p.probability for p in resnetkit.load(bundle_file).predict(bodies, topk=1)]
     assert len({f"{share:.4f}" for share in expected}) > 6, "the images differ in their answers"
     with serving(bundle_file, "--engine", "torch") as (process, url):
         with ThreadPoolExecutor(6) as clients:

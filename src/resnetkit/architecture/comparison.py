@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from resnetkit.architecture.explanation import Explanation
+from resnetkit.architecture.explanation import Explanation, explain
 from resnetkit.architecture.layer import Shape, shape_text
+from resnetkit.architecture.network import Network
 from resnetkit.architecture.shape_inference import Step
 
 
@@ -72,6 +73,17 @@ class Comparison:
                 for difference in self.layers
             ],
         }
+
+
+def compare(
+    first: str | Network, second: str | Network, input: int | Shape | None = None
+) -> Comparison:
+    """Where two networks differ at an input, by default the usual one of each; see ``explain``.
+
+    >>> resnetkit.compare("resnet50", "resnet50_v1").options
+    {'stride_on': ('3x3', '1x1')}
+    """
+    return Comparison(explain(first, input), explain(second, input))
 
 
 def _numbers(explanation: Explanation) -> dict[str, Any]:

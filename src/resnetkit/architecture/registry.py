@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from fnmatch import fnmatchcase
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,25 @@ def entries() -> MappingProxyType[str, Entry]:
 def catalog() -> tuple[Entry, ...]:
     """Every named network, in catalogue order."""
     return tuple(entries().values())
+
+
+def list_models(filter: str = "", *, family: str | None = None) -> list[str]:
+    """The names of all networks, or those that match ``filter``, in catalogue order.
+
+    ``filter`` is a pattern with ``*``, ``?`` and ``[...]``; ``family`` is a word that the
+    description or source of a network has, in any case, e.g. ``"SE"`` or ``"CIFAR"``.
+
+    >>> resnetkit.list_models("resnet1*")
+    ['resnet18', 'resnet101', 'resnet152', ...]
+    """
+    found = []
+    for entry in catalog():
+        about = f"{entry.about} {entry.source}".lower()
+        if family is not None and family.lower() not in about:
+            continue
+        if fnmatchcase(entry.name, filter or "*"):
+            found.append(entry.name)
+    return found
 
 
 def names() -> tuple[str, ...]:

@@ -178,9 +178,9 @@ class Bundle:
         return {name: array(tensor) for name, tensor in self.arrays.items()}
 
     def predict(
-        self, images: Image | Sequence[Image], top: int = 5, *, engine: Choice = "auto"
+        self, images: Image | Sequence[Image], topk: int = 5, *, engine: Choice = "auto"
     ) -> list[Prediction]:
-        """The ``top`` classes of each image, best first; see ``inference.prediction.predict``.
+        """The ``topk`` classes of each image, best first; see ``inference.prediction.predict``.
 
         ``engine`` is a choice of ``inference.engines.selection.open_engine``; the engine is kept
         as long as the bundle is.
@@ -192,7 +192,7 @@ class Bundle:
         kept = _ENGINES.setdefault(self, {})
         if engine not in kept:
             kept[engine] = open_engine(self, engine)
-        return predict(kept[engine], self.preprocess, self.classes, images, top=top)
+        return predict(kept[engine], self.preprocess, self.classes, images, topk=topk)
 
     def with_measured(self, **measured: Any) -> Bundle:
         """This bundle with measurements added."""

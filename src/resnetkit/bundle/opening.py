@@ -15,7 +15,7 @@ from resnetkit.errors import InputError, parsed
 from resnetkit.files import sha256_of
 from resnetkit.formats import onnx, zip_archive
 from resnetkit.formats.container import UnfitError, told
-from resnetkit.inference.engines.exported_model import DOCUMENT, Exported
+from resnetkit.inference.engines.exported_model import DOCUMENT, Exported, Kind
 from resnetkit.inference.engines.torch_export_archive import document_in
 
 #: An OpenVINO IR has some kilobytes for each layer; its numbers are in the file beside it.
@@ -32,18 +32,30 @@ def open_model(path: str | Path) -> Bundle | Exported:
     if not path.is_file():
         return load(path)  # which says what is wrong
     with told(path):
-        with path.open("rb") as file:
-            head = file.read(512)
-        if head.lstrip()[:5] in (b"<?xml", b"<net "):
-            return _proved(Exported.read(path, "openvino", _of_openvino(path)))
-        if zip_archive.is_zip(head) and any(
-            name.endswith("/archive_format") for name in zip_archive.entries(path)
-        ):
-            return _proved(Exported.read(path, "torch-export", document_in(path)))
-        if head[5:9] != b"\0\0\0{" and onnx.claims(head, path):
-            metadata = onnx.open_file(path).facts["metadata"]
-            return _proved(Exported.read(path, "onnx", metadata.get(DOCUMENT)))
+        found = _exported(path)
+        if found is not None:
+            return _proved(Exported.read(path, *found))
     return load(path)
+
+
+def _exported(path: Path) -> tuple[Kind, str | None] | None:
+    """The kind of an exported file and the document in it; None for another file."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.lstrip()[:5] in (b"<?xml", b"<net "):
+        return "openvino", _of_openvino(path)
+    if zip_archive.is_zip(head) and any(
+        name.endswith("/archive_format") for name in zip_archive.entries(path)
+    ):
+        return "torch-export", document_in(path)
+    if head[5:9] != b"\0\0\0{" and onnx.claims(head, path):
+        return "onnx", onnx.open_file(path).facts["metadata"].get(DOCUMENT)
+    return None
+
+
+def as_model(model: Bundle | Exported | str | Path) -> Bundle | Exported:
+    """The model, opened where it is a path."""
+    return open_model(model) if isinstance(model, str | Path) else model
 
 
 def report_of(target: Path) -> Path:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from resnetkit.architecture.comparison import Comparison
-from resnetkit.architecture.explanation import explain
+from resnetkit.architecture.comparison import compare
 from resnetkit.cli.network_options import input_size
 
 
@@ -23,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    comparison = Comparison(explain(args.first, args.input), explain(args.second, args.input))
+    comparison = compare(args.first, args.second, args.input)
     if args.format == "json":
         print(json.dumps(comparison.to_dict(), indent=2))
         return 0

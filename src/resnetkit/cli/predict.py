@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="e.g. RUN/best.safetensors")
     add("paths", nargs="+", metavar="PATH", help="images, folders, shards, or - ; see above")
-    add("--top", type=int, default=5, metavar="N", help="classes shown; default: 5")
+    add("--topk", type=int, default=5, metavar="N", help="classes shown; default: 5")
     add("--embeddings", action="store_true", help="the pooled last map instead of classes, e.g. "
         "2048 numbers of a ResNet-50")  # fmt: skip
     add("--exact", action="store_true", help="the pixels of torchvision bit for bit, also where "
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.report.console.predictions import show, show_file
 
     options = PredictOptions(
-        top=args.top,
+        topk=args.topk,
         output="embeddings" if args.embeddings else "logits",
         engine=args.engine,
         device=args.device,

@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "installed one that keeps float32 answers")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda where there is one")
     add("--threads", type=int, metavar="N", help="processor threads of the engine")
-    add("--top", type=int, default=5, metavar="N", help="classes answered; default: 5")
+    add("--topk", type=int, default=5, metavar="N", help="classes answered; default: 5")
     add("--batch-size", type=int, default=8, metavar="N", help="most images computed at once; "
         "default: 8")  # fmt: skip
     add("--patience", type=float, default=0, metavar="MS", help="how long a batch waits for more "
@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    numbers = {"top": 1, "batch_size": 1, "waiting": 1, "max_megabytes": 1, "patience": 0}
+    numbers = {"topk": 1, "batch_size": 1, "waiting": 1, "max_megabytes": 1, "patience": 0}
     for name, least in numbers.items():
         if getattr(args, name) < least:
             flag = name.replace("_", "-")
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         engine=args.engine,
         device=args.device,
         threads=args.threads,
-        top=args.top,
+        topk=args.topk,
         batch=args.batch_size,
         patience=args.patience / 1000,
         waiting=args.waiting,

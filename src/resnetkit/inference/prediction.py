@@ -85,11 +85,11 @@ def predict(
     preprocess: Preprocess,
     classes: Sequence[str],
     images: Image | Sequence[Image],
-    top: int = 5,
+    topk: int = 5,
     *,
     batch_size: int = 32,
 ) -> list[Prediction]:
-    """The ``top`` classes of each image, in the order given.
+    """The ``topk`` classes of each image, in the order given.
 
     ``images`` is one image or a sequence: paths, encoded bytes, PIL images, uint8 arrays
     ``(H, W)``, ``(H, W, C)`` or ``(N, H, W, C)``, or uint8 tensors ``(H, W)``, ``(C, H, W)`` or
@@ -98,7 +98,7 @@ def predict(
     """
     found = []
     many = cast("Sequence[Image]", [images] if _is_one(images) else images)
-    for prediction in stream(engine, preprocess, classes, many, top=top, batch_size=batch_size):
+    for prediction in stream(engine, preprocess, classes, many, topk=topk, batch_size=batch_size):
         if prediction.problem is not None:
             raise UnreadableImageError(prediction.name, prediction.problem)
         found.append(prediction)
@@ -111,7 +111,7 @@ def stream(
     classes: Sequence[str],
     images: Iterable[Image | ImageEntry],
     *,
-    top: int = 5,
+    topk: int = 5,
     batch_size: int = 32,
     exact: bool = True,
     threads: int | None = None,
@@ -120,13 +120,13 @@ def stream(
 
     An image that cannot be read, or that is answered with numbers that are not finite, gives a
     prediction with a ``problem`` in its place. An engine of
-    embeddings gives embeddings, and ``classes`` and ``top`` do not matter. Raises ``ValueError``
-    for a ``top`` or ``batch_size`` below 1, and where there are no classes to rank.
+    embeddings gives embeddings, and ``classes`` and ``topk`` do not matter. Raises ``ValueError``
+    for a ``topk`` or ``batch_size`` below 1, and where there are no classes to rank.
     """
     if engine.output == "logits" and not classes:
         raise InputError(f"the network {NO_CLASSES}")
-    if top < 1 or batch_size < 1:
-        raise InputError(f"top is {top} and the batch size {batch_size}; both take a number >= 1")
+    if topk < 1 or batch_size < 1:
+        raise InputError(f"topk is {topk} and the batch size {batch_size}; both take a number >= 1")
     results = predict_batches(
         engine, preprocess, images, batch_size=batch_size, exact=exact, threads=threads
     )
@@ -138,7 +138,7 @@ def stream(
         elif engine.output == "embeddings":
             yield Prediction(name=read.name, embedding=row)
         else:
-            yield Prediction(name=read.name, scores=ranked(row, classes, top))
+            yield Prediction(name=read.name, scores=ranked(row, classes, topk))
 
 
 def check_classes(logits: Row, classes: Sequence[str]) -> None:
@@ -155,17 +155,17 @@ def finite(row: Row) -> bool:
     return bool(np.isfinite(row).all())
 
 
-def ranked(logits: Row, classes: Sequence[str], top: int) -> tuple[ClassScore, ...]:
-    """The ``top`` classes of the logits ``(classes,)`` of one image, with their softmax.
+def ranked(logits: Row, classes: Sequence[str], topk: int) -> tuple[ClassScore, ...]:
+    """The ``topk`` classes of the logits ``(classes,)`` of one image, with their softmax.
 
     Of equal ones the first comes first, as ``evaluate`` counts them. Raises ``ValueError`` for
     another number of logits than of classes.
     """
     check_classes(logits, classes)
-    top = min(top, len(classes))
-    least = np.partition(logits, len(logits) - top)[len(logits) - top]
+    topk = min(topk, len(classes))
+    least = np.partition(logits, len(logits) - topk)[len(logits) - topk]
     best = np.flatnonzero(logits >= least)
-    best = best[np.argsort(-logits[best], kind="stable")][:top]
+    best = best[np.argsort(-logits[best], kind="stable")][:topk]
     shares = np.exp(logits - logits[best[0]])
     shares /= shares.sum()
     return tuple(

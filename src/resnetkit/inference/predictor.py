@@ -37,14 +37,14 @@ class Model(Described, Protocol):
 class PredictOptions:
     """How images are predicted.
 
-    ``top`` classes or an embedding for each image; see ``open_engine`` for ``engine`` and
+    ``topk`` classes or an embedding for each image; see ``open_engine`` for ``engine`` and
     ``device``. Without a ``batch_size``, the fastest one is measured once. ``exact`` makes pixels
     as torchvision does, bit for bit; otherwise they are made faster from 64 images on.
 
-    Raises ``ValueError`` for a ``top`` or ``batch_size`` below 1.
+    Raises ``ValueError`` for a ``topk`` or ``batch_size`` below 1.
     """
 
-    top: int = 5
+    topk: int = 5
     output: Output = "logits"
     engine: Choice = "auto"
     device: str | None = None
@@ -52,7 +52,7 @@ class PredictOptions:
     exact: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("top", "batch_size"):
+        for name in ("topk", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 flag = name.replace("_", "-")
@@ -94,7 +94,7 @@ class Predictor:
             "model": self._digest,
             "paths": images.paths,
             "format": kind,
-            "top": self.options.top,
+            "topk": self.options.topk,
             "exact": self._exact(images),
             "engine": engine,
         }
@@ -126,7 +126,7 @@ class Predictor:
             preprocess,
             self.model.classes,
             remaining,
-            top=self.options.top,
+            topk=self.options.topk,
             batch_size=size,
             exact=self._exact(images),
         )

@@ -2,7 +2,7 @@
 
 | request | answer |
 |---|---|
-| ``POST /predict?top=5`` | the body is one image, or a form with any number of files |
+| ``POST /predict?topk=5`` | the body is one image, or a form with any number of files |
 | ``GET /model`` | the network, its classes, its preprocessing and the engine |
 | ``GET /health`` | 200 while the process lives |
 | ``GET /metrics`` | counters for Prometheus |
@@ -168,8 +168,8 @@ class _Counted:
         batches.set_function(lambda: batcher().batches)
 
 
-def application(served: Served, limits: Limits | None = None, *, top: int = 5) -> FastAPI:
-    """The application; ``top`` classes are answered where a request asks for no other number."""
+def application(served: Served, limits: Limits | None = None, *, topk: int = 5) -> FastAPI:
+    """The application; ``topk`` classes are answered where a request asks for no other number."""
     given = limits or Limits()
     page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
     batcher: Batcher | None = None
@@ -236,9 +236,9 @@ def application(served: Served, limits: Limits | None = None, *, top: int = 5) -
 
     @app.post("/predict")
     async def predict(
-        request: Request, top: int = Query(default=top, ge=1, le=max(1, len(served.classes)))
+        request: Request, topk: int = Query(default=topk, ge=1, le=max(1, len(served.classes)))
     ) -> dict[str, Any]:
-        """The ``top`` classes of each image, best first."""
+        """The ``topk`` classes of each image, best first."""
         nonlocal taken
         start = time.perf_counter()
         named = await _images(request, given.files)
@@ -247,7 +247,7 @@ def application(served: Served, limits: Limits | None = None, *, top: int = 5) -
             raise _busy(f"{taken} images are waiting already")
         taken += len(named)
         try:
-            found = await asyncio.gather(*(answered(body, top) for _, body in named))
+            found = await asyncio.gather(*(answered(body, topk) for _, body in named))
         except BusyError as error:
             raise _busy(str(error)) from None
         finally:

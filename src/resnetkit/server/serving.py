@@ -21,7 +21,7 @@ def serve(
     engine: Choice = "auto",
     device: str | None = None,
     threads: int | None = None,
-    top: int = 5,
+    topk: int = 5,
     batch: int = 8,
     patience: float = 0.0,
     waiting: int = 256,
@@ -55,7 +55,7 @@ def serve(
             network=opened.network.name,
         )
         limits = Limits(batch=batch, patience=patience, waiting=waiting, body=body)
-        app = application(served, limits, top=min(top, len(opened.classes)))
+        app = application(served, limits, topk=min(topk, len(opened.classes)))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
         server = uvicorn.Server(config)
         facts = served.engine.to_dict()
