@@ -19,7 +19,7 @@ from scipy.stats import chi2, poisson
 
 from pairs import processor
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import train
+from resnetkit.training.run import run_recipe
 
 #: How seldom a run may fail.
 CHANCE = 1e-4
@@ -45,7 +45,7 @@ def main() -> None:
     for seed in range(args.first, args.first + args.seeds):
         with tempfile.TemporaryDirectory() as folder:
             recipe = make_recipe("digits", seed=seed, precision=args.precision)
-            result = train(recipe, Path(folder) / "run")
+            result = run_recipe(recipe, Path(folder) / "run")
         test = result.test
         assert test is not None
         wrong.append(round((1 - test.accuracy) * test.images))

@@ -23,7 +23,7 @@ from resnetkit.report.callbacks.live_report import Reported
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import Row
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import train
+from resnetkit.training.run import run_recipe
 
 
 class Timed(Reported):
@@ -63,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         timed = Timed(folder)
-        result = train(make_recipe("digits", args.model, epochs=args.epochs), folder, timed)
+        result = run_recipe(make_recipe("digits", args.model, epochs=args.epochs), folder, timed)
         began = time.perf_counter()
         timed.finish(result)
         end = time.perf_counter() - began

@@ -57,7 +57,7 @@ from resnetkit.training.data.data_loader import DataLoader as Feed
 from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.precision import has_bf16
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.run import train
+from resnetkit.training.run import run_recipe
 from resnetkit.training.split_data import prepare_splits
 from resnetkit.training.step.optimization_step import measure
 from results import Table, add_save, spread
@@ -204,7 +204,7 @@ def ours(data: Data, setting: Setting, target: Target, seed: int) -> Course:
 
         callback.course = Course(measured, target, recipe.precision)
         with suppress(EndedError):
-            train(recipe, run, callback)
+            run_recipe(recipe, run, callback)
         return callback.course
 
 
@@ -368,14 +368,14 @@ def best(data: Data, limit: float) -> dict[str, Any]:
     callback, never = Told(), Target("test", 2.0)
     with tempfile.TemporaryDirectory() as folder:
         callback.course = Course(lambda: 0.0, never)
-        train(data.recipe({**BEST, "epochs": 2, "warmup": 1.0}, 1, BEST_NETWORK),
+        run_recipe(data.recipe({**BEST, "epochs": 2, "warmup": 1.0}, 1, BEST_NETWORK),
               Path(folder) / "try", callback)  # fmt: skip
         each = callback.course.epochs[-1][0] / 2
         # Measuring and the first seconds take their part.
         epochs = int(0.93 * limit / each)
         began = time.perf_counter()
         callback.course = Course(lambda: 0.0, never)
-        result = train(
+        result = run_recipe(
             data.recipe({**BEST, "epochs": epochs}, 1, BEST_NETWORK), Path(folder) / "run", callback
         )
         assert result.test is not None

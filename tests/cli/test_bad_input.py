@@ -16,7 +16,7 @@ from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.nn.resnet import build
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import train
+from resnetkit.training.run import run_recipe
 
 TINY = resnetkit.network("resnet20", depths=(1,), widths=(8,), stem_widths=(8,))
 CHOICES = "--model resnet20 --depths 1 --widths 8 --stem-widths 8 --size 16 --epochs 1".split()
@@ -226,7 +226,7 @@ def test_a_checkpoint_of_another_network(
     callback = Callback()
     monkeypatch.setattr(callback, "epoch", die)
     with pytest.raises(KilledError):
-        train(recipe, "run", callback)
+        run_recipe(recipe, "run", callback)
     text = Path("run/recipe.toml").read_text()
     Path("run/recipe.toml").write_text(text.replace("widths = [8]", "widths = [16]"))
     before = {path: path.read_bytes() for path in Path("run").iterdir()}

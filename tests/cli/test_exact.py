@@ -15,7 +15,7 @@ import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.cli.predict import FEW
 from resnetkit.data.decoding.decode import pixels_of
-from resnetkit.evaluation.evaluation import measure_bundle
+from resnetkit.evaluation.evaluation import evaluate
 from resnetkit.inference.engines.selection import open_engine
 
 CLASSES = ("coffee", "rocket")
@@ -73,6 +73,6 @@ def test_evaluate_is_exact(bundle: Path, pictures: Path) -> None:
     logits = torch.from_numpy(open_engine(opened, "torch").answer(given))
     labels = torch.tensor([CLASSES.index(path.parent.name) for path in images])
     wanted = float(torch.nn.functional.cross_entropy(logits.double(), labels))
-    found = measure_bundle(bundle, pictures, engine="torch").evaluation
+    found = evaluate(bundle, pictures, engine="torch").evaluation
     assert found.loss == pytest.approx(wanted, abs=1e-6)
     assert found.accuracy == float((logits.argmax(1) == labels).double().mean())

@@ -18,7 +18,7 @@ from resnetkit.data.datasets.dataset import Dataset
 from resnetkit.errors import InputError
 from resnetkit.evaluation.ambiguity_trial import SURE, _chance, _classes, try_facts
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import train
+from resnetkit.training.run import run_recipe
 
 #: Small, with a stride in two of its blocks.
 NETWORK = resnetkit.network(
@@ -29,7 +29,7 @@ NETWORK = resnetkit.network(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = make_recipe("digits", NETWORK, size=16, epochs=4)
-    return train(recipe, tmp_path_factory.mktemp("runs") / "run").folder
+    return run_recipe(recipe, tmp_path_factory.mktemp("runs") / "run").folder
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
-from resnetkit.evaluation.benchmark import bench
+from resnetkit.evaluation.benchmark import benchmark
 from resnetkit.inference.engines.openvino import has_bf16
 
 #: The engines of processors with bfloat16, whose answers are only near.
@@ -88,14 +88,14 @@ def test_a_rival_that_has_no_such_network_says_why() -> None:
     module = resnetkit.build("resnet18", num_classes=3, stem="deep", stem_widths=(8, 8, 16)).eval()
     bundle = resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=32))
     with pytest.raises(InputError, match="torchvision cannot hold"):
-        bench(bundle, engines=["torch"], against=["torchvision"], rounds=1, seconds=0.01)
+        benchmark(bundle, engines=["torch"], against=["torchvision"], rounds=1, seconds=0.01)
 
 
 def test_rivals_have_as_many_threads_as_the_engines(model: Path) -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        bench(resnetkit.load(model), engines=["openvino"], against=["torchvision"], batches=[1],
+        benchmark(resnetkit.load(model), engines=["openvino"], against=["torchvision"], batches=[1],
               rounds=1, seconds=0.01, threads=1)  # fmt: skip
         assert torch.get_num_threads() == 1
     finally:

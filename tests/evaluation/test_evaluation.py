@@ -13,7 +13,7 @@ from torch import Tensor
 from resnetkit.data.datasets.dataset import Dataset, Sample
 from resnetkit.data.datasets.splits import SplitRecord
 from resnetkit.errors import InputError
-from resnetkit.evaluation.evaluation import chosen, evaluate, matched
+from resnetkit.evaluation.evaluation import chosen, evaluate_engine, matched
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.preprocess import Preprocess
 from resnetkit.report.plots import save_confusion, save_curves
@@ -38,7 +38,7 @@ def example(label: int, grey: int, name: str = "x") -> Sample:
 def test_figures_by_hand() -> None:
     pairs = [(0, 0), (0, 0), (0, 1), (1, 1), (1, 0), (2, 1)]
     examples = [example(label, grey) for label, grey in pairs]
-    found = evaluate(named(4), GREY, ("a", "b", "c", "d"), examples, batch_size=4)
+    found = evaluate_engine(named(4), GREY, ("a", "b", "c", "d"), examples, batch_size=4)
     assert found.images == 6
     assert found.accuracy == 3 / 6
     assert found.top5 is None
@@ -54,7 +54,7 @@ def test_figures_by_hand() -> None:
 
 def test_top5_where_there_are_more_than_five_classes() -> None:
     names = tuple("abcdefg")
-    found = evaluate(named(7), GREY, names, [example(0, 1), example(6, 1), example(2, 2)])
+    found = evaluate_engine(named(7), GREY, names, [example(0, 1), example(6, 1), example(2, 2)])
     assert found.accuracy == pytest.approx(1 / 3)
     assert found.top5 is not None
     assert 1 / 3 <= found.top5 <= 1
@@ -63,11 +63,11 @@ def test_top5_where_there_are_more_than_five_classes() -> None:
 def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no")
     broken = Sample(name="broken", label=0, image=tmp_path / "broken.jpg")
-    found = evaluate(named(2), GREY, ("a", "b"), [broken, example(1, 1)])
+    found = evaluate_engine(named(2), GREY, ("a", "b"), [broken, example(1, 1)])
     assert (found.images, found.accuracy) == (1, 1.0)
     assert [name for name, _ in found.problems] == [str(tmp_path / "broken.jpg")]
     with pytest.raises(InputError, match="none of the 1 images"):
-        evaluate(named(2), GREY, ("a", "b"), [broken])
+        evaluate_engine(named(2), GREY, ("a", "b"), [broken])
 
 
 def test_classes_are_matched_by_name() -> None:
@@ -108,7 +108,7 @@ def test_plots(classes: int, tmp_path: Path) -> None:
         for label in draw.integers(classes, size=400).tolist()
     ]
     names = tuple(f"class number {n}" for n in range(classes))
-    found = evaluate(named(classes), GREY, names, examples)
+    found = evaluate_engine(named(classes), GREY, names, examples)
     save_confusion(found, tmp_path / "confusion.png", "a test")
     rows = [Row(epoch=n, lr=0.1 / n, loss=1 / n, accuracy=1 - 1 / n, validation_loss=1.5 / n,
                 validation_accuracy=1 - 1 / n, seconds=1.0, rate=9.0, best=True)

@@ -26,14 +26,14 @@ from resnetkit.bundle.opening import open_model
 from resnetkit.cli.main import main
 from resnetkit.data.datasets.digits import digits
 from resnetkit.errors import InputError
-from resnetkit.evaluation.evaluation import measure_bundle
+from resnetkit.evaluation.evaluation import evaluate
 from resnetkit.exporters import agreement, writers
 from resnetkit.exporters.agreement import Agreement
 from resnetkit.exporters.exporter import LEADS, export
 from resnetkit.exporters.quantization import Bar
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.training.run import train
+from resnetkit.training.run import run_recipe
 
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(16, 32), stem_widths=(16,))
 
@@ -42,7 +42,7 @@ TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(16, 32), stem_widths
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the digits that is right most of the time."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    train(plan(model=TINY, size=8, epochs=12, batch_size=64, seed=5), folder)
+    run_recipe(plan(model=TINY, size=8, epochs=12, batch_size=64, seed=5), folder)
     return folder
 
 
@@ -120,7 +120,7 @@ def test_there_and_used_as_the_bundle(to: str, precision: str, best: Path, tmp_p
         bundle.classes,
     )
     assert opened.origin["made_by"] == "resnetkit train"
-    before, after = measure_bundle(best, "digits"), measure_bundle(target, "digits")
+    before, after = evaluate(best, "digits"), evaluate(target, "digits")
     assert found.accuracy is not None
     assert found.accuracy[0] == pytest.approx(before.evaluation.accuracy)
     assert found.accuracy[1] == pytest.approx(after.evaluation.accuracy)
@@ -251,7 +251,7 @@ def test_int8(to: str, name: str, best: Path, unlabelled: Path, tmp_path: Path) 
     assert (done.agreement.images, done.agreement.accuracy) == (359, None)
     assert 0.95 <= done.agreement.agreeing <= 1
     assert done.agreement.difference > 1e-3 * done.agreement.largest, "int8 is not float32"
-    before, after = measure_bundle(best, "digits"), measure_bundle(tmp_path / name, "digits")
+    before, after = evaluate(best, "digits"), evaluate(tmp_path / name, "digits")
     lost = before.evaluation.accuracy - after.evaluation.accuracy
     assert lost <= 1 - done.agreement.agreeing, "what changed its class may all have been right"
     if to == "openvino":

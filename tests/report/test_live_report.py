@@ -16,7 +16,7 @@ from resnetkit.report.console.training import Printed
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import Row, read_log
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import resume, train
+from resnetkit.training.run import resume, run_recipe
 
 SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 RECIPE = make_recipe(model=SMALL, size=8, epochs=3, batch_size=256)
@@ -58,7 +58,7 @@ def test_page_and_points_of_a_run_that_is_stopped_and_goes_on(tmp_path: Path) ->
     first = Stopped(folder, SIX + 3)
     callback = watched(first, folder, tensorboard=True)
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE, folder, callback)
+        run_recipe(RECIPE, folder, callback)
     callback.close()
     assert first.states == ["0 of 3"]
     assert "1 of 3 epochs are done" in first.page.read_text()
@@ -128,9 +128,9 @@ def test_overwriting_removes_points_and_page(tmp_path: Path) -> None:
     (folder / "report.html").write_text("old")
     (folder / "recipe.toml").write_text("")
     with pytest.raises(InputError, match="--overwrite"):
-        train(RECIPE, folder)
+        run_recipe(RECIPE, folder)
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE, folder, Stopped(folder, 1), overwrite=True)
+        run_recipe(RECIPE, folder, Stopped(folder, 1), overwrite=True)
     assert not (folder / "tensorboard").exists()
     assert not (folder / "report.html").exists()
 

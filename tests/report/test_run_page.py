@@ -14,7 +14,7 @@ from torch import Tensor
 
 import resnetkit
 from resnetkit.data.datasets.dataset import Sample
-from resnetkit.evaluation.evaluation import Evaluation, Measurement, evaluate
+from resnetkit.evaluation.evaluation import Evaluation, Measurement, evaluate_engine
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.preprocess import Preprocess
 from resnetkit.report.pages.charts import Series, curves
@@ -78,7 +78,7 @@ def found(classes: tuple[str, ...], examples: list[Sample]) -> Evaluation:
         at = batch[:, 0, 0, 0].long() + 256 * batch[:, 0, 0, 1].long()
         return torch.nn.functional.one_hot(at, len(classes)).float() * 5
 
-    return evaluate(Torch(model, GREY), GREY, classes, examples)
+    return evaluate_engine(Torch(model, GREY), GREY, classes, examples)
 
 
 def example(label: int, guess: int, name: str = "x") -> Sample:
@@ -171,7 +171,7 @@ def test_photographs_are_made_small(tmp_path: Path) -> None:
     def model(batch: Tensor) -> Tensor:
         return torch.tensor([[3.0, 0.0]]).expand(len(batch), 2)
 
-    evaluation = evaluate(Torch(model, GREY), GREY, classes, images)
+    evaluation = evaluate_engine(Torch(model, GREY), GREY, classes, images)
     gone.unlink()
     text = page_of(measured(classes, evaluation))
     assert "cannot be read" in checked(text).words

@@ -19,7 +19,7 @@ from resnetkit.errors import InputError
 from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.run import resume, train
+from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import FILES
 
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
@@ -45,7 +45,7 @@ def recipe_of(data: Path, **choices: object) -> Recipe:
 def test_a_few_are_named_and_left_out(data: Path, tmp_path: Path) -> None:
     (data / "brick" / "03.jpg").write_bytes(b"no image")
     callback = Told()
-    train(recipe_of(data), tmp_path / "run", callback, run_options=RunOptions(max_bad=0.05))
+    run_recipe(recipe_of(data), tmp_path / "run", callback, run_options=RunOptions(max_bad=0.05))
     text = (tmp_path / "run" / readability.FILE).read_text()
     assert text == "brick/03.jpg: no image, or of a kind that is not known\n"
     assert callback.said[0].startswith("skipped brick/03.jpg: no image")
@@ -55,7 +55,7 @@ def test_a_few_are_named_and_left_out(data: Path, tmp_path: Path) -> None:
 def test_too_many_stop_before_the_first_step(data: Path, tmp_path: Path) -> None:
     (data / "brick" / "03.jpg").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"1 of 24 images .* brick/03\.jpg.*--max-bad 0\.01"):
-        train(recipe_of(data), tmp_path / "run", Told())
+        run_recipe(recipe_of(data), tmp_path / "run", Told())
     assert not (tmp_path / "run").exists()
     for share in (-0.1, 1.5):
         with pytest.raises(InputError, match="--max-bad"):
@@ -71,7 +71,7 @@ def test_those_found_in_training(
         (data / "brick" / f"{name}.jpg").write_bytes(b"no image")
     callback = Told()
     with pytest.raises(InputError, match=r"3 of 24 images .* more than --max-bad 0\.1"):
-        train(recipe_of(data), tmp_path / "run", callback, run_options=RunOptions(max_bad=0.1))
+        run_recipe(recipe_of(data), tmp_path / "run", callback, run_options=RunOptions(max_bad=0.1))
     assert len((tmp_path / "run" / readability.FILE).read_text().splitlines()) == 3
     callback = Told()
     result = resume(tmp_path / "run", callback, run_options=RunOptions(max_bad=0.5))
@@ -88,7 +88,7 @@ def test_those_found_in_training(
 def test_a_batch_larger_than_the_data(data: Path, tmp_path: Path) -> None:
     recipe = recipe_of(data, batch_size=100)
     with pytest.raises(InputError, match="--batch-size is 100, and there are 16 images"):
-        train(recipe, tmp_path / "run")
+        run_recipe(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -96,7 +96,7 @@ def test_shards_are_trained_on_alike(data: Path, tmp_path: Path) -> None:
     pack(open_dataset(data), tmp_path / "packed", megabytes=0.05)
     recipe = recipe_of(tmp_path / "packed")
     assert recipe.data == str((tmp_path / "packed").resolve())
-    result = train(recipe, tmp_path / "run", Told())
+    result = run_recipe(recipe, tmp_path / "run", Told())
     assert result.test.images == 4
     assert {path.name for path in result.folder.iterdir()} <= set(FILES)
 

@@ -19,7 +19,7 @@ from photographs import write_classes
 from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.published import RECIPES
-from resnetkit.training.run import resume, train
+from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.step.loss import binary_cross_entropy, criterion_of, mixed_images
 from resnetkit.training.step.model_setup import FlipTTA, averaged, freeze, skip_blocks
 from resnetkit.training.step.optimization_step import train_step
@@ -188,9 +188,11 @@ def test_every_recipe_trains_and_goes_on_after_a_crash(
     recipe = make_recipe(
         data, TINY, recipe=name, size=16, epochs=2, batch_size=10, threads=1, **options
     )
-    train(recipe, tmp_path / "whole", Silent())
+    run_recipe(recipe, tmp_path / "whole", Silent())
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "cut", Silent(6), run_options=RunOptions(checkpoint_minutes=0))
+        run_recipe(
+            recipe, tmp_path / "cut", Silent(6), run_options=RunOptions(checkpoint_minutes=0)
+        )
     resume(tmp_path / "cut", Silent())
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
@@ -200,8 +202,10 @@ def test_every_recipe_trains_and_goes_on_after_a_crash(
 
 def test_averaged_weights_are_those_that_are_kept(tmp_path: Path) -> None:
     choices = {"epochs": 1, "batch_size": 128, "threads": 1}
-    train(make_recipe(model=TINY, size=8, ema_decay=0.9, **choices), tmp_path / "average", Silent())
-    train(make_recipe(model=TINY, size=8, **choices), tmp_path / "plain", Silent())
+    run_recipe(
+        make_recipe(model=TINY, size=8, ema_decay=0.9, **choices), tmp_path / "average", Silent()
+    )
+    run_recipe(make_recipe(model=TINY, size=8, **choices), tmp_path / "plain", Silent())
     average, plain = weights(tmp_path / "average"), weights(tmp_path / "plain")
     gaps = [float((average[k] - plain[k]).abs().max()) for k in plain if k.endswith("weight")]
     assert np.mean(gaps) > 1e-4

@@ -28,7 +28,7 @@ from resnetkit.training.distributed import Processes
 from resnetkit.training.epoch_log import read_log
 from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.run import resume, train
+from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import NAN
 
 SMALL = (
@@ -68,7 +68,7 @@ class Said(Callback):
 
 def one(recipe: Recipe, folder: Path, *, skip_nan: bool = False) -> Path:
     """The run of a single process."""
-    train(recipe, folder, Said(), run_options=RunOptions(skip_nan=skip_nan))
+    run_recipe(recipe, folder, Said(), run_options=RunOptions(skip_nan=skip_nan))
     return folder
 
 
@@ -106,7 +106,7 @@ def done(place: Path) -> dict[str, list[dict[str, Any]]]:
     data = write_classes(place / "data", 12, classes=("brick", "coffee"))
     (data / "brick" / "03.jpg").write_bytes(b"no image")
     with pytest.raises(KeyboardInterrupt):
-        train(
+        run_recipe(
             tiny(batch_size=128),
             place / "begun",
             Said(5),

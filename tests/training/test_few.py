@@ -15,7 +15,7 @@ import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import train
+from resnetkit.training.run import run_recipe
 
 PHOTOGRAPHS = {"cat": skimage.data.chelsea, "cup": skimage.data.coffee}
 
@@ -76,7 +76,7 @@ def test_nothing_to_be_patient_by(tmp_path: Path) -> None:
         pictures(tmp_path / "data", 2), "resnet20", size=32, epochs=2, validation=0.0, patience=1
     )
     with pytest.raises(InputError, match="no validation images"):
-        train(recipe, tmp_path / "run")
+        run_recipe(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -86,7 +86,7 @@ def test_parts_of_few_pictures(tmp_path: Path) -> None:
     pictures(tmp_path / "data/val", first=1)
     recipe = make_recipe(tmp_path / "data", "resnet20", size=32, epochs=1)
     assert recipe.batch_size == 2
-    assert train(recipe, tmp_path / "run").counts == {"train": 2, "validation": 2, "test": 0}
+    assert run_recipe(recipe, tmp_path / "run").counts == {"train": 2, "validation": 2, "test": 0}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_smallest_batch(model: str, size: int, norm: str, least: int, tmp_path: 
     if least == 1:
         module(image)
         alone = make_recipe(data, network, size=size, epochs=2, batch_size=1, augment=False)
-        result = train(alone, tmp_path / "run")
+        result = run_recipe(alone, tmp_path / "run")
         assert result.counts["train"] == 2
         # A step for each image, none of them dropped or joined.
         assert all(row.loss > 0 for row in result.rows)

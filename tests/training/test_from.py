@@ -16,7 +16,7 @@ from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import resume, train
+from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import START
 
 SMALL = resnetkit.network(
@@ -63,7 +63,7 @@ def test_the_body_is_kept_and_the_head_is_new(data: Path, start: Bundle, tmp_pat
     assert recipe.preprocess == USED_TO
     assert recipe.start == start.network.name
     callback = Steps()
-    result = train(recipe, tmp_path / "run", callback, start=start)
+    result = run_recipe(recipe, tmp_path / "run", callback, start=start)
     assert "a new classifier is trained: the weights are for 7 classes" in callback.warnings[0]
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert last.classes == tuple(sorted(CLASSES))
@@ -95,12 +95,12 @@ def test_a_head_of_the_same_classes_is_kept(data: Path, start: Bundle, tmp_path:
     fitting = start.with_new_head(sorted(CLASSES), seed=3)
     callback = Steps()
     recipe = make_recipe(data, start=fitting, epochs=1, lr=1e-30, weight_decay=0.0)
-    train(recipe, tmp_path / "run", callback, start=fitting)
+    run_recipe(recipe, tmp_path / "run", callback, start=fitting)
     assert callback.warnings == []
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert torch.equal(last.arrays["fc.weight"], fitting.arrays["fc.weight"])
     turned = start.with_new_head(sorted(CLASSES)[::-1])
-    train(recipe, tmp_path / "other", callback, start=turned)
+    run_recipe(recipe, tmp_path / "other", callback, start=turned)
     assert "the same classes in another order" in callback.warnings[0]
 
 
@@ -109,9 +109,9 @@ def test_interrupted_it_goes_on_to_the_same_weights(
     batches: int, data: Path, start: Bundle, tmp_path: Path
 ) -> None:
     recipe = make_recipe(data, start=start, epochs=2, batch_size=8)
-    train(recipe, tmp_path / "whole", Steps(), start=start)
+    run_recipe(recipe, tmp_path / "whole", Steps(), start=start)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "cut", Steps(batches), start=start)
+        run_recipe(recipe, tmp_path / "cut", Steps(batches), start=start)
     resume(tmp_path / "cut", Steps())
     whole, cut = (
         safetensors.torch.load_file(tmp_path / name / "last.safetensors")
@@ -123,7 +123,7 @@ def test_interrupted_it_goes_on_to_the_same_weights(
 def test_half_precision_is_trained_in_float32(data: Path, start: Bundle, tmp_path: Path) -> None:
     arrays = {k: v.half() if v.is_floating_point() else v for k, v in start.arrays.items()}
     half = Bundle(network=start.network, arrays=arrays, preprocess=USED_TO, classes=start.classes)
-    train(make_recipe(data, start=half, epochs=1), tmp_path / "run", Steps(), start=half)
+    run_recipe(make_recipe(data, start=half, epochs=1), tmp_path / "run", Steps(), start=half)
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert last.arrays["conv1.weight"].dtype == torch.float32
 
@@ -140,7 +140,7 @@ def test_the_network_is_that_of_the_weights(data: Path, start: Bundle, tmp_path:
         make_recipe(data, "resnet18", start=start)
     recipe = make_recipe(data, resnetkit.network("resnet20"), size=32, epochs=1)
     with pytest.raises(InputError, match="those of another network"):
-        train(recipe, tmp_path / "run", Steps(), start=start)
+        run_recipe(recipe, tmp_path / "run", Steps(), start=start)
     assert not (tmp_path / "run").exists()
 
 

@@ -25,7 +25,7 @@ from resnetkit.training import checkpoint
 from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.epoch_log import read_log
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import resume, train
+from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import LAST, NAN, RECIPE
 from resnetkit.training.step.optimization_step import DivergedError, NotFiniteError, train_step
 
@@ -201,7 +201,7 @@ RECIPE_OF_DEAD = make_recipe(model=NETWORK, size=8, epochs=1, batch_size=128, se
 def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "died"
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE_OF_DEAD, folder, After(5), run_options=EACH_STEP)
+        run_recipe(RECIPE_OF_DEAD, folder, After(5), run_options=EACH_STEP)
     return folder
 
 
@@ -267,12 +267,12 @@ def test_overwriting_takes_a_run_and_nothing_else(dead: Path) -> None:
     folder = dead
     recipe = make_recipe(model=NETWORK, size=8, epochs=1, batch_size=128)
     with pytest.raises(InputError, match="--overwrite"):
-        train(recipe, folder)
+        run_recipe(recipe, folder)
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"notes\.txt, which no run has made"):
-        train(recipe, folder, overwrite=True)
+        run_recipe(recipe, folder, overwrite=True)
     (folder / "notes.txt").unlink()
-    train(recipe, folder, overwrite=True)
+    run_recipe(recipe, folder, overwrite=True)
     assert len(read_log(folder)) == 1
     assert not (folder / STATE).exists()
 
@@ -293,7 +293,7 @@ def test_nan_names_the_images_and_can_be_left_out(
     spoiled.calls, spoiled.at = 0, {4}
     folder = tmp_path / "run"
     with pytest.raises(DivergedError, match=r"epoch 1, batch 4: digits/\d+, .* and 125 more") as e:
-        train(recipe, folder)
+        run_recipe(recipe, folder)
     assert "\n" not in str(e.value)
     assert "--skip-nan" in str(e.value)
     listed = [n.strip() for n in (folder / NAN).read_text().splitlines()[1:]]
@@ -306,11 +306,11 @@ def test_nan_names_the_images_and_can_be_left_out(
     resume(folder, callback, run_options=RunOptions(skip_nan=True))
     assert ["left out: the loss became nan" in text for text in callback.said] == [True]
     spoiled.calls = 0
-    train(recipe, tmp_path / "skips", After(), run_options=RunOptions(skip_nan=True))
+    run_recipe(recipe, tmp_path / "skips", After(), run_options=RunOptions(skip_nan=True))
     assert same(folder, tmp_path / "skips")
     spoiled.calls, spoiled.at = 0, set(range(1, 99))
     with pytest.raises(DivergedError, match="no batch of epoch 1 could be trained on"):
-        train(recipe, tmp_path / "none", After(), run_options=RunOptions(skip_nan=True))
+        run_recipe(recipe, tmp_path / "none", After(), run_options=RunOptions(skip_nan=True))
 
 
 def test_a_step_that_is_not_made_changes_nothing() -> None:

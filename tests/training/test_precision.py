@@ -21,7 +21,7 @@ from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.data.wait_timer import Waiting
 from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.run import resume, train
+from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import LAST, read_recipe
 from resnetkit.training.step.allocator import held_on
 from resnetkit.training.step.compile import compiled
@@ -60,18 +60,18 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def die_and_go_on(chosen: Recipe, folder: Path) -> dict[str, torch.Tensor]:
     with pytest.raises(KeyboardInterrupt):
-        train(chosen, folder, After(3), run_options=RunOptions(checkpoint_minutes=0))
+        run_recipe(chosen, folder, After(3), run_options=RunOptions(checkpoint_minutes=0))
     resume(folder)
     return weights(folder)
 
 
 def test_bf16_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     chosen = recipe(precision="bf16")
-    train(chosen, tmp_path / "whole")
+    run_recipe(chosen, tmp_path / "whole")
     whole = weights(tmp_path / "whole")
     assert same(die_and_go_on(chosen, tmp_path / "died"), whole)
     assert all(value.dtype != torch.bfloat16 for value in whole.values())
-    train(recipe(precision="fp32"), tmp_path / "fp32")
+    run_recipe(recipe(precision="fp32"), tmp_path / "fp32")
     assert not same(weights(tmp_path / "fp32"), whole)
 
 
@@ -79,10 +79,10 @@ def test_bf16_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 def test_a_compiled_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     # Two shapes are compiled, for the last batch is smaller.
     chosen = replace(recipe(compile=True), network=SMALLEST)
-    train(chosen, tmp_path / "whole")
+    run_recipe(chosen, tmp_path / "whole")
     whole = weights(tmp_path / "whole")
     assert same(die_and_go_on(chosen, tmp_path / "died"), whole)
-    train(replace(chosen, compile=False), tmp_path / "eager")
+    run_recipe(replace(chosen, compile=False), tmp_path / "eager")
     assert whole.keys() == weights(tmp_path / "eager").keys()
 
 
@@ -139,7 +139,7 @@ def test_auto_takes_what_was_measured_and_writes_it_down(
     # What is remembered is taken, and belongs to the run.
     text = path.read_text().replace(f'"precision": "{chosen}"', '"precision": "bf16"')
     path.write_text(text)
-    train(recipe(), tmp_path / "run")
+    run_recipe(recipe(), tmp_path / "run")
     assert read_recipe(tmp_path / "run").precision == "bf16"
     path.write_text("nothing")
     chosen = precision.settled(recipe()).precision
@@ -162,7 +162,9 @@ def test_the_wait_for_data_is_measured(tmp_path: Path) -> None:
         time.sleep(0.1)
     assert 0.15 <= waiting.seconds < 0.45
     with pytest.raises(KeyboardInterrupt):
-        train(recipe(), tmp_path / "run", After(3), run_options=RunOptions(checkpoint_minutes=0))
+        run_recipe(
+            recipe(), tmp_path / "run", After(3), run_options=RunOptions(checkpoint_minutes=0)
+        )
     kept = checkpoint.load_state(tmp_path / "run", print)
     assert kept is not None
     assert 0 < kept.document["waited"] < kept.document["seconds"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import resnetkit
 from photographs import write_classes
 from resnetkit.errors import InputError
-from resnetkit.evaluation.evaluation import measure_bundle
+from resnetkit.evaluation.evaluation import evaluate
 from resnetkit.report.console.lines import rule
 from resnetkit.report.console.training import show_result
 from resnetkit.report.pages.run_page import page_of_run, setting
@@ -33,8 +33,8 @@ from resnetkit.training.epoch_log import (
 )
 from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.run import resume, train
-from resnetkit.training.run_comparison import find_runs
+from resnetkit.training.run import resume, run_recipe
+from resnetkit.training.run_comparison import compare_runs
 from resnetkit.training.run_folder import read_recipe
 from resnetkit.training.step.optimization_step import DivergedError
 
@@ -79,7 +79,7 @@ def same(one: Path, other: Path) -> bool:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
-    train(tiny(), folder)
+    run_recipe(tiny(), folder)
     return folder
 
 
@@ -109,16 +109,16 @@ def test_run_folder(finished: Path) -> None:
 def test_the_bundle_alone_measures_the_same(finished: Path) -> None:
     best = resnetkit.load(finished / "best.safetensors")
     for part in ("validation", "test"):
-        again = measure_bundle(finished / "best.safetensors", "digits", split=part).evaluation
+        again = evaluate(finished / "best.safetensors", "digits", split=part).evaluation
         assert again.accuracy == best.measured[part]["accuracy"]
         assert again.loss == pytest.approx(best.measured[part]["loss"], rel=1e-4)
 
 
 def test_same_recipe_same_weights(finished: Path, tmp_path: Path) -> None:
     torch.manual_seed(123)
-    train(tiny(), tmp_path / "again")
+    run_recipe(tiny(), tmp_path / "again")
     assert same(tmp_path / "again" / "last.safetensors", finished / "last.safetensors")
-    train(tiny(seed=6), tmp_path / "other")
+    run_recipe(tiny(seed=6), tmp_path / "other")
     assert not same(tmp_path / "other" / "last.safetensors", finished / "last.safetensors")
 
 
@@ -126,7 +126,7 @@ def test_same_recipe_same_weights(finished: Path, tmp_path: Path) -> None:
 def test_resumed_run_ends_in_the_same_weights(batches: int, finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(), folder, Interrupted(batches))
+        run_recipe(tiny(), folder, Interrupted(batches))
     assert not list(folder.glob(".*")), "a temporary file was left"
     result = resume(folder)
     assert [row.epoch for row in result.rows] == [1, 2, 3]
@@ -138,7 +138,7 @@ def test_resumed_run_ends_in_the_same_weights(batches: int, finished: Path, tmp_
 def test_an_epoch_that_was_half_written_is_trained_again(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(), folder, Interrupted(14))
+        run_recipe(tiny(), folder, Interrupted(14))
     log = folder / "log.jsonl"
     row = json.loads(log.read_text().splitlines()[0])
     log.write_text(log.read_text() + json.dumps({**row, "epoch": 2, "best": True}) + "\n")
@@ -148,7 +148,7 @@ def test_an_epoch_that_was_half_written_is_trained_again(finished: Path, tmp_pat
 
 def test_divergence_is_one_line_and_keeps_what_was_good(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match=r"epoch 1, batch \d: .*--lr below 1e\+20") as caught:
-        train(tiny(lr=1e20, epochs=2), tmp_path / "run")
+        run_recipe(tiny(lr=1e20, epochs=2), tmp_path / "run")
     assert isinstance(caught.value, InputError)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run" / "last.safetensors").exists()
@@ -157,12 +157,12 @@ def test_divergence_is_one_line_and_keeps_what_was_good(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_empty_is_left_alone(finished: Path, tmp_path: Path) -> None:
     before = (finished / "best.safetensors").read_bytes()
     with pytest.raises(InputError, match="--resume"):
-        train(tiny(), finished)
+        run_recipe(tiny(), finished)
     assert (finished / "best.safetensors").read_bytes() == before
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(InputError, match="--out"):
-            train(tiny(), place)
+            run_recipe(tiny(), place)
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_changed_images_cannot_be_resumed(tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", 6, classes=("brick", "coffee"))
     recipe = make_recipe(data, TINY, size=16, epochs=2, batch_size=4)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "run", Interrupted(1))
+        run_recipe(recipe, tmp_path / "run", Interrupted(1))
     (data / "brick" / "01.jpg").write_bytes((data / "brick" / "02.jpg").read_bytes())
     with pytest.raises(InputError, match="not those"):
         resume(tmp_path / "run", Warned())
@@ -186,7 +186,7 @@ def test_copies_in_two_parts_are_told(tmp_path: Path) -> None:
         for number in (1, 2):
             (data / name / f"0{number}.jpg").write_bytes((data / name / "00.png").read_bytes())
     callback = Warned()
-    train(make_recipe(data, TINY, size=16, epochs=1, batch_size=2), tmp_path / "run", callback)
+    run_recipe(make_recipe(data, TINY, size=16, epochs=1, batch_size=2), tmp_path / "run", callback)
     assert [text.split(" image")[0] for text in callback.warnings] == ["2 validation", "2 test"]
 
 
@@ -247,7 +247,7 @@ def test_a_run_out_of_patience_is_finished(
     data = write_classes(tmp_path / "data", 4, classes=("brick", "coffee"))
     recipe = make_recipe(data, TINY, size=16, epochs=5, batch_size=2, patience=1)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "run", Interrupted(5))  # in the third epoch of two batches
+        run_recipe(recipe, tmp_path / "run", Interrupted(5))  # in the third epoch of two batches
     state = load_state(tmp_path / "run", Warned().warn)
     assert state is not None
     assert len(state.document["rows"]) == 2
@@ -256,7 +256,7 @@ def test_a_run_out_of_patience_is_finished(
     write_log(tmp_path / "run", [Row(**row) for row in state.document["rows"]])
     result = resume(tmp_path / "run", Warned())
     assert [row.best for row in result.rows] == [True, False]
-    assert find_runs(tmp_path).runs[0].finished
+    assert compare_runs(tmp_path).runs[0].finished
     show_result(result)
     assert "ended after 2 of 5 epochs: none of the last 1 was the best" in capsys.readouterr().out
     about = setting("run", recipe.network, recipe.preprocess, recipe=recipe, about={})
@@ -275,7 +275,7 @@ def test_the_run_and_its_report_say_why_an_epoch_was_kept() -> None:
 
 def test_without_test_images_those_of_validation_are_measured(tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", 4, classes=("brick", "coffee"))
-    result = train(
+    result = run_recipe(
         make_recipe(data, TINY, size=16, epochs=1, batch_size=2, test=0.0),
         tmp_path / "run",
         Warned(),

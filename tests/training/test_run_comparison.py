@@ -15,8 +15,8 @@ from resnetkit.errors import InputError
 from resnetkit.files import write_text
 from resnetkit.training.epoch_log import read_log, write_log
 from resnetkit.training.make_recipe import make_recipe
-from resnetkit.training.run import train
-from resnetkit.training.run_comparison import find_runs
+from resnetkit.training.run import run_recipe
+from resnetkit.training.run_comparison import compare_runs
 
 SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 
@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, as it is and with another recipe and log; one cut short, three damaged."""
     root = tmp_path_factory.mktemp("runs")
     recipe = make_recipe(model=SMALL, size=8, epochs=2, batch_size=256, precision="fp32")
-    train(recipe, root / "good")
+    run_recipe(recipe, root / "good")
     slow = root / "below" / "slow"
     shutil.copytree(root / "good", slow)
     write_text(slow / "recipe.toml", replace(recipe, lr=1e-6, warmup=0.0).to_toml())
@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_runs_are_compared(runs: Path) -> None:
-    found = find_runs(runs)
+    found = compare_runs(runs)
     assert {run.name for run in found.runs} == {"good", "below/slow", "short"}
     assert set(found.damaged) == {"no recipe", "no log", "no bundle"}
     best = [run.validation or 0.0 for run in found.runs]
@@ -64,7 +64,7 @@ def test_runs_are_compared(runs: Path) -> None:
 
 
 def test_a_network_differs_by_its_options(runs: Path) -> None:
-    found = find_runs(runs)
+    found = compare_runs(runs)
     one = found.runs[0]
     network = SMALL.override(depths=(2, 1), num_classes=10, in_chans=1)
     other = replace(one, recipe=replace(one.recipe, network=network))
@@ -98,4 +98,4 @@ def test_on_the_command_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is no folder"):
-        find_runs(tmp_path / "file")
+        compare_runs(tmp_path / "file")

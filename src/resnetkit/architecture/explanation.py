@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from resnetkit.architecture import registry, text
 from resnetkit.architecture.layer import Shape
@@ -155,13 +155,27 @@ class Explanation:
         return json.dumps(self.to_dict(), indent=2)
 
 
-def explain(name: str | Network, input: int | Shape | None = None, **options: Any) -> Explanation:
+class Described(Protocol):
+    """What has a network: a bundle, an exported file, a module."""
+
+    @property
+    def network(self) -> Network: ...
+
+
+def explain(
+    model: str | Network | Described, input: int | Shape | None = None, **options: Any
+) -> Explanation:
     """Explain a network at an input: ``473``, or ``(3, 473, 473)``, or its usual size.
 
+    ``model`` is a name, a network, or what has one: a bundle, an exported file, a module.
     Raises ``ValueError`` for an unknown name or option, for options that contradict each other,
     and for an input in which a map vanishes.
+
+    >>> resnetkit.explain("resnet50", 473).totals.parameters
+    25557032
     """
-    described = registry.network(name, **options)
+    given = model if isinstance(model, str | Network) else model.network
+    described = registry.network(given, **options)
     if input is None:
         shape: Shape = described.input_shape
     elif isinstance(input, int):

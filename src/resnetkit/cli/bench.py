@@ -31,15 +31,15 @@ def run(args: argparse.Namespace) -> int:
     if not args.batches.replace(",", "").isdecimal():
         raise InputError(f"--batches is {args.batches!r}; give whole numbers, e.g. 1,8")
     from resnetkit.bundle.opening import open_model
-    from resnetkit.evaluation.benchmark import bench
+    from resnetkit.evaluation.benchmark import benchmark
     from resnetkit.report.console.benchmark import show_bench
     from resnetkit.report.console.progress import track
 
-    found = bench(
+    found = benchmark(
         open_model(args.model),
         engines=[cast(Choice, name) for name in _names(args.engines)],
         against=_names(args.against),
-        batches=[int(batch) for batch in args.batches.split(",") if batch],
+        batch_sizes=[int(batch) for batch in args.batches.split(",") if batch],
         rounds=args.rounds,
         seconds=args.seconds,
         threads=args.threads,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from resnetkit.cli.network_options import add_options, given_options
@@ -33,22 +32,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from resnetkit.hub.conversion import convert
-    from resnetkit.hub.loading import load
     from resnetkit.report.console import checkpoint
 
-    bundle = load(
+    done = convert(
         args.source,
-        **{"dtype": None, **given_reading(args)},  # a conversion keeps the numbers as they are
+        args.target,
+        to=args.to,
+        num_classes=args.num_classes,
+        verify=args.verify_with_source,
+        **given_reading(args),
         **given_options(args, without=("num_classes",)),
     )
-    if args.verify_with_source:
-        from resnetkit.hub.source_framework import verify
-
-        verified = verify(bundle, args.source, prefix=args.prefix, ema=args.ema)
-        bundle = replace(bundle, origin={**bundle.origin, "verified_with": verified.to_dict()})
-    if args.num_classes is not None:
-        bundle = bundle.with_new_head([str(number) for number in range(args.num_classes)])
-    done = convert(bundle, args.source, args.target, args.to)
     if args.format == "json":
         print(json.dumps(done.to_dict(), indent=2))
     else:

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.report.console.progress import track
     from resnetkit.report.console.training import show_measurement, tell_trained_on
 
-    measurement = evaluation.measure_bundle(
+    measurement = evaluation.evaluate(
         args.bundle,
         args.data,
         split=args.split,

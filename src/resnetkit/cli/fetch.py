@@ -45,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.report.console import fetched
     from resnetkit.report.console.progress import transfer
 
-    with transfer(args.source) as told:
+    with transfer(args.source) as on_progress:
         bundle = fetch(
             args.source,
             num_classes=args.num_classes,
-            told=told,
+            on_progress=on_progress,
             **given_fetching(args),
             **given_reading(args),
             **given_options(args, without=("num_classes",)),

@@ -18,9 +18,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from resnetkit.report.console.runs import show_runs, tell_damaged
-    from resnetkit.training.run_comparison import find_runs
+    from resnetkit.training.run_comparison import compare_runs
 
-    found = find_runs(args.folder)
+    found = compare_runs(args.folder)
     tell_damaged(found)
     if args.format == "json":
         print(found.to_json())

@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         threads=args.threads,
         topk=args.topk,
-        batch=args.batch_size,
-        patience=args.patience / 1000,
-        waiting=args.waiting,
-        body=args.max_megabytes << 20,
-        told=lambda line: print(line, flush=True),
+        max_batch_size=args.batch_size,
+        max_queue_delay=args.patience / 1000,
+        max_queue_size=args.waiting,
+        max_body=args.max_megabytes << 20,
+        on_start=lambda line: print(line, flush=True),
     )
     return 0

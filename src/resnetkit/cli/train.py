@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 def default_folder(args: argparse.Namespace) -> Path:
     """Where a run goes without --out."""
     from resnetkit.data.datasets.label_pattern import folder_of, is_pattern
-    from resnetkit.hub.initial_weights import short_name
+    from resnetkit.hub.weights import short_name
     from resnetkit.training.make_recipe import usual_model
 
     data = args.data or "digits"
@@ -139,10 +139,10 @@ def default_folder(args: argparse.Namespace) -> Path:
 def _started(
     args: argparse.Namespace, folder: Path, callback: Callback, processes: Processes
 ) -> Result:
-    from resnetkit.training.run import train
+    from resnetkit.training.run import run_recipe
 
     recipe, start = processes.shared(lambda: _planned(args))
-    return train(
+    return run_recipe(
         recipe,
         folder,
         callback,
@@ -202,17 +202,16 @@ def _conduct(args: argparse.Namespace) -> RunOptions:
 
 def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
     """The weights to train further."""
-    from resnetkit.hub.initial_weights import load_or_fetch
+    from resnetkit.hub.fetching import FetchOptions
+    from resnetkit.hub.load_options import LoadOptions
     from resnetkit.hub.loading import spoken_lines
+    from resnetkit.hub.weights import load_or_fetch
     from resnetkit.report.console.progress import transfer
 
-    with transfer(args.start) as told:
+    with transfer(args.start) as on_progress:
+        fetching = FetchOptions(on_progress=on_progress, **given_fetching(args))
         start = load_or_fetch(
-            args.start,
-            told=told,
-            **given_fetching(args),
-            **given_reading(args),
-            **options,
+            args.start, fetching, LoadOptions.of({**given_reading(args), **options})
         )
     for line in spoken_lines(start):
         print(f"resnetkit: {printable(f'{args.start}: {line}')}", file=sys.stderr)

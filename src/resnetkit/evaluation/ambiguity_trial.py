@@ -25,7 +25,8 @@ from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.evaluation.evaluation import Track
 from resnetkit.formats.opening import open_container
-from resnetkit.hub import loading
+from resnetkit.hub.load_options import LoadOptions
+from resnetkit.hub.loading import load_checkpoint
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import predict_batches
 
@@ -108,7 +109,7 @@ def try_facts(
     ``path`` is a bundle or a checkpoint of any framework, ``facts`` are what ``identify`` calls
     open (of a bundle: options with few values, of which the tensors show nothing). All
     combinations are measured; what else is open is taken as ``given``, or as documented. Raises
-    ``ValueError`` for a fact that is not open, too many combinations, and as ``measure_bundle``.
+    ``ValueError`` for a fact that is not open, too many combinations, and as ``evaluate``.
     """
     found = list(_candidates(Path(path), facts, given))
     source = open_dataset(data, least=1)
@@ -139,7 +140,7 @@ def _candidates(
     path: Path, facts: Sequence[str], given: Mapping[str, Any]
 ) -> Iterator[tuple[dict[str, Any], Bundle]]:
     """The bundle for each combination of the facts' values."""
-    bundle = loading.load(path) if is_bundle(open_container(path)) else None
+    bundle = load_checkpoint(path, LoadOptions()) if is_bundle(open_container(path)) else None
     if bundle is not None and given:
         raise InputError(f"{path} is a bundle, which says all of itself; leave out {min(given)}")
     values = _of_checkpoint(path, given) if bundle is None else _of_bundle(bundle)
@@ -239,4 +240,4 @@ def _loaded(path: Path, facts: Mapping[str, Any]) -> Bundle:
     """The file with these facts; what else it cannot tell is the same in all candidates."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssumptionWarning)
-        return loading.load(path, **facts)
+        return load_checkpoint(path, LoadOptions.of(facts))

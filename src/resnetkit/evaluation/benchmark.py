@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from resnetkit.bundle.bundle import Bundle
+from resnetkit.bundle.opening import as_model
 from resnetkit.errors import InputError
 from resnetkit.evaluation.timing import Contestant, Raced, race
 from resnetkit.inference.engines.autotune import machine
@@ -29,7 +30,7 @@ CHOICES: tuple[Choice, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class Benchmark:
     """What was raced: each row is images a second of one engine or rival at one batch size.
 
     ``differences`` are the largest differences of the logits to the first engine's, as a share of
@@ -53,17 +54,17 @@ class Bench:
         }
 
 
-def bench(
-    model: Bundle | Exported,
+def benchmark(
+    model: Bundle | Exported | str | Path,
     *,
     engines: Sequence[Choice] = (),
     against: Sequence[str] = (),
-    batches: Sequence[int] = (1, 8),
+    batch_sizes: Sequence[int] = (1, 8),
     rounds: int = 5,
     seconds: float = 0.5,
     threads: int | None = None,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
-) -> Bench:
+) -> Benchmark:
     """Race the engines of ``model`` on noise, and the rivals with the same weights, in turn.
 
     Without ``engines`` all that run here take part but ``torch-compiled``, which takes a compiler
@@ -71,16 +72,21 @@ def bench(
     that run their own network as their documentation does, on pixels that are normalised already.
 
     Raises ``ValueError`` for engines or rivals that cannot be had, and for batches below 1.
+
+    >>> found = resnetkit.benchmark(model, engines=["torch"], batch_sizes=[1], rounds=1)
+    >>> found.rows[0].name
+    'torch'
     """
-    if not batches or min(batches) < 1:
-        raise InputError(f"the batches are {list(batches)}; give whole numbers from 1")
+    model = as_model(model)
+    if not batch_sizes or min(batch_sizes) < 1:
+        raise InputError(f"batch_sizes is {list(batch_sizes)}; give whole numbers from 1")
     if against and isinstance(model, Exported):
         raise InputError("rivals run a bundle's weights, and this is an exported file; give the "
                          "bundle to compare with them")  # fmt: skip
     output: Output = "logits" if model.classes else "embeddings"
     size, channels = model.preprocess.size, model.preprocess.channel_count
     draw = np.random.default_rng(0)
-    shape = (max(batches), size, size, channels)
+    shape = (max(batch_sizes), size, size, channels)
     pixels = draw.integers(0, 256, shape, dtype=np.uint8)
     contestants: list[Contestant] = []
     outputs: dict[str, Rows] = {}
@@ -95,18 +101,20 @@ def bench(
                     batch=batch,
                     run=partial(_engine, engine, pixels[:batch]),
                 )
-                for batch in batches
+                for batch in batch_sizes
             ]
         if against and isinstance(model, Bundle):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             for package in against:
-                found, outputs[package] = _rival(model, package, folder, pixels, batches, threads)
+                found, outputs[package] = _rival(
+                    model, package, folder, pixels, batch_sizes, threads
+                )
                 contestants += found
         rows = race(contestants, rounds=rounds, seconds=seconds, track=track)
-    order = sorted(range(len(rows)), key=lambda number: batches.index(rows[number].batch))
+    order = sorted(range(len(rows)), key=lambda number: batch_sizes.index(rows[number].batch))
     first = next(iter(outputs.values()))
     largest = float(np.abs(first).max()) or 1.0
-    return Bench(
+    return Benchmark(
         network=model.network.name,
         size=size,
         machine=machine(),

@@ -40,7 +40,7 @@ class Material:
 
 def material(
     bundle: Bundle,
-    place: Path,
+    place: Path | None,
     *,
     calibrate: str | Path | None,
     agree_on: str | Path | None,
@@ -52,7 +52,7 @@ def material(
     ``calibrate`` holds back; else every second image of ``calibrate``; else photographs.
     Raises ``ValueError`` for data that cannot be used, and where there is nothing to calibrate on.
     """
-    record = load_record(place.resolve().parent)
+    record = None if place is None else load_record(place.resolve().parent)
     source = _source(calibrate, record)
     train, held = ((), ()) if source is None else _divided(source, record, calibrate is None)
     if quantise and not train:

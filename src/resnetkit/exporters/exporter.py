@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from resnetkit.bundle.bundle import load
+from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.bundle.opening import open_model, report_of
 from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
@@ -84,10 +84,10 @@ class Export:
 
 
 def export(
-    source: str | Path,
+    model: Bundle | str | Path,
     target: str | Path,
     *,
-    to: Target,
+    to: Target = "onnx",
     precision: str = "fp32",
     calibrate: str | Path | None = None,
     agree_on: str | Path | None = None,
@@ -96,16 +96,25 @@ def export(
     with_preprocessing: bool = False,
     track: Track = iter,
 ) -> Export:
-    """Write the bundle at ``source`` to ``target``, and the agreement of both beside it.
+    """Write a bundle for a runtime to ``target``, and how well both agree beside it.
+
+    ``to`` is ``onnx``, ``openvino``, ``torch-export``, ``bundle``, ``triton`` or ``ovms``,
+    ``precision`` ``fp32``, ``fp16`` or ``int8``; ``calibrate`` are images for int8, ``agree_on``
+    for the comparison, by default those of the run in which a bundle at a path lies.
 
     Without ``dynamic_batch`` the graph takes one image at a time (a Triton repository takes many).
     With ``with_preprocessing`` it takes one whole image and resizes and cuts it itself. Raises
     ``ValueError`` for what a target cannot be, and where fewer than ``min_agreement`` percent of
     the images get the same class or accuracy is lost; then ``target`` stays as it was.
+
+    >>> done = resnetkit.export(model, "net.onnx", dynamic_batch=True)
+    >>> done.agreement.agreeing
+    1.0
     """
-    source, target = Path(source), Path(target)
+    target = Path(target)
+    source = Path(model) if isinstance(model, str | Path) else None
     _check(target, to, precision, dynamic_batch, with_preprocessing, min_agreement)
-    bundle = load(source)
+    bundle = load(model) if isinstance(model, str | Path) else model
     images = material(
         bundle, source, calibrate=calibrate, agree_on=agree_on, quantise=precision == "int8"
     )
@@ -133,7 +142,7 @@ def export(
             raise InputError(f"{target} is not written: {problem}; it was asked on {images.data}")
         moved = _placed(folder, file, target, to, exported)
         done = Export(
-            source=source,
+            source=source or Path("bundle"),
             target=target,
             to=to,
             precision=precision,

@@ -20,6 +20,9 @@ from resnetkit.checkpoints.verified_write import Tensors, deliver
 from resnetkit.errors import InputError
 from resnetkit.formats import safetensors_writer
 from resnetkit.formats.opening import open_container
+from resnetkit.hub.load_options import LoadOptions, numbered
+from resnetkit.hub.loading import load_checkpoint
+from resnetkit.hub.source_framework import verify as verify_source
 
 #: The target that is our own file.
 BUNDLE = "bundle"
@@ -61,13 +64,40 @@ class Converted:
         }
 
 
-def convert(bundle: Bundle, source: Path, target: Path, to: str) -> Converted:
-    """Write ``bundle`` to ``target`` in the dialect ``to``, read it back and run both.
+def convert(
+    source: str | Path | Bundle,
+    target: str | Path,
+    *,
+    to: str = BUNDLE,
+    num_classes: int | None = None,
+    verify: bool = False,
+    **options: Any,
+) -> Converted:
+    """Write a checkpoint, or a bundle, to ``target`` in the dialect ``to``, and compare both.
 
-    ``target`` is replaced only by a file that answers the same. Raises ``ValueError`` for a network
-    that the framework cannot hold, for an ending that is not its own, and where the file read back
-    is not the same network (``proof.tolerance``); then ``target`` stays as it was.
+    ``options`` are those of ``resnetkit.load``; the numbers keep their type unless there is a
+    ``dtype``. ``num_classes`` puts a new, untrained classifier in the place of the old one. With
+    ``verify`` the source is run in its own framework as well.
+
+    ``target`` is replaced only by a file that answers the same. Raises ``ValueError`` as ``load``
+    does, for a network that the framework cannot hold, for an ending that is not its own, and where
+    the file read back is not the same network; then ``target`` stays as it was.
+
+    >>> done = resnetkit.convert(model, "timm.pth", to="timm")
+    >>> done.difference <= 1e-5 * done.largest
+    True
     """
+    target = Path(target)
+    if isinstance(source, Bundle):
+        bundle, place = source, Path("bundle")
+    else:
+        place = Path(source)
+        bundle = load_checkpoint(place, LoadOptions.of({"dtype": None, **options}))
+    if verify:
+        verified = verify_source(place, bundle, **_reading(options))
+        bundle = replace(bundle, origin={**bundle.origin, "verified_with": verified.to_dict()})
+    if num_classes is not None:
+        bundle = bundle.with_new_head(numbered(num_classes))
     file = _BundleFile(bundle) if to == BUNDLE else bundle.file_of(target, to)
     origin, found = deliver(
         file,
@@ -79,7 +109,7 @@ def convert(bundle: Bundle, source: Path, target: Path, to: str) -> Converted:
         size=bundle.preprocess.size,
     )
     return Converted(
-        source=source,
+        source=place,
         target=target,
         dialect=to,
         bundle=replace(bundle, origin=origin),
@@ -88,6 +118,10 @@ def convert(bundle: Bundle, source: Path, target: Path, to: str) -> Converted:
         difference=found.difference,
         largest=found.largest,
     )
+
+
+def _reading(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("prefix", "ema") if name in options}
 
 
 class _BundleFile:

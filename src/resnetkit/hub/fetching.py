@@ -16,7 +16,7 @@ from resnetkit.hub import download_cache
 from resnetkit.hub.download import Told, cached, download
 from resnetkit.hub.huggingface import from_hub
 from resnetkit.hub.load_options import LoadOptions
-from resnetkit.hub.loading import load_with
+from resnetkit.hub.loading import load_checkpoint
 from resnetkit.hub.source import Source, parse
 from resnetkit.hub.torchvision_weights import Published, digits, imagenet, published
 
@@ -36,13 +36,23 @@ class _Got:
     published: Published | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOptions:
+    """See ``fetch`` for each."""
+
+    sha256: str | None = None
+    mirror: str | None = None
+    offline: bool = False
+    on_progress: Told | None = None
+
+
 def fetch(
     source: str,
     *,
     sha256: str | None = None,
     mirror: str | None = None,
     offline: bool = False,
-    told: Told | None = None,
+    on_progress: Told | None = None,
     **options: Any,
 ) -> Bundle:
     """The bundle of published weights; what has been fetched before comes from the cache.
@@ -50,31 +60,36 @@ def fetch(
     ``source`` is ``torchvision:NETWORK[@WEIGHTS]``, ``hf:OWNER/NAME[/FILE][@REVISION]`` or an
     address. ``sha256`` is the checksum that the file has to have, instead of the one that the
     source tells. ``mirror`` takes the place of ``https://download.pytorch.org`` or of
-    ``https://huggingface.co``. ``offline``, or ``HF_HUB_OFFLINE=1``, forbids the network. ``told``
-    hears the bytes that are there and the bytes in all. ``options`` are those of
-    ``resnetkit.load``; what the source documents need not be given. ``origin["fetched"]`` says
-    where the file came from.
+    ``https://huggingface.co``. ``offline``, or ``HF_HUB_OFFLINE=1``, forbids the network.
+    ``on_progress`` is called with the bytes that are there and the bytes in all. ``options`` are
+    those of ``resnetkit.load``; what the source documents need not be given.
+    ``origin["fetched"]`` says where the file came from.
 
     Raises ``ValueError`` for an unknown source, a download that fails, a wrong checksum, a missing
     extra, and as ``resnetkit.load`` does.
     """
+    fetching = FetchOptions(sha256=sha256, mirror=mirror, offline=offline, on_progress=on_progress)
+    return fetch_with(source, fetching, LoadOptions.of(options))
+
+
+def fetch_with(source: str, fetching: FetchOptions, choices: LoadOptions) -> Bundle:
+    """As ``fetch``, with its choices as objects."""
     place = parse(source)
-    wanted = _wanted(sha256)
-    offline = offline or download_cache.is_offline()
+    wanted = _wanted(fetching.sha256)
+    offline = fetching.offline or download_cache.is_offline()
     if place.kind == "hf":
-        got = _from_hub(place, wanted, mirror, offline)
+        got = _from_hub(place, wanted, fetching.mirror, offline)
     else:
-        got = _from_url(place, wanted, mirror, offline, told)
-    choices = LoadOptions.of(options)
+        got = _from_url(place, wanted, fetching, offline)
     if is_bundle(open_container(got.path)):
-        bundle = load_with(got.path, choices)
+        bundle = load_checkpoint(got.path, choices)
         return replace(bundle, origin={**bundle.origin, "fetched": {"source": source, **got.facts}})
     documented = {} if got.published is None else _documented(got, choices.prefix, choices.ema)
     documented = {name: value for name, value in documented.items() if name not in choices.facts}
     settled = replace(choices, facts={**documented, **choices.facts})
     if got.published is not None and choices.preprocess is None:
         settled = replace(settled, preprocess=got.published.preprocess)
-    bundle = load_with(got.path, settled)
+    bundle = load_checkpoint(got.path, settled)
     origin = {
         **bundle.origin,
         "made_by": "resnetkit fetch",
@@ -107,9 +122,8 @@ def _from_hub(place: Source, wanted: str | None, mirror: str | None, offline: bo
     )
 
 
-def _from_url(
-    place: Source, wanted: str | None, mirror: str | None, offline: bool, told: Told | None
-) -> _Got:
+def _from_url(place: Source, wanted: str | None, fetching: FetchOptions, offline: bool) -> _Got:
+    mirror = fetching.mirror
     weights = published(place.name, place.version) if place.kind == "torchvision" else None
     url = place.name if weights is None else _mirrored(weights.url, mirror)
     if weights is None and mirror is not None:
@@ -123,7 +137,7 @@ def _from_url(
             f"{url} is not in the cache ({cache_folder()}), and the network is not to be used; "
             "fetch it once without --offline and without HF_HUB_OFFLINE"
         )
-    digest = digest or download(url, path, sha256=checksum, told=told)
+    digest = digest or download(url, path, sha256=checksum, told=fetching.on_progress)
     facts = {"url": url, "sha256": digest, "checked": _checked(wanted, checksum)}
     if weights is not None:
         facts["weights"] = weights.label

@@ -32,53 +32,8 @@ if TYPE_CHECKING:
     from resnetkit.checkpoints.dialect import Array
 
 
-def load(
-    path: str | Path,
-    *,
-    strict: bool = False,
-    prefix: str | None = None,
-    ema: bool | None = None,
-    head: str | None = None,
-    drop: Sequence[str] = (),
-    dtype: str | None = "float32",
-    num_classes: int | None = None,
-    preprocess: str | Preprocess | None = None,
-    **facts: Any,
-) -> Bundle:
-    """The bundle of a checkpoint of any framework, or of one of our own files.
-
-    ``facts`` are options that the tensors do not show, e.g. ``stride_on="1x1"``; ``preprocess`` is
-    one of the labels that ``identify`` lists, or a ``Preprocess``. What is not told is taken as the
-    framework documents it: it is in ``origin["assumed"]``, and a warning says it. With ``strict``
-    nothing is assumed, and nothing is left over without being named in ``drop``.
-
-    ``prefix`` chooses one of several networks in a file, ``ema`` between weights and their average
-    over training, ``head`` the linear layer that is the classifier, where its name does not tell.
-    ``drop`` names tensors beside the network (or beginnings of them, ``*`` for any text) to do
-    without, or the classifier. Tensors beside the network are left out, listed in
-    ``origin["left_out"]`` and warned of. ``num_classes`` puts a new, untrained classifier in the
-    place of the old one. Weights become ``dtype``; None keeps the file's.
-
-    Raises ``ValueError`` for a file that cannot be read, in which no ResNet is found or several
-    are, whose tensors inside the network are not exactly those of the network, and with ``strict``
-    for facts that stay open. Warns with ``AssumptionWarning``, once for a file.
-    """
-    options = LoadOptions(
-        strict=strict,
-        prefix=prefix,
-        ema=ema,
-        head=head,
-        drop=tuple(drop),
-        dtype=dtype,
-        num_classes=num_classes,
-        preprocess=preprocess,
-        facts=facts,
-    )
-    return load_with(path, options)
-
-
-def load_with(path: str | Path, options: LoadOptions) -> Bundle:
-    """As ``load``, with its choices as one object."""
+def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
+    """The bundle of a file; see ``resnetkit.load``."""
     container = open_container(path)
     if is_bundle(container):
         options.check_none_given(path)

@@ -33,6 +33,8 @@ from resnetkit.checkpoints.identification import identify, is_bundle
 from resnetkit.checkpoints.recognition import dialect
 from resnetkit.errors import InputError
 from resnetkit.formats.opening import Container, open_container
+from resnetkit.hub.load_options import LoadOptions
+from resnetkit.hub.loading import load_checkpoint
 
 #: Relative difference above which it is not the same network.
 MOST = 1e-4
@@ -78,15 +80,22 @@ class Verified:
 
 
 def verify(
-    bundle: Bundle, source: Path, *, prefix: str | None = None, ema: bool | None = None
+    source: str | Path,
+    bundle: Bundle | None = None,
+    *,
+    prefix: str | None = None,
+    ema: bool | None = None,
 ) -> Verified:
-    """Run ``source`` in the framework that it comes from, and ``bundle``, which was loaded from it.
+    """Run ``source`` in the framework that it comes from, and ``bundle``, which was loaded from it,
+    or is now.
 
     ``prefix`` and ``ema`` are those that it was loaded with. Raises ``ValueError`` where nothing
     can be run: for a bundle, for a framework that is not installed or has no such network; and
     where the answers differ by more than ``MOST`` of the largest.
     """
     container = open_container(source)
+    if bundle is None:
+        bundle = load_checkpoint(source, LoadOptions(prefix=prefix, ema=ema))
     if is_bundle(container):
         raise InputError(f"{source} is a bundle; verify when another framework's file is converted")
     reading = identify(container, prefix=prefix, ema=ema).reading

@@ -97,7 +97,7 @@ def predict(
     that cannot be read.
     """
     found = []
-    many = cast("Sequence[Image]", [images] if _is_one(images) else images)
+    many = cast("Sequence[Image]", [images] if is_one(images) else images)
     for prediction in stream(engine, preprocess, classes, many, topk=topk, batch_size=batch_size):
         if prediction.problem is not None:
             raise UnreadableImageError(prediction.name, prediction.problem)
@@ -263,7 +263,8 @@ def _joined(group: Iterable[DecodedImage], rows: Rows) -> Iterator[tuple[Decoded
         yield one, next(remaining) if one.problem is None else None
 
 
-def _is_one(images: object) -> bool:
+def is_one(images: object) -> bool:
+    """Whether it is one image, not several."""
     if hasattr(images, "ndim"):
         return bool(images.ndim < 4)
     return isinstance(images, str | bytes | Path | PIL.Image.Image)

@@ -196,26 +196,15 @@ class FeatureNet(_Scriptable):
         return [maps[name] for name in self._ends]
 
 
-def build(
-    name: str | Network,
-    *,
-    zero_init_last: bool = False,
-    features_only: bool = False,
-    out_indices: Sequence[int] | None = None,
-    **options: Any,
-) -> Any:
+def build(name: str | Network, *, zero_init_last: bool = False, **options: Any) -> ResNet:
     """The initialised module, in training mode, of a network or a name with ``options`` changed.
 
-    A ``ResNet``, or with ``features_only`` a ``FeatureNet`` of the maps ``out_indices``, as timm
-    makes it. ``zero_init_last`` starts every block as its shortcut, see ``initialise``. Raises
-    ``ValueError`` for an unknown name or option, for options that contradict each other, and for
-    ``out_indices`` without ``features_only``.
+    ``zero_init_last`` starts every block as its shortcut, see ``initialise``. Raises
+    ``ValueError`` for an unknown name or option and for options that contradict each other.
     """
-    if out_indices is not None and not features_only:
-        raise InputError("out_indices is about features_only; give features_only=True")
     module = ResNet(registry.network(name, **options))
     initialise(module, zero_init_last=zero_init_last)
-    return FeatureNet(module, out_indices) if features_only else module
+    return module
 
 
 @torch.no_grad()

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from resnetkit.bundle.opening import open_model
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.bundle.opening import as_model
 from resnetkit.errors import NO_CLASSES, InputError
 from resnetkit.inference.engines.engine import Choice
+from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
 
 
 def serve(
-    model: Path,
+    model: Bundle | Exported | str | Path,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -22,16 +24,19 @@ def serve(
     device: str | None = None,
     threads: int | None = None,
     topk: int = 5,
-    batch: int = 8,
-    patience: float = 0.0,
-    waiting: int = 256,
-    body: int = 32 << 20,
-    told: Callable[[str], None] = print,
+    max_batch_size: int = 8,
+    max_queue_delay: float = 0.0,
+    max_queue_size: int = 256,
+    max_body: int = 32 << 20,
+    on_start: Callable[[str], None] = print,
 ) -> None:
     """Serve ``model`` until SIGTERM or SIGINT, which is passed on as ``KeyboardInterrupt``.
 
-    ``told`` is handed a line when the server answers. Raises ``ValueError`` for a model or an
-    engine that cannot be used, without an extra that is needed, and for an address that is taken.
+    At most ``max_batch_size`` images are computed at once; a batch waits ``max_queue_delay``
+    seconds for more, and ``max_queue_size`` images may wait. A request has ``max_body`` bytes at
+    most and is answered with ``topk`` classes. ``on_start`` is called with a line when the server
+    is ready. Raises ``ValueError`` for a model or an engine that cannot be used, without an
+    extra that is needed, and for an address that is taken.
     """
     missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if not find_spec(name)]
     if missing:
@@ -42,25 +47,28 @@ def serve(
 
     from resnetkit.server.application import Limits, Served, application
 
-    opened = open_model(model)
+    opened = as_model(model)
     if not opened.classes:
         raise InputError(f"{model} {NO_CLASSES}")
+    name = Path(model).stem if isinstance(model, str | Path) else opened.network.name
     listening = _listening(host, port)
     with listening:
         served = Served(
-            name=model.stem,
+            name=name,
             engine=open_engine(opened, engine, device=device, threads=threads),
             preprocess=opened.preprocess,
             classes=opened.classes,
             network=opened.network.name,
         )
-        limits = Limits(batch=batch, patience=patience, waiting=waiting, body=body)
+        limits = Limits(
+            batch=max_batch_size, patience=max_queue_delay, waiting=max_queue_size, body=max_body
+        )
         app = application(served, limits, topk=min(topk, len(opened.classes)))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
         server = uvicorn.Server(config)
         facts = served.engine.to_dict()
         where = f"http://{host}:{listening.getsockname()[1]}"
-        told(f"{where} serves {served.name} ({served.network}), {facts['engine']} "
+        on_start(f"{where} serves {served.name} ({served.network}), {facts['engine']} "
              f"{facts['precision']}")  # fmt: skip
         server.run([listening])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
-from resnetkit.evaluation.evaluation import Evaluation, evaluate
+from resnetkit.evaluation.evaluation import Evaluation, evaluate_engine
 from resnetkit.files import write_text
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.engines.torch import Torch
@@ -66,7 +66,7 @@ class Result:
         return best_of(self.rows)
 
 
-def train(
+def run_recipe(
     recipe: Recipe,
     out: str | Path,
     callback: Callback | None = None,
@@ -230,7 +230,7 @@ def _finish(
     if recipe.test_flip:
         module = FlipTTA(bundle.module()).to(recipe.device)
         engine = Torch(module, bundle.preprocess, engine.options)
-    evaluation = evaluate(
+    evaluation = evaluate_engine(
         engine,
         bundle.preprocess,
         bundle.classes,

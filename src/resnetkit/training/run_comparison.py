@@ -85,7 +85,7 @@ class Runs:
         return json.dumps({"folder": self.folder, "runs": rows, "damaged": damaged}, indent=2)
 
 
-def find_runs(folder: str | Path) -> Runs:
+def compare_runs(folder: str | Path) -> Runs:
     """All runs in ``folder`` and below, hidden folders left out.
 
     Weights are not read. Raises ``ValueError`` where there is no such folder and no run in it.

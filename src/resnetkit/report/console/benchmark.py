@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from resnetkit.architecture.text import aligned
-from resnetkit.evaluation.benchmark import Bench
+from resnetkit.evaluation.benchmark import Benchmark
 from resnetkit.report.console.lines import say
 
 
-def show_bench(bench: Bench) -> None:
+def show_bench(bench: Benchmark) -> None:
     """The rows by batch, each with its ratio to the first of its batch."""
     where = bench.machine
     say(f"{bench.network} at {bench.size}x{bench.size} on {where['threads']} threads of "

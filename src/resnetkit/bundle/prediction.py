@@ -1,0 +1,137 @@
+"""Prediction in one call: a model, open or as a path, and images in any form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.bundle.opening import as_model
+from resnetkit.data.decoding.decode import Image, UnreadableImageError
+from resnetkit.data.listing import ImageSource
+from resnetkit.inference.engines.engine import Choice
+from resnetkit.inference.engines.exported_model import Exported
+from resnetkit.inference.prediction import Prediction, is_one, stream
+from resnetkit.inference.predictor import SOME, PredictOptions, Predictor
+from resnetkit.inference.results.formats import format_of
+
+Model = Bundle | Exported | str | Path
+Images: TypeAlias = "Image | Iterable[Image]"
+
+
+def predict(
+    model: Model,
+    images: Images,
+    *,
+    topk: int = 5,
+    engine: Choice = "auto",
+    device: str | None = None,
+    batch_size: int | None = None,
+    exact: bool = True,
+) -> Iterator[Prediction]:
+    """The ``topk`` classes of each image, in order, with probabilities from 0 to 1.
+
+    ``images`` are paths of images, folders and shards, or encoded bytes, PIL images, uint8 arrays
+    ``(H, W)``, ``(H, W, C)`` or tensors ``(C, H, W)``: one, or any number of them; a few batches
+    are in memory at a time. One that cannot be read gives a prediction with a ``problem``.
+    ``exact`` makes pixels as torchvision does, bit for bit; otherwise they are made faster from 64
+    files on.
+    See ``PredictOptions`` for the rest.
+
+    Raises ``ValueError`` for a model or an engine that cannot be used, and for paths without
+    images.
+
+    >>> for prediction in resnetkit.predict(model, "seven.png", engine="torch"):
+    ...     print(prediction.name, prediction.label)
+    seven.png 7
+    """
+    options = PredictOptions(
+        topk=topk, engine=engine, device=device, batch_size=batch_size, exact=exact
+    )
+    return _predicted(model, images, options)
+
+
+def embed(
+    model: Model,
+    images: Images,
+    *,
+    engine: Choice = "auto",
+    device: str | None = None,
+    batch_size: int | None = None,
+    exact: bool = True,
+) -> npt.NDArray[np.float32]:
+    """The pooled last map of each image, ``(N, num_features)``, float32; see ``predict``.
+
+    Raises ``ValueError`` as ``predict`` does, and ``UnreadableImageError``, which is one, for the
+    first image that cannot be read.
+
+    >>> resnetkit.embed(model, "seven.png", engine="torch").shape
+    (1, 64)
+    """
+    options = PredictOptions(
+        output="embeddings", engine=engine, device=device, batch_size=batch_size, exact=exact
+    )
+    found = []
+    for prediction in _predicted(model, images, options):
+        if prediction.embedding is None:
+            raise UnreadableImageError(prediction.name, prediction.problem or "")
+        found.append(prediction.embedding)
+    return np.stack(found) if found else np.empty((0, 0), np.float32)
+
+
+def predict_to_file(
+    model: Model,
+    paths: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    format: str | None = None,
+    embeddings: bool = False,
+    on_prediction: Callable[[Prediction], None] = lambda _: None,
+    **options: Any,
+) -> int:
+    """Write predictions of images, folders and shards to ``out``; the number of unreadable ones.
+
+    ``format`` is ``csv``, ``json``, ``jsonl``, ``parquet`` or ``npy``, by default what ``out`` ends
+    in. ``embeddings`` are written instead of classes. What was interrupted goes on when the same
+    call is made again. ``on_prediction`` is called with each new one; ``options`` are those of
+    ``predict``, but that pixels are made fast from 64 images on unless ``exact``.
+
+    Raises ``ValueError`` as ``predict`` does, and for a file that cannot be written, or that
+    another call has begun.
+
+    >>> resnetkit.predict_to_file(model, "seven.png", "found.csv", engine="torch")
+    0
+    """
+    chosen = PredictOptions(output="embeddings" if embeddings else "logits", **options)
+    kind = format_of(format or "csv" if not Path(out).suffix else format, Path(out),
+                     embeddings=embeddings)  # fmt: skip
+    source = ImageSource(_names(paths))
+    predictor = Predictor(as_model(model), chosen)
+    return predictor.predict_to_file(source, Path(out), kind, on_prediction=on_prediction)
+
+
+def _predicted(model: Model, images: Images, options: PredictOptions) -> Iterator[Prediction]:
+    predictor = Predictor(as_model(model), options)
+    if isinstance(images, str | Path):
+        return predictor.predict(ImageSource(_names(images)))
+    given: list[Image] | Iterable[Image]
+    given = [cast(Image, images)] if is_one(images) else cast("Iterable[Image]", images)
+    if isinstance(given, list | tuple) and given and all(isinstance(i, str | Path) for i in given):
+        return predictor.predict(ImageSource(_names(cast("Sequence[str | Path]", given))))
+    return stream(
+        predictor.engine,
+        predictor.model.preprocess,
+        predictor.model.classes,
+        given,
+        topk=options.topk,
+        batch_size=options.batch_size or SOME,
+        exact=options.exact,
+    )
+
+
+def _names(paths: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]

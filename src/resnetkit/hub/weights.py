@@ -1,0 +1,162 @@
+"""Weights from a file that is there, or from a source from which they are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnetkit.architecture.network import Network
+from resnetkit.architecture.registry import network
+from resnetkit.errors import InputError
+from resnetkit.hub.fetching import FetchOptions, fetch_with
+from resnetkit.hub.load_options import LoadOptions, numbered
+from resnetkit.hub.loading import load_checkpoint
+from resnetkit.hub.source import parse
+from resnetkit.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from resnetkit.bundle.bundle import Bundle
+    from resnetkit.nn.resnet import ResNet
+
+
+def load(
+    source: str | Path,
+    *,
+    strict: bool = False,
+    prefix: str | None = None,
+    ema: bool | None = None,
+    head: str | None = None,
+    drop: Sequence[str] = (),
+    dtype: str | None = "float32",
+    num_classes: int | None = None,
+    preprocess: str | Preprocess | None = None,
+    **facts: Any,
+) -> Bundle:
+    """The bundle of a checkpoint of any framework, of one of our own files, or of a source.
+
+    ``source`` is a file, a folder that ``save_pretrained`` or ``save_state`` wrote, or what
+    ``fetch`` takes, where no file has that name.
+
+    ``facts`` are options that the tensors do not show, e.g. ``stride_on="1x1"``; ``preprocess`` is
+    one of the labels that ``identify`` lists, or a ``Preprocess``. What is not told is taken as the
+    framework documents it: it is in ``origin["assumed"]``, and a warning says it. With ``strict``
+    nothing is assumed, and nothing is left over without being named in ``drop``.
+
+    ``prefix`` chooses one of several networks in a file, ``ema`` between weights and their average
+    over training, ``head`` the linear layer that is the classifier, where its name does not tell.
+    ``drop`` names tensors beside the network (or beginnings of them, ``*`` for any text) to do
+    without, or the classifier. Tensors beside the network are left out, listed in
+    ``origin["left_out"]`` and warned of. ``num_classes`` puts a new, untrained classifier in the
+    place of the old one. Weights become ``dtype``; None keeps the file's.
+
+    Raises ``ValueError`` for a file that cannot be read, in which no ResNet is found or several
+    are, whose tensors inside the network are not exactly those of the network, and with ``strict``
+    for facts that stay open. Warns with ``AssumptionWarning``, once for a file.
+
+    >>> resnetkit.load(model).classes[:3]
+    ('0', '1', '2')
+    """
+    options = LoadOptions(
+        strict=strict,
+        prefix=prefix,
+        ema=ema,
+        head=head,
+        drop=tuple(drop),
+        dtype=dtype,
+        num_classes=num_classes,
+        preprocess=preprocess,
+        facts=facts,
+    )
+    if is_source(source):
+        return fetch_with(str(source), FetchOptions(), options)
+    return load_checkpoint(source, options)
+
+
+def build(
+    name: str | Network,
+    *,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    pretrained: bool | str | Path | Bundle = False,
+    zero_init_last: bool = False,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    **options: Any,
+) -> Any:
+    """The torch module of a network, in training mode: ``(N, C, H, W) -> (N, num_classes)``.
+
+    ``num_classes``, ``in_chans`` and ``options`` change the named network. ``pretrained`` are
+    weights, as ``load`` takes them, or True for torchvision's of that name; ``num_classes`` then
+    puts a new classifier in the place of theirs. With ``features_only`` the module gives a list of
+    the maps ``out_indices``, as timm's. ``zero_init_last`` starts every block as its shortcut.
+
+    Raises ``ValueError`` for an unknown name or option, for options that contradict each other, and
+    for weights of another network.
+
+    >>> module = resnetkit.build("resnet18", num_classes=10).eval()
+    >>> module(torch.rand(2, 3, 64, 64)).shape
+    torch.Size([2, 10])
+    """
+    from resnetkit.nn import resnet
+
+    given = {"num_classes": num_classes, "in_chans": in_chans}
+    options |= {key: value for key, value in given.items() if value is not None}
+    described = network(name, **options)
+    if pretrained is False:
+        module: ResNet = resnet.build(described, zero_init_last=zero_init_last)
+    else:
+        module = _pretrained(described, pretrained, num_classes).module().train()
+    if out_indices is not None and not features_only:
+        raise InputError("out_indices is about features_only; give features_only=True")
+    return resnet.FeatureNet(module, out_indices) if features_only else module
+
+
+def _pretrained(
+    described: Network, weights: bool | str | Path | Bundle, num_classes: int | None
+) -> Bundle:
+    """The weights, which have to be those of the network but for the classifier."""
+    source = f"torchvision:{described.name}" if weights is True else weights
+    bundle = load(source) if isinstance(source, str | Path) else source
+    assert not isinstance(bundle, bool)
+    theirs = bundle.network.override(num_classes=described.options.num_classes)
+    if theirs.options != described.options:
+        differing = ", ".join(theirs.options.differences(described.options))
+        raise InputError(
+            f"pretrained has weights of {bundle.network.name}, which differs from "
+            f"{described.name} in {differing}; give the network that they are of"
+        )
+    if num_classes is None or num_classes == bundle.network.options.num_classes:
+        return bundle
+    return bundle.with_new_head(numbered(num_classes))
+
+
+def load_or_fetch(start: str, fetching: FetchOptions, options: LoadOptions) -> Bundle:
+    """As ``load``, with the choices of ``fetch`` as well.
+
+    Raises ``ValueError`` where there is neither such a file nor such a source, and where a checksum
+    or a mirror is given for a file.
+    """
+    if is_source(start):
+        return fetch_with(start, fetching, options)
+    if not Path(start).exists():
+        raise InputError(
+            f"{start} does not exist, and is no source of weights; give a bundle, a checkpoint, "
+            "or e.g. torchvision:resnet50"
+        )
+    if fetching.sha256 is not None or fetching.mirror is not None:
+        text = f"{start} is a file, and {{}} are about sources"
+        raise InputError(
+            text.format("sha256 and mirror"), command=text.format("--sha256 and --mirror")
+        )
+    return load_checkpoint(start, options)
+
+
+def is_source(start: str | Path) -> bool:
+    """Whether it is to be fetched: no file has that name, and it has a colon as sources do."""
+    return ":" in str(start) and not Path(start).exists()
+
+
+def short_name(start: str) -> str:
+    """A name for a file or a source, without an ending. Raises ``ValueError`` for no source."""
+    return parse(start).short if is_source(start) else Path(start).stem

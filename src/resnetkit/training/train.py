@@ -1,0 +1,110 @@
+"""Training in one call: data and network in, a run folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable as Function
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resnetkit.architecture.network import Network
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.hub.weights import load
+from resnetkit.training import lr_finder, run
+from resnetkit.training.callbacks import Callback, Callbacks, RunOptions
+from resnetkit.training.lr_finder import LRFinderResult
+from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.process_group import joined
+from resnetkit.training.run import Result
+
+Weights = Bundle | str | Path
+
+
+def train(
+    data: str | Path = "digits",
+    model: str | Network | None = None,
+    *,
+    out: str | Path,
+    pretrained: Weights | None = None,
+    callbacks: Sequence[Callback] = (),
+    run_options: RunOptions | None = None,
+    overwrite: bool = False,
+    **choices: Any,
+) -> Result:
+    """Train a network on labelled images into the new folder ``out``.
+
+    ``data`` is ``"digits"``, a folder of class folders, a table, shards, ... (``open_dataset``).
+    ``pretrained`` are weights to start from, as ``load`` takes them; the network is theirs, and a
+    new classifier is drawn where the classes differ. ``choices`` are those of a recipe: ``recipe``
+    (a published one by its name, or a TOML file), ``epochs``, ``batch_size``, ``lr``, ``size``, ...
+    (``make_recipe``, ``Recipe``). ``callbacks`` are called as training goes on. Processes that
+    torchrun has started train together.
+
+    Raises ``ValueError`` for data or choices that cannot be used, and for a folder that is not
+    empty (``overwrite`` removes an earlier run).
+
+    >>> result = resnetkit.train("digits", out="run", epochs=1, threads=1)
+    >>> result.folder / "best.safetensors"
+    PosixPath('run/best.safetensors')
+    """
+    start = _opened(pretrained)
+    with joined() as processes:
+        recipe = processes.shared(lambda: make_recipe(data, model, start=start, **choices))
+        return run.run_recipe(
+            recipe,
+            out,
+            _all(callbacks),
+            start=start,
+            run_options=run_options,
+            overwrite=overwrite,
+            processes=processes,
+        )
+
+
+def resume(
+    out: str | Path,
+    *,
+    callbacks: Sequence[Callback] = (),
+    run_options: RunOptions | None = None,
+) -> Result:
+    """Continue an interrupted run at the batch of its last checkpoint, to the very same weights.
+
+    Raises ``ValueError`` for a folder that is no run, or whose images have changed since.
+
+    >>> resnetkit.resume("run").best.epoch
+    1
+    """
+    with joined() as processes:
+        return run.resume(out, _all(callbacks), run_options=run_options, processes=processes)
+
+
+def find_lr(
+    data: str | Path = "digits",
+    model: str | Network | None = None,
+    *,
+    pretrained: Weights | None = None,
+    steps: int = lr_finder.STEPS,
+    on_progress: Function[[int], None] = lambda _: None,
+    **choices: Any,
+) -> LRFinderResult:
+    """The learning rate range test (Smith 2015, arXiv:1506.01186) of a run by these choices.
+
+    The arguments are those of ``train``; nothing is written. ``on_progress`` is called with the
+    number of images of each step. Raises ``ValueError`` as ``train`` does, and where the loss never
+    falls.
+
+    >>> found = resnetkit.find_lr("digits", steps=40, threads=1)
+    >>> 1e-6 < found.suggested < 10
+    True
+    """
+    start = _opened(pretrained)
+    recipe = make_recipe(data, model, start=start, **choices)
+    return lr_finder.find_lr(recipe, start=start, steps=steps, done=on_progress)
+
+
+def _opened(weights: Weights | None) -> Bundle | None:
+    return load(weights) if isinstance(weights, str | Path) else weights
+
+
+def _all(callbacks: Sequence[Callback]) -> Callback | None:
+    return Callbacks(*callbacks) if callbacks else None
