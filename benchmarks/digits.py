@@ -18,7 +18,7 @@ import torch
 from scipy.stats import chi2, poisson
 
 from pairs import processor
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
 
 #: How seldom a run may fail.

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from resnetkit.training.callbacks import RunOptions, SilentCallback
 from resnetkit.training.epoch_log import Row, standard_error
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.signals import Stop
 from resnetkit.training.split_data import DataSplits, prepare_splits

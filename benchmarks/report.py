@@ -22,7 +22,7 @@ from resnetkit.inference.engines.autotune import machine
 from resnetkit.report.callbacks.live_report import Reported
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import Row
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
 
 

@@ -29,8 +29,8 @@ from resnetkit.inference.results.journal import Journal
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.checkpoint import State, load_state, save_state
 from resnetkit.training.epoch_log import read_log
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.recipe_defaults import make_recipe
 
 HUGE = 10**400
 #: What stands in the place of a field.

@@ -15,7 +15,7 @@ from resnetkit.cli.main import main
 from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.nn.resnet import build
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
 
 TINY = resnetkit.network("resnet20", depths=(1,), widths=(8,), stem_widths=(8,))

@@ -17,7 +17,7 @@ from resnetkit.cli.main import main
 from resnetkit.data.datasets.dataset import Dataset
 from resnetkit.errors import InputError
 from resnetkit.evaluation.ambiguity_trial import SURE, _chance, _classes, try_facts
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
 
 #: Small, with a stride in two of its blocks.

@@ -11,7 +11,7 @@ import torch
 import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
-from resnetkit.evaluation.benchmark import benchmark
+from resnetkit.evaluation.benchmarking import benchmark
 from resnetkit.inference.engines.openvino import has_bf16
 
 #: The engines of processors with bfloat16, whose answers are only near.

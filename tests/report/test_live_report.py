@@ -15,7 +15,7 @@ from resnetkit.report.callbacks.live_report import watched
 from resnetkit.report.console.training import Printed
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import Row, read_log
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 
 SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))

@@ -12,7 +12,7 @@ from resnetkit.architecture import registry, text
 from resnetkit.architecture.explanation import Explanation, explain
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options, option_names
-from resnetkit.report.pages.network_page import page
+from resnetkit.report.pages.network_page import network_page
 
 _VOID = {"meta", "input"}
 _COLUMNS = text.columns("layer", formulas=False)
@@ -74,7 +74,7 @@ class _Page(HTMLParser):
 @cache
 def _parsed(name: str, size: int | None = None) -> tuple[Explanation, str, _Page]:
     explanation = explain(name, size)
-    document = page(explanation)
+    document = network_page(explanation)
     return explanation, document, _Page(document)
 
 
@@ -169,7 +169,7 @@ def test_a_page_without_a_problem_has_no_word_of_one() -> None:
 
 def test_every_option_is_listed_as_the_command_line_takes_it() -> None:
     explanation = explain("resnet50", output_stride=8)
-    document = page(explanation)
+    document = network_page(explanation)
     rows = dict(re.findall(r"<td>(\w+)</td><td>([^<]*)</td>", document))
     assert tuple(rows) == option_names()
     assert rows["depths"] == "3,4,6,3"
@@ -184,7 +184,7 @@ def test_every_option_is_listed_as_the_command_line_takes_it() -> None:
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "\"><img src=x>&amp;' \0 \ud800"])
 def test_hostile_words_stay_words(hostile: str) -> None:
     network = Network(name=hostile, options=Options(), about=hostile, source=hostile)
-    document = page(explain(network))
+    document = network_page(explain(network))
     parsed = _Page(document)
     assert document.encode()
     assert not {"script", "img"} & set(parsed.tags)
@@ -193,4 +193,4 @@ def test_hostile_words_stay_words(hostile: str) -> None:
 
 
 def test_the_page_is_the_same_each_time() -> None:
-    assert _parsed("resnet18")[1] == page(explain("resnet18"))
+    assert _parsed("resnet18")[1] == network_page(explain("resnet18"))

@@ -18,9 +18,9 @@ from resnetkit.evaluation.evaluation import Evaluation, Measurement, evaluate_en
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.preprocess import Preprocess
 from resnetkit.report.pages.charts import Series, curves
-from resnetkit.report.pages.run_page import page_of, page_of_run, setting
+from resnetkit.report.pages.run_page import evaluation_page, run_page, setting
 from resnetkit.training.epoch_log import Row
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 
 GREY = Preprocess(size=8, channels="L", divisor=1, mean=(0.0,), std=(1.0,))
 SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
@@ -105,7 +105,7 @@ def test_hostile_names_are_shown_as_they_are() -> None:
     classes = (EVIL, "{{ 7 * 7 }}", "a\udcffb\nc", "x" * 500)
     names = [f"{EVIL}.jpg", "'\" onerror=x", "a\udcff\x07", "{% for x in y %}"]
     evaluation = found(classes, [example(n % 4, (n + 1) % 4, names[n % 4]) for n in range(12)])
-    text = page_of(measured(classes, evaluation))
+    text = evaluation_page(measured(classes, evaluation))
     page = checked(text)
     assert EVIL in page.words
     assert "{{ 7 * 7 }}" in page.words
@@ -115,7 +115,7 @@ def test_hostile_names_are_shown_as_they_are() -> None:
 
 def test_a_single_class() -> None:
     evaluation = found(("only",), [example(0, 0)] * 3)
-    page = checked(page_of(measured(("only",), evaluation)))
+    page = checked(evaluation_page(measured(("only",), evaluation)))
     assert "Most confident mistakes" not in page.words
     assert "100.00 %" in page.words
     assert "43.85 to 100.00 % at 95 %; 3 images" in page.words
@@ -126,7 +126,7 @@ def test_a_thousand_classes_stay_small_and_tell_the_worst() -> None:
     pairs = [(n % 1000, n % 1000) for n in range(1000)]
     pairs += [(7, 8)] * 5 + [(9, 10)] * 40
     evaluation = found(classes, [example(label, guess) for label, guess in pairs])
-    text = page_of(measured(classes, evaluation))
+    text = evaluation_page(measured(classes, evaluation))
     page = checked(text)
     assert len(text) < 250_000
     assert "The 30 worst of 1000 classes by F1" in page.words
@@ -140,19 +140,19 @@ def test_a_run_from_its_start_to_its_end() -> None:
     recipe = make_recipe(model=SMALL, size=8, epochs=5, batch_size=128)
     about = {"data": EVIL}
     made = setting("a run", recipe.network, recipe.preprocess, recipe=recipe, about=about)
-    begun = checked(page_of_run(made, recipe, []))
+    begun = checked(run_page(made, recipe, []))
     assert "in training: 0 of 5 epochs are done" in begun.words
     assert "meta" in begun.elements
-    text = page_of_run(made, recipe, rows(1))
+    text = run_page(made, recipe, rows(1))
     assert "circle" in checked(text).elements, "a single point is seen"
-    going = checked(page_of_run(made, recipe, rows(3)))
+    going = checked(run_page(made, recipe, rows(3)))
     assert going.elements.count("polyline") - begun.elements.count("polyline") == 5
     assert "25.00 % of the time waiting" in going.words
     assert "about 0:04 left" in going.words
     assert "nesterov" in going.words
     assert 'http-equiv="refresh"' in text
     evaluation = found(tuple("0123456789"), [example(n % 10, n % 9) for n in range(90)])
-    text = page_of_run(made, recipe, rows(5), evaluation)
+    text = run_page(made, recipe, rows(5), evaluation)
     end = checked(text)
     assert "refresh" not in text
     assert "finished after 5 epochs" in end.words
@@ -173,7 +173,7 @@ def test_photographs_are_made_small(tmp_path: Path) -> None:
 
     evaluation = evaluate_engine(Torch(model, GREY), GREY, classes, images)
     gone.unlink()
-    text = page_of(measured(classes, evaluation))
+    text = evaluation_page(measured(classes, evaluation))
     assert "cannot be read" in checked(text).words
     coded = re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
     assert len(coded) == 1

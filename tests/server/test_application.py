@@ -22,7 +22,7 @@ from resnetkit.exporters.exporter import export
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import predict
 from resnetkit.server import application as app
-from resnetkit.server.application import Limits, Served, application
+from resnetkit.server.application import Limits, Served, create_app
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of starlette, about the client it will use one day
@@ -51,7 +51,7 @@ def served_of(bundle: resnetkit.Bundle) -> Served:
 @pytest.fixture(scope="module")
 def client(bundle_file: Path) -> Iterator[TestClient]:
     served = served_of(resnetkit.load(bundle_file))
-    with TestClient(application(served, LIMITS, topk=3)) as client:
+    with TestClient(create_app(served, LIMITS, topk=3)) as client:
         yield client
 
 
@@ -149,7 +149,7 @@ def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Pa
     )
     bodies = [jpeg(seed, (40 + seed, 90)) for seed in range(4)]
     wanted = [p.probability for p in predict(engine, facts, classes, bodies, topk=1)]
-    with TestClient(application(served, LIMITS)) as client:
+    with TestClient(create_app(served, LIMITS)) as client:
         files = [("files", ("a.jpg", body)) for body in bodies]
         images = client.post("/predict", files=files).json()["images"]
     found = [one["predictions"][0]["probability"] for one in images]
@@ -159,7 +159,7 @@ def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Pa
 def test_answers_that_are_not_finite_are_named(bundle_file: Path) -> None:
     bundle = resnetkit.load(bundle_file)
     broken = {**bundle.arrays, "fc.bias": bundle.arrays["fc.bias"] + float("nan")}
-    with TestClient(application(served_of(replace(bundle, arrays=broken)))) as client:
+    with TestClient(create_app(served_of(replace(bundle, arrays=broken)))) as client:
         response = client.post("/predict", content=jpeg(0))
     assert response.status_code == 422
     assert "not finite" in response.text
@@ -178,7 +178,7 @@ def test_what_is_still_to_be_decoded_waits_too(
     monkeypatch.setattr(app, "pixels_of", slow)
     served = served_of(resnetkit.load(bundle_file))
     with (
-        TestClient(application(served, Limits(batch=1, waiting=1))) as client,
+        TestClient(create_app(served, Limits(batch=1, waiting=1))) as client,
         ThreadPoolExecutor() as clients,
     ):
         two = [clients.submit(client.post, "/predict", content=jpeg(n)) for n in range(2)]
@@ -238,5 +238,5 @@ def test_the_bodies_of_all_clients_together_are_bounded() -> None:
 
 def test_the_page_takes_a_name_as_text(bundle_file: Path) -> None:
     served = replace(served_of(resnetkit.load(bundle_file)), network="<script>alert(1)</script>")
-    with TestClient(application(served)) as client:
+    with TestClient(create_app(served)) as client:
         assert "<script>alert" not in client.get("/").text

@@ -17,8 +17,8 @@ from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.errors import InputError
 from resnetkit.training.callbacks import Callback, RunOptions
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import FILES
 

@@ -14,7 +14,7 @@ import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.training import batch_size_finder
 from resnetkit.training.batch_size_finder import Trial, available_memory, find_batch_size
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run_folder import read_recipe
 from resnetkit.training.step.dry_run import DryRun
 

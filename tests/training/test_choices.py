@@ -17,8 +17,8 @@ from torch import nn
 import resnetkit
 from photographs import write_classes
 from resnetkit.training.callbacks import Callback, RunOptions
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.published import RECIPES
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.step.loss import binary_cross_entropy, criterion_of, mixed_images
 from resnetkit.training.step.model_setup import FlipTTA, averaged, freeze, skip_blocks

@@ -20,8 +20,8 @@ from resnetkit.training.data.data_loader import DataLoader
 from resnetkit.training.data.image_cache import ImageCache
 from resnetkit.training.data.rng import Drawn, mixed
 from resnetkit.training.data.transforms import ERASING_DRAWS, Lighting, erased, moved
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.augmentation import Augment
+from resnetkit.training.recipe_defaults import make_recipe
 
 PREPROCESS = Preprocess(size=12, resize_to=14)
 SHAPES = [(20, 31), (13, 12), (64, 40), (12, 12), (9, 15), (30, 30), (17, 50), (40, 9)]

@@ -26,8 +26,8 @@ from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.checkpoint import FILES, load_state
 from resnetkit.training.distributed import Processes
 from resnetkit.training.epoch_log import read_log
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import NAN
 

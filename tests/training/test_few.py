@@ -14,7 +14,7 @@ import torch
 import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
 
 PHOTOGRAPHS = {"cat": skimage.data.chelsea, "cup": skimage.data.coffee}

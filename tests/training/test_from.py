@@ -15,7 +15,7 @@ from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.callbacks import Callback
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import START
 

@@ -24,7 +24,7 @@ from resnetkit.errors import InputError
 from resnetkit.training import checkpoint
 from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.epoch_log import read_log
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import LAST, NAN, RECIPE
 from resnetkit.training.step.optimization_step import DivergedError, NotFiniteError, train_step

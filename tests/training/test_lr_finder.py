@@ -18,7 +18,7 @@ from resnetkit.errors import InputError
 from resnetkit.nn.resnet import build
 from resnetkit.training import run
 from resnetkit.training.lr_finder import LRFinderResult, Point, find_lr, judged
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 
 CHOICES = "--model resnet20 --depths 1 --widths 8 --stem-widths 8 --size 8".split()
 TINY = resnetkit.network("resnet20", depths=(1,), widths=(8,), stem_widths=(8,))

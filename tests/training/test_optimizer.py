@@ -11,7 +11,7 @@ from torch import nn
 
 import resnetkit
 from resnetkit.training.checkpoint import optimizer_arrays, put_optimizer
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.step.lamb import Lamb
 from resnetkit.training.step.model_setup import freeze
 from resnetkit.training.step.optimizer import learning_rate, optimizer_of, parameter_groups

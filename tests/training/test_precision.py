@@ -19,8 +19,8 @@ from resnetkit.errors import InputError
 from resnetkit.training import checkpoint, precision
 from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.data.wait_timer import Waiting
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import LAST, read_recipe
 from resnetkit.training.step.allocator import held_on

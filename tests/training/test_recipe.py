@@ -15,10 +15,10 @@ from photographs import write_classes
 from resnetkit.cli.main import main
 from resnetkit.cli.recipe_options import NAMES, add_choices
 from resnetkit.errors import InputError
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.published import RECIPES
 from resnetkit.training.recipe.recipe import SUBJECT, Recipe
+from resnetkit.training.recipe_defaults import make_recipe
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from resnetkit.errors import InputError
 from resnetkit.evaluation.evaluation import evaluate
 from resnetkit.report.console.lines import rule
 from resnetkit.report.console.training import show_result
-from resnetkit.report.pages.run_page import page_of_run, setting
+from resnetkit.report.pages.run_page import run_page, setting
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.checkpoint import load_state, save_state
 from resnetkit.training.epoch_log import (
@@ -31,8 +31,8 @@ from resnetkit.training.epoch_log import (
     standard_error,
     write_log,
 )
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_comparison import compare_runs
 from resnetkit.training.run_folder import read_recipe
@@ -260,7 +260,7 @@ def test_a_run_out_of_patience_is_finished(
     show_result(result)
     assert "ended after 2 of 5 epochs: none of the last 1 was the best" in capsys.readouterr().out
     about = setting("run", recipe.network, recipe.preprocess, recipe=recipe, about={})
-    page = page_of_run(about, recipe, list(result.rows), result.evaluation)
+    page = run_page(about, recipe, list(result.rows), result.evaluation)
     assert "finished after 2 of 5 epochs" in page
 
 

@@ -14,7 +14,7 @@ from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
 from resnetkit.training.epoch_log import read_log, write_log
-from resnetkit.training.make_recipe import make_recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
 from resnetkit.training.run_comparison import compare_runs
 

@@ -26,7 +26,11 @@ def entries() -> MappingProxyType[str, Entry]:
 
 
 def catalog() -> tuple[Entry, ...]:
-    """Every named network, in catalogue order."""
+    """Every named network, in catalogue order.
+
+    >>> resnetkit.catalog()[0].name
+    'resnet18'
+    """
     return tuple(entries().values())
 
 
@@ -59,6 +63,9 @@ def network(name: str | Network, **options: Any) -> Network:
 
     Raises ``ValueError`` for an unknown name (with the nearest ones), for an unknown option and
     for options that contradict each other.
+
+    >>> resnetkit.network("resnet50", num_classes=10).parameters
+    23528522
     """
     if isinstance(name, Network):
         return name.override(**options) if options else name

@@ -27,6 +27,9 @@ def open_model(path: str | Path) -> Bundle | Exported:
 
     Raises ``ValueError`` for a file that is missing, damaged, or something else, and for one that
     is not what the agreement report beside it was made of.
+
+    >>> resnetkit.open_model(model).preprocess.size
+    16
     """
     path = Path(path)
     if not path.is_file():

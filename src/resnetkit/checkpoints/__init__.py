@@ -1,1 +1,5 @@
 """Somebody's weights: files of other frameworks, read as data and never run."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -127,6 +127,10 @@ def identify(
     linear layer that is the classifier, where its name does not tell. Raises ``InputError``
     for a file that cannot be read, in which no ResNet is found, whose configuration is of another
     network, or, with ``ema``, in which there is no average.
+
+    >>> found = resnetkit.identify("theirs.pth")
+    >>> found.reading.dialect.name, found.reading.network.name
+    ('torchvision', 'resnet18')
     """
     container = file if isinstance(file, Container) else open_container(file)
     configuration = None if is_bundle(container) else beside(container.path)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.batches.replace(",", "").isdecimal():
         raise InputError(f"--batches is {args.batches!r}; give whole numbers, e.g. 1,8")
     from resnetkit.bundle.opening import open_model
-    from resnetkit.evaluation.benchmark import benchmark
+    from resnetkit.evaluation.benchmarking import benchmark
     from resnetkit.report.console.benchmark import show_bench
     from resnetkit.report.console.progress import track
 

@@ -108,9 +108,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_page(measurement: Measurement, out: Path | None) -> None:
     from resnetkit.files import write_text
-    from resnetkit.report.pages.run_page import page_of
+    from resnetkit.report.pages.run_page import evaluation_page
 
-    page = page_of(measurement)
+    page = evaluation_page(measurement)
     if out is None:
         print(page)
     else:

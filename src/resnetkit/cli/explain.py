@@ -53,9 +53,9 @@ def _page(explanation: Explanation, args: argparse.Namespace) -> str:
 
         return svg.drawing(explanation)
     if args.format == "html":
-        from resnetkit.report.pages import network_page
+        from resnetkit.report.pages.network_page import network_page
 
-        return network_page.page(explanation)
+        return network_page(explanation)
     write = {
         "table": text.table,
         "tree": text.tree,

@@ -128,7 +128,7 @@ def default_folder(args: argparse.Namespace) -> Path:
     """Where a run goes without --out."""
     from resnetkit.data.datasets.label_pattern import folder_of, is_pattern
     from resnetkit.hub.weights import short_name
-    from resnetkit.training.make_recipe import usual_model
+    from resnetkit.training.recipe_defaults import usual_model
 
     data = args.data or "digits"
     model = args.model or (short_name(args.start) if args.start else usual_model(data))
@@ -178,7 +178,7 @@ def _find_rate(args: argparse.Namespace) -> int:
 
 def _planned(args: argparse.Namespace) -> tuple[Recipe, Bundle | None]:
     from resnetkit.report.console.lr_finder import tell_fitted
-    from resnetkit.training.make_recipe import make_recipe, usual_model
+    from resnetkit.training.recipe_defaults import make_recipe, usual_model
 
     choices = {name: getattr(args, name) for name in ("model", "size", "recipe", *NAMES)}
     data, options, start = args.data or "digits", given_options(args), None

@@ -1,1 +1,5 @@
 """Accuracy, confidence intervals, calibration, benchmarks, and trials of ambiguous checkpoints."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,3 +5,7 @@ not enough by its directory, never by its ending. ``open_file(path)`` lists what
 arrays stay in the file. Both raise ``UnfitError`` with a reason;
 ``resnetkit.formats.opening`` makes an ``InputError`` of it.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

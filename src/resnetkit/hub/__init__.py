@@ -1,1 +1,5 @@
 """Weights in from files, publishers and other frameworks, and out to them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

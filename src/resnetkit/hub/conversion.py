@@ -83,7 +83,7 @@ def convert(
     does, for a network that the framework cannot hold, for an ending that is not its own, and where
     the file read back is not the same network; then ``target`` stays as it was.
 
-    >>> done = resnetkit.convert(model, "timm.pth", to="timm")
+    >>> done = resnetkit.convert("theirs.pth", "timm.pth", to="timm")
     >>> done.difference <= 1e-5 * done.largest
     True
     """

@@ -67,6 +67,9 @@ def fetch(
 
     Raises ``ValueError`` for an unknown source, a download that fails, a wrong checksum, a missing
     extra, and as ``resnetkit.load`` does.
+
+    >>> resnetkit.fetch(address, sha256=digest).network.name
+    'resnet20'
     """
     fetching = FetchOptions(sha256=sha256, mirror=mirror, offline=offline, on_progress=on_progress)
     return fetch_with(source, fetching, LoadOptions.of(options))

@@ -168,7 +168,7 @@ class _Counted:
         batches.set_function(lambda: batcher().batches)
 
 
-def application(served: Served, limits: Limits | None = None, *, topk: int = 5) -> FastAPI:
+def create_app(served: Served, limits: Limits | None = None, *, topk: int = 5) -> FastAPI:
     """The application; ``topk`` classes are answered where a request asks for no other number."""
     given = limits or Limits()
     page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")

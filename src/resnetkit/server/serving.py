@@ -37,6 +37,9 @@ def serve(
     most and is answered with ``topk`` classes. ``on_start`` is called with a line when the server
     is ready. Raises ``ValueError`` for a model or an engine that cannot be used, without an
     extra that is needed, and for an address that is taken.
+
+    >>> resnetkit.serve(model, port=0)  # doctest: +SKIP
+    http://127.0.0.1:41573 serves best (resnet20), openvino fp32
     """
     missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if not find_spec(name)]
     if missing:
@@ -45,7 +48,7 @@ def serve(
         )
     import uvicorn
 
-    from resnetkit.server.application import Limits, Served, application
+    from resnetkit.server.application import Limits, Served, create_app
 
     opened = as_model(model)
     if not opened.classes:
@@ -63,7 +66,7 @@ def serve(
         limits = Limits(
             batch=max_batch_size, patience=max_queue_delay, waiting=max_queue_size, body=max_body
         )
-        app = application(served, limits, topk=min(topk, len(opened.classes)))
+        app = create_app(served, limits, topk=min(topk, len(opened.classes)))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
         server = uvicorn.Server(config)
         facts = served.engine.to_dict()

@@ -89,6 +89,9 @@ def compare_runs(folder: str | Path) -> Runs:
     """All runs in ``folder`` and below, hidden folders left out.
 
     Weights are not read. Raises ``ValueError`` where there is no such folder and no run in it.
+
+    >>> [run.name for run in resnetkit.compare_runs(".").runs]
+    ['run']
     """
     root = Path(folder)
     if not root.is_dir():

@@ -10,7 +10,7 @@ from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
 from resnetkit.report.callbacks.tensorboard import Events
-from resnetkit.report.pages.run_page import Setting, page_of_run, setting, title_of
+from resnetkit.report.pages.run_page import Setting, run_page, setting, title_of
 from resnetkit.training.callbacks import Callback, Callbacks
 from resnetkit.training.epoch_log import Row
 from resnetkit.training.recipe.recipe import Recipe
@@ -36,19 +36,19 @@ class Reported(Callback):
     ) -> None:
         self._recipe, self._rows = recipe, list(rows)
         self._setting = _setting(recipe, images)
-        self._write(page_of_run(self._setting, recipe, self._rows))
+        self._write(run_page(self._setting, recipe, self._rows))
 
     def epoch(self, row: Row) -> None:
         assert self._recipe is not None
         assert self._setting is not None
         self._rows.append(row)
-        self._write(page_of_run(self._setting, self._recipe, self._rows))
+        self._write(run_page(self._setting, self._recipe, self._rows))
 
     def finish(self, result: Result) -> None:
         """The page of the finished run."""
         setting = self._setting or _setting(result.recipe, result.counts)
         rows = list(result.rows)
-        self._write(page_of_run(setting, result.recipe, rows, result.evaluation, result.part))
+        self._write(run_page(setting, result.recipe, rows, result.evaluation, result.part))
 
     def _write(self, page: str) -> None:
         try:

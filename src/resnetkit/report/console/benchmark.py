@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnetkit.architecture.text import aligned
-from resnetkit.evaluation.benchmark import Benchmark
+from resnetkit.evaluation.benchmarking import Benchmark
 from resnetkit.report.console.lines import say
 
 

@@ -24,7 +24,7 @@ _COLUMNS = text.columns("layer", formulas=False)
 _FORMULAS = text.columns("layer", formulas=True)[len(_COLUMNS) :]
 
 
-def page(explanation: Explanation) -> str:
+def network_page(explanation: Explanation) -> str:
     """The network of ``explanation`` as an HTML document."""
     return template("network_page.html").render(
         title=explanation.title,

@@ -93,7 +93,7 @@ def setting(
     )
 
 
-def page_of_run(
+def run_page(
     setting: Setting,
     recipe: Recipe,
     rows: list[Row],
@@ -124,7 +124,7 @@ def page_of_run(
     )
 
 
-def page_of(measurement: Measurement) -> str:
+def evaluation_page(measurement: Measurement) -> str:
     """The same page for any bundle or exported file on any labelled images."""
     model, evaluation = measurement.model, measurement.evaluation
     engine = measurement.engine

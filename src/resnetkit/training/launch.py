@@ -13,8 +13,8 @@ from resnetkit.hub.weights import load
 from resnetkit.training import lr_finder, run
 from resnetkit.training.callbacks import Callback, Callbacks, RunOptions
 from resnetkit.training.lr_finder import LRFinderResult
-from resnetkit.training.make_recipe import make_recipe
 from resnetkit.training.process_group import joined
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import Result
 
 Weights = Bundle | str | Path

@@ -1,0 +1,2 @@
+from .identification import Identification as Identification
+from .identification import identify as identify

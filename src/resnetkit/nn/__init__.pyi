@@ -1,0 +1,4 @@
+from .feature_info import FeatureInfo as FeatureInfo
+from .resnet import FeatureNet as FeatureNet
+from .resnet import ResNet as ResNet
+from .resnet import initialise as initialise
