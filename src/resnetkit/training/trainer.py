@@ -57,9 +57,6 @@ from resnetkit.training.step.optimization_step import (
 )
 from resnetkit.training.step.optimizer import optimizer_of, schedule_of, set_rate
 
-#: The learning rate of a step, counted over all epochs.
-Schedule = Callable[[int], float]
-
 
 class Trainer:
     """Trains to the end of the recipe, and keeps what it has on the disk.
@@ -79,7 +76,7 @@ class Trainer:
         callback: Callback,
         stop: Stop,
         processes: Processes = ALONE,
-        schedule: Schedule | None = None,
+        schedule: Callable[[int], float] | None = None,
     ) -> None:
         self.recipe, self.folder, self.held, self.start = recipe, folder, held, start
         self.run_options, self.callback, self.stop = run_options, callback, stop

@@ -33,6 +33,11 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 }
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "Integer")
 
+#: The axes of a map with the channels last, in the order of torch.
+TO_NCHW = [0, 3, 1, 2]
+#: More channels than any picture has.
+_FEW = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Node:
@@ -249,3 +254,13 @@ def _check_opset(opset: Mapping[str, Any]) -> None:
             f"the graph is of opset {number}, and {OLDEST_OPSET} or newer is read; convert it with "
             "onnx.version_converter.convert_version(MODEL, 13)"
         )
+
+
+def is_channels_last(graph: Graph, sizes: list[int | None]) -> bool:
+    """By the order in which the first convolution is given the image, or by its sizes."""
+    for node in graph.nodes:
+        if node.op == "Conv":
+            break
+        if node.op == "Transpose":
+            return bool(node.attributes.get("perm") == TO_NCHW)
+    return (sizes[1] or 0) > _FEW >= (sizes[3] or _FEW + 1)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from resnetkit.checkpoints.onnx_graph import padding
 from resnetkit.checkpoints.onnx_graph.constant_folding import axes_of
-from resnetkit.checkpoints.onnx_graph.nodes import Graph, Node, Tensor
+from resnetkit.checkpoints.onnx_graph.nodes import TO_NCHW, Graph, Node, Tensor, is_channels_last
 from resnetkit.checkpoints.onnx_graph.operations import Kind, Op, refuse
 from resnetkit.checkpoints.onnx_graph.values import (
     Layout,
@@ -20,16 +21,13 @@ from resnetkit.checkpoints.onnx_graph.values import (
     may_be,
     plain,
     times,
-    with_inputs,
 )
 from resnetkit.formats.container import short
 
-_TO_NCHW, _TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
+_TO_NHWC = [0, 2, 3, 1]
 _CHANNEL_AXES = {"NCHW": 1, "NHWC": 3, "NC": 1}
 #: TensorProto's numbers of float32, float16, float64 and bfloat16.
 _FRACTIONS = (1, 10, 11, 16)
-#: More channels than any picture has.
-_FEW = 16
 
 
 class Translation:
@@ -57,21 +55,12 @@ class Translation:
         sizes = list(self.graph.input["shape"] or [None] * 4)
         if len(sizes) != 4:
             raise refuse("the input", f"has {len(sizes)} dimensions; images in batches have 4")
-        layout: Layout = "NHWC" if self._channels_last(sizes) else "NCHW"
+        layout: Layout = "NHWC" if is_channels_last(self.graph, sizes) else "NCHW"
         if layout == "NHWC":
-            sizes = [sizes[axis] for axis in _TO_NCHW]
+            sizes = [sizes[axis] for axis in TO_NCHW]
         _, channels, rows, columns = sizes
         op = Op(kind="input", text="the input", channels=channels, size=(rows, columns))
         return Value(op=op, layout=layout)
-
-    def _channels_last(self, sizes: list[int | None]) -> bool:
-        """By the order in which the first convolution is given the image, or by its sizes."""
-        for node in self.graph.nodes:
-            if node.op == "Conv":
-                break
-            if node.op == "Transpose":
-                return bool(node.attributes.get("perm") == _TO_NCHW)
-        return (sizes[1] or 0) > _FEW >= (sizes[3] or _FEW + 1)
 
     def _translated(self, node: Node) -> Value:
         given = [self._values.get(name) for name in node.inputs]
@@ -152,7 +141,7 @@ class Translation:
         zeros = [name for name in node.inputs if self.graph.is_constant(name)]
         if len(names) != 1 or len(zeros) != 1 or self.graph.numbers(zeros[0]).any():
             raise refuse(node.text, "is no ReLU: it takes the larger of something else than 0")
-        return self._relu(with_inputs(node, names))
+        return self._relu(replace(node, inputs=tuple(names)))
 
     def _dropout(self, node: Node) -> Value:
         if node.input(2) and self.graph.numbers(node.input(2)).any():
@@ -161,7 +150,7 @@ class Translation:
 
     def _transpose(self, node: Node) -> Value:
         value, turn = self.first(node), node.attributes.get("perm")
-        if (value.layout, turn) == ("NHWC", _TO_NCHW):
+        if (value.layout, turn) == ("NHWC", TO_NCHW):
             return Value(op=value.op, layout="NCHW")
         if (value.layout, turn) == ("NCHW", _TO_NHWC):
             return Value(op=value.op, layout="NHWC")
@@ -371,7 +360,7 @@ class Translation:
             raise refuse(node.text, f"changes a map by {list(tensor.shape)} numbers")
         by = self._vector(node, node.input(1) if second else node.input(0), value.op.channels)
         does = "Add" if node.op == "Sum" else node.op
-        return self._after(with_inputs(node, [name]), "change", does=does, tensors={"by": by})
+        return self._after(replace(node, inputs=(name,)), "change", does=does, tensors={"by": by})
 
     def _pad(self, node: Node) -> Value:
         value = self.first(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from resnetkit.checkpoints.onnx_graph.nodes import Node, Tensor
+from resnetkit.checkpoints.onnx_graph.nodes import Tensor
 from resnetkit.checkpoints.onnx_graph.operations import Op, Size
 
 #: ``shape`` is no image any more, but sizes of one.
@@ -18,17 +18,6 @@ class Value:
 
     op: Op
     layout: Layout
-
-
-def with_inputs(node: Node, inputs: list[str]) -> Node:
-    """The node with only these inputs."""
-    return Node(
-        op=node.op,
-        name=node.name,
-        inputs=tuple(inputs),
-        outputs=node.outputs,
-        attributes=node.attributes,
-    )
 
 
 def may_be(one: Size, other: Size) -> bool:
