@@ -32,11 +32,11 @@ from typing import Any
 import torch
 
 from pairs import processor
+from resnetkit import load
 from resnetkit.checkpoints import writing
-from resnetkit.checkpoints.equivalence import infer_batches
+from resnetkit.checkpoints.equivalence import answers
 from resnetkit.checkpoints.recognition import dialect, read
 from resnetkit.hub.conversion import convert
-from resnetkit.hub.loading import load
 from resnetkit.hub.source_framework import verify
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "reference"
@@ -137,7 +137,7 @@ def manifests() -> Iterator[tuple[str, str, float]]:
             given = drawn.eps_probe(arrays) if run["weights"] == "eps_probe" else arrays
             ours = {n: writing.tensor(a) for n, a in reading.to_ours(given).items()}
             pixels = torch.from_numpy(drawn.image(tuple(run["input"]["image"])))
-            logits = infer_batches(reading.network, ours, pixels)
+            logits = answers(reading.network, ours, pixels)
             for row, first, scale in zip(
                 logits, run["logits"]["first16"], run["logits"]["max_abs"], strict=True
             ):
@@ -153,7 +153,7 @@ def exactness() -> None:
             path = saved(name, make(), Path(folder))
             bundle = load(path, **facts)
             bundle = replace(bundle, preprocess=replace(bundle.preprocess, size=224))
-            found = verify(bundle, path)
+            found = verify(path, bundle)
         row = f"| `{name}` | {network} | {found.framework} | {found.found.relative:.1e} |"
         print(row, flush=True)
     for name, manifest, worst in manifests():
@@ -177,7 +177,7 @@ def unproven(source: Path, target: Path, to: str) -> None:
 
 
 def proven(source: Path, target: Path, to: str) -> None:
-    convert(load(source), source, target, to)
+    convert(load(source), target, to=to)
 
 
 def seconds(work: Callable[..., None], *arguments: Any) -> float:

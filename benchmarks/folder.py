@@ -247,8 +247,7 @@ def prepare(folder: Path, network: str) -> None:
     code.ConvNextImageProcessor(size={"shortest_edge": 224}, crop_pct=224 / 256).save_pretrained(
         place
     )
-    source = folder / f"{network}.safetensors"
-    convert(bundle, source, place / "model.safetensors", "transformers")
+    convert(bundle, place / "model.safetensors", to="transformers")
 
 
 def main() -> None:

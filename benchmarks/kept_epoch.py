@@ -32,18 +32,18 @@ from torch import Tensor
 
 from resnetkit.training.callbacks import RunOptions, SilentCallback
 from resnetkit.training.epoch_log import Row, standard_error
-from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.signals import Stop
 from resnetkit.training.split_data import DataSplits, prepare_splits
-from resnetkit.training.trainer import Session
+from resnetkit.training.trainer import Trainer
 from results import Table
 
 SIZE, TESTED, AVERAGED = 16, 2000, 5
 Record = Mapping[str, np.ndarray]
 
 
-class Recorded(Session):
+class Recorded(Trainer):
     """A run that keeps nothing on the disk and remembers how each epoch would have done."""
 
     def __init__(self, recipe: Recipe, folder: Path, held: DataSplits) -> None:

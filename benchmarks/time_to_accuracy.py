@@ -54,9 +54,9 @@ from resnetkit import build, load, network
 from resnetkit.data.datasets.dataset import Sample
 from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.data.data_loader import DataLoader as Feed
-from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.precision import has_bf16
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
 from resnetkit.training.split_data import prepare_splits
 from resnetkit.training.step.optimization_step import measure

@@ -22,7 +22,7 @@ from resnetkit.checkpoints.recognition import dialect
 from resnetkit.errors import InputError
 from resnetkit.formats.opening import open_container
 from resnetkit.hub.conversion import BUNDLE, convert
-from resnetkit.hub.loading import load
+from resnetkit.hub.weights import load
 
 SMALL = {"depths": (2, 1, 1), "widths": (8, 8, 16), "num_classes": 7}
 DEEP = {**SMALL, "stem": "deep", "stem_widths": (64, 64, 128)}
@@ -70,7 +70,7 @@ def folds(name: str) -> bool:
 def written(bundle: Bundle, name: str, folder: Path) -> tuple[Arrays, Bundle]:
     """A file's arrays, and what is read from it with the facts that it cannot tell."""
     path = folder / f"net{ending(name)}"
-    convert(bundle, Path("here"), path, name)
+    convert(bundle, path, to=name)
     container = open_container(path)
     arrays = {key: container.read(key) for key in container.arrays}
     if name == BUNDLE:
@@ -126,7 +126,7 @@ def check_refusal(one: str, other: str, bundles: list[Bundle], folder: Path) -> 
     for bundle in held:
         _, start = written(bundle, one, folder)
         with pytest.raises(InputError, match=f"{other} cannot hold .*: .* is .*, and") as caught:
-            convert(start, Path("here"), target, other)
+            convert(start, target, to=other)
         assert "\n" not in str(caught.value)
         assert not target.exists()
 

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 import resnetkit
-from resnetkit.hub.loading import load
+from resnetkit.hub.weights import load
 
 SMALL: dict[str, Any] = {
     **{"depths": (2, 1, 1), "widths": (8, 16, 24), "num_classes": 7, "stem_widths": (8,)},

@@ -37,7 +37,7 @@ from resnetkit.errors import InputError
 from resnetkit.formats import safetensors_writer
 from resnetkit.formats.safetensors import DTYPES
 from resnetkit.hub.conversion import convert
-from resnetkit.hub.loading import load
+from resnetkit.hub.weights import load
 
 SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (8, 8), "num_classes": 3}
 
@@ -81,7 +81,7 @@ def test_tolerances() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_folding_stays_within_its_tolerance(dtype: torch.dtype, tmp_path: Path) -> None:
-    done = convert(in_type(bundle_of(), dtype), Path("here"), tmp_path / "a.pth", "caffe2")
+    done = convert(in_type(bundle_of(), dtype), tmp_path / "a.pth", to="caffe2")
     relative = done.difference / done.largest
     assert 0 < relative <= tolerance(dtype, folded=True)
     if dtype is not torch.float32:
@@ -128,7 +128,7 @@ def test_a_file_that_answers_differently_is_not_written(
     target = tmp_path / name
     target.write_text("what was there before")
     with pytest.raises(InputError, match=r"is not written: read back, the logits differ") as caught:
-        convert(bundle_of(), Path("here"), target, "timm")
+        convert(bundle_of(), target, to="timm")
     assert "\n" not in str(caught.value)
     assert target.read_text() == "what was there before"
     assert list(tmp_path.iterdir()) == [target]
@@ -150,13 +150,13 @@ def test_numbers_that_are_none_prove_nothing(tmp_path: Path) -> None:
     bundle.arrays["fc.bias"][0] = math.nan
     for to in ("bundle", "timm"):
         with pytest.raises(InputError, match=r"own logits are not finite.*identify"):
-            convert(bundle, Path("here"), tmp_path / "a.safetensors", to)
+            convert(bundle, tmp_path / "a.safetensors", to=to)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot write"):
-        convert(bundle_of(), Path("here"), tmp_path / "none" / "a.pth", "timm")
+        convert(bundle_of(), tmp_path / "none" / "a.pth", to="timm")
 
 
 # ------------------------------------------------------------------- the header that is amended
@@ -206,12 +206,12 @@ def test_there_is_room_for_so_much_only(tmp_path: Path) -> None:
 def test_a_bundle_that_convert_writes_is_whole(tmp_path: Path) -> None:
     """Its header was amended after the proof; the digest covers what it says now."""
     bundle = bundle_of()
-    convert(bundle, Path("here"), tmp_path / "a.safetensors", "bundle")
+    convert(bundle, tmp_path / "a.safetensors", to="bundle")
     again = load_bundle(tmp_path / "a.safetensors")
     assert again.origin["proof"]["difference"] == 0
     assert all(torch.equal(again.arrays[name], value) for name, value in bundle.arrays.items())
     path = tmp_path / "b.safetensors"
-    convert(bundle, Path("here"), path, "timm")
+    convert(bundle, path, to="timm")
     with safetensors.safe_open(path, framework="pt") as file:
         assert json.loads(file.metadata()["origin"])["proof"]["images"] == 4
 
@@ -222,17 +222,17 @@ _PEAK = """
 import re, sys
 from pathlib import Path
 from resnetkit.hub.conversion import convert
-from resnetkit.hub.loading import load
+from resnetkit.hub.weights import load
 
 def memory(name):
     status = Path("/proc/self/status").read_text()
     return int(re.search(name + r":\\s+(\\d+)", status)[1]) * 1024
 
 small, large, target, to = sys.argv[1:]
-convert(load(small), Path(small), Path(target), to)
+convert(load(small), target, to=to)
 Path("/proc/self/clear_refs").write_text("5")
 before = memory("VmRSS")
-convert(load(large), Path(large), Path(target), to)
+convert(load(large), target, to=to)
 print(memory("VmHWM") - before)
 """
 
@@ -253,7 +253,7 @@ def test_about_one_copy_is_held(ending: str, to: str, name: str, tmp_path: Path)
         bundle = bundle_of(network, depths=(3, 4, 23, 3), widths=(64, 128, 256, 512))
         if file == "small":
             bundle = bundle_of(network)
-        convert(bundle, Path("here"), tmp_path / f"{file}{ending}", "torchvision")
+        convert(bundle, tmp_path / f"{file}{ending}", to="torchvision")
     del bundle
     large = tmp_path / f"large{ending}"
     words = [tmp_path / f"small{ending}", large, tmp_path / name, to]

@@ -22,7 +22,7 @@ from resnetkit.checkpoints.identification import identify
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.hub.conversion import convert
-from resnetkit.hub.loading import load
+from resnetkit.hub.weights import load
 
 #: Relative to the largest logit, where operations are the same, and where norms were folded.
 SAME, FUSED = 1e-5, 1e-4
@@ -260,7 +260,7 @@ def test_a_fused_graph_is_written_with_norms(
     path = graphs.export(graphs.network(**options), tmp_path / "net.onnx", fused=True)
     bundle = load(path)
     target = tmp_path / "out.pth"
-    done = convert(bundle, path, target, to)
+    done = convert(bundle, target, to=to)
     assert done.difference <= SAME * done.largest
     assert done.bundle.origin["norms"] == "of mean 0 and scale 1 added; there were none"
     if to == "torchvision":

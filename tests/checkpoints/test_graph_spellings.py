@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 
 from resnetkit.checkpoints.identification import identify
 from resnetkit.errors import AssumptionWarning, InputError
-from resnetkit.hub.loading import load
+from resnetkit.hub.weights import load
 from resnetkit.preprocess import Preprocess
 
 Change = Callable[[Respelling], None]

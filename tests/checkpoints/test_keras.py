@@ -26,8 +26,8 @@ from resnetkit.errors import InputError
 from resnetkit.formats import hdf5_writer
 from resnetkit.formats.opening import open_container
 from resnetkit.hub.conversion import convert
-from resnetkit.hub.loading import load
 from resnetkit.hub.source_framework import verify
+from resnetkit.hub.weights import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras'
 SIZE = 64
@@ -140,7 +140,7 @@ def test_what_is_written_keras_loads(
     to: str, name: str, model: Any, bundle: resnetkit.Bundle, tmp_path: Path
 ) -> None:
     expected = logits(model)
-    done = convert(bundle, Path("here"), tmp_path / name, to)
+    done = convert(bundle, tmp_path / name, to=to)
     assert done.difference == 0 < done.largest
     values = [variable.numpy() for variable in model.variables]
     for variable in model.variables:
@@ -167,7 +167,7 @@ def test_a_backbone(code: ModuleType, tmp_path: Path) -> None:
     bundle = small(load(tmp_path / "a.weights.h5"))
     assert bundle.network.options.num_classes is None
     assert difference(bundle, expected) <= 1e-5
-    convert(bundle, Path("here"), tmp_path / "b.h5", "keras-h5")
+    convert(bundle, tmp_path / "b.h5", to="keras-h5")
     other = filled(code.ResNet(stages(code), False, True, **given))
     for variable in other.variables:
         variable.assign(np.ones(variable.shape, np.float32))
@@ -178,12 +178,12 @@ def test_a_backbone(code: ModuleType, tmp_path: Path) -> None:
 def test_the_source_framework_agrees(model: Any, bundle: resnetkit.Bundle, tmp_path: Path) -> None:
     for name in ("whole.keras", "legacy.h5"):
         save(model, tmp_path / name)
-        found = verify(bundle, tmp_path / name)
+        found = verify(tmp_path / name, bundle)
         assert found.framework.startswith("keras 3.")
         assert found.found.relative <= 1e-5
-    convert(bundle, Path("here"), tmp_path / "paths.safetensors", "keras")
+    convert(bundle, tmp_path / "paths.safetensors", to="keras")
     with pytest.raises(InputError, match=r"load_weights takes \.h5, \.weights\.h5 and \.keras"):
-        verify(bundle, tmp_path / "paths.safetensors")
+        verify(tmp_path / "paths.safetensors", bundle)
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_the_applications_resnet50(code: ModuleType, tmp_path: Path) -> None:
         assert bundle.network.name == "resnet50_keras"
         assert difference(bundle, expected, 224) <= 1e-5
     for to, name in SPELLINGS.items():
-        convert(bundle, Path("here"), tmp_path / name, to)
+        convert(bundle, tmp_path / name, to=to)
         for variable in theirs.variables:
             variable.assign(np.zeros(variable.shape, np.float32))
         theirs.load_weights(tmp_path / name)
@@ -235,7 +235,7 @@ def test_layers_stand_in_the_order_of_the_manifest() -> None:
 )
 def test_an_ending_has_a_meaning(to: str, name: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=reason) as caught:
-        convert(keras_bundle(), Path("here"), tmp_path / name, to)
+        convert(keras_bundle(), tmp_path / name, to=to)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -245,11 +245,11 @@ def test_bfloat16_only_where_keras_reads_it(tmp_path: Path) -> None:
     arrays = {k: v.bfloat16() if v.is_floating_point() else v for k, v in bundle.arrays.items()}
     bundle = replace(bundle, arrays=arrays)
     with pytest.raises(InputError, match=r"bfloat16, which a \.h5 file cannot hold.*weights\.h5"):
-        convert(bundle, Path("here"), tmp_path / "a.h5", "keras-h5")
+        convert(bundle, tmp_path / "a.h5", to="keras-h5")
     with pytest.raises(InputError, match=r"bfloat16, which a \.pkl file cannot hold"):
-        convert(bundle, Path("here"), tmp_path / "a.pkl", "keras")
+        convert(bundle, tmp_path / "a.pkl", to="keras")
     assert list(tmp_path.iterdir()) == []
-    convert(bundle, Path("here"), tmp_path / "a.weights.h5", "keras-weights")
+    convert(bundle, tmp_path / "a.weights.h5", to="keras-weights")
     again = load(tmp_path / "a.weights.h5", dtype=None)
     assert torch.equal(again.arrays["fc.weight"], arrays["fc.weight"])
     assert again.arrays["fc.weight"].dtype is torch.bfloat16
@@ -258,7 +258,7 @@ def test_bfloat16_only_where_keras_reads_it(tmp_path: Path) -> None:
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hdf5_writer, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install 'resnetkit\[keras\]'"):
-        convert(keras_bundle(), Path("here"), tmp_path / "a.h5", "keras-h5")
+        convert(keras_bundle(), tmp_path / "a.h5", to="keras-h5")
 
 
 def test_lists_too_long_for_an_attribute_are_split(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -95,8 +96,8 @@ def test_rivals_have_as_many_threads_as_the_engines(model: Path) -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        benchmark(resnetkit.load(model), engines=["openvino"], against=["torchvision"], batches=[1],
-              rounds=1, seconds=0.01, threads=1)  # fmt: skip
+        quick: dict[str, Any] = {"batch_sizes": [1], "rounds": 1, "seconds": 0.01, "threads": 1}
+        benchmark(model, engines=["openvino"], against=["torchvision"], **quick)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

@@ -24,7 +24,7 @@ from resnetkit.checkpoints.identification import identify
 from resnetkit.cli.main import main
 from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.hub.conversion import convert
-from resnetkit.hub.loading import load
+from resnetkit.hub.weights import load
 
 SMALL: dict[str, Any] = {"depths": (2, 1, 1, 1), "widths": (16, 16, 32, 32), "num_classes": 7}
 NETWORKS = {
@@ -75,7 +75,7 @@ def test_there_and_back(to: str, suffix: str, tmp_path: Path) -> None:
     name, options = NETWORKS[to]
     bundle = bundle_of(name, **options)
     target = tmp_path / f"there{suffix}"
-    done = convert(bundle, Path("here"), target, to)
+    done = convert(bundle, target, to=to)
     told = {} if to == "bundle" else {"preprocess": bundle.preprocess, **facts(bundle)}
     again = load(target, **told)
     assert again.network.options == bundle.network.options
@@ -157,14 +157,14 @@ def test_timm_to_torchvision_is_refused_with_the_reason(tmp_path: Path) -> None:
     bundle = load(path)
     assert bundle.network.name == "resnet26d"
     with pytest.raises(InputError, match=r"torchvision cannot hold resnet26d: .*deep"):
-        convert(bundle, path, tmp_path / "out.pth", "torchvision")
+        convert(bundle, tmp_path / "out.pth", to="torchvision")
     assert not (tmp_path / "out.pth").exists()
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "small.pth"
-    convert(bundle_of("resnet50"), Path("here"), path, "torchvision")
+    convert(bundle_of("resnet50"), path, to="torchvision")
     return path
 
 
@@ -306,7 +306,7 @@ def test_bfloat16_stays_bfloat16(tmp_path: Path) -> None:
         assert load(path, dtype="float16").arrays["fc.weight"].dtype is torch.float16
         with pytest.raises(InputError, match="dtype is 'int8'; it may be float32"):
             load(path, dtype="int8")
-        done = convert(again, path, tmp_path / f"hf-{name}", "transformers")
+        done = convert(again, tmp_path / f"hf-{name}", to="transformers")
         assert done.difference == 0
 
 

@@ -20,8 +20,8 @@ from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.hub import source_framework
 from resnetkit.hub.conversion import convert
-from resnetkit.hub.loading import load
 from resnetkit.hub.source_framework import verify
+from resnetkit.hub.weights import load
 from resnetkit.preprocess import Preprocess
 
 SIZE = Preprocess(size=64)
@@ -132,7 +132,7 @@ def test_the_own_network_of_the_source_agrees(case: str, tmp_path: Path) -> None
     make, name, framework, facts = CASES[case]
     path = saved(make(), tmp_path / name)
     bundle = load(path, **{"preprocess": SIZE, **facts})
-    found = verify(bundle, path)
+    found = verify(path, bundle)
     assert found.framework.partition(" ")[0] == framework
     assert found.found.relative <= 1e-5
     assert found.found.largest > 0
@@ -143,7 +143,7 @@ def test_weights_that_are_not_those_of_the_file_are_found_out(tmp_path: Path) ->
     bundle = load(path, preprocess=SIZE)
     bundle.arrays["layer1.0.bn1.bias"] += 1  # all: what one does may end in a ReLU
     with pytest.raises(InputError, match=r"own network of timm .* answers differently, by "):
-        verify(bundle, path)
+        verify(path, bundle)
 
 
 def test_a_configuration_beside_the_file_is_the_sources(tmp_path: Path) -> None:
@@ -151,15 +151,15 @@ def test_a_configuration_beside_the_file_is_the_sources(tmp_path: Path) -> None:
     path = saved(huggingfaces(downsample_in_bottleneck=True), tmp_path / "a.safetensors")
     config = transformers.ResNetConfig(**HF, downsample_in_bottleneck=True)
     (tmp_path / "config.json").write_text(config.to_json_string())
-    verify(load(path, preprocess=SIZE), path)
+    verify(path, load(path, preprocess=SIZE))
     bundle = load(path, preprocess=SIZE, stride_on="3x3")
     with pytest.raises(InputError, match="what was given or assumed is not so"):
-        verify(bundle, path)
+        verify(path, bundle)
 
 
 def reasons(path: Path, **facts: Any) -> str:
     with pytest.raises(InputError) as caught:
-        verify(load(path, preprocess=SIZE, **facts), path)
+        verify(path, load(path, preprocess=SIZE, **facts))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -170,13 +170,13 @@ def test_what_cannot_be_verified_is_told(tmp_path: Path, monkeypatch) -> None:
     assert "torchvision has no such network: stride_on is 1x1, and torchvision has only" in told
     assert "timm has no such network" in told
     bundle = load(path, preprocess=SIZE)
-    convert(bundle, path, tmp_path / "b.pth", "detectron2")
+    convert(bundle, tmp_path / "b.pth", to="detectron2")
     assert "detectron2 is not run; run are torchvision, timm, tr" in reasons(tmp_path / "b.pth")
-    convert(bundle, path, tmp_path / "b.pkl", "transformers")
+    convert(bundle, tmp_path / "b.pkl", to="transformers")
     assert "it loads torch and safetensors files" in reasons(tmp_path / "b.pkl")
     bundle.save(tmp_path / "c.safetensors")
     with pytest.raises(InputError, match="is a bundle; verify when another framework's"):
-        verify(bundle, tmp_path / "c.safetensors")
+        verify(tmp_path / "c.safetensors", bundle)
     monkeypatch.setattr(source_framework, "find_spec", lambda _: None)
     assert "torchvision is not installed; pip install torchvision" in reasons(path)
 

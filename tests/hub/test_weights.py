@@ -14,7 +14,9 @@ import resnetkit
 from photographs import write_classes
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
-from resnetkit.hub.initial_weights import is_source, load_or_fetch, short_name
+from resnetkit.hub.fetching import FetchOptions
+from resnetkit.hub.load_options import LoadOptions
+from resnetkit.hub.weights import is_source, load_or_fetch, short_name
 from server import Server
 
 V1 = "/models/resnet18-f37072fd.pth"
@@ -63,7 +65,9 @@ def test_a_published_network_is_trained_further(server: Server, data: Path, tmp_
     theirs = torch.load(BytesIO(content), weights_only=True)
     assert torch.equal(last.arrays["layer4.1.conv2.weight"], theirs["layer4.1.conv2.weight"])
     asked = len(server.requests)
-    again = load_or_fetch(words[2], mirror=server.url, sha256=digest, offline=True)
+    again = load_or_fetch(
+        words[2], FetchOptions(mirror=server.url, sha256=digest, offline=True), LoadOptions()
+    )
     assert again.classes[0] == "tench"
     assert len(server.requests) == asked
 
@@ -88,10 +92,10 @@ def test_a_file_that_is_there_wins(server: Server, small: bytes, tmp_path: Path)
     Path("hf:a").mkdir()
     Path("hf:a", "b").write_bytes(small)
     assert not is_source("hf:a/b")
-    assert load_or_fetch("hf:a/b").network.options.num_classes == 7
+    assert resnetkit.load("hf:a/b").network.options.num_classes == 7
     assert server.requests == []
-    with pytest.raises(InputError, match=r"hf:a/b is a file, and --sha256 and --mirror"):
-        load_or_fetch("hf:a/b", mirror=server.url)
+    with pytest.raises(InputError, match=r"hf:a/b is a file, and sha256 and mirror"):
+        load_or_fetch("hf:a/b", FetchOptions(mirror=server.url), LoadOptions())
 
 
 @pytest.mark.parametrize(
