@@ -14,20 +14,20 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """What was given cannot be used.
+    """Raised for invalid user input.
 
-    The message is one line: what was given, what is allowed, what to do. The command line prints it
-    and exits with 2. ``command`` is the message with flags in the place of parameters, where these
-    differ.
+    The message is one line: what was given, what is allowed, what to do. ``field`` names the
+    parameters that it speaks of, which the command line shows as flags. The command line prints
+    the message and exits with 2.
     """
 
-    def __init__(self, text: str, *, command: str | None = None) -> None:
+    def __init__(self, text: str, *, field: str | tuple[str, ...] = ()) -> None:
         super().__init__(text)
-        self.command = text if command is None else command
+        self.fields = (field,) if isinstance(field, str) else field
 
     def behind(self, beginning: str) -> InputError:
-        """The same error behind a beginning, in both wordings."""
-        return InputError(f"{beginning}{self}", command=f"{beginning}{self.command}")
+        """The same error behind a beginning."""
+        return InputError(f"{beginning}{self}", field=self.fields)
 
 
 class AssumptionWarning(UserWarning):
@@ -36,8 +36,8 @@ class AssumptionWarning(UserWarning):
 
 #: What a network without a classifier cannot do, and the ways to go on.
 NO_CLASSES = (
-    "has no classes to rank, for it has no classifier; train one with `resnetkit train DATA --from "
-    "FILE`, name its layer with `resnetkit convert --head NAME`, or take embeddings"
+    "has no classes to rank, for it has no classifier; train one (resnetkit.train), name its layer "
+    "(resnetkit.convert with head), or take embeddings"
 )
 
 #: A text in a document, a name of a class for instance, may be this long.

@@ -74,7 +74,7 @@ def network(name: str | Network, **options: Any) -> Network:
         near = difflib.get_close_matches(str(name).lower(), names(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise InputError(
-            f"no network is named {name!r}; {hint}`resnetkit catalog` lists all {len(names())}"
+            f"no network is named {name!r}; {hint}resnetkit.list_models lists all {len(names())}"
         )
     described = entry.network()
     return described.override(**options) if options else described

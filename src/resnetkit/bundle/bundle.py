@@ -268,13 +268,13 @@ def load(path: str | Path) -> Bundle:
         if path.is_dir():
             raise InputError(
                 f"{path} is a folder; give a bundle, e.g. RUN/best.safetensors, or make one of a "
-                "checkpoint's folder with `resnetkit convert`"
+                "checkpoint's folder with resnetkit.convert"
             )
         raise InputError(f"{path} does not exist; give a bundle, e.g. RUN/best.safetensors")
     if not _is_safetensors(path):
         raise InputError(
             f"{path} is no bundle, which is a .safetensors file; make one of another framework's "
-            "file with `resnetkit convert`, or get it again if it was one"
+            "file with resnetkit.convert, or get it again if it was one"
         )
     try:
         file = safetensors.open_file(path)
@@ -284,7 +284,7 @@ def load(path: str | Path) -> Bundle:
     except (UnfitError, OSError) as error:
         raise InputError(
             f"{path} is truncated or no safetensors file ({error}); get it again, or make a "
-            "bundle of another framework's file with `resnetkit convert`"
+            "bundle of another framework's file with resnetkit.convert"
         ) from None
     if metadata.get(DIGEST) != digest_of(metadata[DOCUMENT], numbers):
         raise InputError(
@@ -335,7 +335,7 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if DOCUMENT not in metadata:
         raise InputError(
             f"{path} is a safetensors file, but no bundle: its header has no {DOCUMENT!r} entry; "
-            "make a bundle of it with `resnetkit convert`"
+            "make a bundle of it with resnetkit.convert"
         )
     try:
         document = parsed(metadata[DOCUMENT], "its header")

@@ -242,13 +242,9 @@ class Reading:
             starts = list(dict.fromkeys("".join(self.part(name)) for name in left))[:MOST_STARTS]
             text = (
                 f"{len(left)} tensors are not part of {self.network.name}: "
-                f"{', '.join(left[:3])}{more}; leave strict out, or drop them by name, e.g. "
+                f"{', '.join(left[:3])}{more}; leave strict out, or name them, e.g. "
             )
-            flags = " ".join(f"--drop {start}" for start in starts)
-            raise InputError(
-                f"{text}drop={starts!r}",
-                command=text.replace("leave strict", "leave --strict") + flags,
-            )
+            raise InputError(f"{text}drop={starts!r}", field=("drop", "strict"))
 
     def to_ours(self, arrays: Mapping[str, Array], drop: Iterable[str] = ()) -> dict[str, Array]:
         """Our tensors of the network from theirs: every name once, every shape equal.

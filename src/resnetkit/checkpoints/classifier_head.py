@@ -39,7 +39,7 @@ def with_classifier(reading: Reading, named: str | None = None) -> Reading:
         some = ", ".join(list(layers)[:4]) or "none"
         width = reading.network.features
         text = f"is no linear layer of {width} inputs beside the body; there are {some}"
-        raise InputError(f"head {named!r} {text}", command=f"--head {named} {text}")
+        raise InputError(f"head={named!r} {text}", field="head")
     if reading.network.options.num_classes is not None or reading.missing or reading.misshapen:
         return reading
     likely = [layer for layer in layers if _classifies(reading, layer)]

@@ -238,7 +238,10 @@ def _normalised(container: Container, reading: Reading) -> Reading:
 
 def _check_unwrapped(prefix: str | None, ema: bool | None) -> None:
     if prefix is not None or ema is not None:
-        raise InputError("a graph is one network, without wrappers; leave --prefix and --ema out")
+        raise InputError(
+            "a graph is one network, without wrappers; leave prefix and ema out",
+            field=("prefix", "ema"),
+        )
 
 
 def _prepared(reading: Reading, beside: Configuration | None) -> Reading:
@@ -264,7 +267,9 @@ def _recognised(
         rest = {n: s for n, s in shapes.items() if not n.startswith(reading.prefix)}
         return read(rest, config=config)
     if ema and not averaged(reading):
-        raise InputError("there is no average of the weights over training; leave --ema out")
+        raise InputError(
+            "there is no average of the weights over training; leave ema out", field="ema"
+        )
     return reading
 
 

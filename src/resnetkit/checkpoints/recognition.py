@@ -185,7 +185,7 @@ def dialect(name: str) -> Dialect:
         if candidate.name == name:
             return candidate
     if name == "onnx":
-        raise InputError("onnx is read only; a graph to run is written by `resnetkit export`")
+        raise InputError("onnx is read only; a graph to run is written by resnetkit.export")
     if any(candidate.name == name for candidate in DIALECTS):
         raise InputError(f"{name} is read only; write torchvision's names")
     raise InputError(
@@ -220,8 +220,7 @@ def _check_choice(best: Reading, copies: list[Reading], same: Same | None) -> No
         raise InputError(
             f"the file has {len(listed)} networks, under {text}; "
             f"choose one, e.g. prefix={best.body!r}",
-            command=f"the file has {len(listed)} networks, under {text}; "
-            f"choose one, e.g. --prefix {best.body}",
+            field="prefix",
         )
 
 

@@ -102,7 +102,7 @@ def _check_proof(
     if not math.isfinite(found.largest):
         raise InputError(
             f"{target} is not written: the input's own logits are not finite, so that nothing can "
-            "be proven; `resnetkit identify` tells which numbers are none"
+            "be proven; resnetkit.identify tells which numbers are none"
         )
     allowed = max(tolerance(tensor.dtype, folded=folds) for tensor in arrays.values())
     if found.relative > allowed:

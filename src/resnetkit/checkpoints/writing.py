@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 #: The key under which a safetensors or HDF5 file keeps where it comes from.
 ORIGIN = "origin"
 _HDF5 = (".h5", ".hdf5", ".weights.h5")
-_BFLOAT16 = ".weights.h5 with --to keras-weights"
+_BFLOAT16 = ".weights.h5 with to='keras-weights'"
 #: Files without bfloat16 (numpy's pickles, legacy Keras), and what to take instead.
 _NO_BFLOAT16 = {".pkl": ".safetensors or .pth", ".h5": _BFLOAT16, ".hdf5": _BFLOAT16}
 
@@ -40,7 +40,8 @@ def check_ending(path: Path, dialect: Dialect) -> None:
     if given == ".keras":
         raise InputError(
             f"{path} would need the configuration of a Keras model, which is not written; give a "
-            "name that ends in .weights.h5 with --to keras-weights, or in .h5 with --to keras-h5"
+            "name that ends in .weights.h5 with to='keras-weights', or in .h5 with to='keras-h5'",
+            field="to",
         )
     if given not in dialect.endings:
         raise InputError(

@@ -15,6 +15,7 @@ import sys
 import warnings
 from typing import NoReturn
 
+from resnetkit.cli.messages import in_flags
 from resnetkit.errors import AssumptionWarning, InputError, printable
 
 #: Every command with its line in the overview, in the order of a first visit.
@@ -112,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except InputError as error:
-        print(f"resnetkit: {printable(' '.join(error.command.split()))}", file=sys.stderr)
+        print(f"resnetkit: {printable(' '.join(in_flags(error).split()))}", file=sys.stderr)
     except OSError as error:
         print(f"resnetkit: {printable(_file_error(error))}", file=sys.stderr)
     return 2

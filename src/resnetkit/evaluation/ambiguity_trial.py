@@ -154,8 +154,9 @@ def _candidates(
     combinations = list(product(*(values[fact] for fact in facts)))
     if not 2 <= len(combinations) <= MOST:
         raise InputError(
-            f"--try {' --try '.join(facts)} makes {len(combinations)} combinations; "
-            f"2 to {MOST} are measured, so try other facts"
+            f"facts={facts!r} makes {len(combinations)} combinations; "
+            f"2 to {MOST} are measured, so try other facts",
+            field="facts",
         )
     for combination in combinations:
         told = dict(zip(facts, combination, strict=True))

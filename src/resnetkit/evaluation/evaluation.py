@@ -333,7 +333,7 @@ def evaluate(
     if batch_size < 1:
         raise InputError(
             f"batch_size is {batch_size}; it takes a whole number from 1",
-            command=f"--batch-size is {batch_size}; it takes a whole number from 1",
+            field="batch_size",
         )
     bundle = as_model(model)
     source = open_dataset(data, least=1)

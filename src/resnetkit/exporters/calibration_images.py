@@ -58,7 +58,8 @@ def material(
     if quantise and not train:
         raise InputError(
             "int8 takes images to calibrate with, and the bundle lies in no run that has some; "
-            "give --calibrate DATA, a folder of images or digits"
+            "give calibrate, a folder of images or digits",
+            field="calibrate",
         )
     if agree_on is not None:
         source = _open(agree_on)

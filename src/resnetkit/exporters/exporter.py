@@ -215,7 +215,10 @@ def _check(
     if precision not in PRECISIONS:
         raise InputError(f"the precision is {precision!r}; it may be {', '.join(PRECISIONS)}")
     if not 0 <= least <= 100:
-        raise InputError(f"--min-agreement is {least:g}; it takes a percentage from 0 to 100")
+        raise InputError(
+            f"min_agreement is {least:g}; it takes a percentage from 0 to 100",
+            field="min_agreement",
+        )
     ending = _ENDINGS.get(to)
     if ending is not None and target.suffix.lower() != ending:
         raise InputError(f"{target} is to be {to}; give a name that ends in {ending}")
@@ -225,12 +228,14 @@ def _check(
         raise InputError(f"int8 is written for openvino, onnx, ovms and triton, not as {to}")
     if cuts and to in ("torch-export", "bundle"):
         raise InputError(
-            f"--with-preprocessing is written for onnx, openvino, ovms and triton, not as {to}"
+            f"with_preprocessing is written for onnx, openvino, ovms and triton, not as {to}",
+            field="with_preprocessing",
         )
     if cuts and dynamic:
         raise InputError(
-            "--with-preprocessing takes one image at a time, for images differ in size; "
-            "leave --dynamic-batch out"
+            "with_preprocessing takes one image at a time, for images differ in size; "
+            "leave dynamic_batch out",
+            field=("with_preprocessing", "dynamic_batch"),
         )
     needed = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
     for package in needed.get(_KINDS.get(to, ""), ()):

@@ -184,7 +184,9 @@ def _check_way(hop: str, url: str, sha256: str | None) -> None:
     """What comes unencrypted is taken only with a whole checksum."""
     if not is_safe(hop) and len(sha256 or "") < 64:
         over = "is" if hop == url else f"leads to {hop}, which is"
-        raise InputError(f"{url} {over} not encrypted; tell the file's checksum with --sha256")
+        raise InputError(
+            f"{url} {over} not encrypted; give the file's checksum as sha256", field="sha256"
+        )
 
 
 def _begin(response: Response, part: Path, have: int) -> int | None:

@@ -138,7 +138,8 @@ def _from_url(place: Source, wanted: str | None, fetching: FetchOptions, offline
     if digest is None and offline:
         raise InputError(
             f"{url} is not in the cache ({cache_folder()}), and the network is not to be used; "
-            "fetch it once without --offline and without HF_HUB_OFFLINE"
+            "fetch it once without offline and without HF_HUB_OFFLINE",
+            field="offline",
         )
     digest = digest or download(url, path, sha256=checksum, told=fetching.on_progress)
     facts = {"url": url, "sha256": digest, "checked": _checked(wanted, checksum)}

@@ -42,7 +42,7 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
     either = options.ema is None and options.prefix is None
     if either and averaged(found.reading) and found.reading.copies:
         text = f"{path} has weights and their average over training; choose with"
-        raise InputError(f"{text} ema=True or ema=False", command=f"{text} --ema or --no-ema")
+        raise InputError(f"{text} ema=True or ema=False", field="ema")
     _check_norms(found, options.facts)
     reading, origin = _settled(found, options)
     reading = reading.without_classifier(options.drop)
@@ -103,7 +103,7 @@ def _check_norms(found: Identification, facts: Mapping[str, Any]) -> None:
         "norms need them: save state_dict(), which named_parameters() and averages of parameters "
         "are not. If these are group norms, say so with"
     )
-    raise InputError(f"{text} norm='group'", command=f"{text} --norm group")
+    raise InputError(f"{text} norm='group'", field="norm")
 
 
 def _of_type(array: Array, dtype: str | None) -> Array:
@@ -165,8 +165,8 @@ def _settled(found: Identification, choices: LoadOptions) -> tuple[Reading, dict
         text = f"{found.container.path} cannot tell {questions}; give each, e.g."
         rest = "or take the documented ones (the first of each) without"
         raise InputError(
-            f"{text} {first.fact}={first.default!r}, {rest} strict",
-            command=f"{text} --{first.fact.replace('_', '-')} {first.default}, {rest} --strict",
+            f"{text} {first.fact}={first.default!r}, {rest} strict=True",
+            field=(first.fact, "strict"),
         )
     options = {name: value for name, value in given.items() if name != "preprocess"}
     # What is taken is in the reading already; what is given may change what is natural.

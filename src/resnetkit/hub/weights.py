@@ -145,9 +145,9 @@ def load_or_fetch(start: str, fetching: FetchOptions, options: LoadOptions) -> B
             "or e.g. torchvision:resnet50"
         )
     if fetching.sha256 is not None or fetching.mirror is not None:
-        text = f"{start} is a file, and {{}} are about sources"
         raise InputError(
-            text.format("sha256 and mirror"), command=text.format("--sha256 and --mirror")
+            f"{start} is a file, and sha256 and mirror are about sources",
+            field=("sha256", "mirror"),
         )
     return load_checkpoint(start, options)
 

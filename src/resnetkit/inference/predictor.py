@@ -55,11 +55,7 @@ class PredictOptions:
         for name in ("topk", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                flag = name.replace("_", "-")
-                raise InputError(
-                    f"{name} is {value}; it takes a whole number from 1",
-                    command=f"--{flag} is {value}; it takes a whole number from 1",
-                )
+                raise InputError(f"{name} is {value}; it takes a whole number from 1", field=name)
 
 
 class Predictor:

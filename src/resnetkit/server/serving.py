@@ -88,6 +88,7 @@ def _listening(host: str, port: int) -> socket.socket:
         found.close()
         reason = (error.strerror or str(error)).lower()
         raise InputError(
-            f"cannot listen on {host}:{port}: {reason}; give another --host or --port"
+            f"cannot listen on {host}:{port}: {reason}; give another host or port",
+            field=("host", "port"),
         ) from None
     return found

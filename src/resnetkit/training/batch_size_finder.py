@@ -80,8 +80,9 @@ def find_batch_size(
     rates = {t.batch: t.rate for t in tried if t.rate is not None}
     if not rates:
         raise InputError(
-            f"not even a batch of {tried[0].batch} fits into the memory; give a smaller --size or "
-            "network, or --batch-size 2"
+            f"not even a batch of {tried[0].batch} fits into the memory; give a smaller size or "
+            "network, or batch_size=2",
+            field=("size", "batch_size"),
         )
     best = max(rates.values())
     batch = next(batch for batch, rate in rates.items() if rate * GAIN >= best)

@@ -33,12 +33,17 @@ class RunOptions:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.checkpoint_minutes) and self.checkpoint_minutes >= 0):
             raise InputError(
-                f"--checkpoint-minutes is {self.checkpoint_minutes:g}; it takes a number from 0"
+                f"checkpoint_minutes is {self.checkpoint_minutes:g}; it takes a number from 0",
+                field="checkpoint_minutes",
             )
         if not 0 <= self.max_bad <= 1:
-            raise InputError(f"--max-bad is {self.max_bad:g}; it takes a share from 0 to 1")
+            raise InputError(
+                f"max_bad is {self.max_bad:g}; it takes a share from 0 to 1", field="max_bad"
+            )
         if not self.memory >= 0:
-            raise InputError(f"--memory is {self.memory:g} GiB; it takes a number from 0")
+            raise InputError(
+                f"memory is {self.memory:g} GiB; it takes a number from 0", field="memory"
+            )
 
 
 class Callback:

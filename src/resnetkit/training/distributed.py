@@ -58,24 +58,27 @@ class Processes:
         if batch % world or batch < 2 * world:
             below = max(2, batch // world) * world
             raise InputError(
-                f"--batch-size is {batch}, the images of a step of all {world} processes; each "
-                f"takes the same number, 2 or more: give e.g. {below} or {below + world}"
+                f"batch_size is {batch}, the images of a step of all {world} processes; each "
+                f"takes the same number, 2 or more: give e.g. {below} or {below + world}",
+                field="batch_size",
             )
         if recipe.accumulate > batch // world // 2:
             raise InputError(
-                f"--accumulate is {recipe.accumulate} pieces of {batch // world} images, a "
-                "process's share of the batch; each takes two images at least"
+                f"accumulate is {recipe.accumulate} pieces of {batch // world} images, a "
+                "process's share of the batch; each takes two images at least",
+                field="accumulate",
             )
         device = torch.device(recipe.device)
         if device.type == "cuda" and device.index is not None:
             raise InputError(
-                f"--device {recipe.device} is one GPU for {world} processes; give cuda, and each "
-                "process takes its own"
+                f"device {recipe.device} is one GPU for {world} processes; give cuda, and each "
+                "process takes its own",
+                field="device",
             )
         if device.type == "cuda" and self.local > torch.cuda.device_count():
             raise InputError(
                 f"torchrun started {self.local} processes and this machine has "
-                f"{torch.cuda.device_count()} GPUs; give --nproc-per-node so many at most"
+                f"{torch.cuda.device_count()} GPUs; start so many at most"
             )
 
     def shares(self, count: int) -> list[int]:

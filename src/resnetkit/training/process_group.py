@@ -25,7 +25,7 @@ PATIENCE = 600.0
 _ENDED = "ended"
 _LOST = (
     "another process of this run has died; what was written is whole: torchrun goes on by itself "
-    "with --max-restarts, else give --resume and the run's folder"
+    "where it may restart processes, else resume the run in its folder"
 )
 
 

@@ -102,7 +102,10 @@ def _planned(
     given: dict[str, Any],
 ) -> Recipe:
     if start is not None and model is not None:
-        raise InputError("the network to train further is that of --from; leave --model out")
+        raise InputError(
+            "the network to train further is that of start; leave model out",
+            field=("start", "model"),
+        )
     if isinstance(base, dict) and "network" in base and model is None and start is None:
         model = Network.from_dict(base["network"])
     usual_for = _for_digits if source.name == DIGITS else _for_folder

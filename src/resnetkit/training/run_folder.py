@@ -41,21 +41,24 @@ def check_free(folder: Path, *, overwrite: bool = False) -> None:
     With ``overwrite`` it may have the files of a run, but nothing else.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give another --out")
+        raise InputError(f"{folder} is a file; give another out", field="out")
     if folder.is_dir():
         names = {path.name for path in folder.iterdir() if not _is_temporary(path)}
         strange = sorted(names.difference({*FILES, EVENTS}))
         if RECIPE in names and not overwrite:
             raise InputError(
-                f"{folder} is not empty, but has a run; go on with --resume {folder}, start anew "
-                "with --overwrite, or give another --out"
+                f"{folder} is not empty, but has a run; go on with resnetkit.resume('{folder}'), "
+                "start anew with overwrite, or give another out",
+                field=("overwrite", "out"),
             )
         if strange:
             what = "which no run has made" if overwrite else "and is not empty"
-            raise InputError(f"{folder} has {strange[0]}, {what}; give another --out")
+            raise InputError(f"{folder} has {strange[0]}, {what}; give another out", field="out")
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InputError(f"{folder} cannot be written, for {there} cannot; give another --out")
+        raise InputError(
+            f"{folder} cannot be written, for {there} cannot; give another out", field="out"
+        )
 
 
 def make(folder: Path) -> None:
@@ -123,7 +126,7 @@ def held_by_us(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(handle)
         raise InputError(
-            f"another process trains into {folder}; wait for it, or give another --out"
+            f"another process trains into {folder}; wait for it, or give another out", field="out"
         ) from None
     except OSError:
         # Some network file systems have no locks.

@@ -71,13 +71,15 @@ def prepare_splits(
     )
     if recipe.patience and not parts["validation"]:
         raise InputError(
-            f"--patience is {recipe.patience}, and there are no validation images to tell whether "
-            "an epoch is better; leave it out, or hold some back with --validation"
+            f"patience is {recipe.patience}, and there are no validation images to tell whether "
+            "an epoch is better; leave it out, or hold some back",
+            field="patience",
         )
     if len(parts["train"]) < recipe.batch_size:
         raise InputError(
-            f"--batch-size is {recipe.batch_size}, and there are {len(parts['train'])} images to "
-            "train on; give at most so many"
+            f"batch_size is {recipe.batch_size}, and there are {len(parts['train'])} images to "
+            "train on; give at most so many",
+            field="batch_size",
         )
     record = SplitRecord(
         data=source.name,

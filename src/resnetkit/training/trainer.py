@@ -191,9 +191,8 @@ class Trainer:
             )
         began = time.perf_counter()
         held = self._measured(number)
-        loss, accuracy, images = (
-            (held.loss, held.accuracy, held.images) if held else (None, None, 0)
-        )
+        loss, accuracy = (held.loss, held.accuracy) if held else (None, None)
+        images = held.images if held else 0
         row = Row(
             epoch=number + 1,
             lr=self.optimizer.param_groups[0]["lr"],
@@ -285,8 +284,8 @@ class Trainer:
         if not self.run_options.skip_nan:
             self._checkpoint()
             raise DivergedError(
-                f"{said}; {self._advice()}, or go on without that batch with "
-                f"--resume {self.folder} --skip-nan"
+                f"{said}; {self._advice()}, or go on without that batch with skip_nan and "
+                f"resnetkit.resume('{self.folder}')"
             )
         self.skipped += 1
         if self.skipped > MOST_SKIPPED:
@@ -298,7 +297,7 @@ class Trainer:
     def _advice(self) -> str:
         rows = self.rows
         kept = f"{self.folder / LAST} is that of epoch {len(rows)}" if rows else "no epoch is kept"
-        return f"{kept}; train again with an --lr below {self.recipe.lr:g}"
+        return f"{kept}; train again with an lr below {self.recipe.lr:g}"
 
     def _agree(self, *, due: bool = False) -> bool:
         """Hear of all processes' signals and unreadable images; whether rank 0 is ``due``."""
@@ -372,7 +371,7 @@ class Trainer:
     def _unwritten(self, error: InputError) -> InputError:
         return InputError(
             f"{error}; what was written before is whole: make room and go on with "
-            f"--resume {self.folder}"
+            f"resnetkit.resume('{self.folder}')"
         )
 
     def _go_back_to(self, state: State) -> None:

@@ -32,7 +32,7 @@ def joined_pattern(data: str | None, pattern: str) -> str:
         text = (
             f"{pattern} has no {LABEL}; say where in the names the class stands, e.g. '{LABEL}_*'"
         )
-        raise InputError(f"the label pattern {text}", command=f"--label-pattern {text}")
+        raise InputError(f"label_pattern {text}", field="label_pattern")
     if data is None:
         raise InputError("a label pattern is for a folder of images; give that too")
     return f"{data.rstrip('/')}/{pattern}"

@@ -92,6 +92,7 @@ class BadImages:
             name = min(self.problems)
             raise InputError(
                 f"{count} of {self.total} images cannot be read, e.g. {name}: "
-                f"{self.problems[name]}; that is more than --max-bad {self.share:g}: mend or "
-                "remove them, or give a larger one"
+                f"{self.problems[name]}; that is more than max_bad {self.share:g}: mend or "
+                "remove them, or give a larger one",
+                field="max_bad",
             )

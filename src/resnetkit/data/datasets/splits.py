@@ -96,7 +96,8 @@ def _check_sizes(source: Dataset, pool: Sequence[Sample], least: int) -> None:
             raise InputError(f"{has} to train on; add images or remove the class")
         raise InputError(
             f"{has} to train on and to hold out from, and that takes at least {least}; add images, "
-            "remove the class, or hold out nothing with --validation none --test none"
+            "remove the class, or hold out nothing with validation=none test=none",
+            field=("validation", "test"),
         )
 
 

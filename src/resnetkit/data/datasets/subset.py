@@ -55,4 +55,6 @@ def chosen(
         return "all", source.examples
     have = ", ".join(part for part in PARTS if held.get(part))
     hint = f"it has {have}" if have else "its images are in no parts that the bundle's run knows"
-    raise InputError(f"{source.name} has no {wanted} part: {hint}; --split all measures all")
+    raise InputError(
+        f"{source.name} has no {wanted} part: {hint}; split=all measures all", field="split"
+    )

@@ -56,7 +56,9 @@ def pack(
     written.
     """
     if megabytes <= 0:
-        raise InputError(f"--megabytes is {megabytes:g}; it takes a number above 0")
+        raise InputError(
+            f"megabytes is {megabytes:g}; it takes a number above 0", field="megabytes"
+        )
     groups: dict[str, tuple[Sample, ...]] = {p: e for p, e in source.parts.items() if e}
     if source.flat:
         groups["data"] = source.flat

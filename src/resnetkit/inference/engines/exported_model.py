@@ -1,4 +1,4 @@
-"""What ``resnetkit export`` writes: a graph with everything that is known of it, in one file.
+"""What `resnetkit.export` writes: a graph with everything that is known of it, in one file.
 
 The graph is data: nothing in such a file is run but by OpenVINO and ONNX Runtime, which know no
 operations but their own. torch's ``.pt2`` is different, for torch loads it by unpickling; so its
@@ -91,8 +91,8 @@ class Exported:
         """
         if text is None:
             raise InputError(
-                f"{path} was not written by `resnetkit export`: it does not say how images are "
-                "prepared and what its classes are; make a bundle of it with `resnetkit convert`"
+                f"{path} was not written by resnetkit.export: it does not say how images are "
+                "prepared and what its classes are; make a bundle of it with resnetkit.convert"
             )
         try:
             document = parsed(text)

@@ -31,7 +31,9 @@ def device_named(name: str | None) -> str:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError):
         have = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        raise InputError(f"--device {name} is not there on this machine; give {have}") from None
+        raise InputError(
+            f"device {name} is not there on this machine; give {have}", field="device"
+        ) from None
     return name
 
 

@@ -138,9 +138,11 @@ def format_of(name: str | None, out: Path | None, *, embeddings: bool) -> str:
     if name is None:
         name = "table" if out is None else ENDINGS.get(out.suffix.lower(), "table")
     if out is None and name not in ("table", *TEXTS):
-        raise InputError(f"{name} is no text to print; give --out FILE")
+        raise InputError(f"{name} is no text to print; give out, a file", field="out")
     if name == "npy" and not embeddings:
-        raise InputError("npy is for numbers only; give --embeddings, or another format")
+        raise InputError(
+            "npy is for numbers only; give embeddings, or another format", field="embeddings"
+        )
     return name
 
 

@@ -133,7 +133,8 @@ class Journal:
             other = [k for k in self._run if before.get(k) != self._run[k]] or ["the version"]
             raise InputError(
                 f"{self.part} was begun by another run (another {', '.join(other)}); repeat that "
-                f"one to finish it, remove {self.part} and {self.record}, or give another --out"
+                f"one to finish it, remove {self.part} and {self.record}, or give another out",
+                field="out",
             )
         return record
 
@@ -146,7 +147,8 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(
-                f"another process is writing {self.part}; wait for it, or give another --out"
+                f"another process is writing {self.part}; wait for it, or give another out",
+                field="out",
             ) from None
 
     def _go_on(self, record: dict[str, Any] | None) -> None:

@@ -98,5 +98,7 @@ class Events(Callback):
 def check_installed() -> None:
     """Raise ``ValueError`` where there is no TensorBoard."""
     if find_spec("tensorboard") is None:
-        raise InputError("--tensorboard takes the package tensorboard; install "
-                         "resnetkit[tensorboard]")  # fmt: skip
+        raise InputError(
+            "tensorboard takes the package of that name; install resnetkit[tensorboard]",
+            field="tensorboard",
+        )

@@ -140,17 +140,21 @@ class Recipe:
     def __post_init__(self) -> None:
         self._check_words_and_numbers()
         if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(f"--lr is {self.lr:g}; it takes a number above 0")
+            raise InputError(f"lr is {self.lr:g}; it takes a number above 0", field="lr")
         if not self.epsilon > 0:
-            raise InputError(f"--epsilon is {self.epsilon:g}; it takes a number above 0")
+            raise InputError(
+                f"epsilon is {self.epsilon:g}; it takes a number above 0", field="epsilon"
+            )
         if self.warmup > self.epochs:
             raise InputError(
-                f"--warmup is {self.warmup:g} epochs of {self.epochs}; it takes at most all of them"
+                f"warmup is {self.warmup:g} epochs of {self.epochs}; it takes at most all of them",
+                field="warmup",
             )
         if self.validation + self.test >= 1:
             raise InputError(
-                f"--validation {self.validation:g} and --test {self.test:g} leave no images to "
-                "train on; give numbers like 0.15"
+                f"validation={self.validation:g} and test={self.test:g} leave no images to "
+                "train on; give numbers like 0.15",
+                field=("validation", "test"),
             )
         self._check_together()
         self._check_network()
@@ -159,49 +163,60 @@ class Recipe:
         for name, kind in _WORDS.items():
             value = getattr(self, name)
             if value not in get_args(kind):
-                raise InputError(f"{_flag(name)} is {value}; it may be {', '.join(get_args(kind))}")
+                raise InputError(
+                    f"{name} is {value}; it may be {', '.join(get_args(kind))}", field=name
+                )
         for name, least in _WHOLE.items():
             value = getattr(self, name)
             if value is None and name in ("threads", "train_size", "start_size"):
                 continue
             if type(value) is not int or value < least:
                 raise InputError(
-                    f"{_flag(name)} is {value!r}; it takes a whole number from {least}"
+                    f"{name} is {value!r}; it takes a whole number from {least}", field=name
                 )
         for name in [f.name for f in fields(self) if type(f.default) is bool]:
             if type(value := getattr(self, name)) is not bool:
-                raise InputError(f"{_flag(name)} is {value!r}; it takes true or false")
+                raise InputError(f"{name} is {value!r}; it takes true or false", field=name)
         for name in (*_FROM_0_BELOW_1, *_FROM_0, "lr", "epsilon"):
             if not is_finite(value := getattr(self, name)):
-                raise InputError(f"{_flag(name)} is {shown(value)}; it takes a number")
+                raise InputError(f"{name} is {shown(value)}; it takes a number", field=name)
         for name in _FROM_0_BELOW_1:
             value = getattr(self, name)
             if not 0 <= value < 1:
-                raise InputError(f"{_flag(name)} is {value:g}; it takes a number from 0, below 1")
+                raise InputError(
+                    f"{name} is {value:g}; it takes a number from 0, below 1", field=name
+                )
         for name in _FROM_0:
             value = getattr(self, name)
             if value < 0:
-                raise InputError(f"{_flag(name)} is {value:g}; it takes a number from 0")
+                raise InputError(f"{name} is {value:g}; it takes a number from 0", field=name)
 
     def _check_together(self) -> None:
         if list(self.drops) != sorted(self.drops) or not all(0 < d < 1 for d in self.drops):
-            raise InputError(f"--drops is {self.drops}; it takes rising shares between 0 and 1")
+            raise InputError(
+                f"drops is {self.drops}; it takes rising shares between 0 and 1", field="drops"
+            )
         if bool(self.drops) != (self.schedule == "step"):
             raise InputError(
-                f"--schedule is {self.schedule} and --drops {self.drops}; drops go with step, "
-                "and step takes some, e.g. 0.33,0.67"
+                f"schedule is {self.schedule} and drops are {self.drops}; those go with step, "
+                "and step takes some, e.g. 0.33,0.67",
+                field=("schedule", "drops"),
             )
         if not (len(self.ramp) == 2 and 0 <= self.ramp[0] <= self.ramp[1] <= 1):
-            raise InputError(f"--ramp is {self.ramp}; it takes two rising shares from 0 to 1")
+            raise InputError(
+                f"ramp is {self.ramp}; it takes two rising shares from 0 to 1", field="ramp"
+            )
         if self.accumulate > max(1, self.batch_size // 2):
             raise InputError(
-                f"--accumulate is {self.accumulate} pieces of a batch of {self.batch_size}; each "
-                "takes two images at least"
+                f"accumulate is {self.accumulate} pieces of a batch of {self.batch_size}; each "
+                "takes two images at least",
+                field="accumulate",
             )
         if self.freeze > len(self.network.stages):
             raise InputError(
-                f"--freeze is {self.freeze}; {self.network.name} has {len(self.network.stages)} "
-                "parts before its classifier"
+                f"freeze is {self.freeze}; {self.network.name} has {len(self.network.stages)} "
+                "parts before its classifier",
+                field="freeze",
             )
 
     def _check_network(self) -> None:
@@ -212,13 +227,15 @@ class Recipe:
             problem = walk(self.network, shape).problem
             if problem is not None:
                 raise InputError(
-                    f"{self.network.name} cannot be trained at this --size, {size}: {problem}"
+                    f"{self.network.name} cannot be trained at this size, {size}: {problem}",
+                    field="size",
                 )
         if self.batch_size < self.smallest_batch:
             raise InputError(
-                f"--batch-size is {self.batch_size}, and {self.network.name} has batch norms that "
-                "see 1x1 maps at this --size: one image is no statistic; give 2 or more images, a "
-                "larger --size, or --norm group"
+                f"batch_size is {self.batch_size}, and {self.network.name} has batch norms that "
+                "see 1x1 maps at this size: one image is no statistic; give 2 or more images, a "
+                "larger size, or norm='group'",
+                field=("batch_size", "size", "norm"),
             )
 
     @property
@@ -323,10 +340,6 @@ def _check(names: Collection[str], known: list[str], what: str) -> None:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
             raise InputError(f"{what} has no field {name}; {hint}")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _given(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def check_compiler() -> None:
     wanted = (os.environ["CXX"],) if os.environ.get("CXX") else usual
     if not any(shutil.which(name) for name in wanted):
         raise InputError(
-            f"--compile takes a C++ compiler, and there is no {' or '.join(wanted)}; "
-            "install one (g++), name it in CXX, or leave --compile out"
+            f"compile takes a C++ compiler, and there is no {' or '.join(wanted)}; "
+            "install one (g++), name it in CXX, or leave compile out",
+            field="compile",
         )

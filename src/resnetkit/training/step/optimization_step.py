@@ -25,6 +25,9 @@ Backward = Callable[[Forward, Tensor, Tensor, Criterion, int, bool], tuple[Tenso
 class DivergedError(InputError):
     """The loss is no number any more."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text, field=("lr", "skip_nan"))
+
 
 class NotFiniteError(ArithmeticError):
     """A step was not made, for its loss or gradient is not finite; the weights are as before."""

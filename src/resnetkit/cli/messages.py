@@ -1,0 +1,59 @@
+"""Messages of the library in the words of the command line: parameters as flags."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+
+from resnetkit.errors import InputError
+
+#: Parameters whose flag has another name.
+_FLAGS = {
+    "start": "--from",
+    "engine_choice": "--engine",
+    "embeddings": "--embeddings",
+    "facts": "--try",
+    "max_queue_delay": "--patience",
+    "max_queue_size": "--waiting",
+}
+_VALUE = r"(\[[^\]]*\]|'[^']*'|[\w.*/-]+)"
+#: Functions whose command has another name.
+_COMMANDS = {"benchmark": "bench", "list_models": "catalog", "compare_runs": "runs"}
+_NAMES = "catalog|list_models|identify|convert|evaluate|predict|export|train|fetch|benchmark|serve"
+
+
+def flag_of(field: str) -> str:
+    """The flag of a parameter."""
+    return _FLAGS.get(field, f"--{field.replace('_', '-')}")
+
+
+def in_flags(error: InputError) -> str:
+    """The message of an error, as the command line says it.
+
+    ``lr is 0`` becomes ``--lr is 0``, ``norm='group'`` becomes ``--norm group``, ``ema=False``
+    ``--no-ema``, ``resnetkit.resume('run')`` ``--resume run``.
+    """
+    text = str(error)
+    for field in error.fields:
+        name = re.escape(field)
+        text = re.sub(rf"(?<![\w.-]){name}={_VALUE}", _assigned(flag_of(field)), text)
+        text = re.sub(rf"(?<![\w./-]){name}(?![\w/=(]|\.\w)", flag_of(field), text)
+    text = re.sub(r"resnetkit\.resume\('([^']*)'\)", r"--resume \1", text)
+    return re.sub(rf"resnetkit\.({_NAMES})\b", _command, text)
+
+
+def _assigned(flag: str) -> Callable[[re.Match[str]], str]:
+    def shown(found: re.Match[str]) -> str:
+        value = found[1]
+        if value in ("True", "False"):
+            return flag if value == "True" else flag.replace("--", "--no-", 1)
+        if value.startswith("["):
+            return " ".join(f"{flag} {one}" for one in ast.literal_eval(value))
+        return f"{flag} {value.strip(chr(39))}"
+
+    return shown
+
+
+def _command(found: re.Match[str]) -> str:
+    return f"`resnetkit {_COMMANDS.get(found[1], found[1])}`"
