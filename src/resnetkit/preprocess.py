@@ -1,4 +1,4 @@
-"""What has to be done to an image before a network sees it. Facts, no pixels."""
+"""Image preprocessing as plain data: size, crop, channel order, mean, deviation."""
 
 from __future__ import annotations
 

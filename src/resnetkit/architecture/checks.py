@@ -1,4 +1,4 @@
-"""What is no network: values that an option cannot have, and choices that contradict each other.
+"""Validation of network options: invalid values and conflicting combinations.
 
 Every refusal is one line: what was given, what is allowed, what to do.
 """

@@ -1,4 +1,4 @@
-"""Two networks side by side: the options, numbers and layers in which they differ."""
+"""Comparison of two networks: the options, numbers and layers in which they differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walk as rows and totals, at the level of the network, its stages, blocks or layers."""
+"""Explanation of a network: rows and totals by network, stage, block or layer."""
 
 from __future__ import annotations
 

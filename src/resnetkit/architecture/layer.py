@@ -1,4 +1,4 @@
-"""The smallest units of a network: what each makes of a shape, and what it costs.
+"""Layers: output shape, parameters and MACs of each kind.
 
 Shapes are ``(C, H, W)`` for maps and ``(C,)`` for vectors; the batch is left out.
 

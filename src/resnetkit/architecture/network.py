@@ -1,4 +1,4 @@
-"""Stages and networks: the whole description, made from the options of one ResNet."""
+"""Stages and networks, built from options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every choice that makes one ResNet differ from another, checked against each other.
+"""Network options: validated, overridden, compared, read from and written to JSON.
 
 An option is one field: its type, its default, what it means (``help``) and what it may be
 (``choices``). The command line and the documentation are made from these fields.

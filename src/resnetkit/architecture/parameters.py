@@ -1,4 +1,4 @@
-"""From a network to its places and tensors, and from options to the name of a network.
+"""Parameter names and shapes of a network, and the network's name from its options.
 
 A ``Place`` says where a layer with parameters stands, without a name. A dialect names places; the
 places of a network come from its layers.

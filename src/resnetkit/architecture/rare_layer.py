@@ -1,4 +1,4 @@
-"""Layers that few networks have: blurs against aliasing, and the convolution of ECA's gates."""
+"""Layers that few networks have: anti-aliasing blur, and the convolution of ECA gates."""
 
 from __future__ import annotations
 

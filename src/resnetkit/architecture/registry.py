@@ -1,4 +1,4 @@
-"""Every named network, and the one of a name with options changed."""
+"""Registry of named networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walk: an image's shape carried through every layer, with what each one costs."""
+"""Shape inference: the input shape carried through every layer, with costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The window that convolutions and pools slide over a map, and the arithmetic of its positions."""
+"""Sliding windows of convolutions and pools, and their output size arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle: a network made usable, in one ``.safetensors`` file.
+"""Bundles: network, weights, preprocessing and class names in one ``.safetensors`` file.
 
 The header's metadata carries all that is not a tensor: ``resnetkit`` is a JSON document with the
 format's version, network, preprocessing, class names, origin and measurements; ``resnetkit.sha256``

@@ -1,4 +1,4 @@
-"""What ``predict`` and ``evaluate`` are given: a bundle, or what ``export`` wrote.
+"""Opens a bundle or an exported file; the kind is detected from its contents.
 
 The kind is detected from the content, and nothing in a file is executed: see
 ``inference.engines.exported_model``. Where the agreement report lies beside a file, the file has to

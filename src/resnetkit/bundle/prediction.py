@@ -1,4 +1,4 @@
-"""Prediction in one call: a model, open or as a path, and images in any form."""
+"""Prediction functions that take a model, or its path, and images in any form."""
 
 from __future__ import annotations
 

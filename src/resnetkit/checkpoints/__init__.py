@@ -1,4 +1,4 @@
-"""Somebody's weights: files of other frameworks, read as data and never run."""
+"""Checkpoints of other frameworks: read as data, never executed."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""One dialect below one prefix: the sketch of a network that its names and shapes give."""
+"""Candidate readings: the network that one dialect gives below one prefix."""
 
 from __future__ import annotations
 

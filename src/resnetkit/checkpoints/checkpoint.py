@@ -1,4 +1,4 @@
-"""Somebody's checkpoint understood: the dialect, the network, the total map between tensors."""
+"""A parsed checkpoint: dialect, network, and the map between tensor names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the tensors beside a body are its classifier, whatever its name."""
+"""Finds the classifier among the tensors that are not part of the body."""
 
 from __future__ import annotations
 

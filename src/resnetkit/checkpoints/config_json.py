@@ -1,4 +1,4 @@
-"""What frameworks write beside a file of weights: ``config.json``, ``preprocessor_config.json``.
+"""Reads ``config.json`` and ``preprocessor_config.json`` beside a file of weights.
 
 Sources: timm/data/config.py and timm/data/transforms_factory.py (what timm makes of a
 ``pretrained_cfg``); transformers models/convnext/image_processing_convnext.py (the image processor

@@ -1,4 +1,4 @@
-"""A dialect: how one framework names and lays out the parameters, and what its tensors cannot show.
+"""Dialects: how a framework names and lays out parameters, and what its tensors omit.
 
 A dialect is written down once, as the name of a ``Place``. Writing takes the names of a network's
 places; reading asks for the same names, and so finds the network that has them (``reading.py``).

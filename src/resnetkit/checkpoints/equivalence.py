@@ -1,4 +1,4 @@
-"""Whether two networks answer the same: a few images, the largest difference, what is allowed.
+"""Equivalence check: the largest difference of two networks' outputs on a few images.
 
 Weights may be read one layer at a time, so that a proof holds no second copy of a network.
 """

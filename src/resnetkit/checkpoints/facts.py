@@ -1,4 +1,4 @@
-"""What no tensor shows, and what each value of it would mean: strides, epsilon, pools, dilation."""
+"""Attributes that weights do not determine, and what each value means."""
 
 from __future__ import annotations
 

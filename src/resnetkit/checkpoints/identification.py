@@ -1,4 +1,4 @@
-"""What a file of weights is, as far as the file can tell; and what it cannot tell.
+"""Identifies a file of weights: framework, network, and what remains ambiguous.
 
 Reads the names and shapes of all arrays, and the numbers of the norms. Nothing here
 imports torch.

@@ -1,4 +1,4 @@
-"""Norms that do nothing, for frameworks that have no network without norms."""
+"""Identity norms, for frameworks that have no network without norms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the shapes of somebody's tensors to the options of a network.
+"""Infers network options from the shapes of a checkpoint's tensors.
 
 A ``Sketch`` is what names and shapes show of a network.
 """

@@ -1,4 +1,4 @@
-"""Other spellings of names, undone before the names are read: what stands inside of a name."""
+"""Normalizes tensor names before they are matched."""
 
 from __future__ import annotations
 

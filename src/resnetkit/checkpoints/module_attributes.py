@@ -1,4 +1,4 @@
-"""What a module that was saved whole says of itself: its strides, dilations, epsilon and pools.
+"""Strides, dilations, epsilon and pools from the attributes of a pickled module.
 
 A ``state_dict`` has none of that; a pickled module has it as attributes, which decide what its
 tensors leave open, and which the network has to agree with.

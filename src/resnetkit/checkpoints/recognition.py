@@ -1,4 +1,4 @@
-"""Which dialect somebody's names are, and which network their shapes are.
+"""Recognizes the dialect and the network of a set of tensor names and shapes.
 
 Every dialect is asked whether the names that it would give are there. Whatever stands before them
 is a wrapper and is peeled off; what the names do not use is left over and reported.

@@ -1,4 +1,4 @@
-"""What names and shapes leave open: told by a configuration, or as the framework documents it."""
+"""Resolves ambiguous attributes from a configuration or documented defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks that are no ResNet of this package, or only nearly one, told by names in their files."""
+"""Recognizes architectures that are not supported, by their tensor names."""
 
 from __future__ import annotations
 

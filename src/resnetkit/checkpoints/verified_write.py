@@ -1,4 +1,4 @@
-"""A network's weights as a file that is proved before it takes its name.
+"""Writes weights in a dialect, and verifies the file before it takes its name.
 
 The file is written beside the target, read back and run on the same images as the network that it
 was made of.

@@ -1,4 +1,4 @@
-"""A dialect's tensors as a file of the kind that its framework loads."""
+"""Writes a dialect's tensors in the file format that its framework loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images that paths, patterns, shards and lists of names stand for, one after the other.
+"""Lists the images that paths, patterns, shards and lists of names stand for.
 
 Nothing is held but the names of one folder, so that there may be any number of images.
 """

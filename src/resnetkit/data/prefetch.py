@@ -1,4 +1,4 @@
-"""Reading many images at a time and ahead, in order and in bounded memory."""
+"""Reads images ahead in several threads, in order and in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a bundle to any framework's names, or to our own file - with proof."""
+"""Converts a checkpoint or a bundle to another framework's file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plain download that goes on where it was cut, and is checked before it takes its name.
+"""Resumable download, checked before the file takes its name.
 
 Beside the file ``net.pth`` stand, while it comes, ``net.pth.part`` and ``net.pth.json``: the
 address and the server's mark of the version (its ``ETag``), so that only the same file is

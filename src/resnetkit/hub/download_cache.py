@@ -1,4 +1,4 @@
-"""The folder in which fetched files are kept, and the switch that forbids the network."""
+"""The download cache, and the offline switch."""
 
 from __future__ import annotations
 

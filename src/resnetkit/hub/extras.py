@@ -1,4 +1,4 @@
-"""The packages of the ``fetch`` extra, imported when they are needed."""
+"""Imports the packages of the ``fetch`` extra on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a source of weights to a bundle, with what that source documents."""
+"""Fetches published weights and turns them into a bundle."""
 
 from __future__ import annotations
 

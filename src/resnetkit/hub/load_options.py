@@ -1,4 +1,4 @@
-"""How a checkpoint is read: the choices of ``resnetkit.load`` as one object."""
+"""Options of ``resnetkit.load``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From any checkpoint, or one of our own files, to a bundle.
+"""Loads a checkpoint of any framework as a bundle.
 
 Total inside the network: every tensor there is used once and every shape is equal. What the tensors
 do not show is told, or taken as the framework documents it and said; both are written into the

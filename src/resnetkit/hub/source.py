@@ -1,4 +1,4 @@
-"""What can be fetched: the words of ``torchvision:...``, ``hf:...`` and ``https://...``."""
+"""Parses sources: ``torchvision:...``, ``hf:...`` and ``https://...``."""
 
 from __future__ import annotations
 

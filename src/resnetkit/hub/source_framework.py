@@ -1,4 +1,4 @@
-"""The source framework's own network beside ours: its code, its loading, the same images.
+"""Runs a checkpoint in the framework that it comes from, beside our network.
 
 One function a framework builds the network of a checkpoint's options and lets the framework load
 the original file. The frameworks are imported only here.

@@ -1,4 +1,4 @@
-"""torchvision's weight sets: where they are, how their images are prepared, what they classify.
+"""torchvision's published weights: addresses, preprocessing, classes.
 
 All of it is read from the installed torchvision (``torchvision.models.get_model_weights``).
 """

@@ -1,4 +1,4 @@
-"""Weights from a file that is there, or from a source from which they are fetched."""
+"""Loads weights from a file or a published source; builds modules with them."""
 
 from __future__ import annotations
 

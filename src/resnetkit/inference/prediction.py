@@ -1,4 +1,4 @@
-"""Images in, ranked classes or embeddings out; any number of images in bounded memory.
+"""Predicts classes or embeddings of any number of images in bounded memory.
 
 Nothing here imports torch.
 """

@@ -1,4 +1,4 @@
-"""A model that is ready to predict any number of images, and predictions as a file."""
+"""A model with its engine, for prediction to an iterator or a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the maps of a network are as features: timm's ``FeatureInfo``."""
+"""Channels and strides of feature maps, as timm's ``FeatureInfo``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One torch module for each layer of the description."""
+"""A torch module for each kind of layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The torch module of a network, derived from its description.
+"""The torch module of a network.
 
 Submodules have the paths of their layers, which for the networks of torchvision are torchvision's
 parameter names: ``conv1``, ``layer1.0.conv1``, ``layer1.0.downsample.0``, ``fc``.

@@ -1,4 +1,4 @@
-"""A run's curves and an evaluation's confusion matrix as PNG, by matplotlib."""
+"""Training curves and confusion matrices as images, by matplotlib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single images, answered in batches: what comes at the same time is computed at once."""
+"""Dynamic batching: single images that arrive together are computed together."""
 
 from __future__ import annotations
 

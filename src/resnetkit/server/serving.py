@@ -1,4 +1,4 @@
-"""From a file to a listening server, and back to an orderly end."""
+"""Runs the HTTP server."""
 
 from __future__ import annotations
 

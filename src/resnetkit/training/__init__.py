@@ -1,4 +1,4 @@
-"""Training: from a recipe to a run folder with the best and the last bundle."""
+"""Training: recipes, trainer, run folders."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The batch that this machine trains fastest with, measured: ``--batch-size auto``."""
+"""Finds the batch size with the highest throughput."""
 
 from __future__ import annotations
 

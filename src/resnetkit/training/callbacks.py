@@ -1,4 +1,4 @@
-"""How a run is carried out, and who is told how it goes."""
+"""Run options and training callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run needs to go on at the very batch where it was: tensors and a JSON document.
+"""Training checkpoints: tensors and a JSON document to resume from.
 
 ``state.safetensors`` is the last, ``state-before.safetensors`` the one before. Each carries its
 digest, so that a damaged one is noticed; nothing in them is executed.

@@ -1,4 +1,4 @@
-"""A step of training that several processes make together, each on its share of the batch."""
+"""Data-parallel training steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that train one network together; a run of one process is its own world."""
+"""The processes of a distributed run."""
 
 from __future__ import annotations
 

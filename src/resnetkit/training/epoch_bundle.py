@@ -1,4 +1,4 @@
-"""What is kept of an epoch: its weights as a bundle that says where they come from."""
+"""Builds the bundle saved after an epoch, with its provenance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line for each epoch: ``log.jsonl`` in the run folder."""
+"""The epoch log: one JSON line an epoch in ``log.jsonl``."""
 
 from __future__ import annotations
 

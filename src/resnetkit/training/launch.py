@@ -1,4 +1,4 @@
-"""Training in one call: data and network in, a run folder out."""
+"""Trains, resumes or finds a learning rate in one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learning rate range test: what the loss does while the rate rises from tiny to large.
+"""The learning rate range test.
 
 Smith 2015, arXiv:1506.01186, with exponential steps and a smoothed loss as in fastai.
 """

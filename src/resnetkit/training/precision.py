@@ -1,4 +1,4 @@
-"""In which precision a step is faster on this machine: measured once, remembered."""
+"""Chooses the training precision by a measurement that is cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that torchrun has started find each other, and end together."""
+"""Joins and leaves the process group of torchrun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe with sensible choices for the data at hand."""
+"""Recipes with defaults for the given data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run: train by a recipe and leave a folder that can be evaluated, compared and continued."""
+"""Runs: trains by a recipe into a folder that can be resumed and evaluated."""
 
 from __future__ import annotations
 

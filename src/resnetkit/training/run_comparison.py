@@ -1,4 +1,4 @@
-"""Runs side by side: what they came to, and in what their recipes differ."""
+"""Compares runs: results, and differences of their recipes."""
 
 from __future__ import annotations
 

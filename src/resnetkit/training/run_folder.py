@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, whether it is free, and that one process has it."""
+"""The run folder: its files, its lock, and whether it is free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the step is finished and kept first; a second one does not wait."""
+"""SIGINT and SIGTERM: finish the step and save first; a second one does not wait."""
 
 from __future__ import annotations
 

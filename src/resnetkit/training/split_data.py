@@ -1,4 +1,4 @@
-"""The images of a run: read once, split, and written down."""
+"""Reads, validates and splits a run's images, and records the split."""
 
 from __future__ import annotations
 

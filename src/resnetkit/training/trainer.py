@@ -1,4 +1,4 @@
-"""A run in memory: the network, its optimizer and how far they are, step by step."""
+"""The trainer: network, optimizer and progress of a run."""
 
 from __future__ import annotations
 

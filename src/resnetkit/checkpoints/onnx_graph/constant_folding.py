@@ -1,4 +1,4 @@
-"""What can be worked out of a graph without an image. https://onnx.ai/onnx/operators/"""
+"""Constant folding of ONNX graphs. https://onnx.ai/onnx/operators/"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ONNX file as a reading like any other: our names, for the file's own say nothing.
+"""An ONNX file as a parsed checkpoint; the names in the file are ignored.
 
 The container that comes with it has the network's tensors under our names and in our layout.
 """

@@ -1,4 +1,4 @@
-"""The options of the network whose structure was found, each layer checked against them.
+"""Network options from the structure of a graph, checked against every layer.
 
 What can be read from shapes is described as for any checkpoint; strides, pads, pools, dilation and
 epsilon are in the graph. Then the described network is walked beside the graph, layer by layer, so

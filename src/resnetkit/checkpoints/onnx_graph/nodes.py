@@ -1,4 +1,4 @@
-"""The operations of an ONNX graph that its output needs, in order; and what of it is constant."""
+"""The nodes of an ONNX graph that its output depends on, in order."""
 
 from __future__ import annotations
 

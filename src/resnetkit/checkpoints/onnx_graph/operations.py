@@ -1,4 +1,4 @@
-"""The few kinds of operations on maps that a ResNet has, whatever an exporter makes of them."""
+"""The kinds of operations that a ResNet consists of, independent of the exporter."""
 
 from __future__ import annotations
 

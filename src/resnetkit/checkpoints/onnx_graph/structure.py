@@ -1,4 +1,4 @@
-"""Stem, blocks and head among the operations of a graph, by what is joined with what."""
+"""Finds stem, blocks and head in a graph by its connections."""
 
 from __future__ import annotations
 

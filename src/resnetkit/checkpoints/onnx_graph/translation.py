@@ -1,4 +1,4 @@
-"""From an exporter's operations to the few kinds that a ResNet has.
+"""Translates ONNX operations to the few kinds that a ResNet consists of.
 
 Layouts are followed, so that a graph may hold its maps with the channels last; casts, copies and
 reshapes without effect disappear, and pads become part of the windows that follow them.

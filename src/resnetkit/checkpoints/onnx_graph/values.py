@@ -1,4 +1,4 @@
-"""Named values of a graph: what they come from, and in which order their numbers are."""
+"""Named values of a graph, with their origin and memory layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in Arrow and Parquet files: where each of them lies, read by pyarrow.
+"""Images in Arrow and Parquet files, located and read by pyarrow.
 
 Of an Arrow stream only the places of the images are kept, so that an image is read from the file
 when it is needed, and not before. Parquet is compressed, and is written out as Arrow into the cache

@@ -1,4 +1,4 @@
-"""Which class the folders of a data set are, where they are named otherwise, e.g. n01440764."""
+"""Maps folder names such as n01440764 to classes."""
 
 from __future__ import annotations
 

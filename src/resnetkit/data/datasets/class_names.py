@@ -1,4 +1,4 @@
-"""The names of classes where labels are numbers: ``classes.txt`` beside the images."""
+"""Class names for numeric labels, from a ``classes.txt`` beside the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled images, and the words for where they come from."""
+"""Labelled images: samples, datasets and their parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of class folders, as people have them: parts, unpacked archives, what systems leave."""
+"""Folders of class folders: parts, unpacked archives, files to skip."""
 
 from __future__ import annotations
 

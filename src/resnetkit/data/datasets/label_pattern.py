@@ -1,4 +1,4 @@
-"""Images whose names tell their classes: ``pictures/{label}_*``."""
+"""Labels from file names by a pattern: ``pictures/{label}_*``."""
 
 from __future__ import annotations
 

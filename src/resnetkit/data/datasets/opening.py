@@ -1,4 +1,4 @@
-"""From what a user names to a source of labelled images."""
+"""Opens a dataset by the name or path that a user gives."""
 
 from __future__ import annotations
 

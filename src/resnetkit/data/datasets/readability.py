@@ -1,4 +1,4 @@
-"""Which images can be read, found out before training where that does not take long."""
+"""Checks which images can be read, before training where that is quick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images train, which choose the best epoch, and which measure it."""
+"""Splits into training, validation and test images, and their record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images of a source are measured, and their labels as numbers of a network's classes."""
+"""Selects the images to evaluate, and maps their labels to a model's classes."""
 
 from __future__ import annotations
 

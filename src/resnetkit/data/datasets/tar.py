@@ -1,4 +1,4 @@
-"""The files in a tar archive, header by header: what is damaged, false or huge is told.
+"""Reads tar archives header by header, and reports damaged or oversized ones.
 
 Python's ``tarfile`` ends without a word at a damaged header, and reads a long name of any length;
 its ``TarInfo.frombuf`` reads the headers here. The format is that of POSIX.1-2001 (pax), with GNU's

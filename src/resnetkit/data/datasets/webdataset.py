@@ -1,4 +1,4 @@
-"""WebDataset's tar shards: read in any order, for a tar file says where each of its files lies.
+"""WebDataset tar shards with random access.
 
 A sample is the files that share a name up to its first dot: ``000017.jpg`` with ``000017.cls``, the
 number of its class as text, or ``000017.json`` with a ``label``. Format: github.com/webdataset.

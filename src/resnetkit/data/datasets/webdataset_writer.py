@@ -1,4 +1,4 @@
-"""Writing tar shards of labelled images: in parallel, and going on where it was interrupted."""
+"""Writes tar shards of labelled images, in parallel and resumable."""
 
 from __future__ import annotations
 

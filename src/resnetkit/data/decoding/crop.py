@@ -1,4 +1,4 @@
-"""Where the square that a network sees lies in an image. Arithmetic only, no pixels."""
+"""Crop geometry: the square of an image that a network sees. No pixels."""
 
 from __future__ import annotations
 

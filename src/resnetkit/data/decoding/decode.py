@@ -1,4 +1,4 @@
-"""From a file, picture or array to the upright 8-bit image, resized and cut. Without torch."""
+"""Decodes a file, picture or array to an upright 8-bit image, resized and cropped."""
 
 from __future__ import annotations
 

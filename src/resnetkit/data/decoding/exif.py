@@ -1,4 +1,4 @@
-"""What a JPEG file says of itself, read without decoding it: how it is turned, how many scans."""
+"""Reads the orientation and the number of scans of a JPEG file without decoding it."""
 
 from __future__ import annotations
 

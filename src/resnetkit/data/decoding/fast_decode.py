@@ -1,4 +1,4 @@
-"""The fast way from a file to pixels: libjpeg-turbo where installed, and torch's vectorised resize.
+"""Fast decoding: libjpeg-turbo where installed, and torch's vectorised resize.
 
 The same images are read and refused as by ``pixels``, and JPEG files are decoded to the same
 pixels, except that large ones are decoded at a half, a quarter or an eighth of their size (by the

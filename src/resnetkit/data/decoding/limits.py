@@ -1,4 +1,4 @@
-"""What an image file may cost, where a limit on its pixels is none: reasons to refuse one."""
+"""Limits on the decoding cost of image files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From pixels to the float tensor that a torch network takes."""
+"""Converts pixels to the float tensor that a torch network takes."""
 
 from __future__ import annotations
 

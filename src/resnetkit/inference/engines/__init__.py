@@ -1,1 +1,1 @@
-"""What turns a batch of pixels into answers: torch, OpenVINO, ONNX Runtime."""
+"""Engines: batches of pixels to logits, by torch, OpenVINO or ONNX Runtime."""

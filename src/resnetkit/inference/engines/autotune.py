@@ -1,4 +1,4 @@
-"""How an engine is fastest on this machine - batch size and streams: measured once, remembered."""
+"""Chooses batch size and streams by a measurement that is cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network made ready to answer: norms and the normalisation of pixels folded into convolutions.
+"""Fuses batch norms and input normalization into convolutions.
 
 What is left is the same network without norms, whose convolutions have biases, and one subtraction:
 the mean has to come off before the first convolution pads with zeros. Nothing here needs torch.

@@ -1,4 +1,4 @@
-"""What every engine has. Nothing here imports torch."""
+"""The interface of engines. Nothing here imports torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `resnetkit.export` writes: a graph with everything that is known of it, in one file.
+"""An exported model: a graph file and its metadata.
 
 The graph is data: nothing in such a file is run but by OpenVINO and ONNX Runtime, which know no
 operations but their own. torch's ``.pt2`` is different, for torch loads it by unpickling; so its

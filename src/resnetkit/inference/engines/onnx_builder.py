@@ -1,4 +1,4 @@
-"""Writes ``.onnx``: nodes and arrays as protobuf, without the onnx package.
+"""Builds ONNX files: nodes and arrays as protobuf, without the onnx package.
 
 The messages and their field numbers are https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 Written by hand, because a graph is made whenever an engine starts: importing onnx would cost as

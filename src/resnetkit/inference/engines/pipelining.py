@@ -1,4 +1,4 @@
-"""Computing beside reading, and batches for graphs that take a fixed number of images."""
+"""Overlaps input with computation; splits and pads batches for fixed-batch graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine answers: the one that is asked for, or the fastest that is installed here."""
+"""Selects and opens an engine."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Predictions as files: CSV, JSON, JSON lines, Parquet, numpy; a file that goes on after a kill."""
+"""Prediction files: CSV, JSON, JSON lines, Parquet, npy; resumable."""

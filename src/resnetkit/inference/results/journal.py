@@ -1,4 +1,4 @@
-"""A file that grows by whole chunks, and after a kill goes on from the last one recorded.
+"""Append-only journal of a file that is resumed after a kill.
 
 ``OUT.part`` takes the chunks; ``OUT.progress`` says how many bytes of it are sure, what else had
 been done by then, and which run this is. It is replaced only after the bytes are on the disk, so

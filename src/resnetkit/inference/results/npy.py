@@ -1,4 +1,4 @@
-"""Embeddings as one numpy file, and beside it the names of its rows."""
+"""Embeddings as a .npy file, with the names of its rows beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions into a file, which after a kill goes on without repeating or losing a row."""
+"""A prediction file that resumes after a kill without repeating or losing a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written while a run goes on: its report after each epoch, and TensorBoard's events."""
+"""Callback that writes the report after each epoch, and TensorBoard events."""
 
 from __future__ import annotations
 

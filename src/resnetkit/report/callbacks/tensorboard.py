@@ -1,4 +1,4 @@
-"""A run as events for TensorBoard, by torch's own writer."""
+"""Callback that writes TensorBoard events."""
 
 from __future__ import annotations
 

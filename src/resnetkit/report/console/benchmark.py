@@ -1,4 +1,4 @@
-"""A race as a table."""
+"""Prints benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An identified checkpoint and a conversion: lines on the terminal."""
+"""Prints identified checkpoints and conversions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An export and its agreement with the bundle: lines on the terminal."""
+"""Prints exports and their agreement."""
 
 from __future__ import annotations
 

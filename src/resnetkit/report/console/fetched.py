@@ -1,4 +1,4 @@
-"""Weights that were fetched: what they are and where they came from."""
+"""Prints fetched weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines on the terminal that several views share. Nothing here loads more than it prints with."""
+"""Shared console helpers; imports stay light."""
 
 from __future__ import annotations
 

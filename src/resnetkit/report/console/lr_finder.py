@@ -1,4 +1,4 @@
-"""A range test of the learning rate, and a batch that was measured: lines on the terminal."""
+"""Prints learning-rate range tests and measured batch sizes."""
 
 from __future__ import annotations
 

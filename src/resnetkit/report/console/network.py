@@ -1,4 +1,4 @@
-"""Networks on a terminal: the plain text of ``architecture.text``, coloured by stage."""
+"""Prints networks, coloured by stage."""
 
 from __future__ import annotations
 

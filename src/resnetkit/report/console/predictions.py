@@ -1,4 +1,4 @@
-"""Predictions printed as they come; what is unreadable is named on stderr as well."""
+"""Prints predictions as they come; unreadable images are named on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, a plain line now and then where there is none."""
+"""Progress: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

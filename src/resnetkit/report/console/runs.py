@@ -1,4 +1,4 @@
-"""Runs side by side, on the terminal."""
+"""Prints runs side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run and an evaluation: lines on the terminal."""
+"""Prints training and evaluation."""
 
 from __future__ import annotations
 

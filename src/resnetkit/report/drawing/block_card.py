@@ -1,4 +1,4 @@
-"""A block as a card: main path down the middle, gate below it, shortcut around it on the right.
+"""Layout of a block: main path in the middle, gate below it, shortcut on the right.
 
 The signal enters at ``fork`` and leaves at ``exit``; both lie on the middle of the main path.
 """

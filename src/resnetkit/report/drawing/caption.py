@@ -1,4 +1,4 @@
-"""What is written above and below the panels: title, legend, totals and notes."""
+"""Title, legend, totals and notes of a drawing."""
 
 from __future__ import annotations
 

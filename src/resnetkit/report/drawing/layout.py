@@ -1,4 +1,4 @@
-"""Where everything of a network stands on the sheet: stages as panels, one below the other.
+"""Layout of a network: stages as panels, one below the other.
 
 The signal runs like writing: block by block to the right, then back to the left for the next line.
 """

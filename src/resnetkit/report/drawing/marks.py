@@ -1,4 +1,4 @@
-"""The marks of a drawing: boxes, labels and wires in pixels, and how wide a text is.
+"""Boxes, labels and wires of a drawing, and text widths.
 
 ``y`` grows downwards. Nothing here knows colours; the painter gives them.
 """

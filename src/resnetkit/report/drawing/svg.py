@@ -1,4 +1,4 @@
-"""A network as one standalone SVG document: every layer, block and stage, and how they connect.
+"""Draws a network as a standalone SVG document.
 
 Fills and strokes are attributes, not a style sheet, so that every program shows the same picture.
 The hues are those of Okabe & Ito's palette, which colour-blind people tell apart.

@@ -1,4 +1,4 @@
-"""Curves and a reliability diagram as small SVG pictures inside a page, in the page's own colours.
+"""Training curves and reliability diagrams as small SVG pictures.
 
 matplotlib draws what is kept as PNG (``plots.py``); a page that is written after each epoch cannot
 wait a third of a second for it. Its arithmetic of ticks is used here as well.

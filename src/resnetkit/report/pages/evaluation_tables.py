@@ -1,4 +1,4 @@
-"""What a page shows of an evaluation: of many classes the worst, and mistakes as pictures."""
+"""Tables of an evaluation: the worst classes, and mistakes as pictures."""
 
 from __future__ import annotations
 

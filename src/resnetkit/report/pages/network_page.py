@@ -1,4 +1,4 @@
-"""A network as one HTML page: its numbers, the drawing, the table that folds, notes and options.
+"""HTML page of a network.
 
 The page needs nothing but itself: no script, style sheet, font or image from elsewhere.
 """

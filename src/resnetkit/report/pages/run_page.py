@@ -1,4 +1,4 @@
-"""One page about a run or an evaluation; it needs nothing but itself.
+"""HTML page of a run or an evaluation.
 
 Everything that a file, a folder or a recipe says is escaped by the template.
 """

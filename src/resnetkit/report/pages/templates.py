@@ -1,4 +1,4 @@
-"""Pages from Jinja templates beside this file; what they show is escaped and printable."""
+"""Jinja templates; values are escaped and made printable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From examples to batches: decoded by several threads, the same for the same seed and epoch."""
+"""Batches of decoded and augmented images, reproducible by seed and epoch."""
 
 from __future__ import annotations
 

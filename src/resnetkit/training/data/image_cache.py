@@ -1,4 +1,4 @@
-"""Decoded images that stay in memory, so that not every epoch decodes them again."""
+"""In-memory cache of decoded images."""
 
 from __future__ import annotations
 

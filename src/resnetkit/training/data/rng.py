@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but the seed and the place they are drawn for."""
+"""Random numbers that depend only on the seed and the place they are drawn for."""
 
 from __future__ import annotations
 

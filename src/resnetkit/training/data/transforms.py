@@ -1,4 +1,4 @@
-"""How training images are varied: one by one by torchvision's transforms, and batch by batch."""
+"""Augmentation: per image by torchvision's transforms, and per batch."""
 
 from __future__ import annotations
 

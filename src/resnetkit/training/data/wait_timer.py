@@ -1,4 +1,4 @@
-"""How long is waited for what comes."""
+"""Measures time spent waiting on an iterator."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a training run does: hyperparameters, augmentation, published recipes, TOML."""
+"""Recipes: hyperparameters, augmentation, published recipes."""

@@ -1,4 +1,4 @@
-"""What may happen to a training image: facts, no pixels."""
+"""Augmentation settings (plain data)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes that others have published, by name, each value with its source.
+"""Published recipes by name, with the source of each value.
 
 ``quick`` is ours and has no entry: the choices of ``make_recipe`` for the data at hand. Learning
 rates go with ``batch_size``; for another they are scaled (``make_recipe``). Side lengths are shares

@@ -1,4 +1,4 @@
-"""Every choice of a training run, and how it is written down."""
+"""A training recipe: every hyperparameter, validated, as TOML."""
 
 from __future__ import annotations
 

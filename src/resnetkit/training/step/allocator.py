@@ -1,4 +1,4 @@
-"""Memory that a training step frees is kept for the next one, or given back."""
+"""Keeps freed memory in the allocator between steps, or returns it to the system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step of a module compiled by torch; its weights and their names stay the module's own."""
+"""Compiles the training step with torch.compile."""
 
 from __future__ import annotations
 

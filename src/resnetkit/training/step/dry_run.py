@@ -1,4 +1,4 @@
-"""Steps of a recipe that nothing is kept of, to measure how fast they are."""
+"""Throw-away training steps for throughput measurements."""
 
 from __future__ import annotations
 

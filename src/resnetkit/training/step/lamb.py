@@ -1,4 +1,4 @@
-"""LAMB, which torch does not have: Adam, with each parameter's step as long as the parameter.
+"""The LAMB optimizer.
 
 You et al. 2019, arXiv:1904.00962, algorithm 2, with bias correction; parameters without decay make
 Adam's step, as in timm and NVIDIA's implementations.

@@ -1,4 +1,4 @@
-"""What is made small: the loss of a batch, and images that are mixed before it."""
+"""Loss functions, with mixup and CutMix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recipe does to the module: blocks that are skipped, parts that stay, averaged weights."""
+"""Stochastic depth, layer freezing and weight EMA."""
 
 from __future__ import annotations
 

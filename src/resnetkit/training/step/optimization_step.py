@@ -1,4 +1,4 @@
-"""One step of training, and measuring."""
+"""One optimization step, and validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers, with weight decay where it belongs, and the learning rate of each step."""
+"""Optimizers, weight-decay groups and learning-rate schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch norms whose statistics are those of the whole batch, over all processes."""
+"""Batch norms synchronized over all processes."""
 
 from __future__ import annotations
 

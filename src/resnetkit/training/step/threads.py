@@ -1,4 +1,4 @@
-"""How many threads torch computes by."""
+"""The number of torch threads."""
 
 from __future__ import annotations
 
