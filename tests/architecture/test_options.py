@@ -198,3 +198,15 @@ def test_whatever_is_not_refused_runs_as_described(choices, height, width) -> No
         with pytest.raises(RuntimeError):
             module(image)
     assert seen == {s.path: s.output for s in walked.steps if s.output is not None}
+
+
+def test_names_of_before_are_read() -> None:
+    """Bundles, exported files and recipes that were written before options were renamed."""
+    network = resnetkit.network("resnet18", num_classes=7, in_chans=1)
+    document = network.to_dict()
+    options = document["options"]
+    options["classes"], options["input_channels"] = (
+        options.pop("num_classes"),
+        options.pop("in_chans"),
+    )
+    assert type(network).from_dict(document) == network
