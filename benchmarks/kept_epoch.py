@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnetkit.training.callbacks import RunOptions, SilentCallback
+from resnetkit.training.callbacks import RunContext, RunOptions, SilentCallback
 from resnetkit.training.epoch_log import Row, standard_error
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.recipe_defaults import make_recipe
@@ -51,10 +51,7 @@ class Recorded(Trainer):
             recipe,
             folder,
             held,
-            start=None,
-            run_options=RunOptions(),
-            callback=SilentCallback(),
-            stop=Stop(),
+            RunContext(callback=SilentCallback(), run_options=RunOptions(), stop=Stop()),
         )
         self.tests = self._feed("test")
         self.lost: list[np.ndarray] = []

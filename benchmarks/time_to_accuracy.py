@@ -54,6 +54,7 @@ from resnetkit import build, load, network
 from resnetkit.data.datasets.dataset import Sample
 from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.data.data_loader import DataLoader as Feed
+from resnetkit.training.data.data_loader import LoaderOptions
 from resnetkit.training.precision import has_bf16
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.recipe_defaults import make_recipe
@@ -189,7 +190,7 @@ class Data:
         return replace(recipe, seed=seed)
 
     def measured(self, module: nn.Module, part: str, recipe: Recipe) -> float:
-        feed = Feed(self.parts[part], recipe.preprocess, batch_size=500)
+        feed = Feed(self.parts[part], recipe.preprocess, LoaderOptions(batch_size=500))
         return measure(module, feed.batches(), device="cpu").accuracy
 
 

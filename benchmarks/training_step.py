@@ -37,7 +37,7 @@ from resnetkit.training.step.allocator import held_on
 from resnetkit.training.step.compile import compiled
 from resnetkit.training.step.loss import criterion_of
 from resnetkit.training.step.model_setup import freshly_built
-from resnetkit.training.step.optimization_step import Score, placed, train_step
+from resnetkit.training.step.optimization_step import Score, StepOptions, placed, train_step
 from resnetkit.training.step.optimizer import optimizer_of, set_rate
 from results import Table, add_save
 
@@ -124,8 +124,7 @@ def ours(recipe: Recipe, images: Tensor, labels: Tensor) -> peers.Runner:
                 inputs = placed(images, recipe.device)
                 logits = train_step(
                     *(module, inputs, labels, optimizer, criterion),
-                    forward=forward,
-                    bf16=recipe.precision == "bf16",
+                    StepOptions(forward=forward, bf16=recipe.precision == "bf16"),
                 )
                 score.add(logits, labels)
 

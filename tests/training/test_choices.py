@@ -22,7 +22,7 @@ from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.step.loss import binary_cross_entropy, criterion_of, mixed_images
 from resnetkit.training.step.model_setup import FlipTTA, averaged, freeze, skip_blocks
-from resnetkit.training.step.optimization_step import train_step
+from resnetkit.training.step.optimization_step import StepOptions, train_step
 
 TINY = resnetkit.network(
     "resnet20", depths=(2, 2), widths=(8, 16), stem_widths=(8,), num_classes=10
@@ -115,7 +115,7 @@ def test_a_frozen_part_does_not_move() -> None:
     before = {name: value.clone() for name, value in module.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.1)
     train_step(module, torch.rand(8, 3, 8, 8), torch.arange(8), optimizer, F.cross_entropy,
-               frozen=frozen)  # fmt: skip
+               StepOptions(frozen=frozen))  # fmt: skip
     changed = {n for n, v in module.state_dict().items() if not torch.equal(v, before[n])}
     assert all(not n.startswith(("conv1", "bn1", "layer1")) for n in changed)
     assert any(n.startswith("layer2") for n in changed)
@@ -132,7 +132,9 @@ def test_pieces_have_the_gradient_of_the_whole_batch() -> None:
         optimizer = torch.optim.SGD(module.parameters(), lr=0.0)
         torch.manual_seed(1)
         inputs, labels = torch.rand(7, 3, 8, 8), torch.arange(7)
-        logits = train_step(module, inputs, labels, optimizer, F.cross_entropy, pieces=pieces)
+        logits = train_step(
+            module, inputs, labels, optimizer, F.cross_entropy, StepOptions(pieces=pieces)
+        )
         assert logits.shape == (7, 10)
         gradients.append([p.grad for p in module.parameters()])
     for one, other in zip(*gradients, strict=True):

@@ -16,7 +16,7 @@ from photographs import write_classes
 from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.preprocess import Channels, Preprocess
-from resnetkit.training.data.data_loader import DataLoader
+from resnetkit.training.data.data_loader import DataLoader, LoaderOptions
 from resnetkit.training.data.image_cache import ImageCache
 from resnetkit.training.data.rng import Drawn, mixed
 from resnetkit.training.data.transforms import ERASING_DRAWS, Lighting, erased, moved
@@ -58,7 +58,7 @@ def seen(loader: DataLoader, epoch: int, first: int = 0) -> dict[str, bytes]:
 def test_batches_of_one_are_made_only_where_they_are_asked_for(
     size: int, batches: list[int]
 ) -> None:
-    loader = DataLoader(EXAMPLES, PREPROCESS, batch_size=size, augment=Augment())
+    loader = DataLoader(EXAMPLES, PREPROCESS, LoaderOptions(batch_size=size, augment=Augment()))
     assert [len(batch) for batch in loader.batches()] == batches
     assert len(loader) == len(batches)
 
@@ -69,7 +69,9 @@ def test_pixels_depend_on_seed_epoch_and_image(
     augment: Augment, seed: int, epoch: int, batch_size: int, threads: int
 ) -> None:
     def loader(size: int) -> DataLoader:
-        return DataLoader(EXAMPLES, PREPROCESS, batch_size=size, augment=augment, seed=seed)
+        return DataLoader(
+            EXAMPLES, PREPROCESS, LoaderOptions(batch_size=size, augment=augment, seed=seed)
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("resnetkit.data.prefetch.readers", lambda: 1)
@@ -90,7 +92,9 @@ def test_pixels_depend_on_seed_epoch_and_image(
 
 def test_copies_of_an_image_lie_together_and_differ() -> None:
     augment = Augment(crop=0.2, shortest=())
-    loader = DataLoader(EXAMPLES, PREPROCESS, batch_size=4, augment=augment, repeats=3)
+    loader = DataLoader(
+        EXAMPLES, PREPROCESS, LoaderOptions(batch_size=4, augment=augment, repeats=3)
+    )
     batches = list(loader.batches(2))
     assert [len(batch) for batch in batches] == [4, 4]
     names = [example.name for batch in batches for example in batch.examples]
@@ -107,7 +111,9 @@ def test_copies_of_an_image_lie_together_and_differ() -> None:
 )
 def test_the_side_may_change_by_the_epoch(augment: Augment) -> None:
     loader = DataLoader(
-        EXAMPLES, PREPROCESS, batch_size=4, augment=augment, size_in=lambda epoch: 8 + 4 * epoch
+        EXAMPLES,
+        PREPROCESS,
+        LoaderOptions(batch_size=4, augment=augment, size_in=lambda epoch: 8 + 4 * epoch),
     )
     for epoch in (0, 1, 3):
         shapes = {tuple(batch.inputs.shape[1:]) for batch in loader.batches(epoch)}
@@ -117,8 +123,10 @@ def test_the_side_may_change_by_the_epoch(augment: Augment) -> None:
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
 def test_erased_pixels_have_the_mean_colour(channels: Channels) -> None:
     preprocess = replace(PREPROCESS, channels=channels)
-    loader = DataLoader(EXAMPLES, preprocess, batch_size=8, augment=Augment(erase=1.0))
-    plain = DataLoader(EXAMPLES, preprocess, batch_size=8, augment=Augment())
+    loader = DataLoader(
+        EXAMPLES, preprocess, LoaderOptions(batch_size=8, augment=Augment(erase=1.0))
+    )
+    plain = DataLoader(EXAMPLES, preprocess, LoaderOptions(batch_size=8, augment=Augment()))
     (batch,), (whole,) = list(loader.batches()), list(plain.batches())
     differs = (batch.inputs != whole.inputs).any(1)
     assert differs.flatten(1).any(1).all()
@@ -173,10 +181,15 @@ def test_arrays_are_taken_as_decoding_would_make_them(monkeypatch: pytest.Monkey
             for n, given in enumerate(shapes)
         ]
         for augment in (None, Augment(shift=1, flip=True), Augment(crop=0.5)):
-            fast = seen(DataLoader(examples, preprocess, batch_size=3, augment=augment), 1)
+            fast = seen(
+                DataLoader(examples, preprocess, LoaderOptions(batch_size=3, augment=augment)), 1
+            )
             with monkeypatch.context() as patch:
                 patch.setattr(ImageCache, "put_arrays", lambda *_: None)
-                slow = seen(DataLoader(examples, preprocess, batch_size=3, augment=augment), 1)
+                slow = seen(
+                    DataLoader(examples, preprocess, LoaderOptions(batch_size=3, augment=augment)),
+                    1,
+                )
             assert fast == slow
     assert ImageCache(7, 7 * 432, (3, 12, 12)).get(0) is None
 
@@ -193,13 +206,15 @@ def test_lighting_is_a_shift_of_each_colour() -> None:
 def test_torchs_own_generator_is_untouched() -> None:
     augment = Augment(flip=True, crop=0.3, shift=2)
     before = torch.get_rng_state()
-    seen(DataLoader(EXAMPLES, PREPROCESS, batch_size=2, augment=augment), 0)
+    seen(DataLoader(EXAMPLES, PREPROCESS, LoaderOptions(batch_size=2, augment=augment)), 0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_epochs_and_seeds_differ() -> None:
     def loader(seed: int) -> DataLoader:
-        return DataLoader(EXAMPLES, PREPROCESS, batch_size=2, augment=Augment(crop=0.3), seed=seed)
+        return DataLoader(
+            EXAMPLES, PREPROCESS, LoaderOptions(batch_size=2, augment=Augment(crop=0.3), seed=seed)
+        )
 
     first = seen(loader(1), 0)
     for other in (seen(loader(1), 1), seen(loader(2), 0)):
@@ -215,7 +230,9 @@ def test_files_are_read_alike_from_disk_and_memory(tmp_path: Path) -> None:
 
     def loader(memory: int) -> DataLoader:
         augment = recipe.augment
-        return DataLoader(examples, recipe.preprocess, batch_size=3, augment=augment, memory=memory)
+        return DataLoader(
+            examples, recipe.preprocess, LoaderOptions(batch_size=3, augment=augment, memory=memory)
+        )
 
     kept = loader(1 << 30)
     first = seen(kept, 0)

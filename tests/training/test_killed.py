@@ -27,7 +27,12 @@ from resnetkit.training.epoch_log import read_log
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import LAST, NAN, RECIPE
-from resnetkit.training.step.optimization_step import DivergedError, NotFiniteError, train_step
+from resnetkit.training.step.optimization_step import (
+    DivergedError,
+    NotFiniteError,
+    StepOptions,
+    train_step,
+)
 
 SMALL = "--model resnet20 --depths 1,1 --widths 8,16 --stem-widths 8 --size 8".split()
 CHOICES = [*SMALL, "--epochs", "3", "--batch-size", "64", "--seed", "4", "--threads", "1"]
@@ -318,20 +323,20 @@ def test_a_step_that_is_not_made_changes_nothing() -> None:
     module = resnetkit.build(NETWORK, num_classes=10)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     inputs, labels = torch.rand(8, 3, 16, 16), torch.arange(8)
-    train_step(module, inputs, labels, optimizer, F.cross_entropy)
+    train_step(module, inputs, labels, optimizer, F.cross_entropy, StepOptions())
     before = {name: value.clone() for name, value in module.state_dict().items()}
     momentum = {n: v.clone() for n, v in checkpoint.optimizer_arrays(module, optimizer).items()}
     with pytest.raises(NotFiniteError, match="loss became nan"):
-        train_step(module, inputs * float("nan"), labels, optimizer, F.cross_entropy)
+        train_step(module, inputs * float("nan"), labels, optimizer, F.cross_entropy, StepOptions())
     hook = module.conv1.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(NotFiniteError, match="gradient became"):
-        train_step(module, inputs, labels, optimizer, F.cross_entropy)
+        train_step(module, inputs, labels, optimizer, F.cross_entropy, StepOptions())
     hook.remove()
     after = module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     kept = checkpoint.optimizer_arrays(module, optimizer)
     assert all(torch.equal(momentum[name], kept[name]) for name in momentum)
-    train_step(module, inputs, labels, optimizer, F.cross_entropy)
+    train_step(module, inputs, labels, optimizer, F.cross_entropy, StepOptions())
     assert not torch.equal(before["conv1.weight"], module.state_dict()["conv1.weight"])
 
 

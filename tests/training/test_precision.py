@@ -26,7 +26,7 @@ from resnetkit.training.run_folder import LAST, read_recipe
 from resnetkit.training.step.allocator import held_on
 from resnetkit.training.step.compile import compiled
 from resnetkit.training.step.dry_run import DryRun
-from resnetkit.training.step.optimization_step import train_step
+from resnetkit.training.step.optimization_step import StepOptions, train_step
 
 NETWORK = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
 
@@ -97,7 +97,9 @@ def test_a_compiled_step_is_the_step() -> None:
     for module, forward in zip(modules, (None, compiled(modules[1])), strict=True):
         optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
         logits.append(
-            train_step(module, inputs, labels, optimizer, F.cross_entropy, forward=forward)
+            train_step(
+                module, inputs, labels, optimizer, F.cross_entropy, StepOptions(forward=forward)
+            )
         )
     torch.testing.assert_close(*logits)
     states = [module.state_dict() for module in modules]

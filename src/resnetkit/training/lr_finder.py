@@ -15,7 +15,7 @@ from typing import Any
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.errors import InputError
-from resnetkit.training.callbacks import Callback, RunOptions
+from resnetkit.training.callbacks import Callback, RunContext, RunOptions
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import rehearsed
 from resnetkit.training.signals import Stop
@@ -113,10 +113,8 @@ def find_lr(
             settled,
             Path(folder),
             held,
+            RunContext(callback=callback, run_options=run_options, stop=Stop()),
             start=weights,
-            run_options=run_options,
-            callback=callback,
-            stop=Stop(),
             schedule=lambda _: rates[len(points)],
         )
         for point in _points(trainer, rates):

@@ -14,7 +14,7 @@ from resnetkit.evaluation.evaluation import Evaluation, evaluate_engine
 from resnetkit.files import write_text
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.engines.torch import Torch
-from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
+from resnetkit.training.callbacks import Callback, RunContext, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import FILES, remove_states
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_log import Row, best_of, is_finished, read_log
@@ -108,6 +108,7 @@ def run_recipe(
     if recipe.compile:
         check_compiler()
     stop = Stop(stubborn=not processes.alone)
+    context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
     with stop.listening():
         held = prepare_splits(recipe, callback, run_options, processes)
         if start is not None:
@@ -116,7 +117,7 @@ def run_recipe(
         with threads(recipe.threads):
             recipe = processes.shared(lambda: settled(recipe))
         if not processes.leads:
-            return _go_on(recipe, folder, held, callback, run_options, stop, processes)
+            return _go_on(recipe, folder, held, context)
         make(folder)
         with held_by_us(folder):
             # Another process may have been faster.
@@ -128,7 +129,7 @@ def run_recipe(
             held.record.save(folder)
             held.bad.save(folder)
             write_text(folder / RECIPE, recipe.to_toml())
-            return _go_on(recipe, folder, held, callback, run_options, stop, processes)
+            return _go_on(recipe, folder, held, context)
 
 
 def _told(callback: Callback | None, processes: Processes) -> Callback:
@@ -182,22 +183,21 @@ def resume(
         recipe = replace(recipe, precision="fp32")
     processes.check(recipe)
     stop = Stop(stubborn=not processes.alone)
+    context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
     with stop.listening(), held_by_us(folder) if processes.leads else nullcontext():
         if processes.leads:
             remove_temporary(folder)
         held = reload_splits(recipe, folder, callback, run_options, processes)
-        return _go_on(recipe, folder, held, callback, run_options, stop, processes)
+        return _go_on(recipe, folder, held, context)
 
 
 def _go_on(
     recipe: Recipe,
     folder: Path,
     held: DataSplits,
-    callback: Callback,
-    run_options: RunOptions,
-    stop: Stop,
-    processes: Processes,
+    context: RunContext,
 ) -> Result:
+    processes = context.processes
     with threads(recipe.threads), held_on():
         rows = processes.shared(lambda: read_log(folder))
         unfinished = processes.shared(lambda: any((folder / name).exists() for name in FILES))
@@ -205,17 +205,7 @@ def _go_on(
             start = None
             if recipe.start is not None:
                 start = processes.shared(lambda: load(folder / START))
-            trainer = Trainer(
-                recipe,
-                folder,
-                held,
-                start=start,
-                run_options=run_options,
-                callback=callback,
-                stop=stop,
-                processes=processes,
-            )
-            rows = trainer.run()
+            rows = Trainer(recipe, folder, held, context, start=start).run()
         return _finish(recipe, folder, held, rows, processes)
 
 

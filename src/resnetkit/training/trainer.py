@@ -14,7 +14,7 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
 from resnetkit.nn.resnet import ResNet
-from resnetkit.training.callbacks import Callback, RunOptions
+from resnetkit.training.callbacks import RunContext
 from resnetkit.training.checkpoint import (
     State,
     differences,
@@ -23,17 +23,15 @@ from resnetkit.training.checkpoint import (
     put_optimizer,
     save_state,
 )
-from resnetkit.training.data.data_loader import Batch, DataLoader
+from resnetkit.training.data.data_loader import Batch, DataLoader, LoaderOptions
 from resnetkit.training.data.rng import mixed
 from resnetkit.training.data.wait_timer import Waiting
 from resnetkit.training.data_parallel import DataParallel
-from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_bundle import bundle_of
 from resnetkit.training.epoch_log import Row, is_best, is_finished, row_of, write_log
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_folder import BEST, LAST, NAN
-from resnetkit.training.signals import Stop
 from resnetkit.training.skipped_batches import MOST_SKIPPED, record_batch
 from resnetkit.training.split_data import DataSplits
 from resnetkit.training.step.compile import compiled
@@ -50,6 +48,7 @@ from resnetkit.training.step.optimization_step import (
     DivergedError,
     NotFiniteError,
     Score,
+    StepOptions,
     cuda_of,
     measure,
     placed,
@@ -70,17 +69,14 @@ class Trainer:
         recipe: Recipe,
         folder: Path,
         held: DataSplits,
+        context: RunContext,
         *,
-        start: Bundle | None,
-        run_options: RunOptions,
-        callback: Callback,
-        stop: Stop,
-        processes: Processes = ALONE,
+        start: Bundle | None = None,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
         self.recipe, self.folder, self.held, self.start = recipe, folder, held, start
-        self.run_options, self.callback, self.stop = run_options, callback, stop
-        self.processes = processes
+        self.run_options, self.callback = context.run_options, context.callback
+        self.stop, self.processes = context.stop, context.processes
         self._news: list[tuple[str, str]] = []
         self.module = module_of(recipe, start)
         self.frozen = freeze(self.module, recipe.freeze)
@@ -98,11 +94,11 @@ class Trainer:
         self.batch, self.skipped = 0, 0
         self.score, self.seconds, self.waited = Score(), 0.0, 0.0
         self._kept = time.monotonic()
-        state = processes.shared(lambda: load_state(folder, callback.warn))
+        state = self.processes.shared(lambda: load_state(folder, self.callback.warn))
         if state is not None:
             self._go_back_to(state)
         self.together = DataParallel(
-            processes,
+            self.processes,
             self.module,
             sync_norms=recipe.sync_norms,
             weigh=weigher_of(recipe, held.class_counts()),
@@ -126,12 +122,14 @@ class Trainer:
         return DataLoader(
             self.held.parts[part],
             self.recipe.preprocess,
-            batch_size=self.recipe.batch_size,
-            augment=augment,
-            seed=self.recipe.seed,
-            repeats=1 if augment is None else self.recipe.repeats,
-            size_in=size_in,
-            memory=round(self.run_options.memory * (1 << 30)) // self.processes.local,
+            LoaderOptions(
+                batch_size=self.recipe.batch_size,
+                augment=augment,
+                seed=self.recipe.seed,
+                repeats=1 if augment is None else self.recipe.repeats,
+                size_in=size_in,
+                memory=round(self.run_options.memory * (1 << 30)) // self.processes.local,
+            ),
             unreadable=self._unreadable,
             share=self.processes.share,
         )
@@ -253,12 +251,14 @@ class Trainer:
                 targets,
                 self.optimizer,
                 self.criterion,
-                frozen=self.frozen,
-                clip=recipe.clip,
-                pieces=recipe.accumulate,
-                forward=self.forward,
-                bf16=recipe.precision == "bf16",
-                backward=self.together.backward,
+                StepOptions(
+                    frozen=self.frozen,
+                    clip=recipe.clip,
+                    pieces=recipe.accumulate,
+                    forward=self.forward,
+                    bf16=recipe.precision == "bf16",
+                    backward=self.together.backward,
+                ),
             )
             self.together.settle()
         self.skipped = 0

@@ -113,11 +113,11 @@ def run_page(
         state = f"in training: {done} of {recipe.epochs} epochs are done"
     return _page(
         setting,
-        figures,
-        state,
-        rows=rows,
-        epochs=epochs,
-        evaluation=evaluation,
+        rows,
+        epochs,
+        evaluation,
+        figures=figures,
+        state=state,
         part=part,
         again=AGAIN if evaluation is None else None,
         warning=f"measured on {TRAINED_ON}" if evaluation and part == "train" else None,
@@ -139,11 +139,11 @@ def evaluation_page(measurement: Measurement) -> str:
         rows = read_log(measurement.run)
     return _page(
         setting(measurement.title, model.network, model.preprocess, recipe=recipe, about=about),
-        [*_measured(evaluation, measurement.part), *_trained(rows, len(rows))],
-        f"measured on {evaluation.images} labelled images",
-        rows=rows,
-        epochs=len(rows),
-        evaluation=evaluation,
+        rows,
+        len(rows),
+        evaluation,
+        figures=[*_measured(evaluation, measurement.part), *_trained(rows, len(rows))],
+        state=f"measured on {evaluation.images} labelled images",
         part=measurement.part,
         warning=f"{len(measurement.trained_on)} of the measured images were trained on, e.g. "
         f"{measurement.trained_on[0]}; the accuracy looks better than it is"
@@ -159,28 +159,16 @@ def title_of(recipe: Recipe) -> str:
 
 
 def _page(
-    setting: Setting,
-    figures: list[Figure],
-    state: str,
-    *,
-    rows: list[Row],
-    epochs: int,
-    evaluation: Evaluation | None,
-    part: str,
-    again: int | None = None,
-    warning: str | None = None,
+    setting: Setting, rows: list[Row], epochs: int, evaluation: Evaluation | None, **shown: Any
 ) -> str:
+    """The page; ``shown`` are the other values of the template."""
     page = template("run_page.html").render(
         setting=setting,
-        figures=figures,
-        state=state,
         rows=rows,
         curves=_curves(rows, epochs) if rows else [],
         evaluation=evaluation,
-        part=part,
-        again=again,
-        warning=warning,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
+        **({"again": None} | shown),
         **({} if evaluation is None else _found(evaluation)),
     )
     return str(page)

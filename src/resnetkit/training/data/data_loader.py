@@ -37,8 +37,9 @@ class Batch:
         return len(self.examples)
 
 
-class DataLoader:
-    """Batches of some examples.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderOptions:
+    """How batches are made.
 
     With ``augment`` the images are shuffled and varied; without, they come in order and as
     ``Preprocess`` says. The order depends on ``seed`` and the epoch, what happens to an image on
@@ -47,40 +48,50 @@ class DataLoader:
     each so often one after the other (Berman et al. 2019, arXiv:1902.05509); it is as long as
     without. ``size_in`` gives the side of the images in an epoch.
 
-    A batch is made while the one before is trained on. Up to ``memory`` bytes of decoded images
-    are kept, so that not every epoch decodes them again; where all have the same shape, a batch is
-    taken out of them at once.
-    ``unreadable`` is told the name of an image that cannot be read and why; it is left out of its
-    batch, which may leave a batch empty. Without it ``UnreadableImageError`` is raised. ``share``
-    takes of each batch what this process computes.
+    Up to ``memory`` bytes of decoded images are kept, so that not every epoch decodes them again;
+    where all have the same shape, a batch is taken out of them at once.
+    """
+
+    batch_size: int
+    augment: Augment | None = None
+    seed: int = 0
+    repeats: int = 1
+    size_in: Callable[[int], int] | None = None
+    memory: int = 1 << 30
+
+
+class DataLoader:
+    """Batches of some examples; one is made while the one before is trained on.
+
+    ``unreadable`` is called with the name of an image that cannot be read and why; it is left out
+    of its batch, which may leave a batch empty. Without it ``UnreadableImageError`` is raised.
+    ``share`` takes of each batch what this process computes.
     """
 
     def __init__(
         self,
         examples: Sequence[Sample],
         preprocess: Preprocess,
+        options: LoaderOptions,
         *,
-        batch_size: int,
-        augment: Augment | None = None,
-        seed: int = 0,
-        repeats: int = 1,
-        size_in: Callable[[int], int] | None = None,
-        memory: int = 1 << 30,
         unreadable: Callable[[str, str], None] | None = None,
         share: Callable[[Sequence[_Place]], Sequence[_Place]] = lambda batch: batch,
     ) -> None:
+        augment = options.augment
         self.examples = examples
         self.preprocess = preprocess
-        self.batch_size = batch_size
+        self.batch_size = options.batch_size
         self.augment = augment
-        self.seed = seed
+        self.seed = options.seed
         self._unreadable = unreadable
-        self._repeats, self._share = repeats, share
-        self._size_in = size_in or (lambda _: preprocess.size)
+        self._repeats, self._share = options.repeats, share
+        self._size_in = options.size_in or (lambda _: preprocess.size)
         self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
         alike = (preprocess.channel_count, preprocess.size, preprocess.size)
         # Whole pictures, of any shape, are kept where they are cropped in every epoch.
-        self._kept = ImageCache(len(examples), memory, None if augment and augment.crops else alike)
+        self._kept = ImageCache(
+            len(examples), options.memory, None if augment and augment.crops else alike
+        )
         if not (augment and augment.crops):
             self._kept.put_arrays(examples, preprocess)
 

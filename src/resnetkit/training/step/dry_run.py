@@ -9,7 +9,7 @@ from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.step.compile import compiled
 from resnetkit.training.step.loss import criterion_of
 from resnetkit.training.step.model_setup import freeze, module_of
-from resnetkit.training.step.optimization_step import placed, train_step
+from resnetkit.training.step.optimization_step import StepOptions, placed, train_step
 from resnetkit.training.step.optimizer import optimizer_of, set_rate
 
 
@@ -45,10 +45,12 @@ class DryRun:
             *inputs,
             self._optimizer,
             self._criterion,
-            frozen=self._frozen,
-            clip=self.recipe.clip,
-            pieces=self.recipe.accumulate,
-            forward=self._forward,
-            bf16=bf16,
+            StepOptions(
+                frozen=self._frozen,
+                clip=self.recipe.clip,
+                pieces=self.recipe.accumulate,
+                forward=self._forward,
+                bf16=bf16,
+            ),
         )
         float(logits[0, 0])  # waits for a GPU

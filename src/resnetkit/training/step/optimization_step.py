@@ -73,40 +73,47 @@ class Score:
         return cls(**document)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOptions:
+    """How a step is made.
+
+    ``frozen`` modules stay in evaluation mode; a gradient longer than ``clip`` is shortened to it,
+    0 leaves it; the batch is computed in ``pieces``, whose norms see their own images only.
+    ``forward`` computes what the module does, compiled; ``bf16`` makes convolutions and products in
+    that precision, the loss and the weights stay float32. ``backward`` adds the gradient where
+    others have a part in it.
+    """
+
+    frozen: Sequence[nn.Module] = ()
+    clip: float = 0.0
+    pieces: int = 1
+    forward: Forward | None = None
+    bf16: bool = False
+    backward: Backward | None = None
+
+
 def train_step(
     module: nn.Module,
     inputs: Tensor,
     targets: Tensor,
     optimizer: torch.optim.Optimizer,
     criterion: Criterion,
-    *,
-    frozen: Sequence[nn.Module] = (),
-    clip: float = 0.0,
-    pieces: int = 1,
-    forward: Forward | None = None,
-    bf16: bool = False,
-    backward: Backward | None = None,
+    options: StepOptions,
 ) -> Tensor:
-    """Make one step and return the logits ``(N, classes)`` before it.
-
-    ``frozen`` modules stay in evaluation mode; a gradient longer than ``clip`` is shortened to it,
-    0 leaves it; the batch is computed in ``pieces``, whose norms see their own images only.
-    ``forward`` computes what ``module`` does, compiled; ``bf16`` makes convolutions and products in
-    that precision, the loss and the weights stay float32. ``backward`` adds the gradient where
-    others have a part in it.
+    """Make one step and return the logits ``(N, num_classes)`` before it.
 
     Raises ``NotFiniteError`` where the loss or the norm of the gradient is not finite; then weights
     and running statistics are as they were.
     """
     module.train()
-    for child in frozen:
+    for child in options.frozen:
         child.eval()
-    forward = module if forward is None else forward
+    forward = options.forward or module
     buffers = [buffer.clone() for buffer in module.buffers()]
     optimizer.zero_grad(set_to_none=True)
     try:
-        add = backward or _backward
-        logits, loss = add(forward, inputs, targets, criterion, pieces, bf16)
+        add = options.backward or _backward
+        logits, loss = add(forward, inputs, targets, criterion, options.pieces, options.bf16)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         # Both at once, for a GPU has to be waited for.
@@ -120,8 +127,8 @@ def train_step(
         for buffer, before in zip(module.buffers(), buffers, strict=True):
             buffer.copy_(before)
         raise
-    if clip:
-        torch.nn.utils.clip_grads_with_norm_(module.parameters(), clip, norm)
+    if options.clip:
+        torch.nn.utils.clip_grads_with_norm_(module.parameters(), options.clip, norm)
     optimizer.step()
     return logits
 
