@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,7 +229,9 @@ def test_a_checkpoint_of_another_network(
     with pytest.raises(KilledError):
         run_recipe(recipe, "run", callback)
     text = Path("run/recipe.toml").read_text()
-    Path("run/recipe.toml").write_text(text.replace("widths = [8]", "widths = [16]"))
+    edited = re.sub(r"(\nwidths = \[\s*)8\b", r"\g<1>16", text)
+    assert edited != text
+    Path("run/recipe.toml").write_text(edited)
     before = {path: path.read_bytes() for path in Path("run").iterdir()}
     assert main(["train", "--resume", "run"]) == 2
     err = capsys.readouterr().err

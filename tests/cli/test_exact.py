@@ -13,10 +13,10 @@ import torch
 
 import resnetkit
 from resnetkit.cli.main import main
-from resnetkit.cli.predict import FEW
 from resnetkit.data.decoding.decode import pixels_of
 from resnetkit.evaluation.evaluation import evaluate
 from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.predictor import FEW
 
 CLASSES = ("coffee", "rocket")
 

@@ -17,7 +17,7 @@ from resnetkit.inference.engines.openvino import has_bf16
 
 #: The engines of processors with bfloat16, whose answers are only near.
 BF16 = ["openvino-bf16"] if has_bf16() else []
-QUICK = ("--rounds", "2", "--seconds", "0.01", "--batches", "1,2")
+QUICK = ("--rounds", "2", "--seconds", "0.01", "--batch-sizes", "1,2")
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def test_an_exported_file_is_raced_by_its_own_engines(
     [
         (("--engines", "fast"), "the engine is 'fast'"),
         (("--against", "keras"), "'keras' is none that is run"),
-        (("--batches", "0"), "the batches are [0]"),
-        (("--batches", "x"), "--batches is 'x'"),
-        (("--batches", "²"), "--batches is '²'"),
+        (("--batch-sizes", "0"), "--batch-sizes is [0]"),
+        (("--batch-sizes", "x"), "--batch-sizes is 'x'"),
+        (("--batch-sizes", "²"), "--batch-sizes is '²'"),
         (("--rounds", "0"), "0 rounds"),
         (("--seconds", "nan"), "rounds of nan s"),
         (("--seconds", "inf"), "rounds of inf s"),

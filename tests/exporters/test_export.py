@@ -16,7 +16,6 @@ import PIL.Image
 import pytest
 import torch
 from google.protobuf import text_format
-from resnetkit.training.plan import plan
 from tritonclient.grpc import model_config_pb2
 
 import resnetkit
@@ -33,6 +32,7 @@ from resnetkit.exporters.exporter import LEADS, export
 from resnetkit.exporters.quantization import Bar
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
+from resnetkit.training import make_recipe
 from resnetkit.training.run import run_recipe
 
 TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(16, 32), stem_widths=(16,))
@@ -42,7 +42,7 @@ TINY = resnetkit.network("resnet20", depths=(1, 1), widths=(16, 32), stem_widths
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the digits that is right most of the time."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run_recipe(plan(model=TINY, size=8, epochs=12, batch_size=64, seed=5), folder)
+    run_recipe(make_recipe(model=TINY, size=8, epochs=12, batch_size=64, seed=5), folder)
     return folder
 
 

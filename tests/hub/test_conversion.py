@@ -319,7 +319,7 @@ def test_commands(checkpoint: Path, tmp_path: Path, capsys) -> None:
     code, out, _ = run(capsys, "identify", checkpoint, "--format", "json")
     found = json.loads(out)
     assert code == 0
-    wanted = "container wrapper dialect network parameters classes known assumed ambiguous"
+    wanted = "container wrapper dialect network parameters num_classes known assumed ambiguous"
     assert {*wanted.split(), "leftover", "missing", "warnings"} <= set(found)
     assert (found["dialect"], found["num_classes"]) == ("torchvision", 7)
     stride = next(fact for fact in found["ambiguous"] if fact["fact"] == "stride_on")

@@ -129,3 +129,27 @@ def test_short_names() -> None:
     assert short_name("torchvision:resnet50@IMAGENET1K_V2") == "resnet50"
     assert short_name("https://host/a/net.pth?x=1") == "net"
     assert short_name("folder/net.pth") == "net"
+
+
+def test_pretrained_weights_in_a_module(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(num_classes=7).state_dict()
+    torch.save(theirs, tmp_path / "theirs.pth")
+    same = resnetkit.build("resnet18", pretrained=tmp_path / "theirs.pth")
+    assert same.training
+    assert all(torch.equal(same.state_dict()[name], theirs[name]) for name in theirs)
+    fresh = resnetkit.build("resnet18", pretrained=tmp_path / "theirs.pth", num_classes=3)
+    assert fresh.fc.out_features == 3
+    assert torch.equal(fresh.conv1.weight, theirs["conv1.weight"])
+    bundle = resnetkit.load(tmp_path / "theirs.pth")
+    for none in (None, 0):
+        body = resnetkit.build("resnet18", pretrained=bundle, num_classes=none)
+        assert body.num_classes == 0
+        assert torch.equal(body.state_dict()["layer4.1.bn2.weight"], theirs["layer4.1.bn2.weight"])
+    maps = resnetkit.build("resnet18", pretrained=bundle, features_only=True)
+    assert torch.equal(maps.state_dict()["conv1.weight"], theirs["conv1.weight"])
+    with pytest.raises(InputError, match="differs from resnet34 in depths"):
+        resnetkit.build("resnet34", pretrained=bundle)
+    with pytest.raises(InputError, match="in_chans"):
+        resnetkit.build("resnet18", pretrained=bundle, in_chans=1)
+    assert resnetkit.build("resnet18", num_classes=None).num_classes == 0

@@ -118,7 +118,7 @@ def test_images_are_read_only_a_few_batches_ahead() -> None:
     assert given < 100
 
 
-@pytest.mark.parametrize("choice", [{"top": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize("choice", [{"topk": 0}, {"batch_size": 0}])
 def test_numbers_below_one(choice: dict[str, int]) -> None:
     with pytest.raises(InputError, match=">= 1"):
         list(stream(nearest, GREY, CLASSES, [grey(1)], **choice))

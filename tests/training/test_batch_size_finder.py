@@ -95,20 +95,20 @@ _SMALL = """
 import torch
 import resnetkit
 from resnetkit.training import batch_size_finder
-from resnetkit.training.batch_size_finder import fitted_batch
-from resnetkit.training.plan import plan
+from resnetkit.training.batch_size_finder import find_batch_size
+from resnetkit.training import make_recipe
 # Speeds, which vary, are not to end it before memory does.
 batch_size_finder._is_flat = lambda tried: False
 tiny = resnetkit.network("resnet20", depths=(1,), widths=(8,), stem_widths=(8,))
-recipe = plan("digits", tiny, size=96)
+recipe = make_recipe("digits", tiny, size=96)
 freed = [torch.zeros(1 << 14) for _ in range(2000)]
 above = torch.zeros(8)
 del freed
 try:
-    fitted_batch(recipe, 10_000, available=1 << 20)
+    find_batch_size(recipe, 10_000, available=1 << 20)
 except ValueError as error:
     print(error)
-fitted = fitted_batch(recipe, 10_000, available=80 << 20)
+fitted = find_batch_size(recipe, 10_000, available=80 << 20)
 print(fitted.batch, fitted.tried[-1].batch, fitted.tried[-1].rate, fitted.why)
 """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -252,8 +253,9 @@ def test_two_damaged_states_are_one_line(dead: Path) -> None:
 def test_the_state_of_another_network_is_refused(dead: Path) -> None:
     folder = dead
     text = (folder / RECIPE).read_text()
-    assert "widths = [8, 16]" in text
-    (folder / RECIPE).write_text(text.replace("widths = [8, 16]", "widths = [8, 24]"))
+    edited = re.sub(r"(\nwidths = \[\s*8,\s*)16\b", r"\g<1>24", text)
+    assert edited != text
+    (folder / RECIPE).write_text(edited)
     with pytest.raises(InputError, match="that of another network, resnet20"):
         resume(folder)
 

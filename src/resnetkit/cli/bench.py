@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("model", type=Path, metavar="MODEL", help="a bundle, or an exported file")
     add("--engines", metavar="NAME,...", help="default: all that run here but torch-compiled")
     add("--against", metavar="NAME,...", help="torchvision, timm, transformers")
-    add("--batches", default="1,8", metavar="N,...", help="images at a time; default: 1,8")
+    add("--batch-sizes", default="1,8", metavar="N,...", help="images at a time; default: 1,8")
     add("--rounds", type=int, default=5, metavar="N", help="default: 5")
     add("--seconds", type=float, default=0.5, metavar="X", help="of each in a round; default: 0.5")
     add("--threads", type=int, metavar="N", help="processor threads of the engines")
@@ -28,8 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.batches.replace(",", "").isdecimal():
-        raise InputError(f"--batches is {args.batches!r}; give whole numbers, e.g. 1,8")
+    if not args.batch_sizes.replace(",", "").isdecimal():
+        raise InputError(f"--batch-sizes is {args.batch_sizes!r}; give whole numbers, e.g. 1,8")
     from resnetkit.bundle.opening import open_model
     from resnetkit.evaluation.benchmarking import benchmark
     from resnetkit.report.console.benchmark import show_bench
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         open_model(args.model),
         engines=[cast(Choice, name) for name in _names(args.engines)],
         against=_names(args.against),
-        batch_sizes=[int(batch) for batch in args.batches.split(",") if batch],
+        batch_sizes=[int(batch) for batch in args.batch_sizes.split(",") if batch],
         rounds=args.rounds,
         seconds=args.seconds,
         threads=args.threads,

@@ -79,7 +79,9 @@ def benchmark(
     """
     model = as_model(model)
     if not batch_sizes or min(batch_sizes) < 1:
-        raise InputError(f"batch_sizes is {list(batch_sizes)}; give whole numbers from 1")
+        raise InputError(
+            f"batch_sizes is {list(batch_sizes)}; give whole numbers from 1", field="batch_sizes"
+        )
     if against and isinstance(model, Exported):
         raise InputError("rivals run a bundle's weights, and this is an exported file; give the "
                          "bundle to compare with them")  # fmt: skip

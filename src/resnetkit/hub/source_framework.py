@@ -205,13 +205,8 @@ def _state(source: Source) -> dict[str, Tensor]:
 def _tensors(value: Any, path: str = "") -> list[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         return [(path, value)]
-    if not isinstance(value, Mapping):
-        return []
-    return [
-        found
-        for key, inner in value.items()
-        for found in _tensors(inner, f"{path}/{key}" if path else str(key))
-    ]
+    items = value.items() if isinstance(value, Mapping) else ()
+    return [f for key, v in items for f in _tensors(v, f"{path}/{key}" if path else str(key))]
 
 
 def _loaded(module: nn.Module, state: Mapping[str, Tensor]) -> Model:
@@ -221,9 +216,6 @@ def _loaded(module: nn.Module, state: Mapping[str, Tensor]) -> Model:
 
 def _norm(options: Options) -> Callable[..., nn.Module]:
     return partial(nn.BatchNorm2d, eps=options.norm_epsilon)
-
-
-# --------------------------------------------------------------------------- the frameworks
 
 
 def _torchvision(source: Source) -> Model:

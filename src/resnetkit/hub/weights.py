@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.network import Network
@@ -76,8 +78,8 @@ def load(
 def build(
     name: str | Network,
     *,
-    num_classes: int | None = None,
-    in_chans: int | None = None,
+    num_classes: int | EllipsisType | None = ...,
+    in_chans: int | EllipsisType = ...,
     pretrained: bool | str | Path | Bundle = False,
     zero_init_last: bool = False,
     features_only: bool = False,
@@ -86,7 +88,8 @@ def build(
 ) -> Any:
     """The torch module of a network, in training mode: ``(N, C, H, W) -> (N, num_classes)``.
 
-    ``num_classes``, ``in_chans`` and ``options`` change the named network. ``pretrained`` are
+    ``num_classes``, ``in_chans`` and ``options`` change the named network, whose own are taken by
+    default; None or 0 ``num_classes`` leave the classifier out. ``pretrained`` are
     weights, as ``load`` takes them, or True for torchvision's of that name; ``num_classes`` then
     puts a new classifier in the place of theirs. With ``features_only`` the module gives a list of
     the maps ``out_indices``, as timm's. ``zero_init_last`` starts every block as its shortcut.
@@ -100,35 +103,41 @@ def build(
     """
     from resnetkit.nn import resnet
 
-    given = {"num_classes": num_classes, "in_chans": in_chans}
-    options |= {key: value for key, value in given.items() if value is not None}
+    given = {"num_classes": num_classes or None, "in_chans": in_chans}
+    options |= {key: value for key, value in given.items() if value is not ...}
     described = network(name, **options)
     if pretrained is False:
         module: ResNet = resnet.build(described, zero_init_last=zero_init_last)
     else:
-        module = _pretrained(described, pretrained, num_classes).module().train()
+        module = (
+            _pretrained(described, pretrained, new_head=num_classes is not ...).module().train()
+        )
     if out_indices is not None and not features_only:
         raise InputError("out_indices is about features_only; give features_only=True")
     return resnet.FeatureNet(module, out_indices) if features_only else module
 
 
 def _pretrained(
-    described: Network, weights: bool | str | Path | Bundle, num_classes: int | None
+    described: Network, weights: bool | str | Path | Bundle, *, new_head: bool
 ) -> Bundle:
     """The weights, which have to be those of the network but for the classifier."""
     source = f"torchvision:{described.name}" if weights is True else weights
     bundle = load(source) if isinstance(source, str | Path) else source
     assert not isinstance(bundle, bool)
-    theirs = bundle.network.override(num_classes=described.options.num_classes)
+    wanted = described.options.num_classes
+    theirs = bundle.network.override(num_classes=wanted)
     if theirs.options != described.options:
         differing = ", ".join(theirs.options.differences(described.options))
         raise InputError(
             f"pretrained has weights of {bundle.network.name}, which differs from "
             f"{described.name} in {differing}; give the network that they are of"
         )
-    if num_classes is None or num_classes == bundle.network.options.num_classes:
+    if not new_head or wanted == bundle.network.options.num_classes:
         return bundle
-    return bundle.with_new_head(numbered(num_classes))
+    if wanted is None:
+        arrays = {k: v for k, v in bundle.arrays.items() if not k.startswith("fc.")}
+        return replace(bundle, network=theirs, arrays=arrays, classes=())
+    return bundle.with_new_head(numbered(wanted))
 
 
 def load_or_fetch(start: str, fetching: FetchOptions, options: LoadOptions) -> Bundle:
