@@ -47,7 +47,8 @@ def api() -> str:
     for name in NAMES:
         thing = getattr(resnetkit, name)
         if inspect.isfunction(thing):
-            lines.append(f"{name}{inspect.signature(thing)}")
+            signature = re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(thing)))
+            lines.append(f"{name}{signature}")
             continue
         lines.append(f"class {name}")
         for member, value in sorted(vars(thing).items()):

@@ -17,8 +17,8 @@ class InputError(ValueError):
     """Raised for invalid user input.
 
     The message is one line: what was given, what is allowed, what to do. ``field`` names the
-    parameters that it speaks of, which the command line shows as flags. The command line prints
-    the message and exits with 2.
+    parameters that it speaks of, which the command line shows as flags; with ``=`` at its end, only
+    where a value is assigned. The command line prints the message and exits with 2.
     """
 
     def __init__(self, text: str, *, field: str | tuple[str, ...] = ()) -> None:

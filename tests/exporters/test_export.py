@@ -432,7 +432,7 @@ def test_a_network_without_classes(tmp_path: Path) -> None:
         ("net.pt2", {"to": "torch-export", "precision": "int8"}, "int8 is written for"),
         ("net.pt2", {"to": "torch-export", "with_preprocessing": True}, "is written for onnx"),
         ("net.onnx", {"to": "onnx", "with_preprocessing": True, "dynamic_batch": True}, "differ"),
-        ("net.onnx", {"to": "onnx", "precision": "int8"}, "give --calibrate DATA"),
+        ("net.onnx", {"to": "onnx", "precision": "int8"}, "give calibrate"),
         ("net.onnx", {"to": "onnx", "min_agreement": 101}, "a percentage"),
         ("net.onnx", {"to": "onnx", "agree_on": "nowhere"}, "does not exist"),
         ("none/net.onnx", {"to": "onnx"}, "cannot write"),
@@ -519,7 +519,7 @@ def test_hostile_files(colourful: Path, tmp_path: Path) -> None:
     (tmp_path / "foreign.onnx").write_bytes(
         onnx.helper.make_model(onnx.load(tmp_path / "net.onnx").graph).SerializeToString()
     )
-    with pytest.raises(InputError, match=r"not written by `resnetkit export`.*convert"):
+    with pytest.raises(InputError, match=r"not written by resnetkit\.export.*convert"):
         open_model(tmp_path / "foreign.onnx")
     (tmp_path / "net.bin").unlink()
     with pytest.raises(InputError, match=r"no net\.bin beside it"):

@@ -295,7 +295,7 @@ def test_what_cannot_be_opened(bundle: resnetkit.Bundle) -> None:
         open_engine(bundle, threads=0)
     with pytest.raises(InputError, match="on the cpu, not on cuda"):
         open_engine(bundle, "openvino", device="cuda")
-    with pytest.raises(InputError, match="--device nowhere is not there"):
+    with pytest.raises(InputError, match="device nowhere is not there"):
         open_engine(bundle, device="nowhere")
 
 

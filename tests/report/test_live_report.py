@@ -127,7 +127,7 @@ def test_overwriting_removes_points_and_page(tmp_path: Path) -> None:
     (folder / "tensorboard" / "events.out.tfevents.1.here.1.0").write_bytes(b"")
     (folder / "report.html").write_text("old")
     (folder / "recipe.toml").write_text("")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite"):
         run_recipe(RECIPE, folder)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(RECIPE, folder, Stopped(folder, 1), overwrite=True)

@@ -117,7 +117,7 @@ def test_smallest_batch(model: str, size: int, norm: str, least: int, tmp_path: 
     else:
         with pytest.raises(ValueError, match="more than 1 value per channel"):
             module(image)
-        with pytest.raises(InputError, match="--batch-size is 1"):
+        with pytest.raises(InputError, match="batch_size is 1"):
             make_recipe(data, network, size=size, epochs=1, batch_size=1)
 
 

@@ -136,7 +136,7 @@ def test_size_and_grey_images(start: Bundle) -> None:
 
 
 def test_the_network_is_that_of_the_weights(data: Path, start: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leave --model out"):
+    with pytest.raises(InputError, match="leave model out"):
         make_recipe(data, "resnet18", start=start)
     recipe = make_recipe(data, resnetkit.network("resnet20"), size=32, epochs=1)
     with pytest.raises(InputError, match="those of another network"):

@@ -273,7 +273,7 @@ def test_one_process_has_the_folder(dead: Path) -> None:
 def test_overwriting_takes_a_run_and_nothing_else(dead: Path) -> None:
     folder = dead
     recipe = make_recipe(model=NETWORK, size=8, epochs=1, batch_size=128)
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite"):
         run_recipe(recipe, folder)
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"notes\.txt, which no run has made"):
@@ -302,7 +302,7 @@ def test_nan_names_the_images_and_can_be_left_out(
     with pytest.raises(DivergedError, match=r"epoch 1, batch 4: digits/\d+, .* and 125 more") as e:
         run_recipe(recipe, folder)
     assert "\n" not in str(e.value)
-    assert "--skip-nan" in str(e.value)
+    assert "skip_nan" in str(e.value)
     listed = [n.strip() for n in (folder / NAN).read_text().splitlines()[1:]]
     assert len(listed) == 128
     kept = checkpoint.load_state(folder, Callback().warn)
@@ -344,5 +344,5 @@ def test_a_step_that_is_not_made_changes_nothing() -> None:
 
 @pytest.mark.parametrize("minutes", [-1.0, float("nan")])
 def test_minutes_that_are_refused(minutes: float) -> None:
-    with pytest.raises(InputError, match="--checkpoint-minutes"):
+    with pytest.raises(InputError, match="checkpoint_minutes"):
         RunOptions(checkpoint_minutes=minutes)

@@ -36,9 +36,10 @@ def in_flags(error: InputError) -> str:
     """
     text = str(error)
     for field in error.fields:
-        name = re.escape(field)
-        text = re.sub(rf"(?<![\w.-]){name}={_VALUE}", _assigned(flag_of(field)), text)
-        text = re.sub(rf"(?<![\w./-]){name}(?![\w/=(]|\.\w)", flag_of(field), text)
+        name = field.removesuffix("=")
+        text = re.sub(rf"(?<![\w.-]){name}={_VALUE}", _assigned(flag_of(name)), text)
+        if name == field:
+            text = re.sub(rf"(?<![\w./-]){name}(?![\w/=(]|\.\w)", flag_of(field), text)
     text = re.sub(r"resnetkit\.resume\('([^']*)'\)", r"--resume \1", text)
     return re.sub(rf"resnetkit\.({_NAMES})\b", _command, text)
 

@@ -166,7 +166,7 @@ def _settled(found: Identification, choices: LoadOptions) -> tuple[Reading, dict
         rest = "or take the documented ones (the first of each) without"
         raise InputError(
             f"{text} {first.fact}={first.default!r}, {rest} strict=True",
-            field=(first.fact, "strict"),
+            field=(f"{first.fact}=", "strict"),
         )
     options = {name: value for name, value in given.items() if name != "preprocess"}
     # What is taken is in the reading already; what is given may change what is natural.
