@@ -156,7 +156,7 @@ def test_divergence_is_one_line_and_keeps_what_was_good(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_empty_is_left_alone(finished: Path, tmp_path: Path) -> None:
     before = (finished / "best.safetensors").read_bytes()
-    with pytest.raises(InputError, match="resnetkit.resume"):
+    with pytest.raises(InputError, match=r"resnetkit\.resume"):
         run_recipe(tiny(), finished)
     assert (finished / "best.safetensors").read_bytes() == before
     (tmp_path / "file").touch()
