@@ -195,7 +195,7 @@ def predict_batches(
     """Each image, in order, with its row of the engine; None where it is unreadable.
 
     Several threads read, decode and cut ahead while the engine computes. ``exact`` takes the pixels
-    of ``images.pixels``, otherwise those of ``images.fast``; an engine that cuts images itself is
+    of ``decode``, otherwise those of ``fast_decode``; an engine that cuts images itself is
     given whole ones, one at a time.
     """
     cut = decode.pixels_of if exact else fast_decode.pixels_of
