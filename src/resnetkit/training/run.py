@@ -82,7 +82,7 @@ def run_recipe(
     otherwise a new one is drawn.
 
     The folder gets ``recipe.toml``, ``split.json``, ``log.jsonl``, where there are any
-    ``bad-images.txt``, ``best.safetensors`` (by the rule of ``epoch_log.is_best``), ``last.safetensors``
+    ``bad-images.txt``, ``best.safetensors`` (see ``epoch_log.is_best``), ``last.safetensors``
     and, until the run is finished, ``state.safetensors`` and the one before. The best bundle is
     measured on the test images once, at the end. The same recipe gives the same weights, bit for
     bit, on the same machine's CPU with the same number of threads, killed and resumed or not.
