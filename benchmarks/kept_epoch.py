@@ -30,10 +30,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnetkit.training.callbacks import RunContext, RunOptions, SilentCallback
+from resnetkit.training.callbacks import RunOptions, SilentCallback
 from resnetkit.training.epoch_log import Row, standard_error
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.recipe_defaults import make_recipe
+from resnetkit.training.run_context import RunContext
 from resnetkit.training.signals import Stop
 from resnetkit.training.split_data import DataSplits, prepare_splits
 from resnetkit.training.trainer import Trainer

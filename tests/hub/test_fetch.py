@@ -299,7 +299,7 @@ def test_offline_without_the_file(
         ("hf:resnet-50", "is no repository"),
         ("hf:../..", "is no repository"),
         ("https://host/", "is no address of a file"),
-        ("http://example.invalid/net.pth", "is not encrypted; tell the file's checksum"),
+        ("http://example.invalid/net.pth", "is not encrypted; give the file's checksum"),
         ("ftp://host/net.pth", "is no source of weights"),
     ],
 )

@@ -100,7 +100,8 @@ def test_without_tensorboard(
     assert main(["train", "--tensorboard", "--out", str(tmp_path / "run")]) == 2
     errors = capsys.readouterr().err
     assert errors.splitlines() == [
-        "resnetkit: --tensorboard takes the package tensorboard; install resnetkit[tensorboard]"
+        "resnetkit: events for TensorBoard take the package tensorboard; "
+        "install resnetkit[tensorboard]"
     ]
     assert not (tmp_path / "run").exists()
     (tmp_path / "run" / "tensorboard").mkdir(parents=True)

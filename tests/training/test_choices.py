@@ -146,9 +146,9 @@ def test_a_clipped_gradient_is_shorter() -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.0)
     step = partial(train_step, module, torch.rand(8, 3, 8, 8), torch.arange(8), optimizer,
                    F.cross_entropy)  # fmt: skip
-    step()
+    step(StepOptions())
     long = nn.utils.get_total_norm([p.grad for p in module.parameters()])
-    step(clip=float(long) / 10)
+    step(StepOptions(clip=float(long) / 10))
     short = nn.utils.get_total_norm([p.grad for p in module.parameters()])
     assert float(short) == pytest.approx(float(long) / 10, rel=0.05)
 

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
-from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_log import Row
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.signals import Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +105,3 @@ class SilentCallback(Callback):
 
     def warn(self, text: str) -> None:
         pass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
-    """What surrounds a run: who is called, how it is carried out, what ends it, who shares it."""
-
-    callback: Callback
-    run_options: RunOptions
-    stop: Stop
-    processes: Processes = ALONE

@@ -15,9 +15,10 @@ from typing import Any
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.errors import InputError
-from resnetkit.training.callbacks import Callback, RunContext, RunOptions
+from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import rehearsed
+from resnetkit.training.run_context import RunContext
 from resnetkit.training.signals import Stop
 from resnetkit.training.step.optimization_step import NotFiniteError, Score
 from resnetkit.training.trainer import Trainer

@@ -14,12 +14,13 @@ from resnetkit.evaluation.evaluation import Evaluation, evaluate_engine
 from resnetkit.files import write_text
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.engines.torch import Torch
-from resnetkit.training.callbacks import Callback, RunContext, RunOptions, SilentCallback
+from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import FILES, remove_states
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_log import Row, best_of, is_finished, read_log
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run_context import RunContext
 from resnetkit.training.run_folder import (
     BEST,
     RECIPE,

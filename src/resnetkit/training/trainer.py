@@ -14,7 +14,6 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
 from resnetkit.nn.resnet import ResNet
-from resnetkit.training.callbacks import RunContext
 from resnetkit.training.checkpoint import (
     State,
     differences,
@@ -31,6 +30,7 @@ from resnetkit.training.epoch_bundle import bundle_of
 from resnetkit.training.epoch_log import Row, is_best, is_finished, row_of, write_log
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run_context import RunContext
 from resnetkit.training.run_folder import BEST, LAST, NAN
 from resnetkit.training.skipped_batches import MOST_SKIPPED, record_batch
 from resnetkit.training.split_data import DataSplits

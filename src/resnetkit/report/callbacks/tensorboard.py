@@ -99,6 +99,5 @@ def check_installed() -> None:
     """Raise ``ValueError`` where there is no TensorBoard."""
     if find_spec("tensorboard") is None:
         raise InputError(
-            "tensorboard takes the package of that name; install resnetkit[tensorboard]",
-            field="tensorboard",
+            "events for TensorBoard take the package tensorboard; install resnetkit[tensorboard]"
         )
