@@ -51,9 +51,9 @@ def serve(
     from resnetkit.server.application import Limits, Served, create_app
 
     opened = as_model(model)
-    if not opened.classes:
-        raise InputError(f"{model} {NO_CLASSES}")
     name = Path(model).stem if isinstance(model, str | Path) else opened.network.name
+    if not opened.classes:
+        raise InputError(f"{name} {NO_CLASSES}")
     listening = _listening(host, port)
     with listening:
         served = Served(
