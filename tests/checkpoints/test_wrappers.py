@@ -191,7 +191,7 @@ def test_another_head_is_left_out_and_named(
     assert main([*words, "--strict", *STRICT]) == 2, "a command that is to be total"
     told = capsys.readouterr().err
     assert "leave --strict out, or name them, e.g. --drop " in told
-    flags = told.partition("by name, e.g. ")[2].split()
+    flags = told.partition("or name them, e.g. ")[2].split()
     assert main([*words, "--strict", *STRICT, *flags]) == 0
     assert same_features(resnetkit.load(tmp_path / "out.safetensors"))
     assert main(words) == 0
