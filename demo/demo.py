@@ -99,7 +99,7 @@ def photograph() -> None:
                 lambda leaf, _, out: seen.__setitem__(leaf.path, tuple(out.shape[1:]))
             )
     with torch.inference_mode():
-        module.avgpool(module.features(image))
+        module.avgpool(module.forward_features(image))
     steps = {step.path: step for step in kit.explain("resnet50_deep", 473).walk.steps}
     shown = {f"stem, {path}": path for path in ("conv1", "conv2", "conv3", "maxpool")}
     for stage in module.network.stages[1:]:
