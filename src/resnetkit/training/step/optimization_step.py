@@ -108,7 +108,8 @@ def train_step(
     module.train()
     for child in options.frozen:
         child.eval()
-    forward = options.forward or module
+    # A compiled module cannot be asked whether it is true.
+    forward = module if options.forward is None else options.forward
     buffers = [buffer.clone() for buffer in module.buffers()]
     optimizer.zero_grad(set_to_none=True)
     try:
