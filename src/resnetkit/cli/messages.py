@@ -11,8 +11,6 @@ from resnetkit.errors import InputError
 #: Parameters whose flag has another name.
 _FLAGS = {
     "start": "--from",
-    "engine_choice": "--engine",
-    "embeddings": "--embeddings",
     "facts": "--try",
     "max_queue_delay": "--patience",
     "max_queue_size": "--waiting",

@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +42,7 @@ class Batcher:
     def __enter__(self) -> Batcher:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
