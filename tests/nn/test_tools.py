@@ -24,6 +24,7 @@ import torchvision
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.ao.quantization import get_default_qconfig_mapping, quantize_fx
+from torch.utils.checkpoint import checkpoint
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -93,14 +94,23 @@ def test_timms_protocol(name: str, images: Tensor) -> None:
         net.reset_classifier(3, "max")
 
 
-def test_checkpointed_gradients_are_the_same(images: Tensor) -> None:
+def test_checkpointed_gradients_are_the_same(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again: list[object] = []
+    monkeypatch.setattr(
+        "resnetkit.nn.resnet.checkpoint",
+        lambda block, *x, **how: again.append(block) or checkpoint(block, *x, **how),
+    )
     torch.manual_seed(0)
     net: Any = resnetkit.build("resnet18", num_classes=10, norm="group", norm_groups=8).train()
     net(images).sum().backward()
     plain = [p.grad.clone() for p in net.parameters()]
     net.zero_grad()
+    assert not again
     net.set_grad_checkpointing()
     net(images).sum().backward()
+    assert len(again) == 8, "every block of a ResNet-18"
     assert all(torch.equal(a, p.grad) for a, p in zip(plain, net.parameters(), strict=True))
 
 
