@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import fx, nn
 
 import resnetkit
 from resnetkit.architecture import registry
@@ -134,6 +134,24 @@ def test_leaves_are_the_layers(name: str) -> None:
     leaves = {n: m for n, m in module.named_modules() if not list(m.children())}
     assert set(leaves) == layers
     assert all(leaf.path == path for path, leaf in leaves.items())
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_forward_gives_layers_the_inputs_of_the_description(name: str, options: dict) -> None:
+    class Tracer(fx.Tracer):
+        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+            return hasattr(m, "path")
+
+    with torch.device("meta"):
+        module = ResNet(resnetkit.network(name, **options))
+    ran = {
+        node.target: tuple(taken.target for taken in node.all_input_nodes)
+        for node in Tracer().trace(module).nodes
+        if node.op == "call_module"
+    }
+    first = next(iter(module.network.layers()))
+    assert ran.pop(first.path) == ("x",)
+    assert ran == {found.path: found.inputs for found in module.network.layers() if found != first}
 
 
 def test_features_stages_and_logits_agree() -> None:

@@ -10,13 +10,54 @@ Sources: He et al. 2015 (both blocks); Hu et al. 2018 and Wang et al. 2019 (the 
 from __future__ import annotations
 
 import math
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from resnetkit.architecture.layer import Activation, Add, Conv, Layer, Norm, Pool, Scale, Subsample
 from resnetkit.architecture.option_fields import BlockKind
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.window import Window
+
+Branch = Literal["main", "gate", "shortcut", "junction"]
+#: What the first layer of a network takes: the image.
+INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """A layer, where it is, and what it takes.
+
+    ``path`` is the name of its torch submodule; ``inputs`` are the paths of the layers whose
+    outputs it takes, or ``INPUT``: a junction's layers take the main path's output first.
+    """
+
+    path: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    stage: str
+    block: str | None = None
+    branch: Branch = "main"
+
+
+def chain(
+    layers: Iterable[Layer],
+    *inputs: str,
+    stage: str,
+    block: str | None = None,
+    branch: Branch = "main",
+) -> Generator[Located, None, str]:
+    """``layers``, each of which takes the one before and the first ``inputs``; returns the path of
+    the last, or where there are none the first of ``inputs``."""
+    for layer in layers:
+        path = f"{block}.{layer.name}" if block else layer.name
+        yield Located(
+            path=path, layer=layer, inputs=inputs, stage=stage, block=block, branch=branch
+        )
+        inputs = (path,)
+    return inputs[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +75,17 @@ class Block:
         convolutions = sum(isinstance(layer, Conv) for layer in self.main)
         scale = (Scale(name="scale"),) if self.gate else ()
         return *scale, Add(name="add"), Activation(name=f"relu{convolutions}")
+
+    def layers(self, stage: str, before: str) -> Generator[Located, None, str]:
+        """Every layer in the order of ``Network.layers``, in a block that takes ``before``; returns
+        the path of the last."""
+        named = partial(chain, stage=stage, block=self.name)
+        main = yield from named(self.main, before)
+        gate = yield from named(self.gate, main, branch="gate")
+        shortcut = yield from named(self.shortcut, before, branch="shortcut")
+        *scale, add, activation = self.junction
+        scaled = yield from named(scale, main, gate, branch="junction")
+        return (yield from named((add, activation), scaled, shortcut, branch="junction"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
-from resnetkit.architecture.block import Block, Placement, anti_alias, norms, residual_block
+from resnetkit.architecture.block import (
+    INPUT,
+    Block,
+    Located,
+    Placement,
+    anti_alias,
+    chain,
+    norms,
+    residual_block,
+)
 from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
 from resnetkit.architecture.option_fields import EXPANSION
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.window import Window
 from resnetkit.errors import InputError, check, mapping, parsed, text, whole
-
-Branch = Literal["main", "gate", "shortcut", "junction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +36,6 @@ class Stage:
     def path(self) -> str:
         """The name of its torch submodule, e.g. ``layer1``; empty for the stem, which has none."""
         return self.blocks[0].name.partition(".")[0] if self.blocks else ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Located:
-    """A layer and where it is. ``path`` is the name of its torch submodule."""
-
-    path: str
-    layer: Layer
-    stage: str
-    block: str | None = None
-    branch: Branch = "main"
 
 
 _RULES = {
@@ -83,14 +79,13 @@ class Network:
         return self.options.in_chans, self.input_size, self.input_size
 
     def layers(self) -> Iterator[Located]:
-        """Every layer in the order in which it runs; a shortcut comes after its main path."""
+        """Every layer, after those whose outputs it takes; a shortcut comes after its main path."""
+        last = INPUT
         for stage in self.stages:
-            for layer in stage.layers:
-                yield Located(path=layer.name, layer=layer, stage=stage.name)
+            last = yield from chain(stage.layers, last, stage=stage.name)
             for block in stage.blocks:
-                yield from _block_layers(stage, block)
-        for layer in self.head:
-            yield Located(path=layer.name, layer=layer, stage="head")
+                last = yield from block.layers(stage.name, last)
+        yield from chain(self.head, last, stage="head")
 
     @property
     def parameters(self) -> int:
@@ -153,19 +148,6 @@ class Network:
     def from_json(cls, text: str) -> Network:
         """The network of ``to_json``. Raises ``ValueError`` where the text describes none."""
         return cls.from_dict(parsed(text, "the network"))
-
-
-def _block_layers(stage: Stage, block: Block) -> Iterator[Located]:
-    branches: tuple[tuple[Branch, tuple[Layer, ...]], ...] = (
-        ("main", block.main),
-        ("gate", block.gate),
-        ("shortcut", block.shortcut),
-        ("junction", block.junction),
-    )
-    for branch, layers in branches:
-        for layer in layers:
-            path = f"{block.name}.{layer.name}"
-            yield Located(path=path, layer=layer, stage=stage.name, block=block.name, branch=branch)
 
 
 def _stem(options: Options) -> tuple[Layer, ...]:

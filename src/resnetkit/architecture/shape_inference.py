@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from resnetkit.architecture.layer import Flatten, Layer, Pool, Shape, ShapeError, shape_text
-from resnetkit.architecture.network import Branch, Located, Network
+from resnetkit.architecture.block import INPUT, Located
+from resnetkit.architecture.layer import Add, Flatten, Layer, Pool, Shape, ShapeError, shape_text
+from resnetkit.architecture.network import Network
 from resnetkit.errors import InputError
 
 
@@ -105,16 +106,11 @@ def walk(network: Network, shape: Shape) -> Walk:
             f"or the option in_chans {shape[0]}"
         )
     steps: list[Step] = []
-    signals: dict[Branch, _Signal] = {"main": _Signal(shape, 1, 1)}
-    block: str | None = None
+    signals = {INPUT: _Signal(shape, 1, 1)}
     problem: str | None = None
     last_map: Shape = shape
     for located in network.layers():
-        if located.block != block:
-            block = located.block
-            signals = {"main": signals["main"], "shortcut": signals["main"]}
-        branch: Branch = "main" if located.branch == "junction" else located.branch
-        before = signals.setdefault(branch, signals["main"])
+        before, *others = (signals[path] for path in located.inputs)
         try:
             after = before.through(located.layer) if problem is None else before
         except ShapeError as error:
@@ -128,18 +124,19 @@ def walk(network: Network, shape: Shape) -> Walk:
                 "(head_pool global takes any size)"
             )
             after = before
-        if located.layer.kind == "add":
-            if after.shape != signals["shortcut"].shape:
+        if isinstance(located.layer, Add):
+            (shortcut,) = others
+            if after.shape != shortcut.shape:
                 raise InputError(
                     f"the input {shape_text(shape)} does not fit {network.name}: at "
                     f"{located.path}, the main path gives {shape_text(after.shape)} and the "
-                    f"shortcut {shape_text(signals['shortcut'].shape)}; give sides that are "
+                    f"shortcut {shape_text(shortcut.shape)}; give sides that are "
                     f"multiples of {network.options.natural_stride}"
                 )
-            after = replace(after, field=max(after.field, signals["shortcut"].field))
-        signals[branch] = after
+            after = replace(after, field=max(after.field, shortcut.field))
+        signals[located.path] = after
         if len(after.shape) == 3:
-            last_map = signals["main"].shape
+            last_map = after.shape
         steps.append(
             Step(
                 located=located,
@@ -153,6 +150,6 @@ def walk(network: Network, shape: Shape) -> Walk:
         network=network,
         input=shape,
         steps=tuple(steps),
-        output=signals["main"].shape if problem is None else last_map,
+        output=steps[-1].output or last_map,
         problem=problem,
     )

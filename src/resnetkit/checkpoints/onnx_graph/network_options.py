@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from resnetkit.architecture.block import Located
 from resnetkit.architecture.layer import Conv, Pool, Subsample
-from resnetkit.architecture.network import Located, Network
+from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import Place, named, places
 from resnetkit.checkpoints.infer_options import BlockSketch, ConvSketch, Sketch, describe

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,9 +98,11 @@ def _without_norms(network: Network, numbers: Mapping[str, Array]) -> dict[str, 
     if network.options.norm != "batch":
         return dict(numbers)
     made = dict(numbers)
-    for conv, norm in pairwise(network.layers()):
+    layers = {located.path: located for located in network.layers()}
+    for norm in layers.values():
         if not isinstance(norm.layer, Norm):
             continue
+        conv = layers[norm.inputs[0]]
         assert isinstance(conv.layer, Conv)
         weight, bias, mean, variance = (
             made.pop(f"{norm.path}.{name}").astype(np.float64)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from resnetkit.architecture.block import INPUT
 from resnetkit.architecture.layer import (
     Activation,
     Add,
@@ -106,35 +107,24 @@ class _Writer:
         """All layers up to what is put out, and its shape."""
         network = folded.network
         channels, size = network.options.in_chans, folded.size
-        values: dict[str, str] = {"main": value}
-        shape: Shape = ()
-        block: str | None = None
+        values = {INPUT: value}
         for step in walk(network, (channels, size, size)).steps:
-            located = step.located
-            if located.stage == "head" and output == "embeddings":
-                pool = Pool(name="embeddings.pool", function="average", slides=None)
-                pooled = self._pool(pool, pool.name, values["main"], shape)
+            inputs = [values[path] for path in step.located.inputs]
+            if step.located.stage == "head" and output == "embeddings":
+                pooled = self._graph.node("GlobalAveragePool", inputs, "embeddings.pool")
                 return pooled, (network.features, 1, 1)
-            if located.block != block:
-                block = located.block
-                values = {"main": values["main"], "shortcut": values["main"]}
-            branch = "main" if located.branch == "junction" else located.branch
-            before = values.get(branch, values["main"])
-            if isinstance(located.layer, Add):
-                values[branch] = self._graph.node("Add", [before, values["shortcut"]], step.path)
-            elif isinstance(located.layer, Scale):
-                values[branch] = self._graph.node("Mul", [before, values["gate"]], step.path)
-            else:
-                values[branch] = self._layer(step, before)
-            assert step.output is not None
-            if branch == "main":
-                shape = step.output
-        return values["main"], shape
+            last = values[step.path] = self._layer(step, inputs)
+        assert step.output is not None
+        return last, step.output
 
-    def _layer(self, step: Step, value: str) -> str:
-        layer, path, shape = step.layer, step.path, step.input
+    def _layer(self, step: Step, inputs: list[str]) -> str:
+        layer, path, shape, value = step.layer, step.path, step.input, inputs[0]
         assert shape is not None
         match layer:
+            case Add():
+                return self._graph.node("Add", inputs, path)
+            case Scale():
+                return self._graph.node("Mul", inputs, path)
             case Conv():
                 return self._convolution(layer, path, value, shape)
             case Norm(groups=int(groups)):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import get_args
 
-from resnetkit.architecture.layer import Add, Scale
-from resnetkit.architecture.network import Branch
+from resnetkit.architecture.block import Branch
 from resnetkit.architecture.rows import Row
 from resnetkit.architecture.shape_inference import Step
 from resnetkit.report.drawing.marks import (
@@ -89,18 +89,11 @@ class _Gate:
 
 def paths(row: Row, shortcut_name: str, steps: tuple[Step, ...]) -> Paths:
     """The steps of one block, sorted by branch."""
-
-    def of(branch: Branch) -> tuple[Step, ...]:
-        return tuple(step for step in steps if step.located.branch == branch)
-
-    return Paths(
-        row=row,
-        shortcut_name=shortcut_name,
-        main=of("main"),
-        gate=of("gate"),
-        shortcut=of("shortcut"),
-        junction=of("junction"),
-    )
+    of = {
+        branch: tuple(step for step in steps if step.located.branch == branch)
+        for branch in get_args(Branch)
+    }
+    return Paths(row=row, shortcut_name=shortcut_name, **of)
 
 
 def _strand_height(steps: tuple[Step, ...], width: float) -> int:
@@ -240,13 +233,13 @@ def lay_card(block: Paths, x: float, y: float, height: float) -> Card:
     joined = _junction(
         block.junction, (middle, box.bottom - _EDGE - _junction_height(block.junction))
     )
-    nodes = {type(tile.step.layer): tile.box for tile in joined.tiles}
-    gate = _gate(block, main.end, nodes[Scale]) if block.gate else None
-    if gate is None:
-        between = [Wire(points=(main.end, (middle, nodes[Add].y)))]
-    else:
-        between = gate.layers.wires
-    around = _shortcut(block, fork, nodes[Add], lane_x)
+    takers = {path: tile.box for tile in joined.tiles for path in tile.step.located.inputs}
+    after_main = takers[block.main[-1].path]
+    gate = _gate(block, main.end, after_main) if block.gate else None
+    between = gate.layers.wires if gate else [Wire(points=(main.end, (middle, after_main.y)))]
+    (entry,) = block.main[0].located.inputs
+    add = takers[block.shortcut[-1].path if block.shortcut else entry]
+    around = _shortcut(block, fork, add, lane_x)
     return Card(
         row=block.row,
         box=box,
@@ -255,7 +248,7 @@ def lay_card(block: Paths, x: float, y: float, height: float) -> Card:
         labels=(
             *_header(block, box),
             *((gate.label,) if gate else ()),
-            _shortcut_label(block, fork, nodes[Add], around, lane_x),
+            _shortcut_label(block, fork, add, around, lane_x),
         ),
         dots=(fork, gate.split) if gate else (fork,),
         fork=fork,
