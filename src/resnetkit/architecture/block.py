@@ -121,13 +121,14 @@ def basic(options: Options, place: Placement) -> Block:
     second = 1 if options.dilation_entry == "own" else place.dilation
     width, outputs = place.convs
     stride = place.stride if options.anti_alias == "none" else 1
+    entry = place.entry_dilation
     main = (
-        _conv(options, "conv1", place.inputs, width, 3, stride, place.entry_dilation),
-        *norms(options, "bn1", width),
+        *conv_norm(
+            options, ("conv1", "bn1"), place.inputs, width, kernel=3, stride=stride, dilation=entry
+        ),
         Activation(name="relu1"),
         *_anti_alias(options, place, width),
-        _conv(options, "conv2", width, outputs, 3, 1, second),
-        *norms(options, "bn2", outputs),
+        *conv_norm(options, ("conv2", "bn2"), width, outputs, kernel=3, dilation=second),
     )
     return _with_shortcut(options, place, main, outputs)
 
@@ -139,17 +140,21 @@ def bottleneck(options: Options, place: Placement) -> Block:
     if options.anti_alias != "none":
         second = 1
     main = (
-        _conv(options, "conv1", place.inputs, width, 1, first),
-        *norms(options, "bn1", width),
+        *conv_norm(options, ("conv1", "bn1"), place.inputs, width, stride=first),
         Activation(name="relu1"),
-        _conv(
-            options, "conv2", width, middle, 3, second, place.entry_dilation, groups=options.groups
+        *conv_norm(
+            options,
+            ("conv2", "bn2"),
+            width,
+            middle,
+            kernel=3,
+            stride=second,
+            dilation=place.entry_dilation,
+            groups=options.groups,
         ),
-        *norms(options, "bn2", middle),
         Activation(name="relu2"),
         *_anti_alias(options, place, middle),
-        _conv(options, "conv3", middle, outputs, 1),
-        *norms(options, "bn3", outputs),
+        *conv_norm(options, ("conv3", "bn3"), middle, outputs),
     )
     return _with_shortcut(options, place, main, outputs)
 
@@ -185,45 +190,47 @@ def _with_shortcut(
     )
 
 
-def _conv(
+def conv_norm(
     options: Options,
-    name: str,
+    names: tuple[str, str],
     inputs: int,
     outputs: int,
-    kernel: int,
+    *,
+    kernel: int = 1,
     stride: int = 1,
+    padding: int | None = None,
     dilation: int = 1,
     groups: int = 1,
-) -> Conv:
+) -> tuple[Layer, ...]:
+    """A convolution and the norm after it, which ``options`` may leave out.
+
+    ``padding`` is by default what keeps the size at stride 1.
+    """
     window = Window(
         kernel=kernel,
         stride=stride,
-        padding=dilation * (kernel // 2),
+        padding=dilation * (kernel // 2) if padding is None else padding,
         dilation=dilation,
         rounding=options.rounding,
     )
-    return Conv(
-        name=name,
+    conv = Conv(
+        name=names[0],
         inputs=inputs,
         outputs=outputs,
         slides=window,
         groups=groups,
         bias=options.conv_bias,
     )
-
-
-def norms(options: Options, name: str, channels: int) -> tuple[Norm, ...]:
-    """The norm after a convolution; nothing where ``options`` ask for none."""
     if options.norm == "none":
-        return ()
+        return (conv,)
     norm = Norm(
-        name=name,
-        channels=channels,
+        name=names[1],
+        channels=outputs,
         epsilon=options.norm_epsilon,
         momentum=options.norm_momentum,
         groups=options.norm_groups if options.norm == "group" else None,
     )
-    return (norm,)
+    return conv, norm
 
 
 def _shortcut(options: Options, place: Placement, outputs: int) -> tuple[Layer, ...]:
@@ -240,20 +247,21 @@ def _shortcut(options: Options, place: Placement, outputs: int) -> tuple[Layer, 
                 rounding=options.rounding,
             ),
         )
-    pool = _shortcut_pool(options, place) if options.shortcut == "avgpool+projection" else None
-    stride = 1 if options.shortcut == "avgpool+projection" else place.stride
-    before: tuple[Layer, ...] = (pool,) if pool else ()
+    averaged = options.shortcut == "avgpool+projection"
+    before = _shortcut_pool(options, place) if averaged else ()
     kernel = 1 if place.stride == place.dilation == 1 else options.shortcut_kernel
-    dilation = place.entry_dilation if kernel > 1 else 1
-    name = f"downsample.{len(before)}"
-    return (
-        *before,
-        _conv(options, name, place.inputs, outputs, kernel, stride, dilation),
-        *norms(options, f"downsample.{len(before) + 1}", outputs),
+    return *before, *conv_norm(
+        options,
+        (f"downsample.{len(before)}", f"downsample.{len(before) + 1}"),
+        place.inputs,
+        outputs,
+        kernel=kernel,
+        stride=1 if averaged else place.stride,
+        dilation=place.entry_dilation if kernel > 1 else 1,
     )
 
 
-def _shortcut_pool(options: Options, place: Placement) -> Pool | None:
+def _shortcut_pool(options: Options, place: Placement) -> tuple[Pool, ...]:
     """The 2x2 average pool of ResNet-D, always as large as the main path's output.
 
     With stride 2 a partial window averages the pixels it has. A dilated stage keeps a stride-1
@@ -262,9 +270,9 @@ def _shortcut_pool(options: Options, place: Placement) -> Pool | None:
     """
     dilated = place.dilation > 1
     if place.stride == 1 and (not dilated or options.dilation_entry != "previous"):
-        return None
+        return ()
     window = Window(kernel=2, stride=place.stride, end_padding=1, rounding=options.rounding)
-    return Pool(name="downsample.0", function="average", slides=window, count_padding=dilated)
+    return (Pool(name="downsample.0", function="average", slides=window, count_padding=dilated),)
 
 
 def _gate(options: Options, place: Placement, channels: int) -> tuple[Layer, ...]:

@@ -14,7 +14,7 @@ from resnetkit.architecture.block import (
     Placement,
     anti_alias,
     chain,
-    norms,
+    conv_norm,
     residual_block,
 )
 from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
@@ -157,23 +157,17 @@ def _stem(options: Options) -> tuple[Layer, ...]:
     assert options.stem_conv_stride is not None
     layers: list[Layer] = []
     inputs = options.in_chans
-    kernel = 7 if options.stem == "7x7" else 3
     for number, width in enumerate(options.stem_widths, start=1):
-        window = Window(
-            kernel=kernel,
-            stride=options.stem_conv_stride if number == 1 else 1,
-            padding=options.stem_padding,
-            rounding=options.rounding,
-        )
         layers += (
-            Conv(
-                name=f"conv{number}",
-                inputs=inputs,
-                outputs=width,
-                slides=window,
-                bias=options.conv_bias,
+            *conv_norm(
+                options,
+                (f"conv{number}", f"bn{number}"),
+                inputs,
+                width,
+                kernel=7 if options.stem == "7x7" else 3,
+                stride=options.stem_conv_stride if number == 1 else 1,
+                padding=options.stem_padding,
             ),
-            *norms(options, f"bn{number}", width),
             Activation(name=f"relu{number}" if len(options.stem_widths) > 1 else "relu"),
         )
         inputs = width
@@ -187,17 +181,9 @@ def _stem_pool(options: Options, channels: int) -> tuple[Layer, ...]:
     assert options.stem_widths is not None
     number = len(options.stem_widths) + 1
     if options.stem_pool == "conv":
-        window = Window(kernel=3, stride=2, padding=1, rounding=options.rounding)
-        conv = Conv(
-            name=f"conv{number}",
-            inputs=channels,
-            outputs=channels,
-            slides=window,
-            bias=options.conv_bias,
-        )
+        names = f"conv{number}", f"bn{number}"
         return (
-            conv,
-            *norms(options, f"bn{number}", channels),
+            *conv_norm(options, names, channels, channels, kernel=3, stride=2),
             Activation(name=f"relu{number}"),
         )
     if options.anti_alias == "average":
