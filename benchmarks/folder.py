@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from resnetkit.inference.engines.engine import Choice
+from resnetkit.inference.engines.engine import EngineName
 from results import Table, add_save, spread
 
 #: How many worker processes or threads read images, for all.
@@ -164,7 +164,7 @@ def ours(
     file: str,
     *,
     exact: bool = False,
-    engine: Choice = "auto",
+    engine: EngineName = "auto",
 ) -> dict[str, Any]:
     """What `resnetkit predict` does for many images, to the ranked classes."""
     from resnetkit.bundle.opening import open_model

@@ -28,7 +28,7 @@ import peers
 from resnetkit import explain
 from resnetkit.bundle.opening import open_model
 from resnetkit.evaluation.timing import Contestant, Raced, race
-from resnetkit.inference.engines.engine import Choice, Engine
+from resnetkit.inference.engines.engine import Engine, EngineName
 from resnetkit.inference.engines.openvino import has_bf16
 from resnetkit.inference.engines.selection import open_engine
 from results import Table, add_save
@@ -36,7 +36,7 @@ from results import Table, add_save
 PACKAGES = ("torch", "torchvision", "timm", "onnxruntime", "openvino", "nncf")
 #: Processors with bfloat16 compute in that too; OpenVINO by hand does so without being asked.
 BF16 = has_bf16()
-ENGINES: dict[Choice, str] = {
+ENGINES: dict[EngineName, str] = {
     "torch": "fp32", "torch-compiled": "fp32", "onnxruntime": "fp32", "openvino": "fp32",
     **({"openvino-bf16": "bf16"} if BF16 else {}),
 }  # fmt: skip
@@ -62,7 +62,7 @@ class Prepared:
     def openvino(self, *, int8: bool) -> Any:
         return self.once(f"openvino {int8}", lambda: peers.openvino_model(self.module, int8=int8))
 
-    def engine(self, name: Choice) -> Engine:
+    def engine(self, name: EngineName) -> Engine:
         return self.once(f"engine {name}", lambda: open_engine(self.bundle, name))
 
     def int8(self) -> Engine:

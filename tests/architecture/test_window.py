@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
-from resnetkit.architecture.window import Window
+from resnetkit.architecture.window import SlidingWindow
 
 sizes = st.integers(1, 600)
 kernels = st.integers(1, 7)
@@ -19,7 +19,7 @@ strides = st.integers(1, 3)
 
 @given(sizes, kernels, strides, st.integers(0, 3), st.integers(1, 4))
 def test_floor_is_torchs_convolution(size, kernel, stride, padding, dilation) -> None:
-    window = Window(kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    window = SlidingWindow(kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     convolution = nn.Conv2d(1, 1, kernel, stride, padding, dilation, device="meta")
     image = torch.empty(1, 1, size, size, device="meta")
     if window.extent > size + 2 * padding:
@@ -33,7 +33,7 @@ def test_floor_is_torchs_convolution(size, kernel, stride, padding, dilation) ->
 @given(sizes, kernels, strides, st.data())
 def test_ceil_is_torchs_pool(size, kernel, stride, data) -> None:
     padding = data.draw(st.integers(0, kernel // 2))
-    window = Window(
+    window = SlidingWindow(
         kernel=kernel, stride=stride, padding=padding, rounding="ceil", starts_inside=True
     )
     assume(window.output(size) >= 1)
@@ -43,17 +43,17 @@ def test_ceil_is_torchs_pool(size, kernel, stride, data) -> None:
 
 @given(sizes, kernels, strides, st.integers(0, 3))
 def test_overhang_makes_floor_of_ceil(size, kernel, stride, padding) -> None:
-    up = Window(kernel=kernel, stride=stride, padding=padding, rounding="ceil")
+    up = SlidingWindow(kernel=kernel, stride=stride, padding=padding, rounding="ceil")
     assume(up.output(size) >= 1)
     overhang = up.overhang(size)
     assert 0 <= overhang < max(stride, kernel + 1)
-    padded = Window(kernel=kernel, stride=stride, padding=padding, end_padding=overhang)
+    padded = SlidingWindow(kernel=kernel, stride=stride, padding=padding, end_padding=overhang)
     assert padded.output(size) == up.output(size)
 
 
 @given(sizes, kernels, strides, st.integers(0, 3), st.integers(1, 3), st.integers(0, 1), st.data())
 def test_formula_computes_what_it_says(size, kernel, stride, padding, dilation, end, data) -> None:
-    window = Window(
+    window = SlidingWindow(
         kernel=kernel,
         stride=stride,
         padding=padding,
@@ -69,5 +69,5 @@ def test_formula_computes_what_it_says(size, kernel, stride, padding, dilation, 
 
 
 def test_the_issues_own_example() -> None:
-    window = Window(kernel=3, stride=2, padding=1)
+    window = SlidingWindow(kernel=3, stride=2, padding=1)
     assert window.formula(473) == "floor((473 + 2*1 - 3) / 2) + 1 = 237"

@@ -26,7 +26,7 @@ from resnetkit.checkpoints import writing
 from resnetkit.checkpoints.equivalence import (
     EQUAL,
     FOLDED,
-    Comparison,
+    OutputComparison,
     answers,
     compare,
     images,
@@ -65,8 +65,8 @@ def in_type(bundle: resnetkit.Bundle, dtype: torch.dtype) -> resnetkit.Bundle:
 
 def test_relative_differences() -> None:
     assert compare(torch.tensor([1.0, -4.0]), torch.tensor([1.0, -3.0])).relative == 0.25
-    assert Comparison(difference=0.0, largest=0.0).relative == 0
-    assert Comparison(difference=1.0, largest=0.0).relative == math.inf
+    assert OutputComparison(difference=0.0, largest=0.0).relative == 0
+    assert OutputComparison(difference=1.0, largest=0.0).relative == math.inf
     assert compare(torch.tensor([1.0]), torch.tensor([math.nan])).relative == math.inf
     assert compare(torch.tensor([math.inf]), torch.tensor([math.inf])).relative == math.inf
 

@@ -216,12 +216,12 @@ def test_cut_pixels_are_within_a_grey_level(interpolation: str) -> None:
 
     from resnetkit.data.decoding.decode import cut
     from resnetkit.exporters.preprocessing_graph import _Cutter
-    from resnetkit.inference.engines.onnx_builder import Graph
+    from resnetkit.inference.engines.onnx_builder import GraphBuilder
     from resnetkit.inference.engines.onnx_export import as_maps
 
     facts = {"interpolation": interpolation, "mean": (0, 0, 0), "std": (1, 1, 1)}
     preprocess = resnetkit.Preprocess(size=32, resize_to=37, **facts)
-    graph = Graph("cut")
+    graph = GraphBuilder("cut")
     pixels = graph.input("pixels", "uint8", (1, "H", "W", 3))
     graph.output(_Cutter(graph, preprocess).cut(as_maps(graph, pixels)), "float32", (1, 3, 32, 32))
     model = graph.serialise({})

@@ -20,12 +20,12 @@ from resnetkit.data.decoding.tensors import normalise
 from resnetkit.errors import InputError
 from resnetkit.inference.engines import openvino, selection
 from resnetkit.inference.engines.conv_bn_fusion import folded
-from resnetkit.inference.engines.engine import Choice, Pixels
+from resnetkit.inference.engines.engine import EngineName, Pixels
 from resnetkit.inference.engines.onnx_export import onnx_model
 from resnetkit.inference.engines.selection import open_engine
 
 NAMES = [entry.name for entry in resnetkit.catalog()]
-ENGINES: tuple[Choice, ...] = ("torch", "openvino", "onnxruntime")
+ENGINES: tuple[EngineName, ...] = ("torch", "openvino", "onnxruntime")
 #: Largest difference to the module, relative to the largest answer: float32, added up otherwise.
 NEAR = 2e-5
 
@@ -162,7 +162,7 @@ def bundle() -> resnetkit.Bundle:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_blue_first_and_a_stream(bundle: resnetkit.Bundle, name: Choice) -> None:
+def test_blue_first_and_a_stream(bundle: resnetkit.Bundle, name: EngineName) -> None:
     """Channels in another order; batches of several sizes, in order, only a few ahead."""
     engine = open_engine(bundle, name, threads=1)
     pixels = pixels_for(bundle, 40)
@@ -187,7 +187,7 @@ def test_blue_first_and_a_stream(bundle: resnetkit.Bundle, name: Choice) -> None
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_pixels_between_whole_numbers(bundle: resnetkit.Bundle, name: Choice) -> None:
+def test_pixels_between_whole_numbers(bundle: resnetkit.Bundle, name: EngineName) -> None:
     """float32 pixels are taken as they are, and are not taken for uint8 ones or the reverse."""
     whole, facts = pixels_for(bundle), bundle.preprocess
     engine = open_engine(bundle, name, pixels="float32")
@@ -205,7 +205,9 @@ def test_pixels_between_whole_numbers(bundle: resnetkit.Bundle, name: Choice) ->
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_what_fails_while_batches_are_made_is_told(bundle: resnetkit.Bundle, name: Choice) -> None:
+def test_what_fails_while_batches_are_made_is_told(
+    bundle: resnetkit.Bundle, name: EngineName
+) -> None:
     def batches() -> Iterator[Pixels]:
         yield pixels_for(bundle)
         raise InputError("the folder has gone")
@@ -272,7 +274,7 @@ def test_auto_takes_the_fastest_installed(
     without.add("onnxruntime")
     assert open_engine(bundle).name == "torch"
     assert "resnetkit[openvino]" in selection.chosen()[1]
-    extras: dict[Choice, str] = {
+    extras: dict[EngineName, str] = {
         "openvino": "openvino", "openvino-bf16": "openvino", "onnxruntime": "onnx",
     }  # fmt: skip
     for name, extra in extras.items():

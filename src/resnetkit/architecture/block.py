@@ -19,7 +19,7 @@ from resnetkit.architecture.layer import Activation, Add, Conv, Layer, Norm, Poo
 from resnetkit.architecture.option_fields import BlockKind
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
-from resnetkit.architecture.window import Window
+from resnetkit.architecture.window import SlidingWindow
 
 Branch = Literal["main", "gate", "shortcut", "junction"]
 #: What the first layer of a network takes: the image.
@@ -173,9 +173,9 @@ def _anti_alias(options: Options, place: Placement, channels: int) -> tuple[Laye
 def anti_alias(options: Options, name: str, channels: int, stride: int) -> Layer:
     """The average pool or the blur that ``options`` ask for."""
     if options.anti_alias == "average":
-        window = Window(kernel=stride, stride=stride)
+        window = SlidingWindow(kernel=stride, stride=stride)
         return Pool(name=name, function="average", slides=window)
-    window = Window(kernel=3, stride=stride, padding=1)
+    window = SlidingWindow(kernel=3, stride=stride, padding=1)
     return Blur(name=name, channels=channels, slides=window)
 
 
@@ -206,7 +206,7 @@ def conv_norm(
 
     ``padding`` is by default what keeps the size at stride 1.
     """
-    window = Window(
+    window = SlidingWindow(
         kernel=kernel,
         stride=stride,
         padding=dilation * (kernel // 2) if padding is None else padding,
@@ -271,7 +271,7 @@ def _shortcut_pool(options: Options, place: Placement) -> tuple[Pool, ...]:
     dilated = place.dilation > 1
     if place.stride == 1 and (not dilated or options.dilation_entry != "previous"):
         return ()
-    window = Window(kernel=2, stride=place.stride, end_padding=1, rounding=options.rounding)
+    window = SlidingWindow(kernel=2, stride=place.stride, end_padding=1, rounding=options.rounding)
     return (Pool(name="downsample.0", function="average", slides=window, count_padding=dilated),)
 
 
@@ -285,7 +285,7 @@ def _gate(options: Options, place: Placement, channels: int) -> tuple[Layer, ...
     if options.squeeze_excitation is None:
         return ()
     squeezed = squeeze_width(channels, options.squeeze_excitation, options.squeeze_multiple)
-    point = Window(kernel=1)
+    point = SlidingWindow(kernel=1)
     return (
         pool,
         Conv(name="se.fc1", inputs=channels, outputs=squeezed, slides=point, bias=True),

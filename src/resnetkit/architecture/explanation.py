@@ -14,7 +14,7 @@ from resnetkit.architecture.network import Network
 from resnetkit.architecture.rows import (
     LEVELS,
     Level,
-    Row,
+    TableRow,
     Totals,
     block_text,
     layer_row,
@@ -58,7 +58,7 @@ class Explanation:
         words = ", ".join(f"{name} {_option_text(value)}" for name, value in changed.items())
         return f"{self.network.name} with {words}" if words else self.network.name
 
-    def rows(self, level: Level = "block") -> tuple[Row, ...]:
+    def rows(self, level: Level = "block") -> tuple[TableRow, ...]:
         """The rows of a level, in order. At block level the stem and the head list their layers.
 
         Raises ``ValueError`` for an unknown level.
@@ -83,14 +83,16 @@ class Explanation:
             )
         return tuple(layer_row(step) for step in steps)
 
-    def _sum(self, level: Level, stage: str, path: str, what: str, steps: tuple[Step, ...]) -> Row:
+    def _sum(
+        self, level: Level, stage: str, path: str, what: str, steps: tuple[Step, ...]
+    ) -> TableRow:
         last = steps[-1]
         reached = [step.output for step in steps if step.output is not None]
         if stage == "head" or level == "network":
             output: Shape | None = self.output if reached else None
         else:
             output = last.output
-        return Row(
+        return TableRow(
             level=level,
             stage=stage,
             path=path,
@@ -155,7 +157,7 @@ class Explanation:
         return json.dumps(self.to_dict(), indent=2)
 
 
-class Described(Protocol):
+class HasNetwork(Protocol):
     """What has a network: a bundle, an exported file, a module."""
 
     @property
@@ -163,7 +165,7 @@ class Described(Protocol):
 
 
 def explain(
-    model: str | Network | Described, input: int | Shape | None = None, **options: Any
+    model: str | Network | HasNetwork, input: int | Shape | None = None, **options: Any
 ) -> Explanation:
     """Explain a network at an input: ``473``, or ``(3, 473, 473)``, or its usual size.
 
@@ -190,7 +192,7 @@ def _runs(steps: Iterable[Step], key: Any) -> Iterator[tuple[Any, tuple[Step, ..
         yield value, tuple(run)
 
 
-def _numbers(row: Row) -> dict[str, Any]:
+def _numbers(row: TableRow) -> dict[str, Any]:
     return {
         "output": None if row.output is None else list(row.output),
         "parameters": row.parameters,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
 
-from resnetkit.architecture.window import Rounding, Window
+from resnetkit.architecture.window import Rounding, SlidingWindow
 from resnetkit.errors import InputError
 
 Shape = tuple[int, ...]
@@ -41,7 +41,7 @@ def map_size(shape: Shape, what: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def slide(window: Window, shape: Shape, channels: int, what: str) -> Shape:
+def slide(window: SlidingWindow, shape: Shape, channels: int, what: str) -> Shape:
     """The map that a window leaves. Raises ``ShapeError`` where nothing is left."""
     _, height, width = map_size(shape, what)
     rows, columns = window.output(height), window.output(width)
@@ -53,7 +53,7 @@ def slide(window: Window, shape: Shape, channels: int, what: str) -> Shape:
     return channels, rows, columns
 
 
-def axis_formulas(window: Window, shape: Shape) -> str:
+def axis_formulas(window: SlidingWindow, shape: Shape) -> str:
     """The formula of the size, or of height and width where they differ."""
     _, height, width = map_size(shape, "a window")
     if height == width:
@@ -78,7 +78,7 @@ class Layer:
     kind: ClassVar[str]
 
     @property
-    def window(self) -> Window | None:
+    def window(self) -> SlidingWindow | None:
         """The window it slides, or None where it looks at single pixels or at all of them."""
         return None
 
@@ -129,12 +129,12 @@ class Conv(Layer):
     kind: ClassVar[str] = "conv"
     inputs: int
     outputs: int
-    slides: Window
+    slides: SlidingWindow
     groups: int = 1
     bias: bool = False
 
     @property
-    def window(self) -> Window:
+    def window(self) -> SlidingWindow:
         return self.slides
 
     @property
@@ -240,11 +240,11 @@ class Pool(Layer):
 
     kind: ClassVar[str] = "pool"
     function: Literal["max", "average"]
-    slides: Window | None
+    slides: SlidingWindow | None
     count_padding: bool = False
 
     @property
-    def window(self) -> Window | None:
+    def window(self) -> SlidingWindow | None:
         return self.slides
 
     @property
@@ -282,8 +282,8 @@ class Subsample(Layer):
     rounding: Rounding = "floor"
 
     @property
-    def window(self) -> Window:
-        return Window(kernel=1, stride=self.stride, rounding=self.rounding)
+    def window(self) -> SlidingWindow:
+        return SlidingWindow(kernel=1, stride=self.stride, rounding=self.rounding)
 
     @property
     def text(self) -> str:

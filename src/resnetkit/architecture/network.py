@@ -20,7 +20,7 @@ from resnetkit.architecture.block import (
 from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
 from resnetkit.architecture.option_fields import EXPANSION
 from resnetkit.architecture.options import Options
-from resnetkit.architecture.window import Window
+from resnetkit.architecture.window import SlidingWindow
 from resnetkit.errors import InputError, check, mapping, parsed, text, whole
 
 
@@ -189,7 +189,7 @@ def _stem_pool(options: Options, channels: int) -> tuple[Layer, ...]:
     if options.anti_alias == "average":
         return (anti_alias(options, "maxpool", channels, 2),)
     caffe, blurred = options.stem_pool == "caffe", options.anti_alias == "blur"
-    window = Window(
+    window = SlidingWindow(
         kernel=3,
         stride=1 if blurred else 2,
         padding=0 if caffe else 1,
@@ -234,7 +234,7 @@ def _stages(options: Options) -> Iterator[Stage]:
 
 def _head(options: Options) -> tuple[Layer, ...]:
     """The pool, and flatten and the fully connected layer where there are classes."""
-    window = None if options.head_pool == "global" else Window(kernel=7)
+    window = None if options.head_pool == "global" else SlidingWindow(kernel=7)
     pool = Pool(name="avgpool", function="average", slides=window)
     if options.num_classes is None:
         return (pool,)

@@ -20,12 +20,12 @@ from resnetkit.architecture.option_fields import StemKind
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.rare_layer import ChannelConv
 
-Kind = Literal["conv", "norm", "linear"]
-Part = Literal["stem", "main", "gate", "shortcut", "head"]
+ParameterKind = Literal["conv", "norm", "linear"]
+NetworkPart = Literal["stem", "main", "gate", "shortcut", "head"]
 
 #: The tensors of each kind of layer, by torch's names; a convolution may have a bias besides, and a
 #: group norm has only the first two.
-TENSORS: Mapping[Kind, tuple[str, ...]] = {
+TENSORS: Mapping[ParameterKind, tuple[str, ...]] = {
     "conv": ("weight",),
     "norm": ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"),
     "linear": ("weight", "bias"),
@@ -50,8 +50,8 @@ class Place:
     A stem's convolution beyond those of its kind stands in for its pool.
     """
 
-    kind: Kind
-    part: Part
+    kind: ParameterKind
+    part: NetworkPart
     number: int = 1
     stage: int = 0
     block: int = 0
@@ -69,7 +69,7 @@ def places(network: Network) -> dict[str, Place]:
 @lru_cache(maxsize=32)  # a file is tried as the network of many dialects, often the same one
 def _places(network: Network) -> dict[str, Place]:
     found: dict[str, Place] = {}
-    counts: Counter[tuple[str | None, Part, Kind]] = Counter()
+    counts: Counter[tuple[str | None, NetworkPart, ParameterKind]] = Counter()
     stages = {stage.name: number for number, stage in enumerate(network.stages)}
     indices = {
         block.name: index for stage in network.stages for index, block in enumerate(stage.blocks)
@@ -84,7 +84,7 @@ def _places(network: Network) -> dict[str, Place]:
         kind = _kind(located.layer)
         if kind is None:
             continue
-        part: Part = "head" if kind == "linear" else "stem"
+        part: NetworkPart = "head" if kind == "linear" else "stem"
         if located.block is not None:
             assert located.branch != "junction"
             part = located.branch
@@ -103,7 +103,7 @@ def _places(network: Network) -> dict[str, Place]:
     return found
 
 
-def _kind(layer: object) -> Kind | None:
+def _kind(layer: object) -> ParameterKind | None:
     if isinstance(layer, Conv | ChannelConv):
         return "conv"
     if isinstance(layer, Norm):

@@ -15,7 +15,7 @@ from resnetkit.architecture.layer import (
     map_size,
     slide,
 )
-from resnetkit.architecture.window import Window
+from resnetkit.architecture.window import SlidingWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,10 @@ class Blur(Layer):
 
     kind: ClassVar[str] = "blur"
     channels: int
-    slides: Window
+    slides: SlidingWindow
 
     @property
-    def window(self) -> Window:
+    def window(self) -> SlidingWindow:
         return self.slides
 
     @property

@@ -16,7 +16,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class TableRow:
     """A layer, block, stage or network with what it puts out and what it costs.
 
     ``output`` is None where the layer is not reached. ``parameters`` and the other counts are
@@ -64,7 +64,7 @@ class Explained(Protocol):
     @property
     def title(self) -> str: ...
 
-    def rows(self, level: Level = "block") -> tuple[Row, ...]: ...
+    def rows(self, level: Level = "block") -> tuple[TableRow, ...]: ...
 
 
 def stage_text(stage: Stage) -> str:
@@ -117,9 +117,9 @@ def shortcut_text(block: Block) -> str:
     return "avgpool+projection" if kinds[0] == "pool" else "projection"
 
 
-def layer_row(step: Step) -> Row:
+def layer_row(step: Step) -> TableRow:
     """The row of one layer."""
-    return Row(
+    return TableRow(
         level="layer",
         stage=step.located.stage,
         path=step.path,

@@ -7,7 +7,7 @@ import io
 from collections.abc import Container, Sequence
 
 from resnetkit.architecture.layer import shape_text
-from resnetkit.architecture.rows import Explained, Level, Row
+from resnetkit.architecture.rows import Explained, Level, TableRow
 from resnetkit.errors import printable
 
 #: What a MAC is, printed wherever a number of them is.
@@ -36,7 +36,7 @@ def columns(level: Level, formulas: bool) -> tuple[str, ...]:
     return names + (("size", "parameters =", "MACs =") if formulas else ())
 
 
-def cells(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
+def cells(row: TableRow, names: tuple[str, ...]) -> tuple[str, ...]:
     """A row as the texts of the named columns."""
     texts = {
         "stage": row.stage,
@@ -173,7 +173,7 @@ def tree_lines(
     """The hierarchy network, stage, block, layer as ``(stage, line)``, down to ``level``."""
     items = _tree_items(explanation, level)
     lasts = _last_of_siblings([depth for depth, _ in items])
-    drawn: list[tuple[str, str, Row]] = []
+    drawn: list[tuple[str, str, TableRow]] = []
     open_branches: list[bool] = []
     for (depth, row), last in zip(items, lasts, strict=True):
         open_branches = open_branches[: depth - 1]
@@ -194,7 +194,7 @@ def tree_lines(
     return lines
 
 
-def _tree_items(explanation: Explained, level: Level) -> list[tuple[int, Row]]:
+def _tree_items(explanation: Explained, level: Level) -> list[tuple[int, TableRow]]:
     """Rows with their depth: 0 network, 1 stage, 2 block or lone layer, 3 layer."""
     items = [(0, explanation.rows("network")[0])]
     if level == "network":

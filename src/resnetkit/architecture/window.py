@@ -9,7 +9,7 @@ Rounding = Literal["floor", "ceil"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class SlidingWindow:
     """A square window that slides over a map: the arithmetic that convolutions and pools share.
 
     ``padding`` is added on all four sides, ``end_padding`` at the bottom and right only.

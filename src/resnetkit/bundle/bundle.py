@@ -29,7 +29,7 @@ from resnetkit.errors import NO_CLASSES, InputError, check, listed, mapping, par
 from resnetkit.files import atomic
 from resnetkit.formats import safetensors, safetensors_writer
 from resnetkit.formats.container import UnfitError
-from resnetkit.inference.engines.engine import Choice, Engine
+from resnetkit.inference.engines.engine import Engine, EngineName
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.preprocess import Preprocess
 
@@ -178,7 +178,7 @@ class Bundle:
         return {name: array(tensor) for name, tensor in self.arrays.items()}
 
     def predict(
-        self, images: Image | Sequence[Image], topk: int = 5, *, engine: Choice = "auto"
+        self, images: Image | Sequence[Image], topk: int = 5, *, engine: EngineName = "auto"
     ) -> list[Prediction]:
         """The ``topk`` classes of each image, best first; see ``inference.prediction.predict``.
 

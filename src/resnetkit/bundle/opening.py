@@ -15,7 +15,7 @@ from resnetkit.errors import InputError, parsed
 from resnetkit.files import sha256_of
 from resnetkit.formats import onnx, zip_archive
 from resnetkit.formats.container import UnfitError, told
-from resnetkit.inference.engines.exported_model import DOCUMENT, Exported, Kind
+from resnetkit.inference.engines.exported_model import DOCUMENT, Exported, ExportFormat
 from resnetkit.inference.engines.torch_export_archive import document_in
 
 #: An OpenVINO IR has some kilobytes for each layer; its numbers are in the file beside it.
@@ -41,7 +41,7 @@ def open_model(path: str | Path) -> Bundle | Exported:
     return load(path)
 
 
-def _exported(path: Path) -> tuple[Kind, str | None] | None:
+def _exported(path: Path) -> tuple[ExportFormat, str | None] | None:
     """The kind of an exported file and the document in it; None for another file."""
     with path.open("rb") as file:
         head = file.read(512)

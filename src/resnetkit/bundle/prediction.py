@@ -13,7 +13,7 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
 from resnetkit.data.decoding.decode import Image, UnreadableImageError
 from resnetkit.data.listing import ImageSource
-from resnetkit.inference.engines.engine import Choice
+from resnetkit.inference.engines.engine import EngineName
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.prediction import Prediction, is_one, stream
 from resnetkit.inference.predictor import SOME, PredictOptions, Predictor
@@ -28,7 +28,7 @@ def predict(
     images: Images,
     *,
     topk: int = 5,
-    engine: Choice = "auto",
+    engine: EngineName = "auto",
     device: str | None = None,
     batch_size: int | None = None,
     exact: bool = True,
@@ -59,7 +59,7 @@ def embed(
     model: Model,
     images: Images,
     *,
-    engine: Choice = "auto",
+    engine: EngineName = "auto",
     device: str | None = None,
     batch_size: int | None = None,
     exact: bool = True,

@@ -10,7 +10,7 @@ from typing import Any
 
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.option_fields import NormKind, StemKind
-from resnetkit.architecture.parameters import Kind, Part, Place
+from resnetkit.architecture.parameters import NetworkPart, ParameterKind, Place
 from resnetkit.checkpoints.checkpoint import COUNTER, TRAINING, Reading, compare
 from resnetkit.checkpoints.dialect import Dialect
 from resnetkit.checkpoints.dialects import DIALECTS
@@ -126,7 +126,7 @@ class _Try:
     stem: StemKind
     averaged: bool
 
-    def seen(self, kind: Kind, part: Part, **where: Any) -> dict[str, Shape]:
+    def seen(self, kind: ParameterKind, part: NetworkPart, **where: Any) -> dict[str, Shape]:
         """The tensors that are there of the layer at a place, in our layout."""
         place = Place(kind=kind, part=part, stem=self.stem, averaged=self.averaged, **where)
         found: dict[str, Shape] = {}
@@ -137,7 +137,7 @@ class _Try:
                     found[name] = self.dialect.our_shape(self.told[theirs])
         return found
 
-    def conv(self, part: Part, **where: Any) -> ConvSketch | None:
+    def conv(self, part: NetworkPart, **where: Any) -> ConvSketch | None:
         """The convolution at a place and its norm, or None where neither has left a trace."""
         conv, norm = self.seen("conv", part, **where), self.seen("norm", part, **where)
         if not conv and not norm:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from resnetkit.architecture.layer import Shape, shape_text
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.parameters import named, tensors
-from resnetkit.checkpoints.dialect import Choice, Dialect, fitting
+from resnetkit.checkpoints.dialect import Dialect, DialectPreprocess, fitting
 from resnetkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Reading:
     known: Mapping[str, str]
     ambiguous: tuple[Ambiguity, ...]
     also: tuple[str, ...] = ()
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[DialectPreprocess, ...] = ()
     copies: tuple[str, ...] = ()
     classifier: str = ""
 
@@ -120,7 +120,7 @@ class Reading:
         return "other" if PROJECTS & set(self.wrappers) else "classifier"
 
     @property
-    def preprocess(self) -> tuple[Choice, ...]:
+    def preprocess(self) -> tuple[DialectPreprocess, ...]:
         """How the framework prepares images of as many channels; the first is its default."""
         offered = self.choices or self.dialect.preprocess
         return fitting(offered, self.network)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnetkit.architecture import registry
-from resnetkit.checkpoints.dialect import Choice
+from resnetkit.checkpoints.dialect import DialectPreprocess
 from resnetkit.errors import InputError, parsed
 from resnetkit.preprocess import Interpolation, Preprocess
 
@@ -39,7 +39,7 @@ class Configuration:
 
     framework: Literal["timm", "transformers"]
     model: Mapping[str, Any]
-    preprocess: tuple[Choice, ...]
+    preprocess: tuple[DialectPreprocess, ...]
     classes: tuple[str, ...] | None
     warnings: tuple[str, ...]
 
@@ -91,11 +91,11 @@ def _document(path: Path) -> dict[str, Any] | None:
 
 
 def _attempt(
-    read: Callable[[Mapping[str, Any]], tuple[Choice, ...]],
+    read: Callable[[Mapping[str, Any]], tuple[DialectPreprocess, ...]],
     document: Mapping[str, Any],
     name: str,
     warnings: list[str],
-) -> tuple[Choice, ...]:
+) -> tuple[DialectPreprocess, ...]:
     """What ``read`` finds; nothing and a warning where that cannot be expressed."""
     try:
         return read(document)
@@ -120,7 +120,7 @@ def _unknown(model: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _of_timm(model: Mapping[str, Any]) -> tuple[Choice, ...]:
+def _of_timm(model: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
     """As timm prepares images for this weight set, and how it does with its test size."""
     told = _told(model)
     if not {"input_size", "crop_pct", "interpolation", "mean", "std"} & set(told):
@@ -131,7 +131,7 @@ def _of_timm(model: Mapping[str, Any]) -> tuple[Choice, ...]:
     return tuple(choices)
 
 
-def _timm_choice(model: Mapping[str, Any], size: str, crop: str, label: str) -> Choice:
+def _timm_choice(model: Mapping[str, Any], size: str, crop: str, label: str) -> DialectPreprocess:
     told = _told(model)
     channels, height, width = told.get(size) or (3, 224, 224)
     channels = (model.get("model_args") or {}).get("in_chans") or channels
@@ -151,10 +151,10 @@ def _timm_choice(model: Mapping[str, Any], size: str, crop: str, label: str) -> 
         mean=_three(told.get("mean") or (0.485, 0.456, 0.406), channels),
         std=_three(told.get("std") or (0.229, 0.224, 0.225), channels),
     )
-    return Choice(label=label, preprocess=preprocess, source=f"{CONFIG}: {size}, {crop}")
+    return DialectPreprocess(label=label, preprocess=preprocess, source=f"{CONFIG}: {size}, {crop}")
 
 
-def _of_transformers(told: Mapping[str, Any]) -> tuple[Choice, ...]:
+def _of_transformers(told: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
     """As transformers' image processor of ResNet prepares images.
 
     Below 384 pixels the shorter side becomes ``size / crop_pct`` and the centre is cut out; from
@@ -185,7 +185,7 @@ def _of_transformers(told: Mapping[str, Any]) -> tuple[Choice, ...]:
         mean=_three(told.get("image_mean", 0.5) if normalises else 0.0, 3),
         std=_three(told.get("image_std", 0.5) if normalises else 1.0, 3),
     )
-    return (Choice(label=PROCESSOR, preprocess=preprocess, source=PROCESSOR),)
+    return (DialectPreprocess(label=PROCESSOR, preprocess=preprocess, source=PROCESSOR),)
 
 
 def _whole(number: float) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
-from resnetkit.architecture.parameters import TENSORS, Kind, Place, places, tensors
+from resnetkit.architecture.parameters import TENSORS, ParameterKind, Place, places, tensors
 from resnetkit.checkpoints.facts import Fact
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 #: torch's names of a layer's tensors, by ours.
-TORCH: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
+TORCH: Mapping[ParameterKind, Mapping[str, str]] = MappingProxyType(
     {
         kind: MappingProxyType({name: f".{name}" for name in (*names, "bias")})
         for kind, names in TENSORS.items()
@@ -49,11 +49,11 @@ USUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
 #: All of them in any way, for ``holds``: an empty tuple allows every value.
 UNUSUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(dict.fromkeys(USUAL, ()))
 #: What groups of an HDF5 file have beside their arrays, by the group's name, ``""`` for the file.
-Described = Mapping[str, Mapping[str, str | Sequence[str]]]
+HDF5Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class DialectPreprocess:
     """One way in which a framework prepares images, and where it says so.
 
     ``applies`` tells for which networks it is documented; None for all.
@@ -74,20 +74,22 @@ RGB_255: Mapping[str, Any] = {
 
 
 #: For networks of one channel, which every framework has and none documents images for.
-GREY = Choice(
+GREY = DialectPreprocess(
     label="grey",
     preprocess=Preprocess(size=224, resize_to=256, channels="L", mean=(0.0,), std=(1.0,)),
     source="pixels in 0..1; no project is known to document another",
 )
 #: Where nobody documents how images of three channels are prepared.
-COLOUR = Choice(
+COLOUR = DialectPreprocess(
     label="ImageNet",
     preprocess=Preprocess(size=224),
     source="not documented: RGB with the mean and deviation that most projects took over",
 )
 
 
-def fitting(choices: Iterable[Choice], network: Network) -> tuple[Choice, ...]:
+def fitting(
+    choices: Iterable[DialectPreprocess], network: Network
+) -> tuple[DialectPreprocess, ...]:
     """Those ways to prepare images that are documented for ``network``, with as many channels.
 
     Where none is, ``GREY`` for a single channel and ``COLOUR`` for three, of the network's usual
@@ -143,7 +145,7 @@ class Dialect:
     path: Callable[[Place], str]
     root: str = ""
     heads: tuple[str, ...] = ("fc",)
-    suffixes: Mapping[Kind, Mapping[str, str]] = field(default_factory=lambda: TORCH)
+    suffixes: Mapping[ParameterKind, Mapping[str, str]] = field(default_factory=lambda: TORCH)
     template: str = "{path}{suffix}"
     sizes_first: bool = False
     absent: tuple[str, ...] = ()
@@ -152,13 +154,13 @@ class Dialect:
     holds: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
-    preprocess: tuple[Choice, ...] = ()
+    preprocess: tuple[DialectPreprocess, ...] = ()
     configured: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     spell: Callable[[Network], dict[str, str]] | None = None
     respell: Callable[[Mapping[str, Shape], str], dict[str, Shape]] | None = None
     anchors: tuple[str, ...] = ()
     endings: tuple[str, ...] = (".safetensors", ".pth", ".pt", ".pkl")
-    described: Callable[[Network, Iterable[str]], Described] | None = None
+    described: Callable[[Network, Iterable[str]], HDF5Attributes] | None = None
     evidence: tuple[str, ...] = ()
     read_only: bool = False
     beside_root: str = ""
@@ -168,7 +170,7 @@ class Dialect:
         values = {**USUAL, **self.holds}.get(option, ())
         return not values or value in values
 
-    def tensor(self, layer: str, kind: Kind, name: str) -> str:
+    def tensor(self, layer: str, kind: ParameterKind, name: str) -> str:
         """The name of one tensor of the layer that is named ``layer``."""
         return self.template.format(path=layer, suffix=self.suffixes[kind][name])
 

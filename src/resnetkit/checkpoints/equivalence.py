@@ -27,7 +27,7 @@ _EPSILONS = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class OutputComparison:
     """Two networks' answers: their largest absolute difference, and the largest of the first."""
 
     difference: float
@@ -87,9 +87,9 @@ def _empty(layer: nn.Module, _inputs: object, _output: object) -> None:
     layer.to("meta")
 
 
-def compare(first: Tensor, second: Tensor) -> Comparison:
+def compare(first: Tensor, second: Tensor) -> OutputComparison:
     """The largest difference of two networks' answers, and the largest answer of the first."""
-    return Comparison(
+    return OutputComparison(
         difference=float((first - second).abs().max()), largest=float(first.abs().max())
     )
 

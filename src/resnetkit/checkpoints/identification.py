@@ -20,7 +20,7 @@ from resnetkit.architecture.network import Network
 from resnetkit.checkpoints.checkpoint import WRAPPERS, Reading
 from resnetkit.checkpoints.classifier_head import with_classifier
 from resnetkit.checkpoints.config_json import Configuration, beside
-from resnetkit.checkpoints.dialect import Choice
+from resnetkit.checkpoints.dialect import DialectPreprocess
 from resnetkit.checkpoints.key_normalization import respelled, without_inner_wrappers
 from resnetkit.checkpoints.module_attributes import with_settings
 from resnetkit.checkpoints.recognition import read
@@ -226,7 +226,7 @@ def _normalised(container: Container, reading: Reading) -> Reading:
     layers = f"{found['mean'][0]}, {found['std'][0]}"
     source = f"{layers}; its size as in {first.label}"
     used = {*found["mean"], *found["std"]}
-    choice = Choice(label="the file's own", preprocess=told, source=source)
+    choice = DialectPreprocess(label="the file's own", preprocess=told, source=source)
     return replace(
         reading,
         choices=(choice,),

@@ -9,7 +9,7 @@ from typing import Any
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
 from resnetkit.checkpoints.checkpoint import Ambiguity, Reading
-from resnetkit.checkpoints.dialect import USUAL, Choice, Dialect, fitting
+from resnetkit.checkpoints.dialect import USUAL, Dialect, DialectPreprocess, fitting
 from resnetkit.checkpoints.facts import Fact
 from resnetkit.errors import InputError
 
@@ -96,7 +96,9 @@ def _doubtful(dialect: Dialect, fact: Fact) -> bool:
     return both or fact.source.startswith(UNDOCUMENTED)
 
 
-def preprocessing(choices: Sequence[Choice], own: Sequence[Choice] = ()) -> Ambiguity:
+def preprocessing(
+    choices: Sequence[DialectPreprocess], own: Sequence[DialectPreprocess] = ()
+) -> Ambiguity:
     """The question how images are prepared; the first choice is the default.
 
     ``own`` are those of the framework, where others offer some too; a framework with several orders

@@ -19,7 +19,7 @@ from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import option_names
 from resnetkit.checkpoints import writing
 from resnetkit.checkpoints.dialect import Dialect
-from resnetkit.checkpoints.equivalence import Comparison, answers, compare, images, tolerance
+from resnetkit.checkpoints.equivalence import OutputComparison, answers, compare, images, tolerance
 from resnetkit.checkpoints.identification import identify
 from resnetkit.checkpoints.identity_norms import given_norms, with_norms
 from resnetkit.errors import InputError
@@ -77,7 +77,7 @@ def deliver(
     arrays: Mapping[str, Tensor],
     origin: Mapping[str, Any],
     size: int,
-) -> tuple[dict[str, Any], Comparison]:
+) -> tuple[dict[str, Any], OutputComparison]:
     """Write ``file`` to ``target``, if it answers as ``network`` does on images of ``size``.
 
     Returns the origin with the proof, and the proof. Raises ``InputError`` for a wrong ending and
@@ -96,7 +96,7 @@ def deliver(
 
 
 def _check_proof(
-    target: Path, arrays: Mapping[str, Tensor], found: Comparison, folds: bool
+    target: Path, arrays: Mapping[str, Tensor], found: OutputComparison, folds: bool
 ) -> None:
     """Raise ``InputError`` unless the answers are equal, as far as the numbers allow it."""
     if not math.isfinite(found.largest):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from resnetkit.errors import InputError
-from resnetkit.inference.engines.engine import Choice
+from resnetkit.inference.engines.engine import EngineName
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = benchmark(
         open_model(args.model),
-        engines=[cast(Choice, name) for name in _names(args.engines)],
+        engines=[cast(EngineName, name) for name in _names(args.engines)],
         against=_names(args.against),
         batch_sizes=[int(batch) for batch in args.batch_sizes.split(",") if batch],
         rounds=args.rounds,

@@ -51,7 +51,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class AmbiguityTrial:
     """The candidates of ``facts``, best first, on ``images`` images of ``part`` of ``data``.
 
     ``chance`` is the probability that the best one's lead over the second is by chance: the exact
@@ -103,7 +103,7 @@ def try_facts(
     device: str | None = None,
     track: Track = iter,
     **given: Any,
-) -> Trial:
+) -> AmbiguityTrial:
     """Measure the file at ``path`` with every value of ``facts``, e.g. ``["stride_on"]``.
 
     ``path`` is a bundle or a checkpoint of any framework, ``facts`` are what ``identify`` calls
@@ -124,7 +124,7 @@ def try_facts(
         )
         candidates.append(candidate)
     candidates.sort(key=lambda c: (-c.accuracy, c.loss))
-    return Trial(
+    return AmbiguityTrial(
         file=str(path),
         data=str(data),
         part=part,

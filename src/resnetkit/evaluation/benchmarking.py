@@ -19,12 +19,12 @@ from resnetkit.bundle.opening import as_model
 from resnetkit.errors import InputError
 from resnetkit.evaluation.timing import Contestant, Raced, race
 from resnetkit.inference.engines.autotune import machine
-from resnetkit.inference.engines.engine import Choice, Engine, Output, Pixels, Rows
+from resnetkit.inference.engines.engine import Engine, EngineName, Output, Pixels, Rows
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import installed, open_engine
 
 #: The engines of a bundle, the one that the others are compared with first.
-CHOICES: tuple[Choice, ...] = (
+CHOICES: tuple[EngineName, ...] = (
     "torch", "torch-compiled", "onnxruntime", "openvino", "openvino-bf16",
 )  # fmt: skip
 
@@ -57,7 +57,7 @@ class Benchmark:
 def benchmark(
     model: Bundle | Exported | str | Path,
     *,
-    engines: Sequence[Choice] = (),
+    engines: Sequence[EngineName] = (),
     against: Sequence[str] = (),
     batch_sizes: Sequence[int] = (1, 8),
     rounds: int = 5,
@@ -127,9 +127,9 @@ def benchmark(
     )
 
 
-def _installed(model: Bundle | Exported) -> list[Choice]:
+def _installed(model: Bundle | Exported) -> list[EngineName]:
     kinds = model.engines if isinstance(model, Exported) else CHOICES
-    there: list[Choice] = [name for name in kinds if name != "torch-compiled" and installed(name)]
+    there: list[EngineName] = [one for one in kinds if one != "torch-compiled" and installed(one)]
     if "openvino-bf16" in there:
         from resnetkit.inference.engines.openvino import has_bf16
 

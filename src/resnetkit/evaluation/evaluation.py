@@ -25,10 +25,10 @@ from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.data.decoding.decode import Image
 from resnetkit.errors import InputError
 from resnetkit.evaluation.confidence import LEVEL, Calibration, calibration, wilson
-from resnetkit.inference.engines.engine import Choice, Engine
+from resnetkit.inference.engines.engine import Engine, EngineName
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.inference.prediction import Row, check_classes, predict_batches
+from resnetkit.inference.prediction import Vector, check_classes, predict_batches
 from resnetkit.preprocess import Preprocess
 
 #: Hands examples on, one by one.
@@ -190,7 +190,7 @@ class _Answer:
     confidence: float
 
 
-def _answer(logits: Row, label: int) -> _Answer:
+def _answer(logits: Vector, label: int) -> _Answer:
     best = np.argsort(-logits, kind="stable")[:5].tolist()
     whole = logsumexp(logits.astype(np.float64))
     loss, confidence = whole - logits[label], np.exp(logits[best[0]] - whole)
@@ -312,7 +312,7 @@ def evaluate(
     split: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
-    engine: Choice = "auto",
+    engine: EngineName = "auto",
     class_map: str | Path | None = None,
     track: Track = iter,
 ) -> Measurement:

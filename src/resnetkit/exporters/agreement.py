@@ -14,7 +14,7 @@ from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Engine, EngineOptions, Output
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.inference.prediction import Row, predict_batches
+from resnetkit.inference.prediction import Vector, predict_batches
 from resnetkit.preprocess import Preprocess
 
 #: Percentage points of accuracy that may be lost where labels are known.
@@ -144,17 +144,17 @@ def engine_of(exported: Bundle | Exported) -> Engine:
 
 def _rows(
     engine: Engine, preprocess: Preprocess, examples: Sequence[Sample]
-) -> Iterable[Row | None]:
+) -> Iterable[Vector | None]:
     images = (example.image for example in examples)
     return (row for _, row in predict_batches(engine, preprocess, images, batch_size=_BATCH))
 
 
-def _difference(first: Row, second: Row) -> float:
+def _difference(first: Vector, second: Vector) -> float:
     with np.errstate(invalid="ignore"):
         return float(np.abs(first - second).max())
 
 
-def _same(first: Row, second: Row, ranked: bool) -> Any:
+def _same(first: Vector, second: Vector, ranked: bool) -> Any:
     if ranked:
         return first.argmax(1) == second.argmax(1)
     distance = np.linalg.norm(first - second, axis=1)

@@ -23,7 +23,7 @@ from resnetkit.exporters.model_repository import name_of, write_ovms, write_trit
 from resnetkit.exporters.quantization import Bar
 from resnetkit.exporters.writers import Written
 from resnetkit.files import sha256_of, write_text
-from resnetkit.inference.engines.exported_model import PRECISIONS, Exported, Kind
+from resnetkit.inference.engines.exported_model import PRECISIONS, Exported, ExportFormat
 
 Target = Literal["onnx", "openvino", "torch-export", "bundle", "triton", "ovms"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -34,7 +34,7 @@ _ENDINGS: Mapping[Target, str] = {
     "torch-export": ".pt2",
     "bundle": ".safetensors",
 }
-_KINDS: Mapping[Target, Kind] = {
+_KINDS: Mapping[Target, ExportFormat] = {
     "onnx": "onnx",
     "triton": "onnx",
     "openvino": "openvino",

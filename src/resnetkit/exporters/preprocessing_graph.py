@@ -16,7 +16,7 @@ import numpy as np
 
 from resnetkit.inference.engines.conv_bn_fusion import Folded
 from resnetkit.inference.engines.engine import Output
-from resnetkit.inference.engines.onnx_builder import TYPES, Graph
+from resnetkit.inference.engines.onnx_builder import TYPES, GraphBuilder
 from resnetkit.inference.engines.onnx_export import PIXELS, Float, as_maps, emit
 from resnetkit.preprocess import Preprocess
 
@@ -34,7 +34,7 @@ def cutting_model(
     metadata: dict[str, str] | None = None,
 ) -> bytes:
     """The ONNX file of a network that takes one image, uint8 ``(1, H, W, C)`` of any size."""
-    graph = Graph(folded.network.name)
+    graph = GraphBuilder(folded.network.name)
     channels = preprocess.channel_count
     pixels = graph.input(PIXELS, "uint8", (1, "H", "W", channels))
     cut = _Cutter(graph, preprocess).cut(as_maps(graph, pixels))
@@ -43,7 +43,7 @@ def cutting_model(
 
 
 class _Cutter:
-    def __init__(self, graph: Graph, preprocess: Preprocess) -> None:
+    def __init__(self, graph: GraphBuilder, preprocess: Preprocess) -> None:
         self._graph, self._preprocess = graph, preprocess
 
     def cut(self, maps: str) -> str:

@@ -28,7 +28,7 @@ from resnetkit.architecture.options import Options
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.checkpoints.checkpoint import Reading
 from resnetkit.checkpoints.config_json import beside
-from resnetkit.checkpoints.equivalence import Comparison, answers, compare, images
+from resnetkit.checkpoints.equivalence import OutputComparison, answers, compare, images
 from resnetkit.checkpoints.identification import identify, is_bundle
 from resnetkit.checkpoints.recognition import dialect
 from resnetkit.errors import InputError
@@ -72,7 +72,7 @@ class Verified:
     """The framework with its version, and how its network's answers compare with ours."""
 
     framework: str
-    found: Comparison
+    found: OutputComparison
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

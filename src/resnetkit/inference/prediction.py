@@ -37,7 +37,7 @@ __all__ = [
 PATIENCE = 1024
 #: Why there are no classes where logits are NaN or infinite, as of numbers too large for float16.
 NOT_FINITE = "the network answers with numbers that are not finite"
-Row = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Prediction:
     name: str
     scores: tuple[ClassScore, ...] = ()
     problem: str | None = None
-    embedding: Row | None = field(default=None, compare=False)
+    embedding: Vector | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -141,7 +141,7 @@ def stream(
             yield Prediction(name=read.name, scores=ranked(row, classes, topk))
 
 
-def check_classes(logits: Row, classes: Sequence[str]) -> None:
+def check_classes(logits: Vector, classes: Sequence[str]) -> None:
     """Raise ``InputError`` where a file's class names are not those of its graph."""
     if len(logits) != len(classes):
         raise InputError(
@@ -150,12 +150,12 @@ def check_classes(logits: Row, classes: Sequence[str]) -> None:
         )
 
 
-def finite(row: Row) -> bool:
+def finite(row: Vector) -> bool:
     """Whether there is an order among the numbers of a row."""
     return bool(np.isfinite(row).all())
 
 
-def ranked(logits: Row, classes: Sequence[str], topk: int) -> tuple[ClassScore, ...]:
+def ranked(logits: Vector, classes: Sequence[str], topk: int) -> tuple[ClassScore, ...]:
     """The ``topk`` classes of the logits ``(classes,)`` of one image, with their softmax.
 
     Of equal ones the first comes first, as ``evaluate`` counts them. Raises ``ValueError`` for
@@ -191,7 +191,7 @@ def predict_batches(
     batch_size: int,
     exact: bool = True,
     threads: int | None = None,
-) -> Iterator[tuple[DecodedImage, Row | None]]:
+) -> Iterator[tuple[DecodedImage, Vector | None]]:
     """Each image, in order, with its row of the engine; None where it is unreadable.
 
     Several threads read, decode and cut ahead while the engine computes. ``exact`` takes the pixels
@@ -257,7 +257,9 @@ def _batches(
         sent.append(group)
 
 
-def _joined(group: Iterable[DecodedImage], rows: Rows) -> Iterator[tuple[DecodedImage, Row | None]]:
+def _joined(
+    group: Iterable[DecodedImage], rows: Rows
+) -> Iterator[tuple[DecodedImage, Vector | None]]:
     remaining = iter(rows)
     for one in group:
         yield one, next(remaining) if one.problem is None else None

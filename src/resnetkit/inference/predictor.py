@@ -11,8 +11,8 @@ from typing import Protocol
 from resnetkit.data.listing import ImageEntry, ImageSource
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.autotune import tuned
-from resnetkit.inference.engines.conv_bn_fusion import Described
-from resnetkit.inference.engines.engine import Choice, Output
+from resnetkit.inference.engines.conv_bn_fusion import HasWeights
+from resnetkit.inference.engines.engine import EngineName, Output
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import Prediction, stream
@@ -24,7 +24,7 @@ FEW = 64
 SOME = 8
 
 
-class Model(Described, Protocol):
+class Model(HasWeights, Protocol):
     """What predicts; a bundle is one. ``digest`` tells models apart."""
 
     @property
@@ -46,7 +46,7 @@ class PredictOptions:
 
     topk: int = 5
     output: Output = "logits"
-    engine: Choice = "auto"
+    engine: EngineName = "auto"
     device: str | None = None
     batch_size: int | None = None
     exact: bool = False

@@ -21,7 +21,7 @@ from resnetkit.architecture.layer import (
     Subsample,
 )
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
-from resnetkit.architecture.window import Window
+from resnetkit.architecture.window import SlidingWindow
 
 
 def leaf(layer: Layer, path: str) -> nn.Module:
@@ -100,7 +100,7 @@ def _pool(layer: Pool) -> nn.Module:
 class RoundedUpConv2d(nn.Conv2d):
     """A strided convolution whose output size is rounded up: zeros are added below and right.
 
-    ``(N, C, H, W) -> (N, outputs, ceil(...) + 1, ceil(...) + 1)``, see ``Window.output``.
+    ``(N, C, H, W) -> (N, outputs, ceil(...) + 1, ceil(...) + 1)``, see ``SlidingWindow.output``.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class EndPaddedAvgPool2d(nn.Module):
     which only rounding up makes, is zero.
     """
 
-    def __init__(self, window: Window, count_padding: bool) -> None:
+    def __init__(self, window: SlidingWindow, count_padding: bool) -> None:
         super().__init__()
         self.kernel_size = window.kernel
         self.stride = window.stride
@@ -159,7 +159,7 @@ class BlurPool(nn.Module):
     The weights are no state: they are not saved, and follow the input's device and type.
     """
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: SlidingWindow) -> None:
         super().__init__()
         self.stride = window.stride
         self.padding = (window.padding,) * 4

@@ -10,7 +10,7 @@ from pathlib import Path
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
 from resnetkit.errors import NO_CLASSES, InputError
-from resnetkit.inference.engines.engine import Choice
+from resnetkit.inference.engines.engine import EngineName
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
 
@@ -20,7 +20,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    engine: Choice = "auto",
+    engine: EngineName = "auto",
     device: str | None = None,
     threads: int | None = None,
     topk: int = 5,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.dialect import Dialect, DialectPreprocess
 from resnetkit.checkpoints.facts import epsilon, head_pool, stem_pool, stride_on
 from resnetkit.preprocess import Preprocess
 
@@ -65,7 +65,7 @@ _CAFFE2 = Dialect(
         head_pool(_CODE),
     ),
     preprocess=(
-        Choice(
+        DialectPreprocess(
             label="MSRA",
             preprocess=Preprocess(
                 size=224,

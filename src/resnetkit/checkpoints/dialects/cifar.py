@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import Choice, Dialect, torchvision_path
+from resnetkit.checkpoints.dialect import Dialect, DialectPreprocess, torchvision_path
 from resnetkit.checkpoints.facts import (
     epsilon,
     head_pool,
@@ -60,7 +60,7 @@ DIALECTS = (
             output_stride(f"{_CODE} dilates no stage"),
         ),
         preprocess=(
-            Choice(
+            DialectPreprocess(
                 label="CIFAR-10",
                 preprocess=Preprocess(
                     size=32, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)

@@ -8,7 +8,7 @@ converted from Caffe2 have only its weight and bias. Feature pyramids and heads 
 from __future__ import annotations
 
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect
+from resnetkit.checkpoints.dialect import RGB_255, Dialect, DialectPreprocess
 from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
@@ -57,7 +57,7 @@ DIALECTS = (
             dilation_entry("own", f"{_CODE}: every 3x3 of res5"),
         ),
         preprocess=(
-            Choice(
+            DialectPreprocess(
                 label="MSRA",
                 preprocess=Preprocess(
                     size=224,
@@ -69,7 +69,7 @@ DIALECTS = (
                 ),
                 source="detectron2/config/defaults.py; sizes as usual for ImageNet",
             ),
-            Choice(
+            DialectPreprocess(
                 label="converted from torchvision",
                 preprocess=Preprocess(size=224, resize_to=256, **RGB_255),
                 source="detectron2 tools/convert-torchvision-to-d2.py, with STRIDE_IN_1X1 False",

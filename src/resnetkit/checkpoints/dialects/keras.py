@@ -17,25 +17,25 @@ from typing import Any
 
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.network import Network
-from resnetkit.architecture.parameters import Kind, Part, Place, places
-from resnetkit.checkpoints.dialect import Choice, Described, Dialect
+from resnetkit.architecture.parameters import NetworkPart, ParameterKind, Place, places
+from resnetkit.checkpoints.dialect import Dialect, DialectPreprocess, HDF5Attributes
 from resnetkit.preprocess import Preprocess
 
 _CODE = "keras/src/applications/resnet.py"
 _NORM = ("weight", "bias", "running_mean", "running_var")
-_BY_NAME: Mapping[Kind, Mapping[str, str]] = {
+_BY_NAME: Mapping[ParameterKind, Mapping[str, str]] = {
     "conv": {"weight": "/kernel", "bias": "/bias"},
     "norm": dict(zip(_NORM, ("/gamma", "/beta", "/moving_mean", "/moving_variance"), strict=True)),
     "linear": {"weight": "/kernel", "bias": "/bias"},
 }
-_BY_NUMBER: Mapping[Kind, Mapping[str, str]] = {
+_BY_NUMBER: Mapping[ParameterKind, Mapping[str, str]] = {
     "conv": {"weight": "/vars/0", "bias": "/vars/1"},
     "norm": {name: f"/vars/{number}" for number, name in enumerate(_NORM)},
     "linear": {"weight": "/vars/0", "bias": "/vars/1"},
 }
-_GROUPS: Mapping[Kind, str] = {"conv": "conv2d", "norm": "batch_normalization", "linear": "dense"}
+_GROUPS: Mapping[str, str] = {"conv": "conv2d", "norm": "batch_normalization", "linear": "dense"}
 #: A block's layers in the order of ``model.layers``, which is that of their depth in the graph.
-_ORDER: tuple[tuple[Kind, Part, int], ...] = (
+_ORDER: tuple[tuple[ParameterKind, NetworkPart, int], ...] = (
     *(("conv", "main", 1), ("norm", "main", 1)),
     *(("conv", "main", 2), ("norm", "main", 2)),
     *(("conv", "shortcut", 1), ("conv", "main", 3)),
@@ -53,7 +53,7 @@ def path(place: Place) -> str:
     return f"conv{place.stage + 1}_block{place.block + 1}_{number}_{layer}"
 
 
-def _group(kind: Kind, number: int) -> str:
+def _group(kind: ParameterKind, number: int) -> str:
     return f"layers/{_GROUPS[kind]}" + (f"_{number}" if number else "")
 
 
@@ -82,10 +82,10 @@ def _layer(place: Place) -> str:
     return "predictions" if place.part == "head" else path(place)
 
 
-def _listed(version: str) -> Callable[[Network, Iterable[str]], Described]:
+def _listed(version: str) -> Callable[[Network, Iterable[str]], HDF5Attributes]:
     """What legacy files list; without ``keras_version``, kernels would be taken for Keras 1's."""
 
-    def described(network: Network, names: Iterable[str]) -> Described:
+    def described(network: Network, names: Iterable[str]) -> HDF5Attributes:
         layers = {_layer(place): list[str]() for place in ordered(network).values()}
         for name in names:
             layer, _, weight = name.partition("/")
@@ -96,7 +96,7 @@ def _listed(version: str) -> Callable[[Network, Iterable[str]], Described]:
     return described
 
 
-def _labelled(network: Network, _names: Iterable[str]) -> Described:
+def _labelled(network: Network, _names: Iterable[str]) -> HDF5Attributes:
     """The layers' names beside the numbered groups, where Keras 3 notes them for the reader."""
     groups, layers = created(network), ordered(network)
     return {f"{groups[ours]}/vars": {"name": _layer(place)} for ours, place in layers.items()}
@@ -181,7 +181,7 @@ def _spelling(name: str, about: str, **differences: Any) -> Dialect:
         },
         fixed=_FIXED,
         preprocess=(
-            Choice(
+            DialectPreprocess(
                 label="keras.applications",
                 preprocess=Preprocess(
                     size=224,

@@ -10,7 +10,7 @@ and changes no name.
 from __future__ import annotations
 
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect
+from resnetkit.checkpoints.dialect import RGB_255, Dialect, DialectPreprocess
 from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
@@ -59,12 +59,12 @@ _HOLDS = {
     "rounding": ("floor",),
 }
 _PREPROCESS = (
-    Choice(
+    DialectPreprocess(
         label="imagenet_bs32",
         preprocess=Preprocess(size=224, resize_to=256, **RGB_255),
         source="mmpretrain configs/_base_/datasets/imagenet_bs32.py; OpenCV's bilinear",
     ),
-    Choice(
+    DialectPreprocess(
         label="caffe",
         preprocess=Preprocess(
             size=224,

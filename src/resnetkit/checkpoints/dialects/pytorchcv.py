@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.dialect import Dialect, DialectPreprocess
 from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
@@ -63,7 +63,7 @@ DIALECTS = (
             dilation_entry("own", "pytorchcv/models/resnetd.py"),
         ),
         preprocess=(
-            Choice(
+            DialectPreprocess(
                 label="imgclsmob",
                 preprocess=Preprocess(size=224, resize_to=256),
                 source="imgclsmob's evaluation: 224 / 0.875, bilinear",

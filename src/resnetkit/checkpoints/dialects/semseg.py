@@ -8,7 +8,7 @@ no part of the backbone and are left over.
 from __future__ import annotations
 
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import RGB_255, Choice, Dialect, torchvision_path
+from resnetkit.checkpoints.dialect import RGB_255, Dialect, DialectPreprocess, torchvision_path
 from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
@@ -43,7 +43,7 @@ _HOLDS = {
     "rounding": ("floor",),
 }
 _PREPROCESS = (
-    Choice(
+    DialectPreprocess(
         label="crops of 473",
         preprocess=Preprocess(size=473, **RGB_255),
         source="semseg tool/train.py, tool/test.py: sliding crops, OpenCV's bilinear",

@@ -7,7 +7,7 @@ its dilation. Other networks of the library dilate nothing and are read as torch
 
 from __future__ import annotations
 
-from resnetkit.checkpoints.dialect import Choice, Dialect, torchvision_path
+from resnetkit.checkpoints.dialect import Dialect, DialectPreprocess, torchvision_path
 from resnetkit.checkpoints.facts import (
     dilation_entry,
     epsilon,
@@ -20,7 +20,7 @@ from resnetkit.preprocess import Preprocess
 
 _CODE = "segmentation_models_pytorch encoders/_utils.py"
 _PREPROCESS = (
-    Choice(
+    DialectPreprocess(
         label="imagenet",
         preprocess=Preprocess(size=224),
         source="segmentation_models_pytorch encoders: mean and deviation; crops as they come",

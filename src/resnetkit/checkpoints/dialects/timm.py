@@ -13,7 +13,7 @@ from typing import Any
 
 from resnetkit.architecture import registry
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import UNUSUAL, Choice, Dialect
+from resnetkit.checkpoints.dialect import UNUSUAL, Dialect, DialectPreprocess
 from resnetkit.checkpoints.facts import (
     anti_alias,
     dilation_entry,
@@ -84,8 +84,8 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "output_stride": arguments.get("output_stride", options.natural_stride)}
 
 
-def _choice(label: str, size: int, resize_to: int) -> Choice:
-    return Choice(
+def _choice(label: str, size: int, resize_to: int) -> DialectPreprocess:
+    return DialectPreprocess(
         label=label,
         preprocess=Preprocess(size=size, resize_to=resize_to, interpolation="bicubic"),
         source=f"timm's pretrained_cfg of {label}: resize to floor(size / crop_pct), bicubic",

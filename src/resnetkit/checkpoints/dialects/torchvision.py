@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import Choice, Dialect, torchvision_path
+from resnetkit.checkpoints.dialect import Dialect, DialectPreprocess, torchvision_path
 from resnetkit.checkpoints.facts import (
     anti_alias,
     dilation_entry,
@@ -73,19 +73,19 @@ _FACTS = (
     dilation_entry("previous", f"{_CODE}: previous_dilation"),
 )
 _PREPROCESS = (
-    Choice(
+    DialectPreprocess(
         label="IMAGENET1K_V2",
         preprocess=Preprocess(size=224, resize_to=232),
         source="torchvision ResNet50_Weights.IMAGENET1K_V2: 232, 224, bilinear",
         applies=lambda options: not _has_one_version(options),
     ),
-    Choice(
+    DialectPreprocess(
         label="IMAGENET1K_V1",
         preprocess=Preprocess(size=224, resize_to=232),
         source="torchvision ResNeXt101_64X4D_Weights.IMAGENET1K_V1: 232, 224, bilinear",
         applies=lambda options: options.groups == 64,
     ),
-    Choice(
+    DialectPreprocess(
         label="IMAGENET1K_V1",
         preprocess=Preprocess(size=224, resize_to=256),
         source="torchvision ResNet18_Weights.IMAGENET1K_V1 and its namesakes: 256, 224, bilinear",
@@ -109,7 +109,7 @@ DIALECTS = (
             output_stride(f"{_SEGMENTATION}: [False, True, True]", 8, 16, 32),
         ),
         preprocess=(
-            Choice(
+            DialectPreprocess(
                 label="segmentation",
                 preprocess=Preprocess(size=520),
                 source="torchvision DeepLabV3_ResNet50_Weights: resize to 520, bilinear",

@@ -11,7 +11,7 @@ from typing import Any
 
 from resnetkit.architecture.option_fields import EXPANSION
 from resnetkit.architecture.parameters import Place
-from resnetkit.checkpoints.dialect import Choice, Dialect
+from resnetkit.checkpoints.dialect import Dialect, DialectPreprocess
 from resnetkit.checkpoints.facts import epsilon, head_pool, stem_pool, stride_on
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
@@ -89,14 +89,14 @@ DIALECTS = (
             head_pool(f"{_CODE}: AdaptiveAvgPool2d(1)"),
         ),
         preprocess=(
-            Choice(
+            DialectPreprocess(
                 label="microsoft/resnet-50",
                 preprocess=Preprocess(
                     size=224, resize_to=256, interpolation="bicubic", centre="floor"
                 ),
                 source="preprocessor_config.json of microsoft/resnet-50: size 224, crop_pct 0.875",
             ),
-            Choice(
+            DialectPreprocess(
                 label="class defaults",
                 preprocess=Preprocess(
                     size=384,

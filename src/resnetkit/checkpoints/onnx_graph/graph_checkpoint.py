@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.network import Network
 from resnetkit.checkpoints.checkpoint import Reading, compare
-from resnetkit.checkpoints.dialect import GREY, Choice, fitting
+from resnetkit.checkpoints.dialect import GREY, DialectPreprocess, fitting
 from resnetkit.checkpoints.dialects import DIALECTS
 from resnetkit.checkpoints.onnx_graph.network_options import described
 from resnetkit.checkpoints.onnx_graph.nodes import Graph, Tensor
@@ -122,7 +122,7 @@ def _known(network: Network, structure: Structure) -> dict[str, str]:
     return known
 
 
-def _choices(image: Op, network: Network) -> tuple[Choice, ...]:
+def _choices(image: Op, network: Network) -> tuple[DialectPreprocess, ...]:
     """The usual ways to prepare images, for images of the graph's size."""
     if network.options.in_chans == 1:
         return (replace(GREY, preprocess=_sized(GREY.preprocess, image)),)
@@ -146,7 +146,7 @@ def _sized(preprocess: Preprocess, image: Op) -> Preprocess:
     )
 
 
-def _normalisation(structure: Structure) -> tuple[Choice, ...]:
+def _normalisation(structure: Structure) -> tuple[DialectPreprocess, ...]:
     """What the graph itself does to pixels: means taken off, a division channel by channel.
 
     In which order it wants the colours is told by ImageNet's means alone; of others there are two
@@ -161,7 +161,7 @@ def _normalisation(structure: Structure) -> tuple[Choice, ...]:
     whole = max(map(abs, mean)) > _LARGEST_UNIT_MEAN or min(std) > _LARGEST_UNIT_MEAN
     source = "the graph's first operations; the resizing is usual"
 
-    def choice(label: str, order: Channels) -> Choice:
+    def choice(label: str, order: Channels) -> DialectPreprocess:
         preprocess = Preprocess(
             size=224,
             resize_to=256,
@@ -171,7 +171,7 @@ def _normalisation(structure: Structure) -> tuple[Choice, ...]:
             std=std,
         )
         preprocess = _sized(preprocess, structure.input)
-        return Choice(label=label, preprocess=preprocess, source=source)
+        return DialectPreprocess(label=label, preprocess=preprocess, source=source)
 
     if channels == 1:
         return (choice("graph", "L"),)

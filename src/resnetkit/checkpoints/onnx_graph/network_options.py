@@ -29,14 +29,14 @@ _CAFFE_PADDED = Slide(kernel=(3, 3), strides=(2, 2), pads=(0, 0, 1, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Described:
+class MatchedNetwork:
     """A network, and the units of the graph by the paths of its convolutions and its ``fc``."""
 
     network: Network
     units: dict[str, Unit]
 
 
-def described(structure: Structure) -> Described:
+def described(structure: Structure) -> MatchedNetwork:
     """The network of ``structure``. Raises ``InputError`` for what no options give."""
     stages = _stages(structure.blocks)
     found = _found(structure, stages)
@@ -48,7 +48,7 @@ def described(structure: Structure) -> Described:
             raise refuse("the network", f"cannot be described: {error}") from None
         network = named(options)
         try:
-            return Described(network=network, units=_compared(network, structure, stages))
+            return MatchedNetwork(network=network, units=_compared(network, structure, stages))
         except InputError as error:
             refused = refused or error
             if options.output_stride == options.natural_stride:

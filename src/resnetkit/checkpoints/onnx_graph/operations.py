@@ -9,7 +9,7 @@ from resnetkit.checkpoints.onnx_graph.nodes import Tensor
 from resnetkit.errors import InputError
 
 #: ``change`` adds or multiplies channel by channel, ``gate`` multiplies a map by a 1x1 map.
-Kind = Literal[
+OpKind = Literal[
     "input",
     "conv",
     "linear",
@@ -82,7 +82,7 @@ class Op:
     that a pad pads with. A linear ``size`` is (1, 1).
     """
 
-    kind: Kind
+    kind: OpKind
     text: str
     inputs: tuple[Op, ...] = ()
     channels: int | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.parameters import places, tensors
-from resnetkit.checkpoints.onnx_graph.network_options import Described, before_norm
+from resnetkit.checkpoints.onnx_graph.network_options import MatchedNetwork, before_norm
 from resnetkit.checkpoints.onnx_graph.nodes import Tensor
 from resnetkit.checkpoints.onnx_graph.operations import Op, refuse
 from resnetkit.checkpoints.onnx_graph.structure import Unit
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from resnetkit.checkpoints.dialect import Array
 
 
-def tensors_of(found: Described) -> dict[str, Tensor]:
+def tensors_of(found: MatchedNetwork) -> dict[str, Tensor]:
     """All tensors of the network but the norms' counters, which no graph has."""
     wanted = tensors(found.network)
     epsilon = found.network.options.norm_epsilon

@@ -14,7 +14,7 @@ from typing import Any
 from resnetkit.checkpoints.onnx_graph import padding
 from resnetkit.checkpoints.onnx_graph.constant_folding import axes_of
 from resnetkit.checkpoints.onnx_graph.nodes import TO_NCHW, Graph, Node, Tensor, is_channels_last
-from resnetkit.checkpoints.onnx_graph.operations import Kind, Op, refuse
+from resnetkit.checkpoints.onnx_graph.operations import Op, OpKind, refuse
 from resnetkit.checkpoints.onnx_graph.values import (
     Layout,
     Value,
@@ -100,7 +100,7 @@ class Translation:
             raise refuse(node.text, "makes whole numbers of a map, which no ResNet does")
         return self.first(node)
 
-    def _after(self, node: Node, kind: Kind, **parts: Any) -> Value:
+    def _after(self, node: Node, kind: OpKind, **parts: Any) -> Value:
         """An operation of ``kind`` that leaves the shape as it is."""
         value = self.first(node)
         op = Op(
@@ -218,7 +218,7 @@ class Translation:
 
     def _pool(self, node: Node) -> Value:
         before = self.map(node)
-        kind: Kind = "max" if node.op == "MaxPool" else "average"
+        kind: OpKind = "max" if node.op == "MaxPool" else "average"
         before, slide = padding.slide(node, before, kernel=node.attributes.get("kernel_shape", ()))
         size = slide.output(before.size)
         whole = size == (1, 1) and before.size == slide.kernel and not any(slide.pads)
@@ -331,7 +331,7 @@ class Translation:
         if one.layout != other.layout or one.layout == "shape":
             raise refuse(node.text, "joins maps of different order")
         if node.op == "Mul" and "sigmoid" in (one.op.kind, other.op.kind):
-            kind: Kind = "gate"
+            kind: OpKind = "gate"
             one, other = (other, one) if one.op.kind == "sigmoid" else (one, other)
             fits = other.op.size == (1, 1)
         else:

@@ -39,7 +39,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ArrowRow:
     """An image and its label: a number, a word, or None."""
 
     name: str
@@ -84,7 +84,7 @@ def is_image(kind: Any) -> bool:
     return "bytes" in kinds and path in (pyarrow.string(), pyarrow.large_string(), pyarrow.null())
 
 
-def rows(path: Path, files: Iterable[Path], columns: Columns) -> Iterator[Row]:
+def rows(path: Path, files: Iterable[Path], columns: Columns) -> Iterator[ArrowRow]:
     """The rows of some files, named by their place below the folder ``path`` and their number.
 
     Raises ``ValueError`` for a file that is damaged or lacks one of ``columns``.
@@ -133,7 +133,7 @@ def _check_columns(file: Path, schema: Any, columns: Columns) -> None:
         raise InputError(f"the column {columns.image} of {file} has no images, but {kind}")
 
 
-def _of_file(root: Path, name: str, file: Path, columns: Columns) -> Iterator[Row]:
+def _of_file(root: Path, name: str, file: Path, columns: Columns) -> Iterator[ArrowRow]:
     """The rows of an Arrow stream: where each image lies in the file."""
     arrow, _ = pyarrow_for(file)
     with file.open("rb") as handle:
@@ -161,10 +161,10 @@ def _of_file(root: Path, name: str, file: Path, columns: Columns) -> Iterator[Ro
             called = f"{name}/{number:06}" + (f"/{Path(path).name}" if path else "")
             number += 1
             if length == _ABSENT and path:
-                yield Row(called, root / path, label)
+                yield ArrowRow(called, root / path, label)
             else:
                 image = Packed(name=called, label=0, file=file, offset=offset, size=max(0, length))
-                yield Row(called, image, label)
+                yield ArrowRow(called, image, label)
 
 
 def _places(file: Path, images: Any, whole: Any) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from resnetkit.data.datasets.arrow import Columns, Row, is_image, rows, schema_of
+from resnetkit.data.datasets.arrow import ArrowRow, Columns, is_image, rows, schema_of
 from resnetkit.data.datasets.class_names import listed_names, numbered_names
 from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part, Sample
 from resnetkit.data.datasets.webdataset import Packed
@@ -99,7 +99,7 @@ def images_of(path: Path) -> Iterator[tuple[str, Packed | Path]]:
 
 
 def _example(
-    path: Path, row: Row, classes: tuple[str, ...], numbers: Mapping[int | str | None, int]
+    path: Path, row: ArrowRow, classes: tuple[str, ...], numbers: Mapping[int | str | None, int]
 ) -> Sample:
     label = row.label if isinstance(row.label, int) else numbers.get(row.label, _MISSING)
     if not 0 <= label < len(classes):
@@ -114,12 +114,12 @@ def _example(
     return Packed(name=row.name, label=label, file=place.file, offset=place.offset, size=place.size)
 
 
-def _is_labelled(row: Row) -> bool:
+def _is_labelled(row: ArrowRow) -> bool:
     return row.label is not None and row.label != _MISSING
 
 
 def _classes(
-    path: Path, columns: Columns, found: Mapping[Part | None, list[Row]], least: int
+    path: Path, columns: Columns, found: Mapping[Part | None, list[ArrowRow]], least: int
 ) -> tuple[str, ...]:
     trained = found.get(None) or found.get("train") or list(chain(*found.values()))
     folder = path if path.is_dir() else path.parent

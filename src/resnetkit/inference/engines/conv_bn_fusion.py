@@ -21,7 +21,7 @@ from resnetkit.preprocess import Preprocess
 Array = npt.NDArray[Any]
 
 
-class Described(Protocol):
+class HasWeights(Protocol):
     """What an engine is made from; a bundle is one. ``numbers`` are its tensors as numpy's."""
 
     @property
@@ -46,7 +46,7 @@ class Folded:
     size: int
 
 
-def folded(what: Described) -> Folded:
+def folded(what: HasWeights) -> Folded:
     """The network of ``what`` as an engine computes it; see ``Folded``.
 
     ``(x / divisor - mean) / std`` in the order of channels that the network wants goes into the

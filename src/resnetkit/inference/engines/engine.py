@@ -19,9 +19,9 @@ PixelType = Literal["uint8", "float32"]
 #: What is answered: logits ``(N, classes)`` or embeddings ``(N, features)``, the pooled last map.
 Rows = npt.NDArray[np.float32]
 Output = Literal["logits", "embeddings"]
-Choice = Literal["auto", "torch", "torch-compiled", "openvino", "openvino-bf16", "onnxruntime"]
+EngineName = Literal["auto", "torch", "torch-compiled", "openvino", "openvino-bf16", "onnxruntime"]
 #: What ``--engine`` takes.
-CHOICES: tuple[Choice, ...] = get_args(Choice)
+CHOICES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 def available() -> int:

@@ -17,12 +17,12 @@ from resnetkit.architecture.network import Network
 from resnetkit.errors import InputError, check, listed, mapping, one_of, optional, parsed, whole
 from resnetkit.errors import text as a_text
 from resnetkit.files import sha256_of
-from resnetkit.inference.engines.engine import Choice, Output
+from resnetkit.inference.engines.engine import EngineName, Output
 from resnetkit.preprocess import Preprocess
 
-Kind = Literal["onnx", "openvino", "torch-export"]
+ExportFormat = Literal["onnx", "openvino", "torch-export"]
 #: The engines that run a kind of file, the usual one first.
-ENGINES: Mapping[Kind, tuple[Choice, ...]] = {
+ENGINES: Mapping[ExportFormat, tuple[EngineName, ...]] = {
     "onnx": ("onnxruntime", "openvino", "openvino-bf16"),
     "openvino": ("openvino", "openvino-bf16"),
     "torch-export": ("torch", "torch-compiled"),
@@ -41,7 +41,7 @@ class Exported:
     """
 
     path: Path
-    kind: Kind
+    kind: ExportFormat
     network: Network
     preprocess: Preprocess
     classes: tuple[str, ...]
@@ -53,7 +53,7 @@ class Exported:
     measured: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def engines(self) -> tuple[Choice, ...]:
+    def engines(self) -> tuple[EngineName, ...]:
         """Those that run it, the usual one first; bfloat16 is too coarse to cut images in."""
         return tuple(
             name for name in ENGINES[self.kind] if not (self.cuts and name == "openvino-bf16")
@@ -84,7 +84,7 @@ class Exported:
         )
 
     @classmethod
-    def read(cls, path: Path, kind: Kind, text: str | None) -> Exported:
+    def read(cls, path: Path, kind: ExportFormat, text: str | None) -> Exported:
         """The file at ``path`` with the document ``text``.
 
         Raises ``ValueError`` where there is none, or one that cannot be understood.

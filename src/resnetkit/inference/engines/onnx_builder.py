@@ -33,7 +33,7 @@ Sizes = Sequence[int | str]
 
 
 @dataclass(slots=True)
-class Graph:
+class GraphBuilder:
     """Nodes in the order in which they run, and the arrays that they use."""
 
     name: str

@@ -28,10 +28,10 @@ from resnetkit.architecture.layer import (
 )
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.shape_inference import Step, walk
-from resnetkit.architecture.window import Window
+from resnetkit.architecture.window import SlidingWindow
 from resnetkit.inference.engines.conv_bn_fusion import Array, Folded, check_output, rounded
 from resnetkit.inference.engines.engine import Output, PixelType
-from resnetkit.inference.engines.onnx_builder import TYPES, Graph
+from resnetkit.inference.engines.onnx_builder import TYPES, GraphBuilder
 
 Float = Literal["float32", "float16"]
 #: The name of the graph's input; its output is named ``logits`` or ``embeddings``.
@@ -55,21 +55,21 @@ def onnx_model(
     """
     size, channels = folded.size, folded.network.options.in_chans
     number: int | str = BATCH if batch is None else batch
-    graph = Graph(folded.network.name)
+    graph = GraphBuilder(folded.network.name)
     given = graph.input(PIXELS, pixels, (number, size, size, channels))
     maps = as_maps(graph, given)
     emit(graph, maps, folded, output=output, number=number, float_type=float_type)
     return graph.serialise(metadata or {})
 
 
-def as_maps(graph: Graph, pixels: str) -> str:
+def as_maps(graph: GraphBuilder, pixels: str) -> str:
     """From pixels ``(N, H, W, C)`` to float32 ``(N, C, H, W)``, still from 0 to 255."""
     last = graph.node("Transpose", [pixels], "input.transposed", perm=(0, 3, 1, 2))
     return graph.node("Cast", [last], "input.float", to=TYPES["float32"])
 
 
 def emit(
-    graph: Graph,
+    graph: GraphBuilder,
     maps: str,
     folded: Folded,
     *,
@@ -91,7 +91,7 @@ def emit(
 class _Writer:
     """Adds the nodes of one layer after the other. Values have the names of their layers."""
 
-    def __init__(self, graph: Graph, arrays: Mapping[str, Array], float_type: Float) -> None:
+    def __init__(self, graph: GraphBuilder, arrays: Mapping[str, Array], float_type: Float) -> None:
         self._graph, self._arrays, self._float = graph, arrays, float_type
         self._shared: set[str] = set()
 
@@ -204,7 +204,7 @@ class _Writer:
                 "AveragePool", [value], path, pads=pads, count_include_pad=counted, **sizes
             )
         # A partial window averages the pixels it has; what only rounding up makes is zero.
-        inside = Window(
+        inside = SlidingWindow(
             kernel=window.kernel, stride=window.stride, rounding="ceil", starts_inside=True
         )
         missing = _missing(layer.output(shape), tuple(inside.output(side) for side in shape[1:]))
@@ -267,7 +267,7 @@ class _Writer:
         return self._graph.node("Pad", [value, name], path)
 
 
-def _pads(window: Window, shape: Shape) -> tuple[int, ...]:
+def _pads(window: SlidingWindow, shape: Shape) -> tuple[int, ...]:
     """ONNX's begins and ends of both axes; what rounding up needs stands at the ends."""
     ends = tuple(window.padding + window.end_padding + window.overhang(side) for side in shape[1:])
     return window.padding, window.padding, *ends

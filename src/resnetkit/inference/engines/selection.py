@@ -11,11 +11,11 @@ from pathlib import Path
 
 from resnetkit.architecture.options import Options
 from resnetkit.errors import InputError
-from resnetkit.inference.engines.conv_bn_fusion import Described, folded
+from resnetkit.inference.engines.conv_bn_fusion import HasWeights, folded
 from resnetkit.inference.engines.engine import (
     CHOICES,
-    Choice,
     Engine,
+    EngineName,
     EngineOptions,
     Output,
     PixelType,
@@ -29,8 +29,8 @@ _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 def open_engine(
-    what: Described | Exported,
-    choice: Choice = "auto",
+    what: HasWeights | Exported,
+    choice: EngineName = "auto",
     output: Output = "logits",
     *,
     device: str | None = None,
@@ -88,12 +88,12 @@ def _features(options: Options, output: Output) -> int:
     return (options.num_classes or 0) if output == "logits" else options.stage_outputs[-1]
 
 
-def installed(name: Choice) -> bool:
+def installed(name: EngineName) -> bool:
     """Whether the package of an engine is there."""
     return name not in EXTRAS or find_spec(name.removesuffix("-bf16")) is not None
 
 
-def _graph(what: Described | Exported, output: Output, pixels: PixelType) -> bytes | Path:
+def _graph(what: HasWeights | Exported, output: Output, pixels: PixelType) -> bytes | Path:
     if isinstance(what, Exported):
         return what.path
     from resnetkit.inference.engines.onnx_export import onnx_model
@@ -101,7 +101,7 @@ def _graph(what: Described | Exported, output: Output, pixels: PixelType) -> byt
     return onnx_model(folded(what), output=output, pixels=pixels)
 
 
-def _runtime(name: Choice) -> Callable[..., Engine]:
+def _runtime(name: EngineName) -> Callable[..., Engine]:
     if name.startswith("openvino"):
         from resnetkit.inference.engines.openvino import OpenVINO
 
@@ -111,7 +111,7 @@ def _runtime(name: Choice) -> Callable[..., Engine]:
     return ONNXRuntime
 
 
-def _check_exported(what: Exported, name: Choice, output: Output, pixels: PixelType) -> None:
+def _check_exported(what: Exported, name: EngineName, output: Output, pixels: PixelType) -> None:
     if pixels != "uint8":
         raise InputError(f"{what.path} takes uint8 pixels, not {pixels}; give the bundle")
     if name not in what.engines:
@@ -126,8 +126,8 @@ def _check_exported(what: Exported, name: Choice, output: Output, pixels: PixelT
 
 
 def chosen(
-    what: Described | Exported | None = None, device: str | None = None
-) -> tuple[Choice, str]:
+    what: HasWeights | Exported | None = None, device: str | None = None
+) -> tuple[EngineName, str]:
     """What ``auto`` takes on this machine, and why, in a few words."""
     if isinstance(what, Exported):
         usual = what.engines
@@ -137,7 +137,7 @@ def chosen(
         return "torch", f"the engine for {device}"
     if device is None and _gpu():
         return "torch", "the engine for the GPU"
-    order: tuple[Choice, ...] = ("openvino", "onnxruntime")
+    order: tuple[EngineName, ...] = ("openvino", "onnxruntime")
     there = [name for name in order if installed(name)]
     if there:
         return there[0], "the fastest installed one for a processor in float32"

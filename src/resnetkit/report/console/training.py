@@ -20,7 +20,7 @@ from resnetkit.report.console.progress import clock
 from resnetkit.training.callbacks import Callback
 
 if TYPE_CHECKING:  # what trains needs torch, which measuring does not
-    from resnetkit.evaluation.ambiguity_trial import Candidate, Trial
+    from resnetkit.evaluation.ambiguity_trial import AmbiguityTrial, Candidate
     from resnetkit.training.epoch_log import Row
     from resnetkit.training.recipe.recipe import Recipe
     from resnetkit.training.run import Result
@@ -197,7 +197,7 @@ def show_measurement(measurement: Measurement, matrix: int = 20) -> None:
         _table(aligned(grid, left={0}))
 
 
-def show_trial(trial: Trial) -> None:
+def show_trial(trial: AmbiguityTrial) -> None:
     """The candidates of a trial, best first, and whether the best is the right one."""
     say(f"{trial.file} on {trial.data} ({trial.part}): {trial.images} images", "bold")
     if trial.in_order:

@@ -10,7 +10,7 @@ from math import ceil
 from typing import get_args
 
 from resnetkit.architecture.block import Branch
-from resnetkit.architecture.rows import Row
+from resnetkit.architecture.rows import TableRow
 from resnetkit.architecture.shape_inference import Step
 from resnetkit.report.drawing.marks import (
     LINE,
@@ -45,7 +45,7 @@ _ABOVE_LANE = 40
 class Paths:
     """A block's steps by branch, its sums, and what its shortcut is called."""
 
-    row: Row
+    row: TableRow
     shortcut_name: str
     main: tuple[Step, ...]
     gate: tuple[Step, ...]
@@ -57,7 +57,7 @@ class Paths:
 class Card:
     """A block, laid out. ``gate`` frames the gate's layers, where there is one."""
 
-    row: Row
+    row: TableRow
     box: Box
     tiles: tuple[Tile, ...]
     wires: tuple[Wire, ...]
@@ -87,7 +87,7 @@ class _Gate:
     split: Point
 
 
-def paths(row: Row, shortcut_name: str, steps: tuple[Step, ...]) -> Paths:
+def paths(row: TableRow, shortcut_name: str, steps: tuple[Step, ...]) -> Paths:
     """The steps of one block, sorted by branch."""
     of = {
         branch: tuple(step for step in steps if step.located.branch == branch)

@@ -12,7 +12,7 @@ from math import ceil
 
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
-from resnetkit.architecture.rows import Row, shortcut_text
+from resnetkit.architecture.rows import TableRow, shortcut_text
 from resnetkit.architecture.shape_inference import Step
 from resnetkit.report.drawing.block_card import (
     COLUMN,
@@ -57,7 +57,7 @@ class Panel:
     The signal enters at ``entry`` from the left and leaves downwards from ``exit``.
     """
 
-    row: Row
+    row: TableRow
     box: Box
     labels: tuple[Label, ...]
     entry: Point
@@ -84,7 +84,7 @@ class Sheet:
 class _Run:
     """A stage's steps with its row and, where it has blocks, their paths."""
 
-    row: Row
+    row: TableRow
     steps: tuple[Step, ...]
     blocks: tuple[Paths, ...]
 

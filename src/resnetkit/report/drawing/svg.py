@@ -14,7 +14,7 @@ from html import escape
 from resnetkit.architecture import text
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
-from resnetkit.architecture.rows import Row
+from resnetkit.architecture.rows import TableRow
 from resnetkit.architecture.shape_inference import Step
 from resnetkit.report.drawing.block_card import Card
 from resnetkit.report.drawing.caption import Swatch
@@ -117,7 +117,7 @@ def layer_tooltip(step: Step) -> str:
     return "\n".join(lines)
 
 
-def _row_tooltip(row: Row) -> str:
+def _row_tooltip(row: TableRow) -> str:
     output = "not reached" if row.output is None else shape_text(row.output)
     return "\n".join(
         [

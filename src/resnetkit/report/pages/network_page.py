@@ -16,7 +16,7 @@ from resnetkit.architecture import registry, text
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.options import Options
-from resnetkit.architecture.rows import Row
+from resnetkit.architecture.rows import TableRow
 from resnetkit.report.drawing.svg import drawing, stage_color
 from resnetkit.report.pages.templates import template
 
@@ -82,7 +82,7 @@ def _stages(explanation: Explanation) -> Iterator[dict[str, Any]]:
         }
 
 
-def _layer(row: Row) -> dict[str, Any]:
+def _layer(row: TableRow) -> dict[str, Any]:
     formulas = zip(_FORMULAS, text.cells(row, _FORMULAS), strict=True)
     named = zip(_COLUMNS, text.cells(row, _COLUMNS), strict=True)
     return {
@@ -92,7 +92,7 @@ def _layer(row: Row) -> dict[str, Any]:
     }
 
 
-def _cells(explanation: Explanation, row: Row) -> list[tuple[str, str, str]]:
+def _cells(explanation: Explanation, row: TableRow) -> list[tuple[str, str, str]]:
     """The cells of a stage or block, with its shares of the totals."""
     totals = explanation.totals
     parts = {"parameters": (row.parameters, totals.parameters), "MACs": (row.macs, totals.macs)}

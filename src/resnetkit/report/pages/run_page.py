@@ -48,7 +48,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class RecipeField:
     """A field of a recipe. ``changed``: it is not what it is by default."""
 
     name: str
@@ -66,7 +66,7 @@ class Setting:
     preprocess: Preprocess
     sketch: Markup
     size: str
-    recipe: Mapping[str, list[Choice]]
+    recipe: Mapping[str, list[RecipeField]]
     about: Mapping[str, str]
 
 
@@ -266,7 +266,7 @@ def _found(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _choices(recipe: Recipe) -> Iterator[tuple[str, list[Choice]]]:
+def _choices(recipe: Recipe) -> Iterator[tuple[str, list[RecipeField]]]:
     yield "training", _fields(recipe, leave_out=TABLES)
     yield "augmentation", _fields(recipe.augment)
     yield "preprocessing", _fields(recipe.preprocess)
@@ -274,9 +274,9 @@ def _choices(recipe: Recipe) -> Iterator[tuple[str, list[Choice]]]:
 
 def _fields(
     described: Recipe | Augment | Preprocess, leave_out: tuple[str, ...] = ()
-) -> list[Choice]:
+) -> list[RecipeField]:
     return [
-        Choice(
+        RecipeField(
             name=field.name,
             value=as_chosen(getattr(described, field.name)),
             about=field.metadata.get("help", ""),
