@@ -10,10 +10,10 @@ from resnetkit.report.console import progress
 def test_items_pass_and_a_pipe_gets_plain_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert list(progress.track(range(50), 50)) == list(range(50))
+    assert list(progress.track(range(50))) == list(range(50))
     assert capsys.readouterr().err == "", "short work is silent"
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
-    assert list(progress.track("abc", 3)) == ["a", "b", "c"]
+    assert list(progress.track("abc")) == ["a", "b", "c"]
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [
         f"resnetkit: {count} of 3 images" for count in (1, 2, 3)

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         rounds=args.rounds,
         seconds=args.seconds,
         threads=args.threads,
-        track=lambda turns: track(turns, len(turns)),
+        track=track,
     )
     if args.format == "json":
         print(json.dumps(found.to_dict(), indent=2))

@@ -12,19 +12,15 @@ could not be read.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import add_reading, given_reading
 from resnetkit.data.datasets.label_pattern import joined_pattern
-from resnetkit.errors import InputError, printable
+from resnetkit.errors import InputError
 from resnetkit.files import check_target
 from resnetkit.inference.engines.engine import CHOICES
-
-if TYPE_CHECKING:
-    from resnetkit.evaluation.evaluation import Measurement
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +59,11 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--{flag} goes with --try; a bundle says all of itself, so leave it out")
     if args.format == "html" and args.out is not None:
         check_target(args.out)
-    from resnetkit.evaluation import evaluation
-    from resnetkit.report.console.lines import tell_engine, tell_unreadable
+    from resnetkit.evaluation.evaluation import evaluate
     from resnetkit.report.console.progress import track
-    from resnetkit.report.console.training import show_measurement, tell_trained_on
+    from resnetkit.report.evaluation import show
 
-    measurement = evaluation.evaluate(
+    measurement = evaluate(
         args.bundle,
         args.data,
         split=args.split,
@@ -76,52 +71,16 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         engine=args.engine,
         class_map=args.class_map,
-        track=lambda examples: track(examples, len(examples)),
+        track=track,
     )
-    for note in measurement.notes:
-        print(f"resnetkit: {printable(note)}", file=sys.stderr)
-    tell_trained_on(measurement.trained_on)
-    for name, reason in measurement.evaluation.problems:
-        tell_unreadable(name, reason)
-    if args.format == "html":
-        _write_page(measurement, args.out)
-        return 1 if measurement.evaluation.problems else 0
-    if args.format == "json":
-        print(measurement.to_json())
-    else:  # page and JSON have the engine
-        tell_engine(measurement.engine, measurement.engine_reason)
-        show_measurement(measurement)
-    folder = args.out or measurement.run
-    if folder is not None:  # after the numbers, which a folder that cannot be written to loses not
-        from resnetkit.report import plots
-
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            plots.save_confusion(
-                measurement.evaluation, folder / "confusion.png", measurement.title
-            )
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise InputError(f"confusion.png cannot be written to {folder}: {reason}") from None
+    show(measurement, args.format, args.out)
     return 1 if measurement.evaluation.problems else 0
-
-
-def _write_page(measurement: Measurement, out: Path | None) -> None:
-    from resnetkit.files import write_text
-    from resnetkit.report.pages.run_page import evaluation_page
-
-    page = evaluation_page(measurement)
-    if out is None:
-        print(page)
-    else:
-        write_text(out, page)
 
 
 def _try(args: argparse.Namespace, given: dict[str, Any]) -> int:
     from resnetkit.evaluation.ambiguity_trial import try_facts
-    from resnetkit.report.console.lines import tell_unreadable
     from resnetkit.report.console.progress import track
-    from resnetkit.report.console.training import show_trial
+    from resnetkit.report.evaluation import show_trial
 
     trial = try_facts(
         args.bundle,
@@ -130,13 +89,8 @@ def _try(args: argparse.Namespace, given: dict[str, Any]) -> int:
         split=args.split,
         batch_size=args.batch_size,
         device=args.device,
-        track=lambda examples: track(examples, len(examples)),
+        track=track,
         **given,
     )
-    for name, reason in trial.problems:
-        tell_unreadable(name, reason)
-    if args.format == "json":
-        print(trial.to_json())
-    else:
-        show_trial(trial)
+    show_trial(trial, args.format)
     return 1 if trial.problems else 0

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         min_agreement=args.min_agreement,
         dynamic_batch=args.dynamic_batch,
         with_preprocessing=args.with_preprocessing,
-        track=lambda images: track(images, len(images)),
+        track=track,
     )
     if args.format == "json":
         print(json.dumps(done.to_dict(), indent=2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import tensors
-from resnetkit.bundle.bundle import Bundle
+from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.checkpoints.identification import identify, is_bundle
 from resnetkit.data.datasets.dataset import Dataset, Sample
 from resnetkit.data.datasets.opening import open_dataset
@@ -24,11 +24,11 @@ from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.evaluation.evaluation import Track
-from resnetkit.formats.opening import open_container
+from resnetkit.formats.opening import Container, open_container
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.inference.prediction import predict_batches
+from resnetkit.inference.prediction import DecodedImage, Vector, predict_batches
 
 #: Below this probability of a difference by chance, one candidate is called the right one.
 SURE = 0.01
@@ -119,9 +119,10 @@ def try_facts(
     candidates: list[Candidate] = []
     problems: tuple[tuple[str, str], ...] = ()
     for values, bundle in found:
-        candidate, problems = _measured(
-            values, bundle, track(examples), examples, batch_size, device
-        )
+        engine = open_engine(bundle, "torch", device=device)
+        images = (example.image for example in track(examples))
+        results = predict_batches(engine, bundle.preprocess, images, batch_size=batch_size)
+        candidate, problems = _measured(values, examples, results)
         candidates.append(candidate)
     candidates.sort(key=lambda c: (-c.accuracy, c.loss))
     return AmbiguityTrial(
@@ -140,10 +141,11 @@ def _candidates(
     path: Path, facts: Sequence[str], given: Mapping[str, Any]
 ) -> Iterator[tuple[dict[str, Any], Bundle]]:
     """The bundle for each combination of the facts' values."""
-    bundle = load_checkpoint(path, LoadOptions()) if is_bundle(open_container(path)) else None
+    container = open_container(path)
+    bundle = load(path) if is_bundle(container) else None
     if bundle is not None and given:
         raise InputError(f"{path} is a bundle, which says all of itself; leave out {min(given)}")
-    values = _of_checkpoint(path, given) if bundle is None else _of_bundle(bundle)
+    values = _of_checkpoint(container, given) if bundle is None else _of_bundle(bundle)
     for fact in facts:
         if fact not in values:
             raise InputError(
@@ -166,9 +168,8 @@ def _candidates(
             yield told, replace(bundle, network=bundle.network.override(**told))
 
 
-def _of_checkpoint(path: Path, given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    told = {name: given.get(name) for name in ("prefix", "ema")}
-    ambiguous = identify(path, **told).reading.ambiguous
+def _of_checkpoint(file: Container, given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    ambiguous = identify(file, prefix=given.get("prefix"), ema=given.get("ema")).reading.ambiguous
     return {a.fact: a.candidates for a in ambiguous if given.get(a.fact) is None}
 
 
@@ -199,21 +200,12 @@ def _classes(bundle: Bundle, source: Dataset) -> tuple[tuple[str, ...], bool]:
 
 def _measured(
     facts: dict[str, Any],
-    bundle: Bundle,
-    tracked: Any,
     examples: Sequence[Sample],
-    batch_size: int,
-    device: str | None,
+    results: Iterable[tuple[DecodedImage, Vector | None]],
 ) -> tuple[Candidate, tuple[tuple[str, str], ...]]:
     right: list[bool] = []
     losses: list[float] = []
     problems: list[tuple[str, str]] = []
-    results = predict_batches(
-        open_engine(bundle, "torch", device=device),
-        bundle.preprocess,
-        (example.image for example in tracked),
-        batch_size=batch_size,
-    )
     for example, (read, logits) in zip(examples, results, strict=True):
         if logits is None:
             problems.append((read.name, read.problem or ""))

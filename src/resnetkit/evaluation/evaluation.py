@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -122,16 +122,7 @@ class Evaluation:
                 **({} if self.top5_interval is None else {"top5": list(self.top5_interval)}),
             },
             "calibration": self.calibration.to_dict(),
-            "classes": [
-                {
-                    "name": row.name,
-                    "precision": row.precision,
-                    "recall": row.recall,
-                    "f1": row.f1,
-                    "support": row.support,
-                }
-                for row in self.classes
-            ],
+            "classes": [asdict(figures) for figures in self.classes],
             "confusion": {"names": list(self.names), "rows": self.confusion.tolist()},
             "mistakes": [mistake.to_dict() for mistake in self.mistakes],
             "unreadable": [{"image": name, "reason": reason} for name, reason in self.problems],
@@ -158,7 +149,6 @@ def evaluate_engine(
     The metrics are scikit-learn's. Raises ``ValueError`` where no image can be read.
     """
     answers: list[_Answer] = []
-    read: list[int] = []
     problems: list[tuple[str, str]] = []
     numbers = share(range(len(examples)))
     mine = [examples[number] for number in numbers]
@@ -169,20 +159,19 @@ def evaluate_engine(
             problems.append((found.name, found.problem or ""))
         else:
             check_classes(logits, classes)
-            answers.append(_answer(logits, example.label))
-            read.append(number)
+            answers.append(_answer(number, logits, example.label))
     answers, problems = list(joined(answers)), list(joined(problems))
-    read = list(joined(read))
     if not answers:
         raise InputError(f"none of the {len(examples)} images can be read; give others")
-    mistakes = _mistakes(answers, [examples[number] for number in read], classes)
+    mistakes = _mistakes(answers, examples, classes)
     return _figures(answers, mistakes, tuple(classes), tuple(problems))
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What is kept of one image's logits."""
+    """What is kept of the logits of one image, ``number`` of the examples."""
 
+    number: int
     label: int
     predicted: int
     in_top5: bool
@@ -190,31 +179,28 @@ class _Answer:
     confidence: float
 
 
-def _answer(logits: Vector, label: int) -> _Answer:
+def _answer(number: int, logits: Vector, label: int) -> _Answer:
     best = np.argsort(-logits, kind="stable")[:5].tolist()
     whole = logsumexp(logits.astype(np.float64))
     loss, confidence = whole - logits[label], np.exp(logits[best[0]] - whole)
-    return _Answer(label, best[0], label in best, float(loss), min(1.0, float(confidence)))
+    return _Answer(number, label, best[0], label in best, float(loss), min(1.0, float(confidence)))
 
 
 def _mistakes(
     answers: Sequence[_Answer], examples: Sequence[Sample], classes: Sequence[str]
 ) -> tuple[Mistake, ...]:
     """The most confident wrong answers; at the same confidence those that came first."""
-    wrong = (pair for pair in zip(answers, examples, strict=True)
-             if pair[0].predicted != pair[0].label)  # fmt: skip
+    wrong = (answer for answer in answers if answer.predicted != answer.label)
     return tuple(
         Mistake(
-            name=example.name,
-            image=example.image,
+            name=examples[answer.number].name,
+            image=examples[answer.number].image,
             truth=classes[answer.label],
             guess=classes[answer.predicted],
             confidence=answer.confidence,
             chance=float(np.exp(-answer.loss)),
         )
-        for answer, example in heapq.nlargest(
-            MOST_MISTAKES, wrong, key=lambda pair: pair[0].confidence
-        )
+        for answer in heapq.nlargest(MOST_MISTAKES, wrong, key=lambda answer: answer.confidence)
     )
 
 
@@ -292,6 +278,16 @@ class Measurement:
         """The name of what was measured."""
         return self.model.network.name
 
+    @property
+    def warning(self) -> str | None:
+        """What the measured images that were trained on mean; None where there are none."""
+        if not self.trained_on:
+            return None
+        return (
+            f"{len(self.trained_on)} of the measured images were trained on, e.g. "
+            f"{self.trained_on[0]}; the accuracy looks better than it is"
+        )
+
     def to_json(self) -> str:
         """All figures as text."""
         document = {
@@ -340,9 +336,7 @@ def evaluate(
     folder = Path(model).resolve().parent if isinstance(model, str | Path) else None
     record = None if folder is None else load_record(folder)
     part, examples = chosen(source, split, record)
-    numbers = None
-    if class_map is not None:
-        numbers = mapped(class_map, source.classes, bundle.classes)
+    numbers = mapped(class_map, source.classes, bundle.classes) if class_map is not None else None
     examples = matched(source, examples, bundle.classes, numbers)
     opened = open_engine(bundle, engine, device=device)
     evaluation = evaluate_engine(

@@ -123,7 +123,7 @@ class SplitRecord:
         seen = self.parts["train"]
         if self._is_brief:
             # Sizes alone tell little: the same name as well.
-            return [e.name for e in examples if seen.get(e.name, "") == self._content(e)]
+            return [example.name for example in self.part_of(examples, "train")]
         known = set(seen.values())
         return [example.name for example in examples if self._content(example) in known]
 
@@ -138,7 +138,7 @@ class SplitRecord:
     def part_of(self, examples: Sequence[Sample], part: Part) -> tuple[Sample, ...]:
         """The examples that a part has under the same name with the same content."""
         names = self.parts[part]
-        return tuple(e for e in examples if names.get(e.name, "") == self._content(e))
+        return tuple(e for e in examples if e.name in names and names[e.name] == self._content(e))
 
     @property
     def _is_brief(self) -> bool:

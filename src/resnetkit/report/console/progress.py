@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -23,9 +23,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def track(items: Iterable[T], total: int) -> Generator[T, None, None]:
-    """The items as they come; how many of ``total`` images have passed is told on stderr."""
-    with passing(lambda: total) as tell:
+def track(items: Sequence[T]) -> Generator[T, None, None]:
+    """The items; how many of them have passed is told on stderr."""
+    with passing(lambda: len(items)) as tell:
         for item in items:
             yield item
             tell()
@@ -67,7 +67,7 @@ def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable
 @contextmanager
 def counted(total: int) -> Iterator[Callable[[int], None]]:
     """A function to tell how many images more are done, shown as ``track`` shows them."""
-    steps = track(range(total), total)
+    steps = track(range(total))
 
     def tell(count: int) -> None:
         for _ in range(count):

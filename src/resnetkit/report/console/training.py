@@ -1,26 +1,23 @@
-"""Prints training and evaluation."""
+"""Prints training."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from resnetkit.architecture.text import aligned
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import printable
-from resnetkit.evaluation.evaluation import ClassFigures, Measurement
 from resnetkit.report.console.lines import TRAINED_ON, between, percent, rule, say
 from resnetkit.report.console.progress import clock
 from resnetkit.training.callbacks import Callback
 
 if TYPE_CHECKING:  # what trains needs torch, which measuring does not
-    from resnetkit.evaluation.ambiguity_trial import AmbiguityTrial, Candidate
     from resnetkit.training.epoch_log import Row
     from resnetkit.training.recipe.recipe import Recipe
     from resnetkit.training.run import Result
@@ -169,74 +166,3 @@ def show_result(result: Result) -> None:
         f"{waited:.0%} of it waiting for data"
     )
     say(f"written to {result.folder}: {', '.join(sorted(p.name for p in result.folder.iterdir()))}")
-
-
-def show_measurement(measurement: Measurement, matrix: int = 20) -> None:
-    """The figures of an evaluation; the confusion matrix as well up to ``matrix`` classes."""
-    evaluation = measurement.evaluation
-    say(f"{measurement.title}: {evaluation.images} images", "bold")
-    interval = between(evaluation.accuracy_interval)
-    say(f"accuracy {percent(evaluation.accuracy)} ({interval} at 95 %)", "bold green")
-    if evaluation.top5 is not None and evaluation.top5_interval is not None:
-        interval = between(evaluation.top5_interval)
-        say(f"top-5 accuracy {percent(evaluation.top5)} ({interval} at 95 %)")
-    say(f"loss {evaluation.loss:.4f}")
-    say(
-        f"calibration error {percent(evaluation.calibration.ece)} "
-        f"(ECE, {len(evaluation.calibration.bins)} bins of equal width, Guo et al. 2017)"
-    )
-    say("")
-    heads = ("class", "precision", "recall", "F1", "images")
-    _table(aligned([heads, *map(_figures, evaluation.classes)], left={0}))
-    if len(evaluation.names) <= matrix:
-        say("")
-        say("confusion: rows are the true classes, columns the predicted ones")
-        names = [printable(name) for name in evaluation.names]
-        rows = zip(names, evaluation.confusion.tolist(), strict=True)
-        grid = [("", *names), *((name, *map(str, row)) for name, row in rows)]
-        _table(aligned(grid, left={0}))
-
-
-def show_trial(trial: AmbiguityTrial) -> None:
-    """The candidates of a trial, best first, and whether the best is the right one."""
-    say(f"{trial.file} on {trial.data} ({trial.part}): {trial.images} images", "bold")
-    if trial.in_order:
-        say("the file has no class names: the data's are taken in alphabetical order")
-    heads = (*trial.candidates[0].facts, "accuracy", "loss")
-    rows = [
-        (*map(str, c.facts.values()), percent(c.accuracy), f"{c.loss:.4f}")
-        for c in trial.candidates
-    ]
-    _table(aligned([heads, *rows], left=set(range(len(heads) - 2))))
-    best, second = (_facts(candidate) for candidate in trial.candidates[:2])
-    if trial.is_sure:
-        say(f"{best}: {second} does so much worse by chance with p = {trial.chance:.1g}", "green")
-    else:
-        say(
-            f"these images do not tell {best} from {second} (p = {trial.chance:.2g}); give more, "
-            "or other ones"
-        )
-
-
-def _facts(candidate: Candidate) -> str:
-    return ", ".join(f"{name} {value}" for name, value in candidate.facts.items())
-
-
-def tell_trained_on(names: Sequence[str]) -> None:
-    """Warn on stderr that measured images were trained on."""
-    if names:
-        text = f"{len(names)} of the measured images were trained on, e.g. {names[0]}"
-        text = f"{printable(text)}; the accuracy looks better than it is"
-        print(f"resnetkit: {text}", file=sys.stderr)
-
-
-def _figures(row: ClassFigures) -> tuple[str, ...]:
-    shares = (percent(row.precision), percent(row.recall), percent(row.f1))
-    return printable(row.name), *shares, str(row.support)
-
-
-def _table(lines: list[str]) -> None:
-    head, *rest = lines
-    say(head, "bold")
-    for line in rest:
-        say(line)

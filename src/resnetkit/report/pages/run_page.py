@@ -145,10 +145,7 @@ def evaluation_page(measurement: Measurement) -> str:
         figures=[*_measured(evaluation, measurement.part), *_trained(rows, len(rows))],
         state=f"measured on {evaluation.images} labelled images",
         part=measurement.part,
-        warning=f"{len(measurement.trained_on)} of the measured images were trained on, e.g. "
-        f"{measurement.trained_on[0]}; the accuracy looks better than it is"
-        if measurement.trained_on
-        else None,
+        warning=measurement.warning,
     )
 
 

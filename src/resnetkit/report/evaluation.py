@@ -1,0 +1,120 @@
+"""Shows evaluations: on the console, as JSON, as a page and as ``confusion.png``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnetkit.architecture.text import aligned
+from resnetkit.errors import InputError, printable
+from resnetkit.evaluation.evaluation import ClassFigures, Measurement
+from resnetkit.files import write_text
+from resnetkit.report.console.lines import between, percent, say, tell_engine, tell_unreadable
+
+if TYPE_CHECKING:
+    from resnetkit.evaluation.ambiguity_trial import AmbiguityTrial, Candidate
+
+
+def show(measurement: Measurement, kind: str, out: Path | None) -> None:
+    """The figures as ``kind``: a table or JSON, with ``confusion.png`` in the folder ``out`` or the
+    run's; or html, a page on stdout or in ``out``. What is to be said of them goes to stderr.
+
+    Raises ``ValueError`` where ``confusion.png`` cannot be written.
+    """
+    for note in (*measurement.notes, *filter(None, [measurement.warning])):
+        print(f"resnetkit: {printable(note)}", file=sys.stderr)
+    for name, reason in measurement.evaluation.problems:
+        tell_unreadable(name, reason)
+    if kind == "html":
+        from resnetkit.report.pages.run_page import evaluation_page
+
+        page = evaluation_page(measurement)
+        print(page) if out is None else write_text(out, page)
+        return
+    if kind == "json":
+        print(measurement.to_json())
+    else:  # page and JSON have the engine
+        tell_engine(measurement.engine, measurement.engine_reason)
+        _show_table(measurement)
+    folder = out or measurement.run
+    if folder is not None:  # after the numbers, which a folder that cannot be written to loses not
+        from resnetkit.report import plots
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            plots.save_confusion(
+                measurement.evaluation, folder / "confusion.png", measurement.title
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"confusion.png cannot be written to {folder}: {reason}") from None
+
+
+def _show_table(measurement: Measurement, matrix: int = 20) -> None:
+    """The figures of an evaluation; the confusion matrix as well up to ``matrix`` classes."""
+    evaluation = measurement.evaluation
+    say(f"{measurement.title}: {evaluation.images} images", "bold")
+    interval = between(evaluation.accuracy_interval)
+    say(f"accuracy {percent(evaluation.accuracy)} ({interval} at 95 %)", "bold green")
+    if evaluation.top5 is not None and evaluation.top5_interval is not None:
+        interval = between(evaluation.top5_interval)
+        say(f"top-5 accuracy {percent(evaluation.top5)} ({interval} at 95 %)")
+    say(f"loss {evaluation.loss:.4f}")
+    say(
+        f"calibration error {percent(evaluation.calibration.ece)} "
+        f"(ECE, {len(evaluation.calibration.bins)} bins of equal width, Guo et al. 2017)"
+    )
+    say("")
+    heads = ("class", "precision", "recall", "F1", "images")
+    _table(aligned([heads, *map(_figures, evaluation.classes)], left={0}))
+    if len(evaluation.names) <= matrix:
+        say("")
+        say("confusion: rows are the true classes, columns the predicted ones")
+        names = [printable(name) for name in evaluation.names]
+        rows = zip(names, evaluation.confusion.tolist(), strict=True)
+        grid = [("", *names), *((name, *map(str, row)) for name, row in rows)]
+        _table(aligned(grid, left={0}))
+
+
+def show_trial(trial: AmbiguityTrial, kind: str) -> None:
+    """The candidates of a trial, best first, and whether the best is the right one, as a table or
+    JSON; what could not be read goes to stderr."""
+    for name, reason in trial.problems:
+        tell_unreadable(name, reason)
+    if kind == "json":
+        print(trial.to_json())
+        return
+    say(f"{trial.file} on {trial.data} ({trial.part}): {trial.images} images", "bold")
+    if trial.in_order:
+        say("the file has no class names: the data's are taken in alphabetical order")
+    heads = (*trial.candidates[0].facts, "accuracy", "loss")
+    rows = [
+        (*map(str, c.facts.values()), percent(c.accuracy), f"{c.loss:.4f}")
+        for c in trial.candidates
+    ]
+    _table(aligned([heads, *rows], left=set(range(len(heads) - 2))))
+    best, second = (_facts(candidate) for candidate in trial.candidates[:2])
+    if trial.is_sure:
+        say(f"{best}: {second} does so much worse by chance with p = {trial.chance:.1g}", "green")
+    else:
+        say(
+            f"these images do not tell {best} from {second} (p = {trial.chance:.2g}); give more, "
+            "or other ones"
+        )
+
+
+def _facts(candidate: Candidate) -> str:
+    return ", ".join(f"{name} {value}" for name, value in candidate.facts.items())
+
+
+def _figures(row: ClassFigures) -> tuple[str, ...]:
+    shares = (percent(row.precision), percent(row.recall), percent(row.f1))
+    return printable(row.name), *shares, str(row.support)
+
+
+def _table(lines: list[str]) -> None:
+    head, *rest = lines
+    say(head, "bold")
+    for line in rest:
+        say(line)
