@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from resnetkit.architecture.explanation import Explanation, explain
@@ -138,9 +138,4 @@ def _layers(first: Explanation, second: Explanation) -> tuple[Difference, ...]:
 def _side_dict(side: Side | None) -> dict[str, Any] | None:
     if side is None:
         return None
-    return {
-        "what": side.what,
-        "output": None if side.output is None else list(side.output),
-        "parameters": side.parameters,
-        "macs": side.macs,
-    }
+    return {**asdict(side), "output": None if side.output is None else list(side.output)}

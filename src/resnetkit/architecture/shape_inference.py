@@ -110,7 +110,7 @@ def walk(network: Network, shape: Shape) -> Walk:
     problem: str | None = None
     last_map: Shape = shape
     for located in network.layers():
-        before, *others = (signals[path] for path in located.inputs)
+        before = signals[located.inputs[0]]
         try:
             after = before.through(located.layer) if problem is None else before
         except ShapeError as error:
@@ -125,7 +125,7 @@ def walk(network: Network, shape: Shape) -> Walk:
             )
             after = before
         if isinstance(located.layer, Add):
-            (shortcut,) = others
+            shortcut = signals[located.inputs[1]]
             if after.shape != shortcut.shape:
                 raise InputError(
                     f"the input {shape_text(shape)} does not fit {network.name}: at "

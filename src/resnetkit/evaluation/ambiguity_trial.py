@@ -22,8 +22,8 @@ from resnetkit.data.datasets.dataset import Dataset, Sample
 from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.subset import chosen, matched
+from resnetkit.data.prefetch import Track
 from resnetkit.errors import AssumptionWarning, InputError
-from resnetkit.evaluation.evaluation import Track
 from resnetkit.formats.opening import Container, open_container
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint

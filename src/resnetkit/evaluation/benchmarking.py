@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ import numpy as np
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
+from resnetkit.data.prefetch import Track
 from resnetkit.errors import InputError
 from resnetkit.evaluation.timing import Contestant, Raced, race
 from resnetkit.inference.engines.autotune import machine
@@ -63,7 +64,7 @@ def benchmark(
     rounds: int = 5,
     seconds: float = 0.5,
     threads: int | None = None,
-    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+    track: Track = iter,
 ) -> Benchmark:
     """Race the engines of ``model`` on noise, and the rivals with the same weights, in turn.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +23,7 @@ from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.data.decoding.decode import Image
+from resnetkit.data.prefetch import Track
 from resnetkit.errors import InputError
 from resnetkit.evaluation.confidence import LEVEL, Calibration, calibration, wilson
 from resnetkit.inference.engines.engine import Engine, EngineName
@@ -31,8 +32,6 @@ from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import Vector, check_classes, predict_batches
 from resnetkit.preprocess import Preprocess
 
-#: Hands examples on, one by one.
-Track = Callable[[Sequence[Sample]], Iterable[Sample]]
 #: So many mistakes are kept, those that the network is most sure of.
 MOST_MISTAKES = 24
 #: From all to a part of them, or back.

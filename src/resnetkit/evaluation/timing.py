@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from resnetkit.data.prefetch import Track
 from resnetkit.errors import InputError
 
 #: Seconds of one contestant in a round.
@@ -55,7 +56,7 @@ def race(
     *,
     rounds: int = 5,
     seconds: float = 1.0,
-    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+    track: Track = iter,
 ) -> list[Raced]:
     """Run each for about ``seconds`` a round, in turn, ``rounds`` times, after a warm-up.
 

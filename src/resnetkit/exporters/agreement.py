@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Sample
+from resnetkit.data.prefetch import Track
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Engine, EngineOptions, Output
 from resnetkit.inference.engines.exported_model import Exported
@@ -81,7 +82,7 @@ def agree(
     data: str,
     *,
     labelled: bool,
-    track: Callable[[Sequence[Any]], Iterable[Any]] = iter,
+    track: Track = iter,
 ) -> Agreement:
     """Answer ``examples`` by both; images that cannot be read are left out.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +16,7 @@ from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.bundle.opening import open_model, report_of
 from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
+from resnetkit.data.prefetch import Track
 from resnetkit.errors import InputError
 from resnetkit.exporters.agreement import Agreement, agree
 from resnetkit.exporters.calibration_images import Material, material
@@ -45,8 +46,6 @@ _KINDS: Mapping[Target, ExportFormat] = {
 MIN_AGREEMENT = 99.0
 #: What is asked of a class's lead, in turn, where int8 does not hold on other images.
 LEADS = (0.0, 0.5, 0.75, 0.9)
-#: Hands images on, so that a view can show how far it is.
-Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
