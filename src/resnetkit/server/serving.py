@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
-from resnetkit.errors import NO_CLASSES, InputError
+from resnetkit.errors import NO_CLASSES, InputError, check_installed
 from resnetkit.inference.engines.engine import Choice
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
@@ -41,11 +40,8 @@ def serve(
     >>> resnetkit.serve(model, port=0)
     http://127.0.0.1:... serves model (resnet20), openvino fp32
     """
-    missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if not find_spec(name)]
-    if missing:
-        raise InputError(
-            f"serving takes {', '.join(missing)}; pip install 'resnetkit[serve]' brings it"
-        )
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
+        check_installed(package, "serving", "serve")
     import uvicorn
 
     from resnetkit.server.application import Limits, ServedModel, create_app
