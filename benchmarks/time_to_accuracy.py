@@ -37,7 +37,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ OURS: dict[str, Setting] = {f"rate {rate:g}": {**_OURS, "lr": rate} for rate in 
 BEST_NETWORK = NETWORK.override(widths=(64, 128, 256), stem_widths=(64,))
 BEST: Setting = {
     **_OURS, "shift": 2, "lr": 0.4, "warmup": 3.0, "erase": 0.5, "ema_decay": 0.99,
-    "test_flip": True,
+    "flip_tta": True,
 }  # fmt: skip
 
 
@@ -187,7 +187,7 @@ class Data:
     def recipe(self, setting: Setting, seed: int = 0, model: Any = NETWORK) -> Recipe:
         # The split is that of seed 0: the seeds of a race differ by weights and order.
         recipe = make_recipe(self.place, model, validation=VALIDATION, **setting)
-        return replace(recipe, seed=seed)
+        return recipe.override(seed=seed)
 
     def measured(self, module: nn.Module, part: str, recipe: Recipe) -> float:
         feed = Feed(self.parts[part], recipe.preprocess, LoaderOptions(batch_size=500))
@@ -203,7 +203,7 @@ def ours(data: Data, setting: Setting, target: Target, seed: int) -> Course:
         def measured() -> float:
             return data.measured(load(run / "last.safetensors").module(), target.part, recipe)
 
-        callback.course = Course(measured, target, recipe.precision)
+        callback.course = Course(measured, target, recipe.runtime.precision)
         with suppress(EndedError):
             run_recipe(recipe, run, callback)
         return callback.course
@@ -383,7 +383,7 @@ def best(data: Data, limit: float) -> dict[str, Any]:
         taken = (time.perf_counter() - began) / 60
         return {
             "epochs": epochs, "minutes": taken, "accuracy": result.test.accuracy,
-            "precision": result.recipe.precision,
+            "precision": result.recipe.runtime.precision,
         }  # fmt: skip
 
 

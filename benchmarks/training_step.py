@@ -103,10 +103,10 @@ def reference(name: str, images: Tensor, labels: Tensor) -> peers.Runner:
 
 def recipe_of(name: str, size: int, batch: int, **choices: Any) -> Recipe:
     """What of a recipe a step depends on, with torchvision's values."""
-    return Recipe(
+    return Recipe.of(
         data="", network=replace(network(name), input_size=size), preprocess=Preprocess(size=size),
         augment=Augment(), epochs=90, batch_size=batch, lr=0.01, nesterov=False, weight_decay=1e-4,
-        decayed="all", label_smoothing=0.0, warmup=0.0, device="cpu", **choices,
+        weight_decay_scope="all", label_smoothing=0.0, warmup=0.0, device="cpu", **choices,
     )  # fmt: skip
 
 
@@ -114,17 +114,17 @@ def ours(recipe: Recipe, images: Tensor, labels: Tensor) -> peers.Runner:
     torch.manual_seed(0)
     module = freshly_built(recipe)
     optimizer, criterion = optimizer_of(module, recipe), criterion_of(recipe, [])
-    forward = compiled(module) if recipe.compile else None
+    forward = compiled(module) if recipe.runtime.compile else None
     score = Score()
 
     def run(times: int) -> None:
         with held_on():
             for _ in range(times):
-                set_rate(optimizer, recipe.lr)
-                inputs = placed(images, recipe.device)
+                set_rate(optimizer, recipe.optimizer.lr)
+                inputs = placed(images, recipe.runtime.device)
                 logits = train_step(
                     *(module, inputs, labels, optimizer, criterion),
-                    StepOptions(forward=forward, bf16=recipe.precision == "bf16"),
+                    StepOptions(forward=forward, bf16=recipe.runtime.precision == "bf16"),
                 )
                 score.add(logits, labels)
 
@@ -144,7 +144,7 @@ def measured(name: str, rounds: int, seconds: float, without: set[str]) -> list[
         ("resnetkit, compiled", {"precision": "fp32", "compile": True}),
     ):
         recipe = recipe_of(name, size, batch, **choices)
-        makers[title] = (recipe.precision, lambda r=recipe: ours(r, images, labels))
+        makers[title] = (recipe.runtime.precision, lambda r=recipe: ours(r, images, labels))
     contestants = []
     for title, (precision, make) in makers.items():
         if not any(part in title for part in without):

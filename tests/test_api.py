@@ -11,9 +11,11 @@ import inspect
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,8 +143,10 @@ def test_examples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         runner = doctest.DocTestRunner(
             optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, verbose=False
         )
-        # `resume` goes on with the run that `train` has made.
-        for name in sorted(FUNCTIONS, key=lambda n: (n in ("resume", "compare_runs"), n)):
+        # `resume` goes on with the run that `train` has made; `serve` has a test of its own.
+        for name in sorted(
+            {*FUNCTIONS} - {"serve"}, key=lambda n: (n in ("resume", "compare_runs"), n)
+        ):
             function = getattr(resnetkit, name)
             finder = doctest.DocTestFinder(recurse=False)
             for test in finder.find(function, name, globs=dict(names)):
@@ -150,6 +154,23 @@ def test_examples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                     warnings.simplefilter("ignore")
                     failed = runner.run(test).failed
                 assert not failed, f"the example of {name}; see above"
+
+
+def test_the_example_of_serve(folder: Path) -> None:
+    """It serves until it is stopped, so it runs in a process of its own."""
+    [example] = doctest.DocTestParser().get_examples(inspect.getdoc(resnetkit.serve))
+    program = f"import resnetkit\nmodel = 'model.safetensors'\n{example.source}"
+    command = [sys.executable, "-u", "-c", program]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert doctest.OutputChecker().check_output(example.want, line, doctest.ELLIPSIS), line
+            with urllib.request.urlopen(f"{line.split()[0]}/health", timeout=60) as response:
+                assert response.status == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == -signal.SIGTERM
+        finally:
+            process.kill()
 
 
 def test_docs_import_at_most_a_package() -> None:

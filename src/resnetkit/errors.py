@@ -1,4 +1,4 @@
-"""Invalid user input: the error for it, and the rules for values that come from files.
+"""Invalid user input: the error for it, missing packages, and rules for values from files.
 
 Bundles, exported files, splits, logs and recipes are read from files that anybody may have written.
 A rule gives type and range, so that what is checked here can be used without a second thought.
@@ -10,6 +10,8 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -32,6 +34,22 @@ class InputError(ValueError):
 
 class AssumptionWarning(UserWarning):
     """What a file could not tell and was taken as documented, and what was left out of it."""
+
+
+def check_installed(package: str, purpose: str, extra: str | None = None) -> None:
+    """Raise ``InputError`` where ``package``, which ``purpose`` needs, is not installed.
+
+    ``extra`` is the extra of resnetkit that has it.
+    """
+    if find_spec(package) is None:
+        named = f"'resnetkit[{extra}]'" if extra else package
+        raise InputError(f"{purpose} needs {package}, which is not installed; pip install {named}")
+
+
+def require(module: str, purpose: str, extra: str | None = None) -> Any:
+    """Import a module of an optional package. Raises as ``check_installed``."""
+    check_installed(module.partition(".")[0], purpose, extra)
+    return import_module(module)
 
 
 #: What a network without a classifier cannot do, and the ways to go on.

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -256,7 +257,7 @@ def test_bfloat16_only_where_keras_reads_it(tmp_path: Path) -> None:
 
 
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5_writer, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r"pip install 'resnetkit\[keras\]'"):
         convert(keras_bundle(), tmp_path / "a.h5", to="keras-h5")
 

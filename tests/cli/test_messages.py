@@ -37,7 +37,8 @@ def test_no_error_of_the_library_speaks_of_flags_or_commands(path: Path) -> None
         ("choose ema=True or ema=False", "ema", "choose --ema or --no-ema"),
         ("say norm='group'", "norm", "say --norm group"),
         ("e.g. drop=['a.', 'b.']", "drop", "e.g. --drop a. --drop b."),
-        ("that of start; leave model out", ("start", "model"), "that of --from; leave --model out"),
+        ("that of pretrained; leave model out", ("pretrained", "model"),
+         "that of --from; leave --model out"),
         ("go on with resnetkit.resume('runs/a b')", (), "go on with --resume runs/a b"),
         ("make one with resnetkit.convert", (), "make one with `resnetkit convert`"),
         ("/data/out/lr.png, not lr", "lr", "/data/out/lr.png, not --lr"),
@@ -51,7 +52,7 @@ def test_in_flags(text: str, field: str | tuple[str, ...], command: str) -> None
 
 
 def test_both_wordings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^epochs is 0; it takes a whole number from 1$"):
+    with pytest.raises(InputError, match=r"^epochs is 0; it must be an integer from 1$"):
         resnetkit.train("digits", epochs=0, out=tmp_path / "run")
     assert main(["train", "digits", "--epochs", "0", "--out", str(tmp_path / "run")]) == 2
-    assert "--epochs is 0; it takes a whole number from 1\n" in capsys.readouterr().err
+    assert "--epochs is 0; it must be an integer from 1\n" in capsys.readouterr().err

@@ -169,7 +169,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples.weights_file(tmp_path / "a.h5")
-    monkeypatch.setattr("resnetkit.formats.hdf5.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r"pip install 'resnetkit\[keras\]'"):
         open_container(tmp_path / "a.h5")
 

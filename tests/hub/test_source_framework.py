@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import transformers
 from resnetkit.bundle.bundle import load as load_bundle
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
-from resnetkit.hub import source_framework
 from resnetkit.hub.conversion import convert
 from resnetkit.hub.source_framework import verify
 from resnetkit.hub.weights import load
@@ -177,8 +177,9 @@ def test_what_cannot_be_verified_is_told(tmp_path: Path, monkeypatch) -> None:
     bundle.save(tmp_path / "c.safetensors")
     with pytest.raises(InputError, match="is a bundle; verify when another framework's"):
         verify(tmp_path / "c.safetensors", bundle)
-    monkeypatch.setattr(source_framework, "find_spec", lambda _: None)
-    assert "torchvision is not installed; pip install torchvision" in reasons(path)
+    for package in ("torchvision", "timm"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert "torchvision, which is not installed; pip install torchvision" in reasons(path)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

@@ -268,20 +268,19 @@ def test_auto_takes_the_fastest_installed(
 ) -> None:
     monkeypatch.setattr(selection, "_gpu", lambda: False)
     assert open_engine(bundle).name == "openvino"
-    without = {"openvino"}
-    monkeypatch.setattr(selection, "find_spec", lambda name: None if name in without else name)
-    assert open_engine(bundle).name == "onnxruntime"
-    without.add("onnxruntime")
-    assert open_engine(bundle).name == "torch"
-    assert "resnetkit[openvino]" in selection.chosen()[1]
-    extras: dict[EngineName, str] = {
-        "openvino": "openvino", "openvino-bf16": "openvino", "onnxruntime": "onnx",
-    }  # fmt: skip
-    for name, extra in extras.items():
-        with pytest.raises(InputError, match=rf"pip install 'resnetkit\[{extra}\]'"):
-            open_engine(bundle, name)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "openvino", None)
+        assert open_engine(bundle).name == "onnxruntime"
+        without.setitem(sys.modules, "onnxruntime", None)
+        assert open_engine(bundle).name == "torch"
+        assert "resnetkit[openvino]" in selection.chosen()[1]
+        extras: dict[EngineName, str] = {
+            "openvino": "openvino", "openvino-bf16": "openvino", "onnxruntime": "onnx",
+        }  # fmt: skip
+        for name, extra in extras.items():
+            with pytest.raises(InputError, match=rf"pip install 'resnetkit\[{extra}\]'"):
+                open_engine(bundle, name)
     monkeypatch.setattr(selection, "_gpu", lambda: True)
-    without.clear()
     assert selection.chosen() == ("torch", "the engine for the GPU")
     assert selection.chosen(device="cpu")[0] == "openvino"
 

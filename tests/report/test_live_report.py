@@ -95,13 +95,12 @@ def test_page_and_points_of_a_run_that_is_stopped_and_goes_on(tmp_path: Path) ->
 def test_without_tensorboard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("resnetkit.report.callbacks.tensorboard.find_spec", lambda _: None)
-    monkeypatch.setattr("resnetkit.report.callbacks.live_report.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     assert main(["train", "--tensorboard", "--out", str(tmp_path / "run")]) == 2
     errors = capsys.readouterr().err
     assert errors.splitlines() == [
-        "resnetkit: events for TensorBoard take the package tensorboard; "
-        "install resnetkit[tensorboard]"
+        "resnetkit: a file of events needs tensorboard, which is not installed; "
+        "pip install 'resnetkit[tensorboard]'"
     ]
     assert not (tmp_path / "run").exists()
     (tmp_path / "run" / "tensorboard").mkdir(parents=True)

@@ -22,13 +22,14 @@ from resnetkit.exporters.exporter import export
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import predict
 from resnetkit.server import application as app
-from resnetkit.server.application import Limits, Served, create_app
+from resnetkit.server.application import Limits, ServedModel, create_app
+from resnetkit.server.body_limit import BodyLimit
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of starlette, about the client it will use one day
     from fastapi.testclient import TestClient
 
-LIMITS = Limits(batch=4, waiting=8, body=200_000, files=6)
+LIMITS = Limits(max_batch_size=4, max_queue_size=8, max_body_bytes=200_000, max_files=6)
 
 
 def jpeg(seed: int, size: tuple[int, int] = (50, 40)) -> bytes:
@@ -38,8 +39,8 @@ def jpeg(seed: int, size: tuple[int, int] = (50, 40)) -> bytes:
     return file.getvalue()
 
 
-def served_of(bundle: resnetkit.Bundle) -> Served:
-    return Served(
+def served_of(bundle: resnetkit.Bundle) -> ServedModel:
+    return ServedModel(
         name="animals",
         engine=open_engine(bundle, "torch"),
         preprocess=bundle.preprocess,
@@ -144,7 +145,7 @@ def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Pa
     opened = open_model(target)
     engine = open_engine(opened)
     facts, classes = opened.preprocess, opened.classes
-    served = Served(
+    served = ServedModel(
         name="cut", engine=engine, preprocess=facts, classes=classes, network=opened.network.name
     )
     bodies = [jpeg(seed, (40 + seed, 90)) for seed in range(4)]
@@ -178,7 +179,7 @@ def test_what_is_still_to_be_decoded_waits_too(
     monkeypatch.setattr(app, "pixels_of", slow)
     served = served_of(resnetkit.load(bundle_file))
     with (
-        TestClient(create_app(served, Limits(batch=1, waiting=1))) as client,
+        TestClient(create_app(served, Limits(max_batch_size=1, max_queue_size=1))) as client,
         ThreadPoolExecutor() as clients,
     ):
         two = [clients.submit(client.post, "/predict", content=jpeg(n)) for n in range(2)]
@@ -203,7 +204,7 @@ def test_the_bodies_of_all_clients_together_are_bounded() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def both() -> list[int]:
-        bounded = app._Bounded(reading, 100, 150)
+        bounded = BodyLimit(reading, 100, 150)
         stay = asyncio.Event()
 
         async def ask(sizes: list[int], wait: bool) -> int:

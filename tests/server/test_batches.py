@@ -46,11 +46,11 @@ def image(value: int) -> Pixels:
 
 def test_each_gets_its_own_row_and_batches_are_full() -> None:
     engine = Summing()
-    with Batcher(engine, most=4) as batcher:
+    with Batcher(engine, max_batch_size=4) as batcher:
         first = batcher.submit(image(1))
         assert engine.began.wait(20)
         rest = [batcher.submit(image(value)) for value in range(2, 11)]
-        assert batcher.waiting == 9
+        assert batcher.queue_size == 9
         engine.may.set()
         found = [float(one.result(20)[0]) for one in (first, *rest)]
     assert found == [4.0 * value for value in range(1, 11)]
@@ -58,10 +58,10 @@ def test_each_gets_its_own_row_and_batches_are_full() -> None:
     assert batcher.batches == 4
 
 
-def test_patience_gathers_a_batch() -> None:
+def test_a_queue_delay_gathers_a_batch() -> None:
     engine = Summing()
     engine.may.set()
-    with Batcher(engine, most=3, patience=20) as batcher:
+    with Batcher(engine, max_batch_size=3, max_queue_delay=20) as batcher:
         futures = [batcher.submit(image(value)) for value in (1, 2, 3)]
         assert [float(one.result(10)[0]) for one in futures] == [4, 8, 12]
     assert engine.sizes == [3]
@@ -69,7 +69,7 @@ def test_patience_gathers_a_batch() -> None:
 
 def test_too_many_are_refused_and_closing_answers_what_waits() -> None:
     engine = Summing()
-    batcher = Batcher(engine, most=1, waiting=2)
+    batcher = Batcher(engine, max_batch_size=1, max_queue_size=2)
     first = batcher.submit(image(1))
     assert engine.began.wait(20)
     waiting = [batcher.submit(image(2)), batcher.submit(image(3))]
@@ -85,7 +85,7 @@ def test_too_many_are_refused_and_closing_answers_what_waits() -> None:
 
 def test_a_failing_batch_fails_alone_and_what_is_cancelled_is_not_computed() -> None:
     engine = Summing()
-    with Batcher(engine, most=1) as batcher:
+    with Batcher(engine, max_batch_size=1) as batcher:
         broken = batcher.submit(image(255))
         assert engine.began.wait(20)
         cancelled, fine = batcher.submit(image(1)), batcher.submit(image(2))

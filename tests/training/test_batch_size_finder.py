@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,7 +83,7 @@ def test_it_is_measured_in_the_precision_of_the_run(monkeypatch: pytest.MonkeyPa
         assert set(asked) == {precision == "bf16"}
     asked.clear()
     monkeypatch.setattr(
-        batch_size_finder, "settled", lambda recipe: replace(recipe, precision="bf16")
+        batch_size_finder, "settled", lambda recipe: recipe.override(precision="bf16")
     )
     find_batch_size(make_recipe("digits", TINY, size=8), 40)
     assert set(asked) == {True}
@@ -132,7 +131,7 @@ def test_the_number_is_in_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     recipe = read_recipe(run)
     assert f"resnetkit: batches of {recipe.batch_size}, for " in said
-    assert recipe.lr == pytest.approx(0.1 * min(64, recipe.batch_size) / 64)
+    assert recipe.optimizer.lr == pytest.approx(0.1 * min(64, recipe.batch_size) / 64)
     assert main(["train", "--resume", str(run)]) == 0
     assert read_recipe(run) == recipe
     assert main(["train", "digits", "--batch-size", "much"]) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -64,12 +63,12 @@ def test_bce_is_that_of_timm(smoothing: float, threshold: float) -> None:
 
 
 def test_balanced_classes_count_the_same() -> None:
-    recipe = replace(RECIPE, class_weights="balanced", label_smoothing=0.0)
+    recipe = RECIPE.override(class_weights="balanced", label_smoothing=0.0)
     logits, labels = torch.randn(9, 2), torch.tensor([0] * 8 + [1])
     loss = criterion_of(recipe, [8, 1])(logits, labels)
     each = F.cross_entropy(logits, labels, reduction="none")
     assert torch.allclose(loss, (each[:8].mean() + each[8]) / 2)
-    bce = criterion_of(replace(recipe, loss="bce"), [8, 1])(logits, labels)
+    bce = criterion_of(recipe.override(loss="bce"), [8, 1])(logits, labels)
     assert not torch.allclose(bce, binary_cross_entropy(logits, labels))
 
 
@@ -79,14 +78,14 @@ def test_mixed_images_carry_their_shares() -> None:
     assert plain[0] is inputs
     assert plain[1] is labels
     torch.manual_seed(3)
-    images, shares = mixed_images(inputs, labels, replace(RECIPE, mixup=1.0), 10)
+    images, shares = mixed_images(inputs, labels, RECIPE.override(mixup=1.0), 10)
     part = shares[1, 1]
     assert torch.allclose(images[1], part * inputs[1] + (1 - part) * inputs[0], atol=1e-6)
     assert torch.allclose(shares.sum(1), torch.ones(6))
     kinds = set()
     for seed in range(12):
         torch.manual_seed(seed)
-        images, shares = mixed_images(inputs, labels, replace(RECIPE, mixup=1.0, cutmix=1.0), 10)
+        images, shares = mixed_images(inputs, labels, RECIPE.override(mixup=1.0, cutmix=1.0), 10)
         kinds.add(bool(((images == inputs) | (images == inputs.roll(1, 0))).all()))
     assert kinds == {True, False}, "one kind is never drawn"
 

@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,16 @@ NETWORK = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widt
 #: All that is drawn, weighed or averaged over a batch. Of 1169 images, in batches of 290 the last
 #: is of 9, and in batches of 1166 of 3, which one process takes alone.
 EVERYTHING = (
-    "--sync-norms --mixup 0.4 --cutmix 1 --drop-path 0.3 --ema-decay 0.5 --clip 0.5 --lr 0.02"
+    "--sync-bn --mixup 0.4 --cutmix 1 --drop-path 0.3 --ema-decay 0.5 --clip-grad 0.5 --lr 0.02"
 )
-WEIGHED = "--sync-norms --class-weights balanced --drop-path 0.3 --lr 0.02"
+WEIGHED = "--sync-bn --class-weights balanced --drop-path 0.3 --lr 0.02"
 CHOICES: dict[str, Any] = {
-    "sync_norms": True,
+    "sync_bn": True,
     "mixup": 0.4,
     "cutmix": 1.0,
     "drop_path": 0.3,
     "ema_decay": 0.5,
-    "clip": 0.5,
+    "clip_grad": 0.5,
     "lr": 0.02,
 }
 
@@ -126,7 +125,10 @@ def done(place: Path) -> dict[str, list[dict[str, Any]]]:
             ],
             "nothing",
         ),
-        "apart": (["digits", "--batch-size", 128, "--accumulate", 2, "--epochs", 2], "nothing"),
+        "apart": (
+            ["digits", "--batch-size", 128, "--grad-accum-steps", 2, "--epochs", 2],
+            "nothing",
+        ),
         "odd": (["digits", "--batch-size", 65], "nothing"),
         "nan": (["digits", "--batch-size", 128], "nan"),
         "left": (["digits", "--batch-size", 128, "--skip-nan"], "nan"),
@@ -215,7 +217,7 @@ def test_class_weights_count_over_the_whole_batch(
     found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
     assert [answer["code"] for answer in found["weighed"]] == [0, 0]
-    recipe = tiny(batch_size=290, sync_norms=True, class_weights="balanced", drop_path=0.3, lr=0.02)
+    recipe = tiny(batch_size=290, sync_bn=True, class_weights="balanced", drop_path=0.3, lr=0.02)
     compare(recipe, place / "weighed")
 
 
@@ -361,7 +363,7 @@ def test_shares(count: int, world: int, shares: list[int]) -> None:
     [
         ({"batch_size": 66}, "66, the images of a step of all 4 processes.* give e.g. 64 or 68"),
         ({"batch_size": 4}, "give e.g. 8 or 12"),
-        ({"batch_size": 64, "accumulate": 9}, "9 pieces of 16 images"),
+        ({"batch_size": 64, "grad_accum_steps": 9}, "grad_accum_steps is 9 for 16 images"),
         ({"batch_size": 64, "device": "cuda:1"}, "is one GPU for 4 processes"),
         ({"batch_size": 64, "device": "cuda"}, r"4 processes and this machine has \d+ GPUs"),
     ],
@@ -369,10 +371,10 @@ def test_shares(count: int, world: int, shares: list[int]) -> None:
 def test_what_cannot_be_divided(choices: dict[str, Any], match: str) -> None:
     four = Processes(world=4, local=4)
     device = choices.pop("device", "cpu")
-    recipe = replace(tiny(**choices), device=device)
+    recipe = tiny(**choices).override(device=device)
     with pytest.raises(InputError, match=match):
         four.check(recipe)
-    Processes().check(replace(recipe, device="cpu"))
+    Processes().check(recipe.override(device="cpu"))
 
 
 def workers_of(agent: int) -> list[int]:
@@ -392,7 +394,17 @@ def killed_and_finished(folder: Path, kills: int, rank: int) -> str:
     """A run one of whose processes is killed so many times; what was printed on stderr."""
     started = torchrun(
         *("--nproc-per-node", 2, "--max-restarts", kills, "--master-port", free_port()),
-        *("-m", "resnetkit", "train", "digits", *SMALL, "--batch-size", 128, "--accumulate", 2),
+        *(
+            "-m",
+            "resnetkit",
+            "train",
+            "digits",
+            *SMALL,
+            "--batch-size",
+            128,
+            "--grad-accum-steps",
+            2,
+        ),
         *("--epochs", 2 + 2 * kills, "--checkpoint-minutes", 0, "--out", folder),
     )
     for number in range(kills):
@@ -467,7 +479,17 @@ def test_killed_again_and_again_the_weights_are_the_same(rank: int, tmp_path: Pa
     killed_and_finished(tmp_path / "killed", 4, rank)
     whole = torchrun(
         *("--nproc-per-node", 2, "--master-port", free_port()),
-        *("-m", "resnetkit", "train", "digits", *SMALL, "--batch-size", 128, "--accumulate", 2),
+        *(
+            "-m",
+            "resnetkit",
+            "train",
+            "digits",
+            *SMALL,
+            "--batch-size",
+            128,
+            "--grad-accum-steps",
+            2,
+        ),
         *("--epochs", 10, "--out", tmp_path / "whole"),
     )
     whole.communicate(timeout=600)

@@ -59,11 +59,11 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_the_body_is_kept_and_the_head_is_new(data: Path, start: Bundle, tmp_path: Path) -> None:
-    recipe = make_recipe(data, start=start, epochs=1, lr=1e-30, weight_decay=0.0)
+    recipe = make_recipe(data, pretrained=start, epochs=1, lr=1e-30, weight_decay=0.0)
     assert recipe.preprocess == USED_TO
-    assert recipe.start == start.network.name
+    assert recipe.pretrained == start.network.name
     callback = Steps()
-    result = run_recipe(recipe, tmp_path / "run", callback, start=start)
+    result = run_recipe(recipe, tmp_path / "run", callback, pretrained=start)
     assert "a new classifier is trained: the weights are for 7 classes" in callback.warnings[0]
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert last.classes == tuple(sorted(CLASSES))
@@ -94,13 +94,13 @@ def test_a_run_goes_on_with_another_number_of_classes(
 def test_a_head_of_the_same_classes_is_kept(data: Path, start: Bundle, tmp_path: Path) -> None:
     fitting = start.with_new_head(sorted(CLASSES), seed=3)
     callback = Steps()
-    recipe = make_recipe(data, start=fitting, epochs=1, lr=1e-30, weight_decay=0.0)
-    run_recipe(recipe, tmp_path / "run", callback, start=fitting)
+    recipe = make_recipe(data, pretrained=fitting, epochs=1, lr=1e-30, weight_decay=0.0)
+    run_recipe(recipe, tmp_path / "run", callback, pretrained=fitting)
     assert callback.warnings == []
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert torch.equal(last.arrays["fc.weight"], fitting.arrays["fc.weight"])
     turned = start.with_new_head(sorted(CLASSES)[::-1])
-    run_recipe(recipe, tmp_path / "other", callback, start=turned)
+    run_recipe(recipe, tmp_path / "other", callback, pretrained=turned)
     assert "the same classes in another order" in callback.warnings[0]
 
 
@@ -108,10 +108,10 @@ def test_a_head_of_the_same_classes_is_kept(data: Path, start: Bundle, tmp_path:
 def test_interrupted_it_goes_on_to_the_same_weights(
     batches: int, data: Path, start: Bundle, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(data, start=start, epochs=2, batch_size=8)
-    run_recipe(recipe, tmp_path / "whole", Steps(), start=start)
+    recipe = make_recipe(data, pretrained=start, epochs=2, batch_size=8)
+    run_recipe(recipe, tmp_path / "whole", Steps(), pretrained=start)
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe, tmp_path / "cut", Steps(batches), start=start)
+        run_recipe(recipe, tmp_path / "cut", Steps(batches), pretrained=start)
     resume(tmp_path / "cut", Steps())
     whole, cut = (
         safetensors.torch.load_file(tmp_path / name / "last.safetensors")
@@ -123,13 +123,15 @@ def test_interrupted_it_goes_on_to_the_same_weights(
 def test_half_precision_is_trained_in_float32(data: Path, start: Bundle, tmp_path: Path) -> None:
     arrays = {k: v.half() if v.is_floating_point() else v for k, v in start.arrays.items()}
     half = Bundle(network=start.network, arrays=arrays, preprocess=USED_TO, classes=start.classes)
-    run_recipe(make_recipe(data, start=half, epochs=1), tmp_path / "run", Steps(), start=half)
+    run_recipe(
+        make_recipe(data, pretrained=half, epochs=1), tmp_path / "run", Steps(), pretrained=half
+    )
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
     assert last.arrays["conv1.weight"].dtype == torch.float32
 
 
 def test_size_and_grey_images(start: Bundle) -> None:
-    recipe = make_recipe(start=start, size=24)
+    recipe = make_recipe(pretrained=start, size=24)
     assert (recipe.preprocess.size, recipe.preprocess.resize_to) == (24, 30)
     assert recipe.network.options.in_chans == 3
     assert recipe.network.options.num_classes == 10
@@ -137,10 +139,10 @@ def test_size_and_grey_images(start: Bundle) -> None:
 
 def test_the_network_is_that_of_the_weights(data: Path, start: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave model out"):
-        make_recipe(data, "resnet18", start=start)
+        make_recipe(data, "resnet18", pretrained=start)
     recipe = make_recipe(data, resnetkit.network("resnet20"), size=32, epochs=1)
-    with pytest.raises(InputError, match="those of another network"):
-        run_recipe(recipe, tmp_path / "run", Steps(), start=start)
+    with pytest.raises(InputError, match="of another network"):
+        run_recipe(recipe, tmp_path / "run", Steps(), pretrained=start)
     assert not (tmp_path / "run").exists()
 
 

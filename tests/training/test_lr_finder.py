@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -56,8 +55,8 @@ def test_weights_that_are_trained_further(tmp_path: Path) -> None:
         build(recipe.network), preprocess=recipe.preprocess, classes=tuple("0123456789")
     )
     before = {name: value.clone() for name, value in bundle.arrays.items()}
-    first = find_lr(make_recipe("digits", start=bundle, seed=0), start=bundle).points[0]
-    other = find_lr(make_recipe("digits", start=bundle, seed=1), start=bundle).points[0]
+    first = find_lr(make_recipe("digits", pretrained=bundle, seed=0), pretrained=bundle).points[0]
+    other = find_lr(make_recipe("digits", pretrained=bundle, seed=1), pretrained=bundle).points[0]
     assert first != other, "of other images"
     assert all((bundle.arrays[name] == value).all() for name, value in before.items())
 
@@ -71,10 +70,10 @@ def test_an_explosion_ends_it() -> None:
 
 def test_in_the_precision_that_a_run_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = make_recipe("digits", TINY, size=8, batch_size=64)
-    assert recipe.precision == "auto"
-    whole = find_lr(replace(recipe, precision="fp32"))
-    monkeypatch.setattr(run, "settled", lambda recipe: replace(recipe, precision="bf16"))
-    assert find_lr(recipe) == find_lr(replace(recipe, precision="bf16")) != whole
+    assert recipe.runtime.precision == "auto"
+    whole = find_lr(recipe.override(precision="fp32"))
+    monkeypatch.setattr(run, "settled", lambda recipe: recipe.override(precision="bf16"))
+    assert find_lr(recipe) == find_lr(recipe.override(precision="bf16")) != whole
 
 
 def curve(*losses: float) -> LRFinderResult:

@@ -76,7 +76,7 @@ def test_step_linear_and_one_cycle() -> None:
     def rates(**options: object) -> list[float]:
         return [learning_rate(step, steps=100, peak=2.0, **options) for step in range(100)]
 
-    falls = rates(warmup=10, schedule="step", drops=(0.5, 0.75))
+    falls = rates(warmup=10, schedule="step", milestones=(0.5, 0.75))
     assert (falls[9], falls[49], falls[50], falls[75]) == pytest.approx((2.0, 2.0, 0.2, 0.02))
     line = rates(warmup=20, schedule="linear")
     assert (line[20], line[60], line[99]) == pytest.approx((2.0, 1.0, 2 / 80))
@@ -111,7 +111,9 @@ def test_kinds_of_optimizers() -> None:
     assert isinstance(adam, torch.optim.AdamW)
     assert adam.defaults["betas"] == (0.8, 0.95)
     assert isinstance(optimizer_of(module, make_recipe(optimizer="lamb")), Lamb)
-    groups = optimizer_of(module, make_recipe(decayed="all", weight_decay=0.3)).param_groups
+    groups = optimizer_of(
+        module, make_recipe(weight_decay_scope="all", weight_decay=0.3)
+    ).param_groups
     assert [group["weight_decay"] for group in groups] == [0.3, 0.3]
     freeze(module, 2)
     known = {id(p) for g in optimizer_of(module, make_recipe()).param_groups for p in g["params"]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,11 +77,11 @@ def test_bf16_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_compiled_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     # Two shapes are compiled, for the last batch is smaller.
-    chosen = replace(recipe(compile=True), network=SMALLEST)
+    chosen = recipe(compile=True).override(network=SMALLEST)
     run_recipe(chosen, tmp_path / "whole")
     whole = weights(tmp_path / "whole")
     assert same(die_and_go_on(chosen, tmp_path / "died"), whole)
-    run_recipe(replace(chosen, compile=False), tmp_path / "eager")
+    run_recipe(chosen.override(compile=False), tmp_path / "eager")
     assert whole.keys() == weights(tmp_path / "eager").keys()
 
 
@@ -129,11 +128,11 @@ def test_auto_takes_what_was_measured_and_writes_it_down(
 ) -> None:
     monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(precision, "has_bf16", lambda _: False)
-    assert precision.settled(recipe()).precision == "fp32"
+    assert precision.settled(recipe()).runtime.precision == "fp32"
     assert not (tmp_path / "cache").exists()
     monkeypatch.setattr(precision, "has_bf16", lambda _: True)
     before = torch.get_rng_state()
-    chosen = precision.settled(recipe()).precision
+    chosen = precision.settled(recipe()).runtime.precision
     assert torch.equal(torch.get_rng_state(), before)
     (path,) = (tmp_path / "cache" / "probes").iterdir()
     seconds = json.loads(path.read_text())["seconds"]
@@ -142,15 +141,15 @@ def test_auto_takes_what_was_measured_and_writes_it_down(
     text = path.read_text().replace(f'"precision": "{chosen}"', '"precision": "bf16"')
     path.write_text(text)
     run_recipe(recipe(), tmp_path / "run")
-    assert read_recipe(tmp_path / "run").precision == "bf16"
+    assert read_recipe(tmp_path / "run").runtime.precision == "bf16"
     path.write_text("nothing")
-    chosen = precision.settled(recipe()).precision
+    chosen = precision.settled(recipe()).runtime.precision
     seconds = json.loads(path.read_text())["seconds"]
     assert chosen == ("bf16" if seconds["fp32"] > precision.GAIN * seconds["bf16"] else "fp32")
     monkeypatch.setattr(precision, "probed", lambda _: {"fp32": 1.6, "bf16": 1.0})
-    assert precision.settled(recipe(batch_size=20)).precision == "bf16"
+    assert precision.settled(recipe(batch_size=20)).runtime.precision == "bf16"
     monkeypatch.setattr(precision, "probed", lambda _: {"fp32": 1.4, "bf16": 1.0})
-    assert precision.settled(recipe(batch_size=22)).precision == "fp32"
+    assert precision.settled(recipe(batch_size=22)).runtime.precision == "fp32"
 
 
 def test_the_wait_for_data_is_measured(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     st.none() | st.integers(1, 64),
 )
 def test_toml_there_and_back(data: str, lr: float, seed: int, threads: int | None) -> None:
-    recipe = replace(DIGITS, data=data, lr=lr, seed=seed, threads=threads)
+    recipe = DIGITS.override(data=data, lr=lr, seed=seed, threads=threads)
     assert Recipe.from_toml(recipe.to_toml()) == recipe
     assert tomllib.loads(recipe.to_toml())["network"]["options"]["num_classes"] == 10
 
@@ -59,7 +59,7 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
     assert recipe.batch_size == 4
     assert Path(recipe.data) == folder.resolve()
     plain = make_recipe(folder, "resnet20", size=40, augment=False, epochs=3, lr=0.5)
-    assert (plain.preprocess.size, plain.epochs, plain.lr) == (40, 3, 0.5)
+    assert (plain.preprocess.size, plain.epochs, plain.optimizer.lr) == (40, 3, 0.5)
     assert not plain.augment.flip
 
 
@@ -81,22 +81,22 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
         ({"model": "resnet50_deep", "size": 32}, "size"),
         ({"device": "abacus"}, "device abacus"),
         ({"test": 0.1}, "fixed split"),
-        ({"optimizer": "adam"}, "optimizer is adam; it may be sgd"),
+        ({"optimizer": "adam"}, "optimizer is adam; it must be one of sgd"),
         ({"schedule": "step"}, "schedule is step"),
-        ({"drops": (0.5,)}, "drops"),
-        ({"schedule": "step", "drops": (0.7, 0.5)}, "rising shares"),
-        ({"ramp": (0.9, 0.5)}, "ramp"),
-        ({"accumulate": 40}, "accumulate is 40"),
+        ({"milestones": (0.5,)}, "schedule is cosine and milestones is"),
+        ({"schedule": "step", "milestones": (0.7, 0.5)}, "rising shares"),
+        ({"progressive_resizing": (0.9, 0.5)}, "progressive_resizing is"),
+        ({"grad_accum_steps": 40}, "grad_accum_steps is 40"),
         ({"freeze": 5}, "freeze is 5; resnet20 has 4"),
         ({"ema_decay": 1.0}, "ema_decay is 1"),
-        ({"repeats": 0}, "repeats is 0"),
+        ({"aug_repeats": 0}, "aug_repeats is 0"),
         ({"crop": 1.5}, "crop is 1.5"),
         ({"shortest": (1.2,)}, "shortest"),
         ({"shortest": (1.2, 2.0), "crop": 0.5}, "give one of them"),
         ({"policy": "auto"}, "policy is auto"),
         ({"magnitude": 31}, "magnitude 31"),
         ({"erase": -1.0}, "erase"),
-        ({"epsilon": 0.0}, "epsilon"),
+        ({"eps": 0.0}, "eps is 0.0; it must be a number above 0"),
         ({"train_size": 0}, "train_size is 0"),
         ({"recipe": "a9"}, "no recipe a9"),
         ({"learning_rate": 1.0}, "has no field learning_rate"),
@@ -123,8 +123,12 @@ def test_unknown_fields_name_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     for text, message in (
         ("label_smooting = 0.2", "no field label_smooting; did you mean label_smoothing"),
+        (
+            "[loss]\nsmoothing = 0.2",
+            r"\[loss\] has no field smoothing; did you mean label_smoothing",
+        ),
         ("[augment]\nflips = true", "no field flips; did you mean flip"),
-        ("zzz = 1", "no field zzz; it has data, network"),
+        ("zzz = 1", "no field zzz; it has data, pretrained, network"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message) as caught:
@@ -138,11 +142,39 @@ def test_a_file_may_have_some_fields(tmp_path: Path) -> None:
     path.write_text("epochs = 3\nlabel_smoothing = 0.3\ndrops = [0.5]\n"
                     "schedule = 'step'\n[augment]\nflip = true\n")  # fmt: skip
     recipe = make_recipe(recipe=path)
-    assert (recipe.epochs, recipe.label_smoothing, recipe.drops) == (3, 0.3, (0.5,))
+    assert (recipe.epochs, recipe.loss.label_smoothing, recipe.schedule.milestones) == (
+        3,
+        0.3,
+        (0.5,),
+    )
     assert recipe.augment.flip
     assert recipe.augment.shift == 1
     assert make_recipe(recipe=path, epochs=4, flip=False).epochs == 4
-    assert make_recipe(recipe=path, schedule="linear").drops == ()
+    assert make_recipe(recipe=path, schedule="linear").schedule.milestones == ()
+
+
+def test_recipes_of_before_the_groups_load(tmp_path: Path) -> None:
+    """Runs and bundles of earlier versions have flat options, some by other names."""
+    choices = {"sync_bn": True, "clip_grad": 1.0, "weight_decay_scope": "all", "flip_tta": True}
+    recipe = make_recipe(
+        optimizer="adamw", eps=1e-4, grad_accum_steps=2, aug_repeats=2, schedule="step",
+        milestones=(0.3, 0.6), progressive_resizing=(0.1, 0.2), **choices,
+    )  # fmt: skip
+    old = {
+        "clip_grad": "clip", "eps": "epsilon", "grad_accum_steps": "accumulate",
+        "aug_repeats": "repeats", "milestones": "drops", "progressive_resizing": "ramp",
+        "sync_bn": "sync_norms", "weight_decay_scope": "decayed", "flip_tta": "test_flip",
+        "pretrained": "start",
+    }  # fmt: skip
+    tables = {name: recipe.to_dict()[name] for name in ("network", "preprocess", "augment")}
+    flat = {"data": recipe.data, "pretrained": None, **recipe.options()}
+    document = {**{old.get(name, name): value for name, value in flat.items()}, **tables}
+    assert "milestones" not in document
+    assert Recipe.from_dict(document) == recipe
+    path = tmp_path / "old.toml"
+    path.write_text("test_flip = true\noptimizer = 'lamb'\n[augment]\nshift = 2\n")
+    mixed = make_recipe(recipe=path)
+    assert (mixed.images.flip_tta, mixed.optimizer.name, mixed.augment.shift) == (True, "lamb", 2)
 
 
 def test_a_whole_file_makes_the_same_recipe(folder: Path, tmp_path: Path) -> None:
@@ -159,12 +191,12 @@ def test_published_recipes(name: str, folder: Path) -> None:
     recipe = make_recipe(
         folder, "resnet50", recipe=name, batch_size=RECIPES[name].values["batch_size"]
     )
-    assert recipe.lr == RECIPES[name].values["lr"]
+    assert recipe.optimizer.lr == RECIPES[name].values["lr"]
     assert Recipe.from_toml(recipe.to_toml()) == recipe
-    assert replace(recipe, **RECIPES[name].values) == recipe
+    assert recipe.override(**RECIPES[name].values) == recipe
     small = make_recipe(folder, "resnet50", recipe=name)
     assert small.batch_size < recipe.batch_size
-    assert small.lr < recipe.lr
+    assert small.optimizer.lr < recipe.optimizer.lr
 
 
 def test_what_the_papers_say(folder: Path) -> None:
@@ -177,36 +209,49 @@ def test_what_the_papers_say(folder: Path) -> None:
 
     paper = of("paper")
     assert paper.augment.shortest == pytest.approx((256 / 224, 480 / 224))
-    assert (paper.preprocess.resize_to, paper.schedule, paper.decayed) == (256, "step", "all")
+    assert (paper.preprocess.resize_to, paper.schedule.name) == (256, "step")
+    assert (paper.optimizer.name, paper.optimizer.weight_decay_scope) == ("sgd", "all")
     vision = of("tv-v2")
-    assert (vision.preprocess.resize_to, vision.size_in(0), vision.repeats) == (232, 176, 4)
-    assert vision.ema_decay == pytest.approx(1 - 2e-5 * 1024 * 32 / 600, abs=1e-4)
+    assert (vision.preprocess.resize_to, vision.size_in(0), vision.images.aug_repeats) == (
+        232,
+        176,
+        4,
+    )
+    assert vision.model.ema_decay == pytest.approx(1 - 2e-5 * 1024 * 32 / 600, abs=1e-4)
     for name, side in (("a1", 224), ("a2", 224), ("a3", 160)):
         recipe = of(name)
         assert (recipe.preprocess.resize_to, recipe.size_in(0)) == (236, side)
-        assert (recipe.optimizer, recipe.loss) == ("lamb", "bce")
+        assert (recipe.optimizer.name, recipe.loss.name) == ("lamb", "bce")
     ffcv = of("ffcv")
     assert [ffcv.size_in(epoch) for epoch in (0, 11, 12, 13, 15)] == [160, 160, 192, 192, 192]
-    assert ffcv.test_flip
+    assert ffcv.images.flip_tta
 
 
 def test_the_rate_follows_the_batch(folder: Path) -> None:
-    assert make_recipe(recipe="paper", batch_size=64).lr == pytest.approx(0.1 / 4)
-    assert make_recipe(recipe="a3", batch_size=128).lr == pytest.approx(8e-3 / 4)
-    assert make_recipe(recipe="paper", batch_size=64, lr=0.7).lr == 0.7
+    assert make_recipe(recipe="paper", batch_size=64).optimizer.lr == pytest.approx(0.1 / 4)
+    assert make_recipe(recipe="a3", batch_size=128).optimizer.lr == pytest.approx(8e-3 / 4)
+    assert make_recipe(recipe="paper", batch_size=64, lr=0.7).optimizer.lr == 0.7
 
 
 def test_flags_are_made_from_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    words = "train digits --recipe a3 --epochs 2 --no-flip --crop 0.9 --drop-path 0.2 --drops "
-    words += "0.5 --schedule step --test-flip --ramp 0.1,0.2 --show-recipe"
+    words = "train digits --recipe a3 --epochs 2 --no-flip --crop 0.9 --drop-path 0.2 --milestones "
+    words += "0.5 --schedule step --flip-tta --progressive-resizing 0.1,0.2 --show-recipe"
     assert main(words.split()) == 0
     recipe = Recipe.from_toml(capsys.readouterr().out)
-    changes = {"flip": False, "crop": 0.9, "drop_path": 0.2, "drops": (0.5,), "ramp": (0.1, 0.2)}
-    assert recipe == make_recipe(recipe="a3", epochs=2, schedule="step", test_flip=True, **changes)
+    changes = {
+        "flip": False,
+        "crop": 0.9,
+        "drop_path": 0.2,
+        "milestones": (0.5,),
+        "progressive_resizing": (0.1, 0.2),
+    }
+    assert recipe == make_recipe(recipe="a3", epochs=2, schedule="step", flip_tta=True, **changes)
     parser = argparse.ArgumentParser()
     add_choices(parser)
     flags = {action.dest for action in parser._actions}
     assert flags - {"help"} == set(NAMES)
-    assert set(NAMES) | set(SUBJECT) == {f.name for f in (*fields(Recipe), *fields(Augment))} | {
-        "augment"
+    groups = {f.name for f in fields(Recipe)} - set(SUBJECT) - {"epochs", "batch_size"}
+    within = [f for group in groups for f in fields(getattr(recipe, group)) if f.name != "name"]
+    assert set(NAMES) == {f.name for f in (*within, *fields(Augment))} | {
+        *("optimizer", "schedule", "loss", "epochs", "batch_size")
     }

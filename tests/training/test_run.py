@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -93,8 +92,8 @@ def test_run_folder(finished: Path) -> None:
     ]
     recipe = read_recipe(finished)
     # What `auto` came to is written down.
-    assert recipe.precision != "auto"
-    assert recipe == replace(tiny(), precision=recipe.precision)
+    assert recipe.runtime.precision != "auto"
+    assert recipe == tiny().override(precision=recipe.runtime.precision)
     rows = read_log(finished)
     assert [row.epoch for row in rows] == [1, 2, 3]
     assert rows[-1].loss < rows[0].loss

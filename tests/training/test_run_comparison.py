@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_recipe(recipe, root / "good")
     slow = root / "below" / "slow"
     shutil.copytree(root / "good", slow)
-    write_text(slow / "recipe.toml", replace(recipe, lr=1e-6, warmup=0.0).to_toml())
+    write_text(slow / "recipe.toml", recipe.override(lr=1e-6, warmup=0.0).to_toml())
     write_log(slow, [replace(row, validation_accuracy=0.05) for row in read_log(slow)])
     for name in ("short", "no recipe", "no log", "no bundle"):
         shutil.copytree(root / "good", root / name)

@@ -7,7 +7,7 @@ was made of.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,25 +24,9 @@ from resnetkit.checkpoints.identification import identify
 from resnetkit.checkpoints.identity_norms import given_norms, with_norms
 from resnetkit.errors import InputError
 from resnetkit.files import atomic
-from resnetkit.formats.opening import Arrays
+from resnetkit.formats.opening import LazyArrays
 
 Array = npt.NDArray[Any]
-
-
-class Tensors(Mapping[str, Tensor]):
-    """Our tensors in a file, each read when it is asked for, so that no second copy is held."""
-
-    def __init__(self, read: Callable[[str], Array], names: Collection[str]) -> None:
-        self._read, self._names = read, names
-
-    def __getitem__(self, name: str) -> Tensor:
-        return writing.tensor(self._read(name))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 class File(Protocol):
@@ -153,10 +137,10 @@ class DialectFile:
         reading.check()
         if reading.network.options != options:
             raise InputError(f"read back, it is another network: {reading.network.name}")
-        arrays = Arrays(found.container)
-        return reading.network, Tensors(
-            partial(reading.ours, arrays=arrays), [*reading.names, *reading.created]
-        )
+        theirs = LazyArrays(found.container.read, found.container.arrays)
+        names = [*reading.names, *reading.created]
+        ours = LazyArrays(partial(reading.ours, arrays=theirs), names)
+        return reading.network, writing.Tensors(ours)
 
     def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
         writing.amend(path, self._kind, origin)

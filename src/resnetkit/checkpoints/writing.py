@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from resnetkit.architecture.network import Network
 from resnetkit.checkpoints.dialect import Dialect
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, check_installed
 from resnetkit.formats import hdf5_writer, safetensors_writer
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check_ending(path: Path, dialect: Dialect) -> None:
             f"{path} ends in {given!r}; {dialect.name} is written to {', '.join(dialect.endings)}"
         )
     if given in _HDF5:
-        hdf5_writer.check_installed()
+        check_installed("h5py", "an HDF5 file", "keras")
 
 
 def write(

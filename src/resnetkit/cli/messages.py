@@ -10,7 +10,7 @@ from resnetkit.errors import InputError
 
 #: Parameters whose flag has another name.
 _FLAGS = {
-    "start": "--from",
+    "pretrained": "--from",
     "facts": "--try",
     "max_queue_delay": "--patience",
     "max_queue_size": "--waiting",

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import Field, fields
-from typing import Any, get_args, get_type_hints
+from dataclasses import Field
+from typing import Any, get_args
 
 from resnetkit.training.recipe.augmentation import Augment
-from resnetkit.training.recipe.recipe import AUTO, SUBJECT, Recipe
+from resnetkit.training.recipe.option_groups import described
+from resnetkit.training.recipe.recipe import AUTO, GROUPS, OPTIONS
 
-_CHOSEN = [field for field in fields(Recipe) if field.name not in SUBJECT]
-#: Every field that has a flag.
-NAMES = tuple(field.name for field in (*_CHOSEN, *fields(Augment)))
+#: Every option that has a flag.
+NAMES = (*OPTIONS, *(name for name, _, _ in described(Augment)))
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each choice of a recipe; those that are not given are None."""
-    group = parser.add_argument_group("how to train (the recipe's by default)")
-    for field in _CHOSEN:
-        _add(group, field, get_type_hints(Recipe)[field.name])
-    group = parser.add_argument_group("how images are varied (the recipe's by default)")
-    for field in fields(Augment):
-        _add(group, field, get_type_hints(Augment)[field.name])
+    groups = [(None, "Training."), *((place, kind.__doc__) for place, kind in GROUPS.items())]
+    for place, title in groups:
+        group = parser.add_argument_group(_title(title))
+        for name, (within, field, hint) in OPTIONS.items():
+            if within == place:
+                _add(group, name, field, hint)
+    group = parser.add_argument_group(_title("Augmentation."))
+    for name, field, hint in described(Augment):
+        _add(group, name, field, hint)
 
 
-def _add(group: Any, field: Field[Any], hint: Any) -> None:
-    flag, about = f"--{field.name.replace('_', '-')}", field.metadata["help"]
+def _title(text: str | None) -> str:
+    return f"{(text or '').rstrip('.').lower()} (default: the recipe's)"
+
+
+def _add(group: Any, name: str, field: Field[Any], hint: Any) -> None:
+    flag, about = f"--{name.replace('_', '-')}", field.metadata["help"]
     words = get_args(hint)
-    if field.name == "batch_size":
+    if name == "batch_size":
         group.add_argument(flag, type=_batch, metavar="N|auto", help=about)
     elif hint is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, help=about)
@@ -35,8 +42,8 @@ def _add(group: Any, field: Field[Any], hint: Any) -> None:
         group.add_argument(flag, choices=words, help=about)
     elif "tuple" in str(hint):
         group.add_argument(flag, type=_shares, metavar="X,X,...", help=about)
-    elif field.name in ("validation", "test"):
-        short = ["--val"] if field.name == "validation" else []
+    elif name in ("validation", "test"):
+        short = ["--val"] if name == "validation" else []
         group.add_argument(flag, *short, type=_share, metavar="X|none", help=about)
     elif hint is float:
         group.add_argument(flag, type=float, metavar="X", help=about)

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         max_batch_size=args.batch_size,
         max_queue_delay=args.patience / 1000,
         max_queue_size=args.waiting,
-        max_body=args.max_megabytes << 20,
+        max_body_bytes=args.max_megabytes << 20,
         on_start=lambda line: print(line, flush=True),
     )
     return 0

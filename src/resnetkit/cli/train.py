@@ -141,12 +141,12 @@ def _started(
 ) -> Result:
     from resnetkit.training.run import run_recipe
 
-    recipe, start = processes.shared(lambda: _planned(args))
+    recipe, pretrained = processes.shared(lambda: _planned(args))
     return run_recipe(
         recipe,
         folder,
         callback,
-        start=start,
+        pretrained=pretrained,
         run_options=_conduct(args),
         overwrite=args.overwrite,
         processes=processes,
@@ -164,9 +164,11 @@ def _find_rate(args: argparse.Namespace) -> int:
 
     if args.out is not None:
         plots.check_picture(args.out)
-    recipe, start = _planned(args)
+    recipe, pretrained = _planned(args)
     with Printed() as callback, counted(STEPS * recipe.batch_size) as done:
-        found = find_lr(recipe, callback, start=start, run_options=_conduct(args), done=done)
+        found = find_lr(
+            recipe, callback, pretrained=pretrained, run_options=_conduct(args), done=done
+        )
     if args.out is not None:
         plots.save_range(found, args.out, f"{recipe.network.name} on {Path(recipe.data).name}")
     if args.format == "json":
@@ -189,7 +191,7 @@ def _planned(args: argparse.Namespace) -> tuple[Recipe, Bundle | None]:
     elif options:
         choices["model"] = network(args.model or usual_model(data), **options)
     recipe = make_recipe(
-        data, start=start, augment=not args.no_augment, fitted=tell_fitted, **choices
+        data, pretrained=start, augment=not args.no_augment, fitted=tell_fitted, **choices
     )
     return recipe, start
 

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +16,7 @@ from resnetkit.bundle.opening import open_model, report_of
 from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
 from resnetkit.data.prefetch import Track
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, check_installed
 from resnetkit.exporters.agreement import Agreement, agree
 from resnetkit.exporters.calibration_images import Material, material
 from resnetkit.exporters.model_repository import name_of, write_ovms, write_triton
@@ -238,16 +237,9 @@ def _check(
         )
     needed = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
     for package in needed.get(_KINDS.get(to, ""), ()):
-        if find_spec(package) is None:
-            extra = "openvino" if package == "openvino" else "onnx"
-            raise InputError(
-                f"{to} needs {package}, which is not installed; "
-                f"pip install 'resnetkit[{extra}]' brings it"
-            )
-    if precision == "int8" and (find_spec("nncf") is None or find_spec("openvino") is None):
-        raise InputError(
-            "int8 needs NNCF and OpenVINO; pip install 'resnetkit[openvino]' brings them"
-        )
+        check_installed(package, to, "openvino" if package == "openvino" else "onnx")
+    for package in ("nncf", "openvino") if precision == "int8" else ():
+        check_installed(package, "int8", "openvino")
 
 
 @contextmanager

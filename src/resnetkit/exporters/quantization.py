@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resnetkit.errors import InputError
+from resnetkit.errors import require
 from resnetkit.exporters.agreement import NEAR
 from resnetkit.inference.engines.engine import Pixels, Rows
 from resnetkit.inference.engines.onnx_export import PIXELS
@@ -147,14 +147,9 @@ def _quantised(
 
 
 def _nncf() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the versions of torch that it knows
-            import nncf
-    except ImportError:
-        raise InputError(
-            "int8 needs NNCF, which is not installed; pip install 'resnetkit[openvino]' brings it"
-        ) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the versions of torch that it knows
+        nncf = require("nncf", "int8", "openvino")
     nncf.set_log_level(logging.ERROR)
     return nncf
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetkit.errors import InputError
+from resnetkit.errors import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +25,5 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
     if not name.startswith(_FROM_ML_DTYPES):
         return np.dtype(name)
-    try:
-        import ml_dtypes
-    except ImportError:
-        raise InputError(
-            f"an array of {name} needs ml_dtypes, which is not installed; pip install ml_dtypes"
-        ) from None
-    found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    found: np.dtype[Any] = np.dtype(getattr(require("ml_dtypes", f"an array of {name}"), name))
     return found

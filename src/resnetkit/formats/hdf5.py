@@ -14,11 +14,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from resnetkit.errors import InputError
+from resnetkit.errors import check_installed
 from resnetkit.formats.container import (
     ArrayInfo,
     Container,
@@ -98,11 +97,7 @@ def _info(dataset: Mapping[str, Any], length: int) -> ArrayInfo:
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    if find_spec("h5py") is None:
-        raise InputError(
-            "an HDF5 file (.h5, .keras) needs h5py, which is not installed; "
-            "pip install 'resnetkit[keras]'"
-        )
+    check_installed("h5py", "an HDF5 file (.h5, .keras)", "keras")
     # No plugins of the library, and no threads, each of which would reserve memory.
     quiet = {"HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(

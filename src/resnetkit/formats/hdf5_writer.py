@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetkit.errors import InputError
+from resnetkit.errors import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
 Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]
 #: Bytes of names that one attribute can hold; Keras splits longer lists, and joins them again.
 MOST_NAMES = 64512
-NEEDED = "an HDF5 file needs h5py, which is not installed; pip install 'resnetkit[keras]'"
-
-
-def check_installed() -> None:
-    """Raise ``InputError`` where h5py is not installed."""
-    if find_spec("h5py") is None:
-        raise InputError(NEEDED)
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Attributes) -> None:
@@ -30,9 +22,9 @@ def write(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: At
 
     HDF5 has no bfloat16: as Keras 3 does it, two bytes are written with a note of the type.
     """
-    check_installed()
-    import h5py
     import numpy as np
+
+    h5py = require("h5py", "an HDF5 file", "keras")
 
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():

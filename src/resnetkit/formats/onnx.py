@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 #: The fields of ModelProto.
 _MODEL = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
-#: TensorProto.DataType.
-_DTYPES = {
+#: numpy's names of ``TensorProto.DataType``.
+DTYPES = {
     **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64"},
     **{9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64"},
     **{15: "complex128", 16: "bfloat16", 17: "float8_e4m3fn", 18: "float8_e4m3fnuz"},
@@ -50,7 +50,7 @@ _PLAIN = {4: ("float32", "complex64"), 10: ("float64", "complex128")}
 _COUNTED = {
     7: ("int64",),
     11: ("uint32", "uint64"),
-    5: tuple(name for name in _DTYPES.values() if SIZES[name] < 4 or name == "int32"),
+    5: tuple(name for name in DTYPES.values() if SIZES[name] < 4 or name == "int32"),
 }
 
 
@@ -286,7 +286,7 @@ def _find_beside(tensor: _Tensor, entries: dict[str, str], path: Path) -> None:
 
 
 def _info(tensor: _Tensor) -> ArrayInfo:
-    dtype = _DTYPES.get(tensor.type)
+    dtype = DTYPES.get(tensor.type)
     if dtype is None:
         raise UnfitError(
             f"has {short(tensor.name)} in the ONNX type {tensor.type}, which is not read"

@@ -12,7 +12,7 @@ it is read, and no more is allocated than it holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-__all__ = ["ArrayInfo", "Arrays", "Container", "open_container"]
+__all__ = ["ArrayInfo", "Container", "LazyArrays", "open_container"]
 
 #: One file in ``containers`` each, asked in this order. A safetensors header of 640 bytes begins
 #: like a pickle, so it comes first; protobuf has no first bytes of its own and comes last.
@@ -78,17 +78,17 @@ def _opened(path: Path) -> Container:
     raise InputError(f"{path} {other_kind(head, path)}; read are {_READ}")
 
 
-class Arrays(Mapping[str, "Array"]):
-    """The arrays of a container, each read when it is asked for."""
+class LazyArrays(Mapping[str, "Array"]):
+    """Arrays by name, each read when it is asked for and not kept."""
 
-    def __init__(self, container: Container) -> None:
-        self._container = container
+    def __init__(self, read: Callable[[str], Array], names: Collection[str]) -> None:
+        self._read, self._names = read, names
 
     def __getitem__(self, name: str) -> Array:
-        return self._container.read(name)
+        return self._read(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._container.arrays)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._container.arrays)
+        return len(self._names)

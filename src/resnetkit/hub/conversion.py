@@ -16,10 +16,10 @@ from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import DIGEST, DOCUMENT, Bundle
 from resnetkit.checkpoints import writing
 from resnetkit.checkpoints.equivalence import IMAGES
-from resnetkit.checkpoints.verified_write import Tensors, deliver
+from resnetkit.checkpoints.verified_write import deliver
 from resnetkit.errors import InputError
 from resnetkit.formats import safetensors_writer
-from resnetkit.formats.opening import open_container
+from resnetkit.formats.opening import LazyArrays, open_container
 from resnetkit.hub.load_options import LoadOptions, numbered
 from resnetkit.hub.loading import load_checkpoint
 from resnetkit.hub.source_framework import verify as verify_source
@@ -146,7 +146,8 @@ class _BundleFile:
     def read_back(self, path: Path) -> tuple[Network, Mapping[str, Tensor]]:
         container = open_container(path)
         document = json.loads(container.facts["metadata"][DOCUMENT])
-        return Network.from_dict(document["network"]), Tensors(container.read, container.arrays)
+        arrays = writing.Tensors(LazyArrays(container.read, container.arrays))
+        return Network.from_dict(document["network"]), arrays
 
     def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
         safetensors_writer.amend(path, replace(self._bundle, origin=origin).metadata())

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from resnetkit.errors import InputError, parsed
+from resnetkit.errors import InputError, parsed, require
 from resnetkit.files import sha256_of, write_text
-from resnetkit.hub.extras import need
 from resnetkit.hub.source import is_safe
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def download(url: str, target: Path, *, sha256: str | None, told: Told | None = 
     ``sha256`` are the digits, or the first of them, that the digest has to have. Raises
     ``InputError`` for a server that says no or stays silent, and for a wrong checksum.
     """
-    requests, filelock = need("requests"), need("filelock")
+    requests, filelock = (require(name, "fetching", "fetch") for name in ("requests", "filelock"))
     _check_way(url, url, sha256)
     with filelock.FileLock(_beside(target, "lock")):
         if digest := cached(target, sha256):  # perhaps another process has just brought it
@@ -126,7 +125,8 @@ def _bring(session: Session, url: str, target: Path, sha256: str | None, told: T
 
 def _ask(session: Session, url: str, target: Path, sha256: str | None, told: Told | None) -> None:
     """One request, for what is not there yet. Raises ``_CutError`` where another may bring more."""
-    exceptions = need("requests.exceptions")
+    from requests import exceptions
+
     part, notes = _beside(target, "part"), _notes(target)
     have, mark = _size(part), notes.get("mark") if notes.get("url") == url else None
     if have and not (mark or sha256):
@@ -221,10 +221,11 @@ def _mark(headers: Mapping[str, str]) -> str | None:
 
 def _reason(error: Exception) -> str:
     """What went wrong, without the layers of the libraries below."""
-    kinds = need("requests.exceptions")
-    if isinstance(error, kinds.ConnectTimeout | kinds.ReadTimeout):
+    from requests import exceptions
+
+    if isinstance(error, exceptions.Timeout):
         return "the server did not answer in time"
-    if isinstance(error, kinds.ChunkedEncodingError):
+    if isinstance(error, exceptions.ChunkedEncodingError):
         return "the connection was cut"
     return "the server cannot be reached"
 

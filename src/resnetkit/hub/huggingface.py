@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.checkpoints.config_json import CONFIG, PROCESSOR
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, require
 from resnetkit.files import sha256_of
-from resnetkit.hub.extras import need
 
 if TYPE_CHECKING:
     from resnetkit.hub.source import Source
@@ -65,7 +64,8 @@ class _Hub:
 
     def get(self, name: str, revision: str | None) -> Path | None:
         """The file in the cache; None where the repository does not have it."""
-        hub, errors = need("huggingface_hub"), need("huggingface_hub.errors")
+        hub = require("huggingface_hub", "fetching", "fetch")
+        errors = require("huggingface_hub.errors", "fetching", "fetch")
         # The errors of the HTTP library below, which is another one in each major version.
         http = errors.HfHubHTTPError.__mro__[1]
         try:

@@ -22,7 +22,7 @@ from resnetkit.checkpoints.classifier_head import left_out
 from resnetkit.checkpoints.identification import Identification, averaged, identify, is_bundle
 from resnetkit.checkpoints.resolve_facts import SHAPES, doubt, plain
 from resnetkit.errors import AssumptionWarning, InputError
-from resnetkit.formats.opening import Arrays, Container, open_container
+from resnetkit.formats.opening import Container, LazyArrays, open_container
 from resnetkit.hub.load_options import FRACTIONS, LoadOptions, numbered
 from resnetkit.preprocess import Preprocess
 
@@ -51,7 +51,8 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
     except InputError as error:
         raise error.behind(f"{path}: ") from None
     _check_fractions(found.container, reading)
-    theirs = Arrays(found.container)  # each is turned and let go before the next is read
+    # Each is turned and let go before the next is read.
+    theirs = LazyArrays(found.container.read, found.container.arrays)
     arrays = {
         name: writing.tensor(_of_type(reading.ours(name, theirs), options.dtype))
         for name in tensors(reading.network)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from resnetkit.checkpoints.config_json import beside
 from resnetkit.checkpoints.equivalence import OutputComparison, answers, compare, images
 from resnetkit.checkpoints.identification import identify, is_bundle
 from resnetkit.checkpoints.recognition import dialect
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, check_installed
 from resnetkit.formats.opening import Container, open_container
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
@@ -108,8 +107,10 @@ def verify(
         package = name.partition("-")[0]
         if package not in FRAMEWORKS:
             continue
-        if find_spec(package) is None:
-            reasons.append(f"{package} is not installed; pip install {package}")
+        try:
+            check_installed(package, "verification")
+        except InputError as error:
+            reasons.append(str(error))
             continue
         if package == "pytorchcv":  # its head has a pool of a fixed size
             origin = replace(origin, size=32 if bundle.network.options.stem == "3x3" else 224)
@@ -142,8 +143,7 @@ def rival(bundle: Bundle, package: str, folder: Path) -> Model:
     """
     if package not in RIVALS:
         raise InputError(f"{package!r} is none that is run; run are {', '.join(RIVALS)}")
-    if find_spec(package) is None:
-        raise InputError(f"{package} is not installed; pip install {package}")
+    check_installed(package, "the comparison")
     path = folder / f"{package}.safetensors"
     bundle.save(path, dialect=package)
     container = open_container(path)

@@ -25,23 +25,24 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-import prometheus_client
 from fastapi import FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import UploadFile
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
 from resnetkit.files import utf8
 from resnetkit.inference.engines.engine import Engine
 from resnetkit.inference.prediction import NOT_FINITE, finite, ranked
 from resnetkit.preprocess import Preprocess
-from resnetkit.server.dynamic_batching import Batcher, BusyError, Row
+from resnetkit.server.body_limit import BodyLimit
+from resnetkit.server.dynamic_batching import Batcher, BusyError, Logits
+from resnetkit.server.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Served:
-    """What is served: an engine, and all that stands around it."""
+class ServedModel:
+    """An engine with what is needed to prepare its input and to name its output."""
 
     name: str
     engine: Engine
@@ -64,225 +65,151 @@ class Served:
 class Limits:
     """How much is taken at a time.
 
-    ``batch`` images are computed at once, of those that come within ``patience`` seconds;
-    ``waiting`` may wait, from when they were received; a body has at most ``body`` bytes, all of
-    them together ``held``, and a form ``files`` files; ``readers`` threads decode.
+    A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more;
+    ``max_queue_size`` images may wait, from when they were received. A body has at most
+    ``max_body_bytes``, all of them together ``max_total_body_bytes``, and a form ``max_files``
+    files. ``decode_threads`` threads decode.
     """
 
-    batch: int = 8
-    patience: float = 0.0
-    waiting: int = 256
-    body: int = 32 << 20
-    held: int = 256 << 20
-    files: int = 64
-    readers: int = 2
+    max_batch_size: int = 8
+    max_queue_delay: float = 0.0
+    max_queue_size: int = 256
+    max_body_bytes: int = 32 << 20
+    max_total_body_bytes: int = 256 << 20
+    max_files: int = 64
+    decode_threads: int = 2
 
 
-class _TooLargeError(Exception):
-    """More bytes came than are taken."""
+class InferenceServer:
+    """Handles the requests for one model. What they share exists during ``lifespan``."""
 
+    _batcher: Batcher
+    _decoders: ThreadPoolExecutor
+    _decoded: AbstractAsyncContextManager[object]
 
-class _FullError(Exception):
-    """More bytes of all requests came than are held."""
-
-
-class _Bounded:
-    """Refuses a body of more than ``most`` bytes as soon as it is known to be one, and any that
-    would make it more than ``held`` bytes of all requests."""
-
-    def __init__(self, app: ASGIApp, most: int, held: int) -> None:
-        self._app, self._most, self._all = app, most, max(most, held)
-        self._held = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        told = dict(scope["headers"]).get(b"content-length", b"0")
-        refused = PlainTextResponse(
-            f"the body is larger than the {self._most:,} bytes that are taken; send fewer or "
-            "smaller images",
-            status_code=413,
-            headers={"connection": "close"},
-        )
-        if told.isdigit() and int(told) > self._most:
-            await refused(scope, receive, send)
-            return
-        taken, started = 0, False
-
-        async def bounded() -> Message:
-            nonlocal taken
-            message = await receive()
-            size = len(message.get("body", b""))
-            taken += size
-            self._held += size
-            if taken > self._most:
-                raise _TooLargeError
-            if self._held > self._all:
-                raise _FullError
-            return message
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, bounded, watched)
-        except _TooLargeError:
-            if not started:
-                await refused(scope, receive, send)
-        except _FullError:
-            if not started:
-                await PlainTextResponse(
-                    f"{self._all:,} bytes of other requests are waiting already; try again",
-                    status_code=503,
-                    headers={"connection": "close", "retry-after": "1"},
-                )(scope, receive, send)
-        finally:
-            self._held -= taken
-
-
-class _Counted:
-    """What Prometheus is told, in a registry of its own."""
-
-    def __init__(self, batcher: Callable[[], Batcher]) -> None:
-        self.registry = prometheus_client.CollectorRegistry()
-        self.requests = prometheus_client.Counter(
-            "resnetkit_requests", "Requests by path and status", ["path", "status"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.images = prometheus_client.Counter(
-            "resnetkit_images", "Images by outcome", ["outcome"], registry=self.registry
-        )
-        self.seconds = prometheus_client.Histogram(
-            "resnetkit_predict_seconds", "Time of a request to /predict", registry=self.registry
-        )
-        waiting = prometheus_client.Gauge(
-            "resnetkit_waiting_images", "Images that wait for a batch", registry=self.registry
-        )
-        waiting.set_function(lambda: batcher().waiting)
-        batches = prometheus_client.Gauge(
-            "resnetkit_batches", "Batches computed", registry=self.registry
-        )
-        batches.set_function(lambda: batcher().batches)
-
-
-def create_app(served: Served, limits: Limits | None = None, *, topk: int = 5) -> FastAPI:
-    """The application; ``topk`` classes are answered where a request asks for no other number."""
-    given = limits or Limits()
-    page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
-    batcher: Batcher | None = None
-    readers: ThreadPoolExecutor | None = None
-    # How many images are taken, of all requests, and may be: those that wait, and a batch.
-    taken, room = 0, given.waiting + given.batch
-    # An engine that cuts images is given whole ones, one at a time; few are held decoded.
-    cuts = served.engine.options.cuts
-    read, most = (whole, 1) if cuts else (pixels_of, given.batch)
-    decoded: AbstractAsyncContextManager[object] = nullcontext()
+    def __init__(self, model: ServedModel, limits: Limits) -> None:
+        self._model, self._limits, self._metrics = model, limits, Metrics()
+        # Images of all requests that were received and are not answered: those that wait, and a
+        # batch.
+        self._pending, self._max_pending = 0, limits.max_queue_size + limits.max_batch_size
+        page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
+        self._page = page.replace("{{network}}", html.escape(model.network))
 
     @asynccontextmanager
-    async def living(_: FastAPI) -> AsyncIterator[None]:
-        nonlocal batcher, readers, decoded
-        if cuts:
-            decoded = asyncio.Semaphore(2 * given.readers)
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Run the threads that decode and the one that computes batches."""
+        limits = self._limits
+        # An engine that cuts images is given whole ones, one at a time; few are held decoded.
+        cuts = self._model.engine.options.cuts
+        self._decode = whole if cuts else pixels_of
+        self._decoded = asyncio.Semaphore(2 * limits.decode_threads) if cuts else nullcontext()
         with (
-            Batcher(served.engine, most=most, patience=given.patience, waiting=room) as batcher,
-            ThreadPoolExecutor(given.readers, "readers") as readers,
+            Batcher(
+                self._model.engine,
+                max_batch_size=1 if cuts else limits.max_batch_size,
+                max_queue_delay=limits.max_queue_delay,
+                max_queue_size=self._max_pending,
+            ) as self._batcher,
+            ThreadPoolExecutor(limits.decode_threads, "decode") as self._decoders,
         ):
+            self._metrics.watch(self._batcher)
             yield
 
-    app = FastAPI(
-        title="resnetkit",
-        description=f"{served.network}: images in, ranked classes out.",
-        lifespan=living,
-    )
-
-    def _batcher() -> Batcher:
-        assert batcher is not None
-        return batcher
-
-    counted = _Counted(_batcher)
-    app.add_middleware(_Bounded, most=given.body, held=given.held)
-
-    @app.middleware("http")
     async def count(
-        request: Request, following: Callable[[Request], Awaitable[Response]]
+        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        response = await following(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "other")
-        counted.requests.labels(path, str(response.status_code)).inc()
+        """HTTP middleware: counts requests by route and status."""
+        response = await call_next(request)
+        path = getattr(request.scope.get("route"), "path", "other")
+        self._metrics.requests.labels(path, str(response.status_code)).inc()
         return response
 
-    async def answered(body: bytes, number: int) -> dict[str, Any]:
-        """The classes of one image, or why it cannot be read."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with decoded:
-                pixels = await loop.run_in_executor(readers, read, body, served.preprocess)
-                row: Row = await asyncio.wrap_future(_batcher().submit(pixels))
-        except UnreadableImageError as error:
-            counted.images.labels("unreadable").inc()
-            return {"problem": error.reason}
-        if not finite(row):
-            counted.images.labels("not finite").inc()
-            return {"problem": NOT_FINITE}
-        counted.images.labels("answered").inc()
-        scores = ranked(row, served.classes, number)
-        return {
-            "predictions": [{"label": utf8(g.label), "probability": g.probability} for g in scores],
-        }
-
-    @app.post("/predict")
-    async def predict(
-        request: Request, topk: int = Query(default=topk, ge=1, le=max(1, len(served.classes)))
-    ) -> dict[str, Any]:
-        """The ``topk`` classes of each image, best first."""
-        nonlocal taken
+    async def predict(self, request: Request, topk: int) -> dict[str, Any]:
+        """The ``topk`` classes of each image of a request."""
         start = time.perf_counter()
-        named = await _images(request, given.files)
-        # Those that are still to be decoded wait as well.
-        if taken + len(named) > room:
-            raise _busy(f"{taken} images are waiting already")
-        taken += len(named)
+        images = await _images(request, self._limits.max_files)
+        if self._pending + len(images) > self._max_pending:
+            raise _busy(f"{self._pending} images are waiting already")
+        self._pending += len(images)
         try:
-            found = await asyncio.gather(*(answered(body, topk) for _, body in named))
+            answers = await asyncio.gather(*(self._answer(body, topk) for _, body in images))
         except BusyError as error:
             raise _busy(str(error)) from None
         finally:
-            taken -= len(named)
-        counted.seconds.observe(time.perf_counter() - start)
-        if all("problem" in one for one in found):
-            reasons = "; ".join(
-                f"{name}: {one['problem']}" for (name, _), one in zip(named, found, strict=True)
-            )
+            self._pending -= len(images)
+        self._metrics.seconds.observe(time.perf_counter() - start)
+        named = [{"image": name, **one} for (name, _), one in zip(images, answers, strict=True)]
+        if all("problem" in one for one in named):
+            reasons = "; ".join(f"{one['image']}: {one['problem']}" for one in named)
             raise HTTPException(422, f"no image can be read: {reasons}")
+        return {"model": self._model.name, "images": named}
+
+    async def _answer(self, body: bytes, topk: int) -> dict[str, Any]:
+        """The classes of one image, or why it cannot be read."""
+        run = asyncio.get_running_loop().run_in_executor
+        try:
+            async with self._decoded:
+                pixels = await run(self._decoders, self._decode, body, self._model.preprocess)
+                logits: Logits = await asyncio.wrap_future(self._batcher.submit(pixels))
+        except UnreadableImageError as error:
+            self._metrics.images.labels("unreadable").inc()
+            return {"problem": error.reason}
+        if not finite(logits):
+            self._metrics.images.labels("not finite").inc()
+            return {"problem": NOT_FINITE}
+        self._metrics.images.labels("answered").inc()
+        scores = ranked(logits, self._model.classes, topk)
         return {
-            "model": served.name,
-            "images": [{"image": name, **one} for (name, _), one in zip(named, found, strict=True)],
+            "predictions": [{"label": utf8(s.label), "probability": s.probability} for s in scores]
         }
 
-    @app.get("/model")
-    def model() -> dict[str, Any]:
+    def model(self) -> dict[str, Any]:
         """What is served."""
-        return served.to_dict()
+        return self._model.to_dict()
 
-    @app.get("/health")
-    def health() -> dict[str, str]:
+    def health(self) -> dict[str, str]:
         """Whether the process lives."""
         return {"status": "ok"}
 
-    @app.get("/metrics")
-    def metrics() -> Response:
+    def metrics(self) -> Response:
         """Counters, as Prometheus reads them."""
-        text = prometheus_client.generate_latest(counted.registry)
-        return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/", include_in_schema=False)
-    def try_it() -> HTMLResponse:
-        return HTMLResponse(page.replace("{{network}}", html.escape(served.network)))
+    def page(self) -> HTMLResponse:
+        """A page to try the model."""
+        return HTMLResponse(self._page)
 
+
+def create_app(model: ServedModel, limits: Limits | None = None, *, topk: int = 5) -> FastAPI:
+    """The application that serves ``model``, for any ASGI server.
+
+    ``topk`` is the number of classes of an answer where a request gives none.
+    """
+    limits = limits or Limits()
+    server = InferenceServer(model, limits)
+    app = FastAPI(
+        title="resnetkit",
+        description=f"{model.network}: images in, ranked classes out.",
+        lifespan=server.lifespan,
+    )
+    app.add_middleware(
+        BodyLimit,
+        max_body_bytes=limits.max_body_bytes,
+        max_total_body_bytes=limits.max_total_body_bytes,
+    )
+    app.middleware("http")(server.count)
+
+    @app.post("/predict")
+    async def predict(
+        request: Request, topk: int = Query(default=topk, ge=1, le=max(1, len(model.classes)))
+    ) -> dict[str, Any]:
+        """The ``topk`` classes of each image, best first."""
+        return await server.predict(request, topk)
+
+    app.get("/model")(server.model)
+    app.get("/health")(server.health)
+    app.get("/metrics")(server.metrics)
+    app.get("/", include_in_schema=False)(server.page)
     return app
 
 

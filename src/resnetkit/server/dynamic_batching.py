@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from resnetkit.inference.engines.engine import Engine
 
-Row = npt.NDArray[np.float32]
-_Job = tuple[npt.NDArray[np.uint8], "Future[Row]"]
+Logits = npt.NDArray[np.float32]
+_Job = tuple[npt.NDArray[np.uint8], "Future[Logits]"]
 
 
 class BusyError(Exception):
@@ -23,16 +23,22 @@ class BusyError(Exception):
 class Batcher:
     """Hands the images of many callers to one engine.
 
-    A batch is begun with the first image that waits and takes up to ``most`` of those that come
-    within ``patience`` seconds; with 0 seconds only what waits already. No more than ``waiting``
-    images wait; a further one is refused with ``BusyError``.
+    A batch is begun with the first image that waits and takes up to ``max_batch_size`` of those
+    that come within ``max_queue_delay`` seconds; with 0 seconds only what waits already. No more
+    than ``max_queue_size`` images wait; a further one is refused with ``BusyError``.
     """
 
     def __init__(
-        self, engine: Engine, *, most: int = 8, patience: float = 0.0, waiting: int = 256
+        self,
+        engine: Engine,
+        *,
+        max_batch_size: int = 8,
+        max_queue_delay: float = 0.0,
+        max_queue_size: int = 256,
     ) -> None:
-        self._engine, self._most, self._patience = engine, most, patience
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=waiting)
+        self._engine = engine
+        self._max_batch_size, self._max_queue_delay = max_batch_size, max_queue_delay
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=max_queue_size)
         self._closing = threading.Lock()
         self._closed = False
         self.batches = 0
@@ -46,13 +52,13 @@ class Batcher:
         self.close()
 
     @property
-    def waiting(self) -> int:
+    def queue_size(self) -> int:
         """How many images wait for their batch."""
         return self._jobs.qsize()
 
-    def submit(self, pixels: npt.NDArray[np.uint8]) -> Future[Row]:
-        """The row of one image ``(H, W, C)``, later. Raises ``BusyError``."""
-        future: Future[Row] = Future()
+    def submit(self, pixels: npt.NDArray[np.uint8]) -> Future[Logits]:
+        """The logits of one image ``(H, W, C)``, later. Raises ``BusyError``."""
+        future: Future[Logits] = Future()
         with self._closing:
             if self._closed:
                 raise BusyError("the server is shutting down")
@@ -72,15 +78,15 @@ class Batcher:
 
     def _work(self) -> None:
         while (first := self._jobs.get()) is not None:
-            batch, last = self._gathered(first)
-            self._answer(batch)
+            batch, last = self._gather(first)
+            self._run(batch)
             if last:
                 return
 
-    def _gathered(self, first: _Job) -> tuple[list[_Job], bool]:
+    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
         """The batch that ``first`` begins, and whether nothing will come after it."""
-        batch, end = [first], time.monotonic() + self._patience
-        while len(batch) < self._most:
+        batch, end = [first], time.monotonic() + self._max_queue_delay
+        while len(batch) < self._max_batch_size:
             left = end - time.monotonic()
             try:
                 job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
@@ -91,18 +97,18 @@ class Batcher:
             batch.append(job)
         return batch, False
 
-    def _answer(self, batch: list[_Job]) -> None:
+    def _run(self, batch: list[_Job]) -> None:
         wanted = [job for job in batch if job[1].set_running_or_notify_cancel()]
         if not wanted:
             return
         self.batches += 1
         try:
-            rows = self._engine.answer(np.stack([pixels for pixels, _ in wanted]))
-            if len(rows) != len(wanted):
-                raise RuntimeError(f"{len(rows)} answers came for {len(wanted)} images")
+            logits = self._engine.answer(np.stack([pixels for pixels, _ in wanted]))
+            if len(logits) != len(wanted):
+                raise RuntimeError(f"{len(logits)} answers came for {len(wanted)} images")
         except Exception as error:
             for _, future in wanted:
                 future.set_exception(error)
             return
-        for (_, future), row in zip(wanted, rows, strict=True):
-            future.set_result(row)
+        for (_, future), one in zip(wanted, logits, strict=True):
+            future.set_result(one)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
-from resnetkit.errors import NO_CLASSES, InputError
+from resnetkit.errors import NO_CLASSES, InputError, check_installed
 from resnetkit.inference.engines.engine import EngineName
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
@@ -27,28 +26,25 @@ def serve(
     max_batch_size: int = 8,
     max_queue_delay: float = 0.0,
     max_queue_size: int = 256,
-    max_body: int = 32 << 20,
+    max_body_bytes: int = 32 << 20,
     on_start: Callable[[str], None] = print,
 ) -> None:
     """Serve ``model`` until SIGTERM or SIGINT, which is passed on as ``KeyboardInterrupt``.
 
     At most ``max_batch_size`` images are computed at once; a batch waits ``max_queue_delay``
-    seconds for more, and ``max_queue_size`` images may wait. A request has ``max_body`` bytes at
-    most and is answered with ``topk`` classes. ``on_start`` is called with a line when the server
-    is ready. Raises ``ValueError`` for a model or an engine that cannot be used, without an
-    extra that is needed, and for an address that is taken.
+    seconds for more, and ``max_queue_size`` images may wait. A request may have ``max_body_bytes``
+    and is answered with ``topk`` classes. ``on_start`` is called with a line when the server is
+    ready. Raises ``ValueError`` for a model or an engine that cannot be used, without an extra
+    that is needed, and for an address that is taken.
 
-    >>> resnetkit.serve(model, port=0)  # doctest: +SKIP
-    http://127.0.0.1:41573 serves best (resnet20), openvino fp32
+    >>> resnetkit.serve(model, port=0)
+    http://127.0.0.1:... serves model (resnet20), openvino fp32
     """
-    missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if not find_spec(name)]
-    if missing:
-        raise InputError(
-            f"serving takes {', '.join(missing)}; pip install 'resnetkit[serve]' brings it"
-        )
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
+        check_installed(package, "serving", "serve")
     import uvicorn
 
-    from resnetkit.server.application import Limits, Served, create_app
+    from resnetkit.server.application import Limits, ServedModel, create_app
 
     opened = as_model(model)
     name = Path(model).stem if isinstance(model, str | Path) else opened.network.name
@@ -56,7 +52,7 @@ def serve(
         raise InputError(f"{name} {NO_CLASSES}")
     listening = _listening(host, port)
     with listening:
-        served = Served(
+        served = ServedModel(
             name=name,
             engine=open_engine(opened, engine, device=device, threads=threads),
             preprocess=opened.preprocess,
@@ -64,7 +60,10 @@ def serve(
             network=opened.network.name,
         )
         limits = Limits(
-            batch=max_batch_size, patience=max_queue_delay, waiting=max_queue_size, body=max_body
+            max_batch_size=max_batch_size,
+            max_queue_delay=max_queue_delay,
+            max_queue_size=max_queue_size,
+            max_body_bytes=max_body_bytes,
         )
         app = create_app(served, limits, topk=min(topk, len(opened.classes)))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)

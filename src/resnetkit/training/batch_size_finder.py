@@ -67,7 +67,7 @@ def find_batch_size(
     most = min(MOST, images // EPOCH)
     tried: list[Trial] = []
     why = f"an epoch of {images} images is to have {EPOCH} steps"
-    with threads(recipe.threads):
+    with threads(recipe.runtime.threads):
         for trial in _trials(settled(recipe), most, available):
             tried.append(trial)
             told(trial)
@@ -98,7 +98,11 @@ def _is_flat(tried: list[Trial]) -> bool:
 def _trials(recipe: Recipe, most: int, available: int | None) -> Iterator[Trial]:
     """Each batch as it is tried, from the smallest on; the first that does not fit is the last."""
     step = DryRun(recipe)
-    memory = _Gpu(recipe.device) if torch.device(recipe.device).type == "cuda" else _Processor()
+    memory = (
+        _Gpu(recipe.runtime.device)
+        if torch.device(recipe.runtime.device).type == "cuda"
+        else _Processor()
+    )
     free = memory.free() if available is None else available
     batch = LEAST
     while batch <= max(LEAST, most):
@@ -115,7 +119,7 @@ def _trials(recipe: Recipe, most: int, available: int | None) -> Iterator[Trial]
 
 def _rate(step: DryRun, batch: int) -> float | None:
     """Images a second, of the fastest step, for others only ever slow it down."""
-    bf16 = step.recipe.precision == "bf16"
+    bf16 = step.recipe.runtime.precision == "bf16"
     try:
         inputs = step.inputs(batch)
         step.step(inputs, bf16=bf16)

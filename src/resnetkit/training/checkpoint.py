@@ -102,7 +102,7 @@ def differences(document: Mapping[str, Any], recipe: Recipe, processes: int) -> 
     before = document.get("processes", 1)
     if before != processes:
         seen, batch = "the weights may differ in their last bits", recipe.batch_size
-        if not recipe.sync_norms:
+        if not recipe.model.sync_bn:
             seen = f"norms see {batch // processes} images at a time instead of {batch // before}"
         yield f"the run had {before} process(es) and has {processes} now; {seen}"
 

@@ -32,7 +32,7 @@ class DataParallel:
     ``module`` is what is trained: the network itself, or torch's ``DistributedDataParallel`` of it.
     The gradient is that of the mean loss over the whole batch, however it is divided. Norms see
     their process's images, and their running statistics are the mean of all processes' after each
-    step; or they see the whole batch (``sync_norms``).
+    step; or they see the whole batch (``sync_bn``).
     """
 
     def __init__(
@@ -40,18 +40,18 @@ class DataParallel:
         processes: Processes,
         network: nn.Module,
         *,
-        sync_norms: bool,
+        sync_bn: bool,
         weigh: Weigh,
         place: Place,
     ) -> None:
         self.processes, self.network = processes, network
-        self._weigh, self._place, self._sync = weigh, place, sync_norms
+        self._weigh, self._place, self._sync = weigh, place, sync_bn
         self.module: nn.Module = network
         self._counts = [0]
         if processes.alone:
             return
         self._group = _group_for(next(network.parameters()).device)
-        if sync_norms:
+        if sync_bn:
             synchronise(network, self._group)
         # torch 2.14 has renamed it. Buffers are equal as it is, see `settle`.
         renamed = "forward_sync_buffers" in signature(DistributedDataParallel).parameters

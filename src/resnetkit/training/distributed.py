@@ -62,17 +62,17 @@ class Processes:
                 f"takes the same number, 2 or more: give e.g. {below} or {below + world}",
                 field="batch_size",
             )
-        if recipe.accumulate > batch // world // 2:
+        if recipe.optimizer.grad_accum_steps > batch // world // 2:
             raise InputError(
-                f"accumulate is {recipe.accumulate} pieces of {batch // world} images, a "
-                "process's share of the batch; each takes two images at least",
-                field="accumulate",
+                f"grad_accum_steps is {recipe.optimizer.grad_accum_steps} for {batch // world} "
+                "images, a process's share of the batch; each step needs at least two images",
+                field="grad_accum_steps",
             )
-        device = torch.device(recipe.device)
+        device = torch.device(recipe.runtime.device)
         if device.type == "cuda" and device.index is not None:
             raise InputError(
-                f"device {recipe.device} is one GPU for {world} processes; give cuda, and each "
-                "process takes its own",
+                f"device {recipe.runtime.device} is one GPU for {world} processes; give cuda, and "
+                "each process uses its own",
                 field="device",
             )
         if device.type == "cuda" and self.local > torch.cuda.device_count():

@@ -15,20 +15,20 @@ from resnetkit.training.recipe.recipe import Recipe
 
 
 def bundle_of(
-    module: ResNet, recipe: Recipe, row: Row, classes: tuple[str, ...], start: Bundle | None
+    module: ResNet, recipe: Recipe, row: Row, classes: tuple[str, ...], pretrained: Bundle | None
 ) -> Bundle:
-    """``module`` after the epoch ``row``, trained by ``recipe`` from new weights or ``start``'s."""
+    """``module`` after the epoch ``row``, trained by ``recipe``, maybe from ``pretrained``."""
     held = {"accuracy": row.validation_accuracy, "loss": row.validation_loss}
     return Bundle.from_module(
         module,
         preprocess=recipe.preprocess,
         classes=classes,
-        origin=_origin(recipe, row.epoch, start),
+        origin=_origin(recipe, row.epoch, pretrained),
         measured={} if row.validation_accuracy is None else {"validation": held},
     )
 
 
-def _origin(recipe: Recipe, epoch: int, start: Bundle | None) -> dict[str, Any]:
+def _origin(recipe: Recipe, epoch: int, pretrained: Bundle | None) -> dict[str, Any]:
     """Where the weights come from; the folder by its name only, for a bundle travels."""
     return {
         "made_by": "resnetkit train",
@@ -36,5 +36,5 @@ def _origin(recipe: Recipe, epoch: int, start: Bundle | None) -> dict[str, Any]:
         "recipe": {**recipe.to_dict(), "data": Path(recipe.data).name},
         "torch": str(torch.__version__),
         "python": platform.python_version(),
-        **({} if start is None else {"start": dict(start.origin)}),
+        **({} if pretrained is None else {"start": dict(pretrained.origin)}),
     }

@@ -47,14 +47,16 @@ def train(
     >>> result.folder / "best.safetensors"
     PosixPath('run/best.safetensors')
     """
-    start = _opened(pretrained)
+    pretrained = _opened(pretrained)
     with joined() as processes:
-        recipe = processes.shared(lambda: make_recipe(data, model, start=start, **choices))
+        recipe = processes.shared(
+            lambda: make_recipe(data, model, pretrained=pretrained, **choices)
+        )
         return run.run_recipe(
             recipe,
             out,
             _all(callbacks),
-            start=start,
+            pretrained=pretrained,
             run_options=run_options,
             overwrite=overwrite,
             processes=processes,
@@ -97,9 +99,9 @@ def find_lr(
     >>> 1e-6 < found.suggested < 10
     True
     """
-    start = _opened(pretrained)
-    recipe = make_recipe(data, model, start=start, **choices)
-    return lr_finder.find_lr(recipe, start=start, steps=steps, done=on_progress)
+    pretrained = _opened(pretrained)
+    recipe = make_recipe(data, model, pretrained=pretrained, **choices)
+    return lr_finder.find_lr(recipe, pretrained=pretrained, steps=steps, done=on_progress)
 
 
 def _opened(weights: Weights | None) -> Bundle | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def find_lr(
     recipe: Recipe,
     callback: Callback | None = None,
     *,
-    start: Bundle | None = None,
+    pretrained: Bundle | None = None,
     run_options: RunOptions | None = None,
     steps: int = STEPS,
     low: float = LOW,
@@ -103,10 +103,10 @@ def find_lr(
     if steps < 3 * _FIRST:
         raise InputError(f"there are {steps} steps; give {3 * _FIRST} or more")
     callback, run_options = callback or Callback(), run_options or RunOptions()
-    recipe = replace(recipe, ema_decay=0.0)
+    recipe = recipe.override(ema_decay=0.0)
     rates = [low * (high / low) ** (number / (steps - 1)) for number in range(steps)]
     with (
-        rehearsed(recipe, callback, run_options, start) as (settled, held, weights),
+        rehearsed(recipe, callback, run_options, pretrained) as (settled, held, weights),
         tempfile.TemporaryDirectory() as folder,
     ):
         points: list[Point] = []
@@ -115,7 +115,7 @@ def find_lr(
             Path(folder),
             held,
             RunContext(callback=callback, run_options=run_options, stop=Stop()),
-            start=weights,
+            pretrained=weights,
             schedule=lambda _: rates[len(points)],
         )
         for point in _points(trainer, rates):

@@ -7,14 +7,14 @@ import json
 import statistics
 import time
 from contextlib import suppress
-from dataclasses import replace
 
 import torch
 
 from resnetkit.errors import InputError, parsed
 from resnetkit.files import cache_folder, write_text
 from resnetkit.inference.engines.autotune import machine
-from resnetkit.training.recipe.recipe import Precision, Recipe
+from resnetkit.training.recipe.option_groups import Precision
+from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.step.dry_run import DryRun
 
 #: bf16 is taken where its steps are so many times as fast: it keeps 8 bits of an activation, which
@@ -34,32 +34,32 @@ def settled(recipe: Recipe) -> Recipe:
     measured is in ``probes/`` of the cache, by machine, torch, network, size and batch. A cache
     that cannot be read or written is left alone.
     """
-    if recipe.precision != "auto":
+    if recipe.runtime.precision != "auto":
         return recipe
-    if not has_bf16(recipe.device):
-        return replace(recipe, precision="fp32")
+    if not has_bf16(recipe.runtime.device):
+        return recipe.override(precision="fp32")
     what = {
         "machine": machine(),
         "torch": str(torch.__version__),
-        "device": _name_of(recipe.device),
+        "device": _name_of(recipe.runtime.device),
         "network": recipe.network.to_dict(),
         "size": recipe.largest_size,
         "images": _images(recipe),
-        "compile": recipe.compile,
-        "threads": recipe.threads or torch.get_num_threads(),
+        "compile": recipe.runtime.compile,
+        "threads": recipe.runtime.threads or torch.get_num_threads(),
     }
     text = json.dumps(what, sort_keys=True)
     path = cache_folder() / "probes" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = parsed(path.read_bytes())["precision"]
         if known in ("fp32", "bf16"):
-            return replace(recipe, precision=known)
+            return recipe.override(precision=known)
     seconds = probed(recipe)
     best: Precision = "bf16" if seconds["fp32"] > GAIN * seconds["bf16"] else "fp32"
     with suppress(OSError, InputError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({**what, "seconds": seconds, "precision": best}))
-    return replace(recipe, precision=best)
+    return recipe.override(precision=best)
 
 
 def has_bf16(device: str) -> bool:

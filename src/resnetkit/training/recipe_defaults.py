@@ -25,7 +25,7 @@ from resnetkit.training.batch_size_finder import BatchSizeResult, find_batch_siz
 from resnetkit.training.recipe.augmentation import NAMES as AUGMENT
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.published import QUICK, Preset, named
-from resnetkit.training.recipe.recipe import AUTO, SUBJECT, Recipe, as_fields, check_names
+from resnetkit.training.recipe.recipe import AUTO, SUBJECT, Recipe
 
 #: Mean and standard deviation of the digits' training pixels, 0 to 1.
 _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
@@ -41,7 +41,7 @@ def make_recipe(
     data: str | Path = DIGITS,
     model: str | Network | None = None,
     *,
-    start: Bundle | None = None,
+    pretrained: Bundle | None = None,
     recipe: str | Path | None = None,
     size: int | None = None,
     augment: bool = True,
@@ -55,8 +55,8 @@ def make_recipe(
     ``recipe`` is a name of ``RECIPES`` or a TOML file with some or all fields; ``quick``, the
     default, is made for the data: ``digits`` is trained with ``resnet20`` at 16x16 pixels, grey,
     moved by a pixel; a folder with ``resnet18`` at the network's usual size, cropped and flipped.
-    With ``start`` it is that bundle's network that is trained further, on images prepared as it has
-    been used to, for fewer epochs and at a tenth of the learning rate. Choices that are None are
+    With ``pretrained`` its network is trained further, with its own preprocessing, for fewer epochs
+    and at a tenth of the learning rate. Choices that are None are
     made here. A ``batch_size`` of ``auto`` is measured on this machine (``find_batch_size``), and
     ``fitted`` is told the outcome; the recipe has the number. Raises ``ValueError`` for data, a
     network or a choice that cannot be used.
@@ -67,7 +67,7 @@ def make_recipe(
 
     def made() -> Recipe:
         try:
-            return _planned(source, model, start, base, size, augment, device, dict(given))
+            return _planned(source, model, pretrained, base, size, augment, device, dict(given))
         except (TypeError, KeyError, AttributeError) as error:
             if not isinstance(base, dict):
                 raise
@@ -85,39 +85,39 @@ def make_recipe(
 
 def _trained_on(source: Dataset, recipe: Recipe) -> int:
     """About how many images there will be to train on."""
-    held = 0.0 if "validation" in source.parts else recipe.validation
+    held = 0.0 if "validation" in source.parts else recipe.images.validation
     if source.flat:
-        held += recipe.test
+        held += recipe.images.test
     return round(len(source.flat or source.parts.get("train", ())) * (1 - held))
 
 
 def _planned(
     source: Dataset,
     model: str | Network | None,
-    start: Bundle | None,
+    pretrained: Bundle | None,
     base: Preset | dict[str, Any] | None,
     size: int | None,
     augment: bool,
     device: str | None,
     given: dict[str, Any],
 ) -> Recipe:
-    if start is not None and model is not None:
+    if pretrained is not None and model is not None:
         raise InputError(
-            "the network to train further is that of start; leave model out",
-            field=("start", "model"),
+            "the network is that of pretrained; leave model out",
+            field=("pretrained", "model"),
         )
-    if isinstance(base, dict) and "network" in base and model is None and start is None:
+    if isinstance(base, dict) and "network" in base and model is None and pretrained is None:
         model = Network.from_dict(base["network"])
     usual_for = _for_digits if source.name == DIGITS else _for_folder
     if source.shape is not None:
         usual_for = _for_arrays
-    if start is None:
+    if pretrained is None:
         usual = usual_for(source, model, size, given)
     else:
-        usual = usual_for(source, start.network, size, given)
-        usual |= _further(usual, start, size, given)
+        usual = usual_for(source, pretrained.network, size, given)
+        usual |= _further(usual, pretrained, size, given)
     if isinstance(base, Preset):
-        usual |= _published(base, usual, given, source, prepared=start is not None)
+        usual |= _published(base, usual, given, source, prepared=pretrained is not None)
     elif base is not None:
         usual |= _written(base, usual, size, source)
     changed = {name: given.pop(name) for name in AUGMENT if name in given}
@@ -126,7 +126,7 @@ def _planned(
     planned = _recipe(usual, given)
     if not augment:
         planned = replace(planned, augment=Augment())
-    return replace(planned, device=device_named(device))
+    return planned.override(device=device_named(device))
 
 
 def _published(
@@ -163,7 +163,7 @@ def _written(
     document: dict[str, Any], usual: dict[str, Any], size: int | None, source: Dataset
 ) -> dict[str, Any]:
     """What a file changes; what it was made for, data and network, is that of this run."""
-    values = {k: v for k, v in as_fields(document).items() if k not in SUBJECT}
+    values = {k: v for k, v in document.items() if k not in SUBJECT}
     if source.name == DIGITS:
         # The split is fixed.
         values = {k: v for k, v in values.items() if k not in ("validation", "test")}
@@ -195,7 +195,7 @@ def _for_digits(
         "augment": Augment(shift=max(1, size // 16)),
         "epochs": 20,
         "batch_size": given.get("batch_size", 64),
-        "lr": 0.1 * min(64, given.get("batch_size", 64)) / 64,
+        "lr": _scaled(0.1, given.get("batch_size", 64)),
         "validation": digits.VALIDATION,
         "test": digits.TEST,
     }
@@ -217,7 +217,7 @@ def _for_folder(
         "augment": Augment(flip=True, crop=0.35),
         "epochs": 30,
         "batch_size": batch_size,
-        "lr": 0.1 * min(64, batch_size) / 64,
+        "lr": _scaled(0.1, batch_size),
     }
 
 
@@ -251,7 +251,7 @@ def _for_arrays(
         "augment": Augment(shift=max(1, size // 14)),
         "epochs": 20,
         "batch_size": given.get("batch_size", 64),
-        "lr": 0.1 * min(64, given.get("batch_size", 64)) / 64,
+        "lr": _scaled(0.1, given.get("batch_size", 64)),
     }
 
 
@@ -260,12 +260,12 @@ def _place_of(source: Dataset) -> str:
 
 
 def _further(
-    usual: dict[str, Any], start: Bundle, size: int | None, given: dict[str, Any]
+    usual: dict[str, Any], pretrained: Bundle, size: int | None, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """What differs where ``start`` is trained further: its preprocessing, few and small steps."""
-    used_to = start.preprocess
+    """Defaults for fine-tuning: the preprocessing of ``pretrained``, few and small steps."""
+    used_to = pretrained.preprocess
     size = used_to.size if size is None else size
-    channels = start.network.options.in_chans
+    channels = pretrained.network.options.in_chans
     return {
         "network": replace(usual["network"].override(in_chans=channels), input_size=size),
         "preprocess": replace(
@@ -274,9 +274,14 @@ def _further(
             resize_to=used_to.resize_to and used_to.resize_to * size // used_to.size,
         ),
         "epochs": 10,
-        "lr": 0.01 * min(64, given.get("batch_size", usual["batch_size"])) / 64,
-        "start": start.network.name,
+        "lr": _scaled(0.01, given.get("batch_size", usual["batch_size"])),
+        "pretrained": pretrained.network.name,
     }
+
+
+def _scaled(lr: float, batch_size: int) -> float:
+    """The learning rate ``lr`` of batches of 64, for smaller ones."""
+    return lr * min(64, max(1, batch_size)) / 64
 
 
 def _fitted(model: str | Network, source: Dataset, *, channels: int) -> Network:
@@ -289,9 +294,5 @@ def _recipe(usual: dict[str, Any], given: dict[str, Any]) -> Recipe:
         usual["warmup"] = min(usual.get("warmup", 2.0), epochs / 5)
     if given.get("schedule", "step") != "step":
         # Those of the recipe go with its own schedule.
-        usual["drops"] = ()
-    try:
-        return Recipe(**{**usual, **given})
-    except TypeError as error:
-        check_names({**usual, **given})
-        raise InputError(f"this is no choice of a recipe: {error}") from None
+        usual["milestones"] = ()
+    return Recipe.of(**{**usual, **given})

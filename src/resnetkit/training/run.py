@@ -72,14 +72,14 @@ def run_recipe(
     out: str | Path,
     callback: Callback | None = None,
     *,
-    start: Bundle | None = None,
+    pretrained: Bundle | None = None,
     run_options: RunOptions | None = None,
     overwrite: bool = False,
     processes: Processes = ALONE,
 ) -> Result:
-    """Train by ``recipe`` into the new folder ``out``, from new weights or those of ``start``.
+    """Train by ``recipe`` into the new folder ``out``, from new weights or those of ``pretrained``.
 
-    The classifier of ``start`` is kept where its classes are those of the data, in order;
+    The classifier of ``pretrained`` is kept where its classes are those of the data, in order;
     otherwise a new one is drawn.
 
     The folder gets ``recipe.toml``, ``split.json``, ``log.jsonl``, where there are any
@@ -90,8 +90,8 @@ def run_recipe(
 
     SIGINT and SIGTERM end it after the step at hand, with ``KeyboardInterrupt``; all that is done
     is on the disk then. Raises ``ValueError`` for a folder that is not empty (``overwrite`` removes
-    an earlier run), for data that cannot be used, for a ``start`` with another network than the
-    recipe's, where the loss is not finite, and where the disk is full.
+    an earlier run), for data that cannot be used, for ``pretrained`` weights of another network
+    than the recipe's, where the loss is not finite, and where the disk is full.
 
     ``processes`` (``joined``) train together, each on its share of every batch, given the same
     arguments; those that torchrun has started in place of others resume the run.
@@ -106,16 +106,16 @@ def run_recipe(
         callback.warn(f"torchrun has started the processes again; going on with {folder}")
         return resume(folder, callback, run_options=run_options, processes=processes)
     processes.shared(lambda: check_free(folder, overwrite=overwrite))
-    if recipe.compile:
+    if recipe.runtime.compile:
         check_compiler()
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
     with stop.listening():
         held = prepare_splits(recipe, callback, run_options, processes)
-        if start is not None:
-            start = _with_head_for(start, held.classes, recipe, callback)
+        if pretrained is not None:
+            pretrained = _with_head_for(pretrained, held.classes, recipe, callback)
         # What was chosen belongs to the run, so that it goes on with that.
-        with threads(recipe.threads):
+        with threads(recipe.runtime.threads):
             recipe = processes.shared(lambda: settled(recipe))
         if not processes.leads:
             return _go_on(recipe, folder, held, context)
@@ -125,8 +125,8 @@ def run_recipe(
             check_free(folder, overwrite=overwrite)
             clear(folder)
             processes.remember_start(folder)
-            if start is not None:
-                start.save(folder / START)
+            if pretrained is not None:
+                pretrained.save(folder / START)
             held.record.save(folder)
             held.bad.save(folder)
             write_text(folder / RECIPE, recipe.to_toml())
@@ -138,19 +138,19 @@ def _told(callback: Callback | None, processes: Processes) -> Callback:
 
 
 def _with_head_for(
-    start: Bundle, classes: tuple[str, ...], recipe: Recipe, callback: Callback
+    pretrained: Bundle, classes: tuple[str, ...], recipe: Recipe, callback: Callback
 ) -> Bundle:
-    """``start`` in float32 with a classifier of ``classes``."""
-    if start.classes != classes:
-        callback.warn(f"a new classifier is trained: {_difference(start.classes, classes)}")
-        start = start.with_new_head(classes, seed=recipe.seed)
-    if start.network.options != recipe.network.options:
+    """``pretrained`` in float32 with a classifier of ``classes``."""
+    if pretrained.classes != classes:
+        callback.warn(f"a new classifier is trained: {_difference(pretrained.classes, classes)}")
+        pretrained = pretrained.with_new_head(classes, seed=recipe.runtime.seed)
+    if pretrained.network.options != recipe.network.options:
         raise InputError(
-            f"the recipe trains {recipe.network.name} and the weights are those of another "
-            f"network, {start.network.name}; make the recipe with plan(..., start=...)"
+            f"the recipe trains {recipe.network.name} and the weights are of another network, "
+            f"{pretrained.network.name}; make the recipe with make_recipe(..., pretrained=...)"
         )
-    arrays = {k: v.float() if v.is_floating_point() else v for k, v in start.arrays.items()}
-    return replace(start, arrays=arrays)
+    arrays = {k: v.float() if v.is_floating_point() else v for k, v in pretrained.arrays.items()}
+    return replace(pretrained, arrays=arrays)
 
 
 def _difference(old: tuple[str, ...], new: tuple[str, ...]) -> str:
@@ -179,9 +179,9 @@ def resume(
         run_options or RunOptions(),
     )
     recipe = processes.shared(lambda: read_recipe(folder))
-    if recipe.precision == "auto":
+    if recipe.runtime.precision == "auto":
         # A run from before there was a choice.
-        recipe = replace(recipe, precision="fp32")
+        recipe = recipe.override(precision="fp32")
     processes.check(recipe)
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
@@ -199,14 +199,14 @@ def _go_on(
     context: RunContext,
 ) -> Result:
     processes = context.processes
-    with threads(recipe.threads), held_on():
+    with threads(recipe.runtime.threads), held_on():
         rows = processes.shared(lambda: read_log(folder))
         unfinished = processes.shared(lambda: any((folder / name).exists() for name in FILES))
-        if unfinished or not is_finished(rows, recipe.epochs, recipe.patience):
-            start = None
-            if recipe.start is not None:
-                start = processes.shared(lambda: load(folder / START))
-            rows = Trainer(recipe, folder, held, context, start=start).run()
+        if unfinished or not is_finished(rows, recipe.epochs, recipe.schedule.patience):
+            pretrained = None
+            if recipe.pretrained is not None:
+                pretrained = processes.shared(lambda: load(folder / START))
+            rows = Trainer(recipe, folder, held, context, pretrained=pretrained).run()
         return _finish(recipe, folder, held, rows, processes)
 
 
@@ -217,9 +217,9 @@ def _finish(
     parts: tuple[Part, ...] = ("test", "validation", "train")
     part = next(part for part in parts if held.parts.get(part))
     bundle = processes.shared(lambda: load(folder / BEST))
-    engine = open_engine(bundle, "torch", device=recipe.device)
-    if recipe.test_flip:
-        module = FlipTTA(bundle.module()).to(recipe.device)
+    engine = open_engine(bundle, "torch", device=recipe.runtime.device)
+    if recipe.images.flip_tta:
+        module = FlipTTA(bundle.module()).to(recipe.runtime.device)
         engine = Torch(module, bundle.preprocess, engine.options)
     evaluation = evaluate_engine(
         engine,
@@ -232,7 +232,7 @@ def _finish(
     )
     if part == "test" and processes.leads:
         measured = evaluation.measured()
-        if recipe.test_flip:
+        if recipe.images.flip_tta:
             # Without the mirror images `evaluate` measures a little less.
             measured["mirrored"] = True
         bundle.with_measured(test=measured).save(folder / BEST)
@@ -252,14 +252,14 @@ def _finish(
 
 @contextmanager
 def rehearsed(
-    recipe: Recipe, callback: Callback, run_options: RunOptions, start: Bundle | None
+    recipe: Recipe, callback: Callback, run_options: RunOptions, pretrained: Bundle | None
 ) -> Iterator[tuple[Recipe, DataSplits, Bundle | None]]:
     """What a run by ``recipe`` would begin with: its recipe, images, weights, and threads.
 
     Nothing is written. Raises ``ValueError`` as ``train`` does for data and weights.
     """
     held = prepare_splits(recipe, callback, run_options)
-    if start is not None:
-        start = _with_head_for(start, held.classes, recipe, callback)
-    with threads(recipe.threads):
-        yield settled(recipe), held, start
+    if pretrained is not None:
+        pretrained = _with_head_for(pretrained, held.classes, recipe, callback)
+    with threads(recipe.runtime.threads):
+        yield settled(recipe), held, pretrained

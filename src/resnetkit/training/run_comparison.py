@@ -124,7 +124,7 @@ def _places(root: Path) -> list[Path]:
 def _ran(folder: Path, name: str) -> Ran:
     recipe, rows = read_recipe(folder), read_log(folder)
     best = best_of(rows) if any(row.best for row in rows) else None
-    ended = is_finished(rows, recipe.epochs, recipe.patience)
+    ended = is_finished(rows, recipe.epochs, recipe.schedule.patience)
     unfinished = not ended or any((folder / file).exists() for file in FILES)
     return Ran(
         name=name,
@@ -148,11 +148,16 @@ def _test_accuracy(folder: Path) -> float | None:
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
-    document = recipe.to_dict()
-    network = document["network"]
+    network = recipe.network.to_dict()
     options = network.pop("options")
-    document["network"] = {**network, **options}
-    return {name: value for name, value in _named(document) if name not in _LEFT_OUT}
+    tables = {
+        "network": {**network, **options},
+        "preprocess": recipe.preprocess.to_dict(),
+        "augment": recipe.augment.to_dict(),
+    }
+    own = {"data": recipe.data, "pretrained": recipe.pretrained, **recipe.options()}
+    found = [(name, list(v) if isinstance(v, tuple) else v) for name, v in own.items()]
+    return {name: value for name, value in found + _named(tables) if name not in _LEFT_OUT}
 
 
 def _named(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -65,14 +65,14 @@ def prepare_splits(
         )
     parts = split(
         _readable(source, checked.digests),
-        validation=recipe.validation,
-        test=recipe.test,
-        seed=recipe.seed,
+        validation=recipe.images.validation,
+        test=recipe.images.test,
+        seed=recipe.runtime.seed,
     )
-    if recipe.patience and not parts["validation"]:
+    if recipe.schedule.patience and not parts["validation"]:
         raise InputError(
-            f"patience is {recipe.patience}, and there are no validation images to tell whether "
-            "an epoch is better; leave it out, or hold some back",
+            f"patience is {recipe.schedule.patience}, and there are no validation images to "
+            "compare epochs on; leave it out, or hold some back",
             field="patience",
         )
     if len(parts["train"]) < recipe.batch_size:

@@ -71,19 +71,21 @@ class Trainer:
         held: DataSplits,
         context: RunContext,
         *,
-        start: Bundle | None = None,
+        pretrained: Bundle | None = None,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
-        self.recipe, self.folder, self.held, self.start = recipe, folder, held, start
+        self.recipe, self.folder, self.held, self.pretrained = recipe, folder, held, pretrained
         self.run_options, self.callback = context.run_options, context.callback
         self.stop, self.processes = context.stop, context.processes
         self._news: list[tuple[str, str]] = []
-        self.module = module_of(recipe, start)
-        self.frozen = freeze(self.module, recipe.freeze)
+        self.module = module_of(recipe, pretrained)
+        self.frozen = freeze(self.module, recipe.model.freeze)
         place = Place()
-        if recipe.drop_path:
-            skip_blocks(self.module, recipe.drop_path, place)
-        self.average = averaged(self.module, recipe.ema_decay) if recipe.ema_decay else None
+        if recipe.model.drop_path:
+            skip_blocks(self.module, recipe.model.drop_path, place)
+        self.average = (
+            averaged(self.module, recipe.model.ema_decay) if recipe.model.ema_decay else None
+        )
         self.criterion = criterion_of(recipe, held.class_counts())
         self.optimizer = optimizer_of(self.module, recipe)
         self.train = self._feed("train", recipe.augment, recipe.size_in)
@@ -100,11 +102,11 @@ class Trainer:
         self.together = DataParallel(
             self.processes,
             self.module,
-            sync_norms=recipe.sync_norms,
+            sync_bn=recipe.model.sync_bn,
             weigh=weigher_of(recipe, held.class_counts()),
             place=place,
         )
-        self.forward = compiled(self.together.module) if recipe.compile else None
+        self.forward = compiled(self.together.module) if recipe.runtime.compile else None
 
     @property
     def kept(self) -> ResNet:
@@ -125,8 +127,8 @@ class Trainer:
             LoaderOptions(
                 batch_size=self.recipe.batch_size,
                 augment=augment,
-                seed=self.recipe.seed,
-                repeats=1 if augment is None else self.recipe.repeats,
+                seed=self.recipe.runtime.seed,
+                repeats=1 if augment is None else self.recipe.images.aug_repeats,
                 size_in=size_in,
                 memory=round(self.run_options.memory * (1 << 30)) // self.processes.local,
             ),
@@ -158,7 +160,7 @@ class Trainer:
         """
         done = self.score.images
         self.callback.start(self.recipe, self.held.counts(), list(self.rows), done)
-        while not is_finished(self.rows, self.recipe.epochs, self.recipe.patience):
+        while not is_finished(self.rows, self.recipe.epochs, self.recipe.schedule.patience):
             with self.stop.patiently():
                 self._epoch()
         return self.rows
@@ -213,9 +215,9 @@ class Trainer:
             return None
         try:
             return measure(
-                FlipTTA(self.kept) if self.recipe.test_flip else self.kept,
+                FlipTTA(self.kept) if self.recipe.images.flip_tta else self.kept,
                 self.validation.batches(),
-                device=self.recipe.device,
+                device=self.recipe.runtime.device,
                 between=self._listen,
                 total=self.together.total,
             )
@@ -238,10 +240,11 @@ class Trainer:
             return count
         recipe, number = self.recipe, epoch * len(self.train) + self.batch
         set_rate(self.optimizer, self.schedule(number))
-        inputs, labels = placed(batch.inputs, recipe.device), batch.labels.to(recipe.device)
+        device = recipe.runtime.device
+        inputs, labels = placed(batch.inputs, device), batch.labels.to(device)
         # What is drawn at this step is the same, whenever it is made.
-        with torch.random.fork_rng(cuda_of(recipe.device)):
-            torch.manual_seed(mixed(recipe.seed, epoch, self.batch, 1))
+        with torch.random.fork_rng(cuda_of(device)):
+            torch.manual_seed(mixed(recipe.runtime.seed, epoch, self.batch, 1))
             images, targets = mixed_images(
                 inputs, labels, recipe, len(self.held.classes), before=self.together.before
             )
@@ -253,10 +256,10 @@ class Trainer:
                 self.criterion,
                 StepOptions(
                     frozen=self.frozen,
-                    clip=recipe.clip,
-                    pieces=recipe.accumulate,
+                    clip=recipe.optimizer.clip_grad,
+                    pieces=recipe.optimizer.grad_accum_steps,
                     forward=self.forward,
-                    bf16=recipe.precision == "bf16",
+                    bf16=recipe.runtime.precision == "bf16",
                     backward=self.together.backward,
                 ),
             )
@@ -265,7 +268,7 @@ class Trainer:
         seen = Score()
         seen.add(logits, labels)
         self.score.join(self.together.total(seen))
-        if self.average is not None and number % recipe.ema_every == 0:
+        if self.average is not None and number % recipe.model.ema_every == 0:
             self.average.update_parameters(self.module)
         self.batch += 1
         return count
@@ -297,7 +300,7 @@ class Trainer:
     def _advice(self) -> str:
         rows = self.rows
         kept = f"{self.folder / LAST} is that of epoch {len(rows)}" if rows else "no epoch is kept"
-        return f"{kept}; train again with an lr below {self.recipe.lr:g}"
+        return f"{kept}; train again with an lr below {self.recipe.optimizer.lr:g}"
 
     def _agree(self, *, due: bool = False) -> bool:
         """Hear of all processes' signals and unreadable images; whether rank 0 is ``due``."""
@@ -326,7 +329,7 @@ class Trainer:
         self._checkpoint()
 
     def _keep_epoch(self, row: Row) -> None:
-        bundle = bundle_of(self.kept, self.recipe, row, self.held.classes, self.start)
+        bundle = bundle_of(self.kept, self.recipe, row, self.held.classes, self.pretrained)
         try:
             if row.best:
                 bundle.save(self.folder / BEST)

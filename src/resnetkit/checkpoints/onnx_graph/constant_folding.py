@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.layer import Shape
+from resnetkit.formats.onnx import DTYPES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +21,8 @@ MOST_MADE = 1 << 27
 _MOST_WORK = 1 << 32
 #: Operations that look at the same numbers in another order.
 _VIEWS = frozenset("Identity Transpose Unsqueeze Squeeze Reshape Flatten".split())
-_CASTS = {
-    **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64"},
-    **{9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64"},
-}
+#: What a Cast may make: numpy's own types, without the complex ones.
+_CASTS = {number: name for number, name in DTYPES.items() if number < 14}
 
 
 class OddError(Exception):

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resnetkit.data.datasets.webdataset import Packed
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, require
 from resnetkit.files import atomic, cache_folder
 
 #: The last bytes of an Arrow stream that is whole.
@@ -49,11 +49,9 @@ class ArrowRow:
 
 def pyarrow_for(path: Path) -> tuple[Any, Any]:
     """pyarrow and its ``parquet``. Raises ``ValueError`` where they are not installed."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError(f"{path} takes pyarrow; install resnetkit[huggingface]") from None
+    pyarrow = require("pyarrow", str(path), "huggingface")
+    from pyarrow import parquet
+
     return pyarrow, parquet
 
 

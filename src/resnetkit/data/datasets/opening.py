@@ -15,7 +15,7 @@ from resnetkit.data.datasets.image_folder import folder
 from resnetkit.data.datasets.label_pattern import is_pattern, patterned
 from resnetkit.data.datasets.tables import SUFFIXES, table
 from resnetkit.data.datasets.webdataset import shards
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, require
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -81,10 +81,7 @@ def _there(pattern: str) -> list[Path]:
 
 def _fetched(pattern: str) -> list[Path]:
     """Shards from another place, copied into the cache folder once."""
-    try:
-        import fsspec
-    except ImportError:
-        raise InputError(f"{pattern} takes fsspec; install resnetkit[remote]") from None
+    fsspec = require("fsspec", pattern, "remote")
     shared = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     root = os.environ.get("RESNETKIT_CACHE") or Path(shared, "resnetkit")
     base = re.sub(r"[^\w.-]+", "_", pattern.rpartition("/")[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resnetkit.data.datasets.class_names import CLASSES, listed_names
 from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part, Sample
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, require
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 #: What the columns may be called, in any case.
@@ -64,15 +64,12 @@ def _csv(path: Path) -> Iterable[_Row]:
 
 
 def _parquet(path: Path) -> Iterable[_Row]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise InputError(
-            f"{path} takes pyarrow; install resnetkit[parquet], or give a CSV file"
-        ) from None
+    arrow = require("pyarrow", str(path), "parquet")
+    from pyarrow import parquet
+
     try:
         rows: list[_Row] = parquet.read_table(path).to_pylist()
-    except (OSError, ArrowException) as error:
+    except (OSError, arrow.ArrowException) as error:
         raise InputError(f"{path} cannot be read ({error}); get it again") from None
     return rows
 

@@ -12,16 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from resnetkit.formats.onnx import DTYPES
+
 if TYPE_CHECKING:
     import numpy as np
 
 #: The newest operators that are used are Resize with antialiasing (18); IR 8 goes with them.
 OPSET, IR = 18, 8
 #: ``TensorProto.DataType`` by numpy's names.
-TYPES = {
-    **{"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9},
-    **{"float16": 10, "float64": 11},
-}
+TYPES = {name: number for number, name in DTYPES.items()}
 #: ``AttributeProto.AttributeType``.
 _FLOAT, _INT, _STRING, _INTS = 1, 2, 3, 7
 #: A protobuf message cannot be longer.

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from resnetkit.architecture.options import Options
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, check_installed
 from resnetkit.inference.engines.conv_bn_fusion import HasWeights, folded
 from resnetkit.inference.engines.engine import (
     CHOICES,
@@ -53,12 +53,10 @@ def open_engine(
     if threads is not None and threads < 1:
         raise InputError(f"the number of threads is {threads}; give a whole number from 1")
     name, reason = chosen(what, device) if choice == "auto" else (choice, "")
-    if not installed(name):
-        raise InputError(
-            f"the engine {name} is not installed; pip install 'resnetkit[{EXTRAS[name]}]' brings it"
-        )
-    if name in EXTRAS and device not in (None, "cpu"):
-        raise InputError(f"the engine {name} computes on the cpu, not on {device}; take torch")
+    if name in EXTRAS:
+        check_installed(name.removesuffix("-bf16"), f"the engine {name}", EXTRAS[name])
+        if device not in (None, "cpu"):
+            raise InputError(f"the engine {name} computes on the cpu, not on {device}; take torch")
     options = EngineOptions(
         output=output,
         features=_features(what.network.options, output),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnetkit.errors import InputError
+from resnetkit.errors import require
 from resnetkit.files import atomic, utf8
 from resnetkit.inference.engines.engine import Output
 from resnetkit.inference.prediction import Prediction
@@ -22,13 +22,7 @@ class Parquet:
     head = b""
 
     def __init__(self, output: Output, features: int) -> None:
-        try:
-            import pyarrow
-        except ImportError:
-            raise InputError(
-                "Parquet takes pyarrow, which is not installed; pip install 'resnetkit[parquet]'"
-            ) from None
-        self._arrow: Any = pyarrow
+        self._arrow = pyarrow = require("pyarrow", "Parquet", "parquet")
         self._embeds = output == "embeddings"
         columns = [("image", pyarrow.string()), ("problem", pyarrow.string())]
         if self._embeds:

@@ -103,6 +103,6 @@ def _setting(recipe: Recipe, images: Mapping[Part, int]) -> Setting:
     about = {
         "data": recipe.data,
         "images": ", ".join(f"{count:,} {part}" for part, count in images.items()),
-        "device": recipe.device,
+        "device": recipe.runtime.device,
     }
     return setting(title_of(recipe), recipe.network, recipe.preprocess, recipe=recipe, about=about)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetkit.data.datasets.dataset import Part
-from resnetkit.errors import InputError
+from resnetkit.errors import check_installed
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import Row
 from resnetkit.training.recipe.recipe import Recipe
@@ -32,7 +31,7 @@ class Events(Callback):
     """
 
     def __init__(self, folder: Path) -> None:
-        check_installed()
+        check_installed("tensorboard", "a file of events", "tensorboard")
         self._folder = folder
         self._writer: SummaryWriter | None = None
         self._time = 0.0
@@ -93,11 +92,3 @@ class Events(Callback):
         for name, value in points.items():
             if self._writer is not None and value is not None:
                 self._writer.add_scalar(name, value, row.epoch, self._time)
-
-
-def check_installed() -> None:
-    """Raise ``ValueError`` where there is no TensorBoard."""
-    if find_spec("tensorboard") is None:
-        raise InputError(
-            "events for TensorBoard take the package tensorboard; install resnetkit[tensorboard]"
-        )

@@ -21,7 +21,7 @@ def show_found(found: LRFinderResult, recipe: Recipe) -> None:
     rows = [(f"{p.rate:.2g}", f"{p.loss:.4f}", f"{p.smoothed:.4f}") for p in points[::step]]
     head, *lines = aligned([("lr", "loss", "smoothed"), *rows], left=())
     say(
-        f"{recipe.network.name}, batches of {recipe.batch_size}, {recipe.optimizer}: "
+        f"{recipe.network.name}, batches of {recipe.batch_size}, {recipe.optimizer.name}: "
         f"{len(points)} steps",
         "bold",
     )
@@ -32,7 +32,7 @@ def show_found(found: LRFinderResult, recipe: Recipe) -> None:
     say(f"the loss is least at {found.lowest:.2g} and {end} up to {points[-1].rate:.2g}")
     say(
         f"suggested: --lr {found.suggested:g}, where the loss falls fastest "
-        f"(the recipe has {recipe.lr:g})",
+        f"(the recipe has {recipe.optimizer.lr:g})",
         "bold green",
     )
 

@@ -157,7 +157,7 @@ def show_result(result: Result) -> None:
     if len(result.rows) < result.recipe.epochs:
         say(
             f"ended after {len(result.rows)} of {result.recipe.epochs} epochs: none of the last "
-            f"{result.recipe.patience} was the best"
+            f"{result.recipe.schedule.patience} was the best"
         )
     seconds = sum(row.seconds for row in result.rows)
     waited = sum(row.seconds * row.waited for row in result.rows) / max(seconds, 1e-9)

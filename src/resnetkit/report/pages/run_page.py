@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -30,8 +30,8 @@ from resnetkit.report.pages import evaluation_tables
 from resnetkit.report.pages.charts import Series, curves, reliability
 from resnetkit.report.pages.templates import template
 from resnetkit.training.epoch_log import Row, best_of, read_log
-from resnetkit.training.recipe.augmentation import Augment
-from resnetkit.training.recipe.recipe import TABLES, Recipe
+from resnetkit.training.recipe.option_groups import described
+from resnetkit.training.recipe.recipe import OPTIONS, SUBJECT, Recipe
 from resnetkit.version import __version__
 
 #: Seconds after which a browser reads the page of an unfinished run again.
@@ -264,25 +264,22 @@ def _found(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _choices(recipe: Recipe) -> Iterator[tuple[str, list[RecipeField]]]:
-    yield "training", _fields(recipe, leave_out=TABLES)
-    yield "augmentation", _fields(recipe.augment)
-    yield "preprocessing", _fields(recipe.preprocess)
+    values = recipe.options()
+    own = {name: field for name, field, _ in described(Recipe) if name in SUBJECT[:2]}
+    training = {**own, **{name: field for name, (_, field, _) in OPTIONS.items()}}
+    values |= {name: getattr(recipe, name) for name in own}
+    yield "training", [_choice(name, field, values[name]) for name, field in training.items()]
+    for title, group in (("augmentation", recipe.augment), ("preprocessing", recipe.preprocess)):
+        yield title, [_choice(one.name, one, getattr(group, one.name)) for one in fields(group)]
 
 
-def _fields(
-    described: Recipe | Augment | Preprocess, leave_out: tuple[str, ...] = ()
-) -> list[RecipeField]:
-    return [
-        RecipeField(
-            name=field.name,
-            value=as_chosen(getattr(described, field.name)),
-            about=field.metadata.get("help", ""),
-            changed=field.default is not MISSING
-            and getattr(described, field.name) != field.default,
-        )
-        for field in fields(described)
-        if field.name not in leave_out
-    ]
+def _choice(name: str, field: Field[Any], value: Any) -> RecipeField:
+    return RecipeField(
+        name=name,
+        value=as_chosen(value),
+        about=field.metadata.get("help", ""),
+        changed=field.default is not MISSING and value != field.default,
+    )
 
 
 def _recipe_of(origin: Mapping[str, Any]) -> Recipe | None:

@@ -24,7 +24,7 @@ QUICK = "quick"
 class Preset:
     """Choices of a recipe.
 
-    ``values`` are fields of ``Recipe``, ``augment`` those of ``Augment``. ``shown`` is the shorter
+    ``values`` are options of ``Recipe``, ``augment`` those of ``Augment``. ``shown`` is the shorter
     side before the middle is cut out to measure, ``trained`` the side of training images, ``first``
     that of the first epochs, all as shares of the size.
     """
@@ -47,8 +47,13 @@ _PAPER = Preset(
     about="He et al. 2015",
     values={
         **{"epochs": 120, "batch_size": 256, "lr": 0.1, "momentum": 0.9, "nesterov": False},
-        **{"weight_decay": 1e-4, "decayed": "all", "label_smoothing": 0.0, "warmup": 0.0},
-        **{"schedule": "step", "drops": (0.25, 0.5, 0.75)},
+        **{
+            "weight_decay": 1e-4,
+            "weight_decay_scope": "all",
+            "label_smoothing": 0.0,
+            "warmup": 0.0,
+        },
+        **{"schedule": "step", "milestones": (0.25, 0.5, 0.75)},
     },
     augment={"flip": True, "shortest": (256 / 224, 480 / 224), "lighting": 0.1},
 )
@@ -66,7 +71,7 @@ _TV_V2 = Preset(
     values={
         **{"epochs": 600, "batch_size": 1024, "lr": 0.5, "momentum": 0.9, "nesterov": False},
         **{"weight_decay": 2e-5, "label_smoothing": 0.1, "warmup": 5.0, "schedule": "cosine"},
-        **{"mixup": 0.2, "cutmix": 1.0, "repeats": 4, "ema_decay": 0.9989, "ema_every": 32},
+        **{"mixup": 0.2, "cutmix": 1.0, "aug_repeats": 4, "ema_decay": 0.9989, "ema_every": 32},
     },
     augment={"flip": True, "crop": 0.08, "policy": "trivialaugment", "erase": 0.1},
     shown=232 / 224,
@@ -80,14 +85,14 @@ _TV_V2 = Preset(
 #: magnitude.
 _STRIKES_BACK = {
     **{"batch_size": 2048, "optimizer": "lamb", "schedule": "cosine", "warmup": 5.0},
-    **{"loss": "bce", "bce_threshold": 0.2, "cutmix": 1.0, "clip": 1.0},
+    **{"loss": "bce", "bce_threshold": 0.2, "cutmix": 1.0, "clip_grad": 1.0},
 }
 _A1 = Preset(
     about="ResNet strikes back, procedure A1",
     values={
         **_STRIKES_BACK,
         **{"epochs": 600, "lr": 5e-3, "weight_decay": 0.01, "label_smoothing": 0.1},
-        **{"mixup": 0.2, "repeats": 3, "drop_path": 0.05},
+        **{"mixup": 0.2, "aug_repeats": 3, "drop_path": 0.05},
     },
     augment={"flip": True, "crop": 0.08, "policy": "randaugment", "magnitude": 21},
     shown=1 / 0.95,
@@ -98,7 +103,7 @@ _A2 = Preset(
     values={
         **_STRIKES_BACK,
         **{"epochs": 300, "lr": 5e-3, "weight_decay": 0.02, "label_smoothing": 0.0},
-        **{"mixup": 0.1, "repeats": 3, "drop_path": 0.05},
+        **{"mixup": 0.1, "aug_repeats": 3, "drop_path": 0.05},
     },
     augment={"flip": True, "crop": 0.08, "policy": "randaugment", "magnitude": 21},
     shown=1 / 0.95,
@@ -126,7 +131,7 @@ _FFCV = Preset(
     values={
         **{"epochs": 16, "batch_size": 1024, "lr": 0.5, "momentum": 0.9, "nesterov": False},
         **{"weight_decay": 5e-5, "label_smoothing": 0.1, "warmup": 2.0, "schedule": "linear"},
-        **{"ramp": (11 / 16, 13 / 16), "test_flip": True},
+        **{"progressive_resizing": (11 / 16, 13 / 16), "flip_tta": True},
     },
     augment={"flip": True, "crop": 0.08},
     trained=192 / 256,

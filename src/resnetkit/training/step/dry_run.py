@@ -23,8 +23,8 @@ class DryRun:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._module = module_of(recipe, None)
-        self._frozen = freeze(self._module, recipe.freeze)
-        self._forward = compiled(self._module) if recipe.compile else None
+        self._frozen = freeze(self._module, recipe.model.freeze)
+        self._forward = compiled(self._module) if recipe.runtime.compile else None
         self._classes = recipe.network.options.num_classes or 1
         self._criterion = criterion_of(recipe, [1] * self._classes)
         self._optimizer = optimizer_of(self._module, recipe)
@@ -32,11 +32,11 @@ class DryRun:
 
     def inputs(self, batch: int) -> tuple[Tensor, Tensor]:
         """So many images ``(N, C, size, size)`` and labels ``(N,)``, where they are trained on."""
-        generator = torch.Generator().manual_seed(self.recipe.seed)
+        generator = torch.Generator().manual_seed(self.recipe.runtime.seed)
         size, channels = self.recipe.largest_size, self.recipe.preprocess.channel_count
         images = torch.randn(batch, channels, size, size, generator=generator)
         labels = torch.randint(self._classes, (batch,), generator=generator)
-        return placed(images, self.recipe.device), labels.to(self.recipe.device)
+        return placed(images, self.recipe.runtime.device), labels.to(self.recipe.runtime.device)
 
     def step(self, inputs: tuple[Tensor, Tensor], *, bf16: bool) -> None:
         """Train on them once; it has ended when this returns."""
@@ -47,8 +47,8 @@ class DryRun:
             self._criterion,
             StepOptions(
                 frozen=self._frozen,
-                clip=self.recipe.clip,
-                pieces=self.recipe.accumulate,
+                clip=self.recipe.optimizer.clip_grad,
+                pieces=self.recipe.optimizer.grad_accum_steps,
                 forward=self._forward,
                 bf16=bf16,
             ),

@@ -19,14 +19,14 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 def criterion_of(recipe: Recipe, counts: Sequence[int]) -> Criterion:
     """The loss of a recipe; ``counts`` are the training images of each class."""
     weights = _weights(recipe, counts)
-    if recipe.loss == "bce":
+    if recipe.loss.name == "bce":
         return partial(
             binary_cross_entropy,
-            threshold=recipe.bce_threshold,
-            smoothing=recipe.label_smoothing,
+            threshold=recipe.loss.bce_threshold,
+            smoothing=recipe.loss.label_smoothing,
             weights=weights,
         )
-    return partial(F.cross_entropy, weight=weights, label_smoothing=recipe.label_smoothing)
+    return partial(F.cross_entropy, weight=weights, label_smoothing=recipe.loss.label_smoothing)
 
 
 def weigher_of(recipe: Recipe, counts: Sequence[int]) -> Callable[[Tensor], float]:
@@ -37,7 +37,7 @@ def weigher_of(recipe: Recipe, counts: Sequence[int]) -> Callable[[Tensor], floa
     weights = _weights(recipe, counts)
 
     def weigh(targets: Tensor) -> float:
-        if weights is None or recipe.loss == "bce" or targets.ndim > 1:
+        if weights is None or recipe.loss.name == "bce" or targets.ndim > 1:
             return float(len(targets))
         return float(weights[targets].double().sum())
 
@@ -45,10 +45,10 @@ def weigher_of(recipe: Recipe, counts: Sequence[int]) -> Callable[[Tensor], floa
 
 
 def _weights(recipe: Recipe, counts: Sequence[int]) -> Tensor | None:
-    if recipe.class_weights == "none":
+    if recipe.loss.class_weights == "none":
         return None
     number = torch.tensor(counts, dtype=torch.float32)
-    return (number.sum() / (len(counts) * number)).to(recipe.device)
+    return (number.sum() / (len(counts) * number)).to(recipe.runtime.device)
 
 
 def binary_cross_entropy(
@@ -92,10 +92,10 @@ def mixed_images(
     processes have parts of the batch, ``before`` fetches the one before the first that is here.
     """
     kinds: list[v2.Transform] = []
-    if recipe.mixup:
-        kinds.append(v2.MixUp(alpha=recipe.mixup, num_classes=classes))
-    if recipe.cutmix:
-        kinds.append(v2.CutMix(alpha=recipe.cutmix, num_classes=classes))
+    if recipe.loss.mixup:
+        kinds.append(v2.MixUp(alpha=recipe.loss.mixup, num_classes=classes))
+    if recipe.loss.cutmix:
+        kinds.append(v2.CutMix(alpha=recipe.loss.cutmix, num_classes=classes))
     if not kinds:
         return inputs, labels
     kind = kinds[int(torch.randint(len(kinds), ()))]

@@ -15,15 +15,15 @@ from resnetkit.nn.resnet import ResidualBlock, ResNet, build
 from resnetkit.training.recipe.recipe import Recipe
 
 
-def module_of(recipe: Recipe, start: Bundle | None) -> ResNet:
-    """The network with the weights of ``start``, or with some drawn by the recipe's seed.
+def module_of(recipe: Recipe, pretrained: Bundle | None) -> ResNet:
+    """The network with the weights of ``pretrained``, or with some drawn by the recipe's seed.
 
     torch's own generator is untouched.
     """
-    if start is not None:
-        return _placed(start.module(), recipe)
+    if pretrained is not None:
+        return _placed(pretrained.module(), recipe)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.runtime.seed)
         return freshly_built(recipe)
 
 
@@ -34,7 +34,7 @@ def freshly_built(recipe: Recipe) -> ResNet:
 
 def _placed(module: ResNet, recipe: Recipe) -> ResNet:
     """``module`` where it is trained; channels last is faster for convolutions, on CPUs too."""
-    return module.to(recipe.device).to(memory_format=torch.channels_last)
+    return module.to(recipe.runtime.device).to(memory_format=torch.channels_last)
 
 
 @dataclass(slots=True)

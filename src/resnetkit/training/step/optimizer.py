@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnetkit.training.recipe.recipe import Recipe, Schedule
+from resnetkit.training.recipe.option_groups import ScheduleName
+from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.step.lamb import Lamb
 
 
@@ -38,18 +39,28 @@ def parameter_groups(
 
 def optimizer_of(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The optimizer on ``parameter_groups``; ``set_rate`` gives it the rate of a step."""
-    groups = parameter_groups(module, recipe.weight_decay, everything=recipe.decayed == "all")
+    groups = parameter_groups(
+        module,
+        recipe.optimizer.weight_decay,
+        everything=recipe.optimizer.weight_decay_scope == "all",
+    )
     # One pass over the weights; elsewhere torch chooses.
-    fused = True if torch.device(recipe.device).type in ("cpu", "cuda") else None
-    if recipe.optimizer == "sgd":
-        nesterov = recipe.nesterov and recipe.momentum > 0
+    fused = True if torch.device(recipe.runtime.device).type in ("cpu", "cuda") else None
+    if recipe.optimizer.name == "sgd":
+        nesterov = recipe.optimizer.nesterov and recipe.optimizer.momentum > 0
         return torch.optim.SGD(
-            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused
+            groups,
+            lr=recipe.optimizer.lr,
+            momentum=recipe.optimizer.momentum,
+            nesterov=nesterov,
+            fused=fused,
         )
-    betas = (recipe.momentum, recipe.beta2)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.epsilon, fused=fused)
-    return Lamb(groups, lr=recipe.lr, betas=betas, eps=recipe.epsilon)
+    betas = (recipe.optimizer.momentum, recipe.optimizer.beta2)
+    if recipe.optimizer.name == "adamw":
+        return torch.optim.AdamW(
+            groups, lr=recipe.optimizer.lr, betas=betas, eps=recipe.optimizer.eps, fused=fused
+        )
+    return Lamb(groups, lr=recipe.optimizer.lr, betas=betas, eps=recipe.optimizer.eps)
 
 
 def learning_rate(
@@ -58,8 +69,8 @@ def learning_rate(
     steps: int,
     warmup: int,
     peak: float,
-    schedule: Schedule = "cosine",
-    drops: Sequence[float] = (),
+    schedule: ScheduleName = "cosine",
+    milestones: Sequence[float] = (),
 ) -> float:
     """The rate of a step counted from 0: up to ``peak`` in ``warmup`` steps, then down.
 
@@ -67,14 +78,14 @@ def learning_rate(
     Topin 2017, arXiv:1708.07120, as in torch). Down, with ``t = (step - warmup) / (steps -
     warmup)``: ``cosine`` is ``peak * (1 + cos(pi * t)) / 2`` (Loshchilov & Hutter 2016,
     arXiv:1608.03983, without restarts), ``linear`` is ``peak * (1 - t)``, ``step`` is divided by
-    10 after each of ``drops``, shares of all steps.
+    10 after each of ``milestones``, shares of all steps.
     """
     if step < warmup:
         if schedule == "one-cycle":
             return peak * (1 - (1 - 1 / 25) * (1 + math.cos(math.pi * step / warmup)) / 2)
         return peak * (step + 1) / warmup
     if schedule == "step":
-        return peak * 0.1 ** sum(step >= drop * steps for drop in drops)
+        return peak * 0.1 ** sum(step >= share * steps for share in milestones)
     done = (step - warmup) / (steps - warmup)
     if schedule == "linear":
         return peak * (1 - done)
@@ -92,8 +103,8 @@ def schedule_of(recipe: Recipe, each: int) -> Callable[[int], float]:
     return partial(
         learning_rate,
         steps=recipe.epochs * each,
-        warmup=round(recipe.warmup * each),
-        peak=recipe.lr,
-        schedule=recipe.schedule,
-        drops=recipe.drops,
+        warmup=round(recipe.schedule.warmup * each),
+        peak=recipe.optimizer.lr,
+        schedule=recipe.schedule.name,
+        milestones=recipe.schedule.milestones,
     )
