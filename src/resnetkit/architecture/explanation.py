@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from functools import cached_property
 from itertools import groupby
 from typing import Any, Protocol
@@ -43,13 +44,7 @@ class Explanation:
     @cached_property
     def totals(self) -> Totals:
         """Sums over every layer; the rows of any level add up to them."""
-        steps = self.walk.steps
-        return Totals(
-            parameters=sum(step.layer.parameters for step in steps),
-            buffers=sum(step.layer.buffers for step in steps),
-            macs=sum(step.macs for step in steps),
-            activations=sum(step.activations for step in steps),
-        )
+        return _totals(self.walk.steps)
 
     @property
     def title(self) -> str:
@@ -98,10 +93,7 @@ class Explanation:
             path=path,
             what=what,
             output=output,
-            parameters=sum(step.layer.parameters for step in steps),
-            buffers=sum(step.layer.buffers for step in steps),
-            macs=sum(step.macs for step in steps),
-            activations=sum(step.activations for step in steps),
+            **asdict(_totals(steps)),
             receptive_field=last.receptive_field,
             stride=last.stride,
         )
@@ -114,7 +106,6 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types; stage 0 and the head list their layers, stages their blocks."""
-        totals = self.totals
         stages = []
         head: dict[str, Any] = {}
         for row, (stage, run) in zip(
@@ -143,10 +134,7 @@ class Explanation:
             "options": self.network.options.to_dict(),
             "input": list(self.input),
             "output": list(self.output),
-            "parameters": totals.parameters,
-            "buffers": totals.buffers,
-            "macs": totals.macs,
-            "activations": totals.activations,
+            **asdict(self.totals),
             "layers": self.network.layer_count,
             "stages": stages,
             "head": {**head, "problem": self.problem},
@@ -187,21 +175,21 @@ def explain(
     return Explanation(walk(described, shape))
 
 
+def _totals(steps: Iterable[Step]) -> Totals:
+    counts = [(s.layer.parameters, s.layer.buffers, s.macs, s.activations) for s in steps]
+    parameters, buffers, macs, activations = map(sum, zip(*counts, strict=True))
+    return Totals(parameters=parameters, buffers=buffers, macs=macs, activations=activations)
+
+
 def _runs(steps: Iterable[Step], key: Any) -> Iterator[tuple[Any, tuple[Step, ...]]]:
     for value, run in groupby(steps, key=key):
         yield value, tuple(run)
 
 
 def _numbers(row: TableRow) -> dict[str, Any]:
-    return {
-        "output": None if row.output is None else list(row.output),
-        "parameters": row.parameters,
-        "buffers": row.buffers,
-        "macs": row.macs,
-        "activations": row.activations,
-        "receptive_field": row.receptive_field,
-        "stride": row.stride,
-    }
+    names = ("parameters", "buffers", "macs", "activations", "receptive_field", "stride")
+    output = None if row.output is None else list(row.output)
+    return {"output": output, **{name: getattr(row, name) for name in names}}
 
 
 def _layer_dict(step: Step) -> dict[str, Any]:

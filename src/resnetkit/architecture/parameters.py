@@ -71,13 +71,10 @@ def _places(network: Network) -> dict[str, Place]:
     found: dict[str, Place] = {}
     counts: Counter[tuple[str | None, NetworkPart, ParameterKind]] = Counter()
     stages = {stage.name: number for number, stage in enumerate(network.stages)}
-    indices = {
-        block.name: index for stage in network.stages for index, block in enumerate(stage.blocks)
-    }
-    pooled = {
-        block.name: bool(block.shortcut) and isinstance(block.shortcut[0], Pool)
+    blocks = {
+        block.name: (index, isinstance(next(iter(block.shortcut), None), Pool))
         for stage in network.stages
-        for block in stage.blocks
+        for index, block in enumerate(stage.blocks)
     }
     options = network.options
     for located in network.layers():
@@ -88,16 +85,17 @@ def _places(network: Network) -> dict[str, Place]:
         if located.block is not None:
             assert located.branch != "junction"
             part = located.branch
+        index, pooled = blocks.get(located.block or "", (0, False))
         counts[located.block, part, kind] += 1
         found[located.path] = Place(
             kind=kind,
             part=part,
             number=counts[located.block, part, kind],
             stage=stages.get(located.stage, 0),
-            block=0 if located.block is None else indices[located.block],
+            block=index,
             stem=options.stem,
             averaged=options.shortcut == "avgpool+projection",
-            pooled=part == "shortcut" and pooled[str(located.block)],
+            pooled=part == "shortcut" and pooled,
             efficient=isinstance(located.layer, ChannelConv),
         )
     return found
