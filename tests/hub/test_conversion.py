@@ -18,8 +18,8 @@ import torch
 import torchvision
 
 import resnetkit
+from resnetkit.bundle import equivalence
 from resnetkit.bundle.bundle import load as load_bundle
-from resnetkit.checkpoints import equivalence
 from resnetkit.checkpoints.identification import identify
 from resnetkit.cli.main import main
 from resnetkit.errors import AssumptionWarning, InputError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,9 +11,6 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-
-from scipy.special import logsumexp
-from scipy.stats import binomtest
 
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import tensors
@@ -23,11 +21,12 @@ from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.errors import AssumptionWarning, InputError
+from resnetkit.evaluation.confidence import cross_entropy
 from resnetkit.evaluation.evaluation import Track
 from resnetkit.formats.opening import open_container
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
-from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.engines.selection import installed, open_engine
 from resnetkit.inference.prediction import predict_batches
 
 #: Below this probability of a difference by chance, one candidate is called the right one.
@@ -209,7 +208,7 @@ def _measured(
     losses: list[float] = []
     problems: list[tuple[str, str]] = []
     results = predict_batches(
-        open_engine(bundle, "torch", device=device),
+        open_engine(bundle, "torch" if installed("torch") else "auto", device=device),
         bundle.preprocess,
         (example.image for example in tracked),
         batch_size=batch_size,
@@ -219,7 +218,7 @@ def _measured(
             problems.append((read.name, read.problem or ""))
             continue
         right.append(int(logits.argmax()) == example.label)
-        losses.append(float(logsumexp(logits) - logits[example.label]))
+        losses.append(cross_entropy(logits, example.label))
     if not right:
         raise InputError(f"none of the {len(examples)} images can be read; give others")
     candidate = Candidate(
@@ -234,7 +233,9 @@ def _chance(best: Sequence[bool], second: Sequence[bool]) -> float:
     only_second = sum(b and not a for a, b in zip(best, second, strict=True))
     if only_best + only_second == 0:
         return 1.0
-    return float(binomtest(only_best, only_best + only_second).pvalue)
+    trials, least = only_best + only_second, min(only_best, only_second)
+    tail: int = sum(math.comb(trials, k) for k in range(least + 1))
+    return min(1.0, 2 * tail / 2**trials)
 
 
 def _loaded(path: Path, facts: Mapping[str, Any]) -> Bundle:

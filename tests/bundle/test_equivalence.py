@@ -22,8 +22,7 @@ from hypothesis.extra import numpy as arrays_of
 
 import resnetkit
 from resnetkit.bundle.bundle import load as load_bundle
-from resnetkit.checkpoints import writing
-from resnetkit.checkpoints.equivalence import (
+from resnetkit.bundle.equivalence import (
     EQUAL,
     FOLDED,
     Comparison,
@@ -32,6 +31,7 @@ from resnetkit.checkpoints.equivalence import (
     images,
     tolerance,
 )
+from resnetkit.checkpoints import writing
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.formats import safetensors_writer
