@@ -235,7 +235,7 @@ def _chance(best: Sequence[bool], second: Sequence[bool]) -> float:
         return 1.0
     trials, least = only_best + only_second, min(only_best, only_second)
     tail: int = sum(math.comb(trials, k) for k in range(least + 1))
-    return min(1.0, 2 * tail / 2**trials)
+    return min(1.0, 2 * tail * 0.5**trials)
 
 
 def _loaded(path: Path, facts: Mapping[str, Any]) -> Bundle:
