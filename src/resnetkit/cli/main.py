@@ -34,6 +34,7 @@ COMMANDS = {
     "identify": "say what a file of weights is, and what it cannot tell",
     "convert": "convert a checkpoint to another framework, with proof",
     "export": "write a bundle for ONNX, OpenVINO, torch.export or a server, with proof",
+    "doctor": "print versions, packages, processor and engine of this machine",
 }
 
 

@@ -20,7 +20,6 @@ from resnetkit.formats import safetensors_writer
 from resnetkit.formats.opening import LazyArrays, open_container
 from resnetkit.hub.load_options import LoadOptions, numbered
 from resnetkit.hub.loading import load_checkpoint
-from resnetkit.hub.source_framework import verify as verify_source
 
 #: The target that is our own file.
 BUNDLE = "bundle"
@@ -92,6 +91,8 @@ def convert(
         place = Path(source)
         bundle = load_checkpoint(place, LoadOptions.of({"dtype": None, **options}))
     if verify:
+        from resnetkit.hub.source_framework import verify as verify_source
+
         verified = verify_source(place, bundle, **_reading(options))
         bundle = replace(bundle, origin={**bundle.origin, "verified_with": verified.to_dict()})
     if num_classes is not None:
