@@ -15,7 +15,7 @@ from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import DIGEST, DOCUMENT, Bundle
 from resnetkit.bundle.equivalence import IMAGES
 from resnetkit.bundle.verified_write import deliver
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, check_installed
 from resnetkit.formats import safetensors_writer
 from resnetkit.formats.opening import LazyArrays, open_container
 from resnetkit.hub.load_options import LoadOptions, numbered
@@ -91,6 +91,7 @@ def convert(
         place = Path(source)
         bundle = load_checkpoint(place, LoadOptions.of({"dtype": None, **options}))
     if verify:
+        check_installed("torch", "verification", "train")
         from resnetkit.hub.source_framework import verify as verify_source
 
         verified = verify_source(place, bundle, **_reading(options))

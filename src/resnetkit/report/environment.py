@@ -80,7 +80,7 @@ def environment() -> Environment:
     packages = {name: _version(name) for name in (*BASE, *PACKAGES)}
     flags, processor = _processor()
     instructions = tuple(name for name in INSTRUCTIONS if name in flags)
-    gpus, training = _torch() if packages["torch"] else ((), "torch is not installed")
+    gpus, training = _torch() if installed("torch") else ((), "torch is not installed")
     engine, reason = chosen()
     there = installed(engine)
     return Environment(
