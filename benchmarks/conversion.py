@@ -34,7 +34,7 @@ import torch
 from pairs import processor
 from resnetkit import load
 from resnetkit.checkpoints import writing
-from resnetkit.checkpoints.equivalence import answers
+from resnetkit.bundle.equivalence import answers
 from resnetkit.checkpoints.recognition import dialect, read
 from resnetkit.hub.conversion import convert
 from resnetkit.hub.source_framework import verify

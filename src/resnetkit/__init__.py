@@ -27,8 +27,18 @@
 Each name is imported when it is first used, so that describing a network loads no torch.
 """
 
+from typing import Any
+
 import lazy_loader
 
+from resnetkit.errors import missing
 from resnetkit.version import __version__ as __version__
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _load(name)
+    except ModuleNotFoundError as error:
+        raise missing(error, f"resnetkit.{name}") or error from None

@@ -46,11 +46,30 @@ def check_installed(package: str, purpose: str, extra: str | None = None) -> Non
         raise InputError(f"{purpose} needs {package}, which is not installed; pip install {named}")
 
 
+def missing(error: ModuleNotFoundError, purpose: str) -> InputError | None:
+    """The error to raise where an optional package is missing; None for any other module."""
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return None
+    return InputError(
+        f"{purpose} needs {package}, which is not installed; pip install "
+        f"'resnetkit[{_EXTRAS[package]}]'"
+    )
+
+
 def require(module: str, purpose: str, extra: str | None = None) -> Any:
     """Import a module of an optional package. Raises as ``check_installed``."""
     check_installed(module.partition(".")[0], purpose, extra)
     return import_module(module)
 
+
+#: The extra that brings a package which whole modules need.
+_EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "sklearn", "matplotlib", "safetensors"), "train"),
+    **dict.fromkeys(("fastapi", "prometheus_client", "starlette", "uvicorn"), "serve"),
+    **dict.fromkeys(("filelock", "huggingface_hub", "requests"), "hub"),
+    "tensorboard": "tensorboard",
+}
 
 #: What a network without a classifier cannot do, and the ways to go on.
 NO_CLASSES = (

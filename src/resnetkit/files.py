@@ -1,4 +1,4 @@
-"""Atomic file writes, and the cache folder."""
+"""Atomic file writes, locks and the cache folder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from resnetkit.errors import InputError
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB
+    from fcntl import flock as _flock
+
+    _POSIX = True
+except ImportError:
+    _POSIX = False
 
 
 @contextmanager
@@ -75,11 +84,43 @@ def _umask() -> int:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if path.is_dir() and not _POSIX:
+        return  # Windows does not open folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flock(file: int | IO[bytes]) -> None:
+    """Lock an open file or folder until it is closed, or the process ends in any way.
+
+    Raises ``BlockingIOError`` where another process has the lock. Nothing is locked on Windows and
+    on network file systems without locks.
+    """
+    if not _POSIX:
+        return
+    try:
+        _flock(file, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of ``folder``; see ``flock``."""
+    if not _POSIX:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        flock(handle)
+        yield
+    finally:
+        os.close(handle)
 
 
 def cache_folder() -> Path:

@@ -22,13 +22,13 @@ from photographs import write_classes
 from resnetkit.data.datasets.readability import FILE as BAD
 from resnetkit.errors import InputError
 from resnetkit.training.callbacks import Callback, RunOptions
-from resnetkit.training.checkpoint import FILES, load_state
+from resnetkit.training.checkpoint import load_state
 from resnetkit.training.distributed import Processes
 from resnetkit.training.epoch_log import read_log
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
-from resnetkit.training.run_folder import NAN
+from resnetkit.training.run_folder import NAN, STATES
 
 SMALL = (
     "--model resnet20 --depths 1,1 --widths 8,16 --stem-widths 8 --size 8 --threads 1 "
@@ -320,7 +320,7 @@ def test_a_signal_to_one_ends_both_after_a_checkpoint(
         "the run had 2 process(es) and has 1 now; norms see 128 images at a time instead of 64"
     ]
     assert result.test is not None
-    assert not any((place / "stopped" / name).exists() for name in FILES)
+    assert not any((place / "stopped" / name).exists() for name in STATES)
 
 
 def test_a_run_of_one_process_goes_on_with_two(found: dict[str, list[dict[str, Any]]]) -> None:
@@ -426,7 +426,7 @@ def check_whole(folder: Path, epochs: int) -> None:
     rows = read_log(folder)
     assert [row.epoch for row in rows] == list(range(1, epochs + 1))
     assert resnetkit.load(folder / "best.safetensors").measured["test"]["images"] == 359
-    assert not any((folder / name).exists() for name in FILES)
+    assert not any((folder / name).exists() for name in STATES)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 import resnetkit
 from forking import Forks
 from resnetkit.errors import InputError
-from resnetkit.training import checkpoint
+from resnetkit.training import checkpoint, run_folder
 from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.epoch_log import read_log
 from resnetkit.training.recipe_defaults import make_recipe
@@ -38,7 +38,7 @@ from resnetkit.training.step.optimization_step import (
 SMALL = "--model resnet20 --depths 1,1 --widths 8,16 --stem-widths 8 --size 8".split()
 CHOICES = [*SMALL, "--epochs", "3", "--batch-size", "64", "--seed", "4", "--threads", "1"]
 NETWORK = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
-STATE, BEFORE = checkpoint.FILES
+STATE, BEFORE = run_folder.STATES
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_full_disk_loses_nothing(forks: Forks, whole: tuple[Path, float], tmp_
     forks.kill(process)
     forks.end()
     # It may have been killed between the two renames; then there is only the one before.
-    known = {p.name: p.read_bytes() for p in folder.iterdir() if p.name in checkpoint.FILES}
+    known = {p.name: p.read_bytes() for p in folder.iterdir() if p.name in run_folder.STATES}
     for limit in (2000, len(known[BEFORE]) - 100):
         assert forks.run(*words(folder, 0), limit=limit) == 2
         *page, problem = forks.errors.splitlines()
@@ -244,7 +244,7 @@ def test_a_damaged_state_is_passed_over(damage: str, dead: Path, ended: Path) ->
 
 def test_two_damaged_states_are_one_line(dead: Path) -> None:
     folder = dead
-    for name in checkpoint.FILES:
+    for name in run_folder.STATES:
         (folder / name).write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"is damaged .* no other; train anew"):
         resume(folder)

@@ -25,7 +25,17 @@ from resnetkit.architecture.parameters import tensors
 from resnetkit.architecture.shape_inference import walk
 from resnetkit.checkpoints.recognition import dialect as dialect_named
 from resnetkit.checkpoints.writing import Tensors, array
-from resnetkit.errors import NO_CLASSES, InputError, check, listed, mapping, parsed, text, whole
+from resnetkit.errors import (
+    NO_CLASSES,
+    InputError,
+    check,
+    listed,
+    mapping,
+    parsed,
+    require,
+    text,
+    whole,
+)
 from resnetkit.files import atomic
 from resnetkit.formats import safetensors, safetensors_writer
 from resnetkit.formats.container import UnfitError
@@ -36,7 +46,7 @@ from resnetkit.preprocess import Preprocess
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from resnetkit.checkpoints.verified_write import DialectFile
+    from resnetkit.bundle.verified_write import DialectFile
     from resnetkit.inference.prediction import Image, Prediction
     from resnetkit.nn.resnet import ResNet
 
@@ -127,7 +137,7 @@ class Bundle:
 
     def module(self) -> ResNet:
         """A new torch module with these weights, in evaluation mode, on the CPU."""
-        import torch
+        torch = require("torch", "a module", "train")
 
         from resnetkit.nn.resnet import ResNet
 
@@ -141,8 +151,7 @@ class Bundle:
 
         What the old classifier was measured at is left out. Raises ``ValueError`` for no classes.
         """
-        import torch
-
+        torch = require("torch", "a new classifier", "train")
         from resnetkit.nn.resnet import ResNet
 
         network = self.network.override(num_classes=len(classes))
@@ -218,13 +227,13 @@ class Bundle:
 
     def file_of(self, target: Path, dialect: str) -> DialectFile:
         """This bundle as a file of another framework, to be delivered to ``target``."""
-        from resnetkit.checkpoints.verified_write import DialectFile
+        from resnetkit.bundle.verified_write import DialectFile
 
         return DialectFile(
             target,
             dialect_named(dialect),
             network=self.network,
-            arrays=self.arrays,
+            arrays=self.numbers,
             origin=self.origin,
         )
 
@@ -235,14 +244,14 @@ class Bundle:
         name. Raises ``ValueError`` where it cannot be written or answers differently.
         """
         if dialect is not None:
-            from resnetkit.checkpoints.verified_write import deliver
+            from resnetkit.bundle.verified_write import deliver
 
             deliver(
                 self.file_of(Path(path), dialect),
                 Path(path),
                 dialect,
                 network=self.network,
-                arrays=self.arrays,
+                arrays=self.numbers,
                 origin=self.origin,
                 size=self.preprocess.size,
             )

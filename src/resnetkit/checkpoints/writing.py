@@ -49,6 +49,8 @@ def check_ending(path: Path, dialect: Dialect) -> None:
         )
     if given in _HDF5:
         check_installed("h5py", "an HDF5 file", "keras")
+    if given not in (*_HDF5, ".safetensors", ".pkl"):
+        check_installed("torch", f"a {given} file", "train")
 
 
 def write(

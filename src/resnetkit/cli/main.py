@@ -16,7 +16,7 @@ import warnings
 from typing import NoReturn
 
 from resnetkit.cli.messages import in_flags
-from resnetkit.errors import AssumptionWarning, InputError, printable
+from resnetkit.errors import AssumptionWarning, InputError, missing, printable
 
 #: Every command with its line in the overview, in the order of a first visit.
 COMMANDS = {
@@ -34,6 +34,7 @@ COMMANDS = {
     "identify": "say what a file of weights is, and what it cannot tell",
     "convert": "convert a checkpoint to another framework, with proof",
     "export": "write a bundle for ONNX, OpenVINO, torch.export or a server, with proof",
+    "doctor": "print versions, packages, processor and engine of this machine",
 }
 
 
@@ -84,11 +85,14 @@ def _run(argv: list[str]) -> int:
     # Commands say in lines of their own what was assumed, and which images cannot be read.
     warnings.simplefilter("ignore", AssumptionWarning)
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    command = importlib.import_module(f"resnetkit.cli.{name}")
-    parser = Parser(prog=f"resnetkit {name}", description=command.__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    command.arguments(parser)
-    return int(command.run(parser.parse_args(rest)))
+    try:
+        command = importlib.import_module(f"resnetkit.cli.{name}")
+        parser = Parser(prog=f"resnetkit {name}", description=command.__doc__, allow_abbrev=False)
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.arguments(parser)
+        return int(command.run(parser.parse_args(rest)))
+    except ModuleNotFoundError as error:
+        raise missing(error, f"resnetkit {name}") or error from None
 
 
 def _file_error(error: OSError) -> str:

@@ -29,7 +29,7 @@ from resnetkit.cli.reading_options import (
     given_reading,
 )
 from resnetkit.cli.recipe_options import NAMES, add_choices
-from resnetkit.errors import InputError, printable
+from resnetkit.errors import InputError, check_installed, printable
 
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle
@@ -77,6 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_installed("torch", "training", "train")
     from resnetkit.data.datasets.label_pattern import joined_pattern
     from resnetkit.report import plots
     from resnetkit.report.callbacks.live_report import watched

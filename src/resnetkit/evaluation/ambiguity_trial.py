@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,9 +11,6 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-
-from scipy.special import logsumexp
-from scipy.stats import binomtest
 
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import tensors
@@ -24,6 +22,7 @@ from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.data.prefetch import Track
 from resnetkit.errors import AssumptionWarning, InputError
+from resnetkit.evaluation.confidence import cross_entropy
 from resnetkit.formats.opening import Container, open_container
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
@@ -119,7 +118,7 @@ def try_facts(
     candidates: list[Candidate] = []
     problems: tuple[tuple[str, str], ...] = ()
     for values, bundle in found:
-        engine = open_engine(bundle, "torch", device=device)
+        engine = open_engine(bundle, "torch" if installed("torch") else "auto", device=device)
         images = (example.image for example in track(examples))
         results = predict_batches(engine, bundle.preprocess, images, batch_size=batch_size)
         candidate, problems = _measured(values, examples, results)
@@ -211,7 +210,7 @@ def _measured(
             problems.append((read.name, read.problem or ""))
             continue
         right.append(int(logits.argmax()) == example.label)
-        losses.append(float(logsumexp(logits) - logits[example.label]))
+        losses.append(cross_entropy(logits, example.label))
     if not right:
         raise InputError(f"none of the {len(examples)} images can be read; give others")
     candidate = Candidate(
@@ -226,7 +225,9 @@ def _chance(best: Sequence[bool], second: Sequence[bool]) -> float:
     only_second = sum(b and not a for a, b in zip(best, second, strict=True))
     if only_best + only_second == 0:
         return 1.0
-    return float(binomtest(only_best, only_best + only_second).pvalue)
+    trials, least = only_best + only_second, min(only_best, only_second)
+    tail: int = sum(math.comb(trials, k) for k in range(least + 1))
+    return min(1.0, 2 * tail * 0.5**trials)
 
 
 def _loaded(path: Path, facts: Mapping[str, Any]) -> Bundle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
@@ -25,7 +24,7 @@ from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.data.decoding.decode import Image
 from resnetkit.data.prefetch import Track
 from resnetkit.errors import InputError
-from resnetkit.evaluation.confidence import LEVEL, Calibration, calibration, wilson
+from resnetkit.evaluation.confidence import LEVEL, Calibration, calibration, cross_entropy, wilson
 from resnetkit.inference.engines.engine import Engine, EngineName
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
@@ -180,9 +179,8 @@ class _Answer:
 
 def _answer(number: int, logits: Vector, label: int) -> _Answer:
     best = np.argsort(-logits, kind="stable")[:5].tolist()
-    whole = logsumexp(logits.astype(np.float64))
-    loss, confidence = whole - logits[label], np.exp(logits[best[0]] - whole)
-    return _Answer(number, label, best[0], label in best, float(loss), min(1.0, float(confidence)))
+    confidence = math.exp(-cross_entropy(logits, best[0]))
+    return _Answer(number, label, best[0], label in best, cross_entropy(logits, label), confidence)
 
 
 def _mistakes(
@@ -209,26 +207,33 @@ def _figures(
     classes: tuple[str, ...],
     problems: tuple[tuple[str, str], ...],
 ) -> Evaluation:
-    truth = [answer.label for answer in answers]
-    guess = [answer.predicted for answer in answers]
-    shown = sorted({*truth, *guess})
+    truth = np.array([answer.label for answer in answers])
+    guess = np.array([answer.predicted for answer in answers])
+    shown = np.union1d(truth, guess)
     names = tuple(classes[number] for number in shown)
-    scores = precision_recall_fscore_support(truth, guess, labels=shown, zero_division=np.nan)
+    confusion = np.zeros((len(shown), len(shown)), np.int64)
+    np.add.at(confusion, (np.searchsorted(shown, truth), np.searchsorted(shown, guess)), 1)
     rows = tuple(
         ClassFigures(
             name=name,
-            precision=_number(precision),
-            recall=_number(recall),
-            f1=_number(f1),
-            support=int(support),
+            precision=_ratio(hits, predicted),
+            recall=_ratio(hits, support),
+            f1=_ratio(2 * hits, predicted + support),
+            support=support,
         )
-        for name, precision, recall, f1, support in zip(names, *scores, strict=True)
+        for name, hits, predicted, support in zip(
+            names,
+            confusion.diagonal().tolist(),
+            confusion.sum(0).tolist(),
+            confusion.sum(1).tolist(),
+            strict=True,
+        )
     )
-    right = np.equal(truth, guess)
+    right = truth == guess
     near = sum(answer.in_top5 for answer in answers) if len(classes) > 5 else None
     return Evaluation(
         images=len(answers),
-        accuracy=float(accuracy_score(truth, guess)),
+        accuracy=float(right.mean()),
         accuracy_interval=wilson(int(right.sum()), len(answers)),
         top5=None if near is None else near / len(answers),
         top5_interval=None if near is None else wilson(near, len(answers)),
@@ -236,15 +241,14 @@ def _figures(
         calibration=calibration(np.array([answer.confidence for answer in answers]), right),
         names=names,
         classes=rows,
-        # scikit-learn warns of a single class; one that nothing belongs to is cut off again.
-        confusion=confusion_matrix(truth, guess, labels=[*shown, -1])[:-1, :-1],
+        confusion=confusion,
         mistakes=mistakes,
         problems=problems,
     )
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

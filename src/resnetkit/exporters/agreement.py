@@ -12,9 +12,9 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.prefetch import Track
 from resnetkit.errors import InputError
-from resnetkit.inference.engines.engine import Engine, EngineOptions, Output
+from resnetkit.inference.engines.engine import Engine, EngineName, EngineOptions, Output
 from resnetkit.inference.engines.exported_model import Exported
-from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.engines.selection import installed, open_engine
 from resnetkit.inference.prediction import Vector, predict_batches
 from resnetkit.preprocess import Preprocess
 
@@ -28,7 +28,8 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """``images`` images answered by the bundle's torch engine in float32 and by the exported file.
+    """``images`` images answered by the bundle in float32 and by the exported file. The bundle is
+    computed by torch, or where that is not installed by another engine.
 
     ``agreeing`` is the share, 0 to 1, with the same most probable class (of embeddings: that lie
     no further from the bundle's than a tenth of its length), ``difference`` the largest absolute
@@ -89,7 +90,8 @@ def agree(
     Raises ``ValueError`` where none can be read.
     """
     output: Output = "logits" if bundle.classes else "embeddings"
-    engines = open_engine(bundle, "torch", output, device="cpu"), engine_of(exported)
+    reference: EngineName = "torch" if installed("torch") else "auto"
+    engines = open_engine(bundle, reference, output, device="cpu"), engine_of(exported)
     both = [
         _rows(engine, what.preprocess, examples)
         for engine, what in zip(engines, (bundle, exported), strict=True)

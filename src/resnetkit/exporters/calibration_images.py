@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
-from sklearn.datasets import load_sample_images
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Dataset, Sample
@@ -25,6 +26,7 @@ CALIBRATION = 300
 PROOF = 1000
 #: What an export is proved on where nothing is given.
 PHOTOGRAPHS = "64 JPEG files cut from scikit-learn's two photographs"
+NOISE = "64 JPEG files of coloured noise (with scikit-learn installed, photographs)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def material(
                 raise InputError(
                     f"{agree_on} has only images that are calibrated with; give others"
                 )
-    data = PHOTOGRAPHS
+    data = PHOTOGRAPHS if find_spec("sklearn") else NOISE
     labelled = False
     if held and source is not None:
         data = source.name
@@ -85,10 +87,11 @@ def material(
 
 
 def photographs() -> tuple[Sample, ...]:
-    """JPEG files of several sizes, cut from photographs that scikit-learn ships in its wheel."""
+    """JPEG files of several sizes, cut from photographs that scikit-learn ships in its wheel, or
+    from noise where it is not installed."""
     draw = np.random.default_rng(0)
     found = []
-    for number, image in enumerate(load_sample_images().images):
+    for number, image in enumerate(_pictures()):
         for index in range(32):
             height, width = draw.integers(120, 400, size=2)
             top = int(draw.integers(0, image.shape[0] - height))
@@ -99,6 +102,29 @@ def photographs() -> tuple[Sample, ...]:
             name = f"photograph {number}, crop {index}"
             found.append(Sample(name=name, label=-1, image=file.getvalue()))
     return tuple(found)
+
+
+def _pictures() -> Sequence[npt.NDArray[np.uint8]]:
+    """Two pictures ``(427, 640, 3)``.
+
+    The noise has the spectrum of photographs, whose amplitude falls with the frequency (Field
+    1987, doi:10.1364/JOSAA.4.002379), and three times as much grey as colour.
+    """
+    if find_spec("sklearn"):
+        from sklearn.datasets import load_sample_images
+
+        found: Sequence[npt.NDArray[np.uint8]] = load_sample_images().images
+        return found
+    draw = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(427)[:, None], np.fft.rfftfreq(640)[None])
+    pictures = []
+    for _ in range(2):
+        spectrum = np.fft.rfft2(draw.normal(size=(4, 427, 640))) / np.maximum(frequency, 1 / 640)
+        grey, *colours = np.fft.irfft2(spectrum, (427, 640))
+        levels = np.stack([3 * grey + colour for colour in colours], -1)
+        low, high = np.quantile(levels, (0.01, 0.99))
+        pictures.append(np.clip(255 * (levels - low) / (high - low), 0, 255).astype(np.uint8))
+    return pictures
 
 
 def _source(calibrate: str | Path | None, record: SplitRecord | None) -> Dataset | None:

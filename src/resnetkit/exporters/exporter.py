@@ -239,7 +239,7 @@ def _check(
     for package in needed.get(_KINDS.get(to, ""), ()):
         check_installed(package, to, "openvino" if package == "openvino" else "onnx")
     for package in ("nncf", "openvino") if precision == "int8" else ():
-        check_installed(package, "int8", "openvino")
+        check_installed(package, "int8", "int8")
 
 
 @contextmanager

@@ -10,19 +10,16 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy.typing as npt
-from torch import Tensor
 
 from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import DIGEST, DOCUMENT, Bundle
-from resnetkit.checkpoints import writing
-from resnetkit.checkpoints.equivalence import IMAGES
-from resnetkit.checkpoints.verified_write import deliver
-from resnetkit.errors import InputError
+from resnetkit.bundle.equivalence import IMAGES
+from resnetkit.bundle.verified_write import deliver
+from resnetkit.errors import InputError, check_installed
 from resnetkit.formats import safetensors_writer
 from resnetkit.formats.opening import LazyArrays, open_container
 from resnetkit.hub.load_options import LoadOptions, numbered
 from resnetkit.hub.loading import load_checkpoint
-from resnetkit.hub.source_framework import verify as verify_source
 
 #: The target that is our own file.
 BUNDLE = "bundle"
@@ -94,6 +91,9 @@ def convert(
         place = Path(source)
         bundle = load_checkpoint(place, LoadOptions.of({"dtype": None, **options}))
     if verify:
+        check_installed("torch", "verification", "train")
+        from resnetkit.hub.source_framework import verify as verify_source
+
         verified = verify_source(place, bundle, **_reading(options))
         bundle = replace(bundle, origin={**bundle.origin, "verified_with": verified.to_dict()})
     if num_classes is not None:
@@ -104,7 +104,7 @@ def convert(
         target,
         to,
         network=bundle.network,
-        arrays=bundle.arrays,
+        arrays=bundle.numbers,
         origin=bundle.origin,
         size=bundle.preprocess.size,
     )
@@ -132,7 +132,7 @@ class _BundleFile:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._arrays = {name: writing.array(tensor) for name, tensor in bundle.arrays.items()}
+        self._arrays = bundle.numbers
         self.tensors = len(self._arrays)
 
     def check_ending(self, target: Path) -> None:
@@ -143,10 +143,10 @@ class _BundleFile:
         header = {DOCUMENT: self._bundle.document(), DIGEST: "0" * 64}
         safetensors_writer.write(path, self._arrays, header)
 
-    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Tensor]]:
+    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Array]]:
         container = open_container(path)
         document = json.loads(container.facts["metadata"][DOCUMENT])
-        arrays = writing.Tensors(LazyArrays(container.read, container.arrays))
+        arrays = LazyArrays(container.read, container.arrays)
         return Network.from_dict(document["network"]), arrays
 
     def amend(self, path: Path, origin: Mapping[str, Any]) -> None:

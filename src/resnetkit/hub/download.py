@@ -68,7 +68,7 @@ def download(url: str, target: Path, *, sha256: str | None, told: Told | None = 
     ``sha256`` are the digits, or the first of them, that the digest has to have. Raises
     ``InputError`` for a server that says no or stays silent, and for a wrong checksum.
     """
-    requests, filelock = (require(name, "fetching", "fetch") for name in ("requests", "filelock"))
+    requests, filelock = (require(name, "fetching", "hub") for name in ("requests", "filelock"))
     _check_way(url, url, sha256)
     with filelock.FileLock(_beside(target, "lock")):
         if digest := cached(target, sha256):  # perhaps another process has just brought it

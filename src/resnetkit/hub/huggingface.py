@@ -64,8 +64,8 @@ class _Hub:
 
     def get(self, name: str, revision: str | None) -> Path | None:
         """The file in the cache; None where the repository does not have it."""
-        hub = require("huggingface_hub", "fetching", "fetch")
-        errors = require("huggingface_hub.errors", "fetching", "fetch")
+        hub = require("huggingface_hub", "fetching", "hub")
+        errors = require("huggingface_hub.errors", "fetching", "hub")
         # The errors of the HTTP library below, which is another one in each major version.
         http = errors.HfHubHTTPError.__mro__[1]
         try:

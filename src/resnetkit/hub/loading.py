@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from resnetkit.architecture.parameters import tensors
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.bundle import load as load_bundle
@@ -27,8 +29,6 @@ from resnetkit.hub.load_options import FRACTIONS, LoadOptions, numbered
 from resnetkit.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from resnetkit.checkpoints.dialect import Array
 
 
@@ -54,14 +54,14 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
     # Each is turned and let go before the next is read.
     theirs = LazyArrays(found.container.read, found.container.arrays)
     arrays = {
-        name: writing.tensor(_of_type(reading.ours(name, theirs), options.dtype))
+        name: np.asarray(_of_type(reading.ours(name, theirs), options.dtype), order="C")
         for name in tensors(reading.network)
     }
     names = found.classes if found.classes and reading.network.options.num_classes else None
     left = [n for n in reading.outside if not any(begins(n, start) for start in options.drop)]
     bundle = Bundle(
         network=reading.network,
-        arrays=arrays,
+        arrays=writing.Tensors(arrays),
         preprocess=_preprocess(reading, origin, options.preprocess),
         classes=names or numbered(reading.network.options.num_classes),
         origin={
@@ -135,9 +135,9 @@ def _dropped(reading: Reading, drop: Sequence[str]) -> list[str]:
     return [f"{len(found)} tensors inside the network are dropped as told: {', '.join(found[:3])}"]
 
 
-def _not_finite(arrays: Mapping[str, Tensor]) -> list[str]:
+def _not_finite(arrays: Mapping[str, Array]) -> list[str]:
     """A line on the tensors with numbers that are NaN or infinite, if there are any."""
-    found = [name for name, tensor in arrays.items() if not _finite(tensor)]
+    found = [name for name, array in arrays.items() if not _finite(array)]
     if not found:
         return []
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -146,9 +146,9 @@ def _not_finite(arrays: Mapping[str, Tensor]) -> list[str]:
     ]
 
 
-def _finite(tensor: Tensor) -> bool:
-    """Whether all numbers are; a finite sum says so without a copy of the tensor."""
-    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
+def _finite(array: Array) -> bool:
+    """Whether all numbers are; a finite sum says so without a copy of the array."""
+    return math.isfinite(array.sum(dtype=np.float32)) or bool(np.isfinite(array).all())
 
 
 def _settled(found: Identification, choices: LoadOptions) -> tuple[Reading, dict[str, Any]]:

@@ -25,9 +25,9 @@ from resnetkit.architecture.network import Network
 from resnetkit.architecture.option_fields import EXPANSION
 from resnetkit.architecture.options import Options
 from resnetkit.bundle.bundle import Bundle
+from resnetkit.bundle.equivalence import OutputComparison, answers, compare, images
 from resnetkit.checkpoints.checkpoint import Reading
 from resnetkit.checkpoints.config_json import beside
-from resnetkit.checkpoints.equivalence import OutputComparison, answers, compare, images
 from resnetkit.checkpoints.identification import identify, is_bundle
 from resnetkit.checkpoints.recognition import dialect
 from resnetkit.errors import InputError, check_installed
@@ -116,12 +116,12 @@ def verify(
             origin = replace(origin, size=32 if bundle.network.options.stem == "3x3" else 224)
         pixels = images(bundle.network.options.in_chans, origin.size)
         try:
-            answer = _run(origin, name, package, pixels)
+            answer = _run(origin, name, package, torch.from_numpy(pixels)).numpy()
         except _NoNetworkError as error:
             reasons.append(f"{package} has no such network: {error}")
             continue
-        ours = answers(bundle.network, bundle.arrays, pixels)
-        found = compare(ours.flatten(1), answer.flatten(1))
+        ours = answers(bundle.network, bundle.numbers, pixels)
+        found = compare(ours.reshape(len(ours), -1), answer.reshape(len(answer), -1))
         version = f"{package} {importlib.metadata.version(package)}"
         if found.relative > MOST:
             raise InputError(

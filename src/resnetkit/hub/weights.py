@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.registry import network
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, check_installed
 from resnetkit.hub.fetching import FetchOptions, fetch_with
 from resnetkit.hub.load_options import LoadOptions, numbered
 from resnetkit.hub.loading import load_checkpoint
@@ -101,6 +101,7 @@ def build(
     >>> module(torch.rand(2, 3, 64, 64)).shape
     torch.Size([2, 10])
     """
+    check_installed("torch", "a module", "train")
     from resnetkit.nn import resnet
 
     given = {"num_classes": num_classes or None, "in_chans": in_chans}

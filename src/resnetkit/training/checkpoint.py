@@ -23,9 +23,8 @@ from resnetkit.errors import InputError, check, listed, mapping, number, optiona
 from resnetkit.files import atomic
 from resnetkit.training.epoch_log import row_of
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.run_folder import STATES
 
-#: The files in the folder of a run that is not finished, the newest first.
-FILES = ("state.safetensors", "state-before.safetensors")
 VERSION = 1
 _DOCUMENT, _DIGEST = "resnetkit.state", "resnetkit.sha256"
 
@@ -51,7 +50,7 @@ def save_state(folder: Path, state: State) -> None:
     arrays = {name: value.detach().cpu().contiguous() for name, value in state.arrays.items()}
     document = json.dumps({"version": VERSION, **state.document})
     metadata = {_DOCUMENT: document, _DIGEST: _digest(document, arrays)}
-    last, before = (folder / name for name in FILES)
+    last, before = (folder / name for name in STATES)
     with atomic(last) as temporary:
         try:
             safetensors.torch.save_file(arrays, temporary, metadata)
@@ -67,7 +66,7 @@ def load_state(folder: Path, warn: Callable[[str], None]) -> State | None:
     ``warn`` is told of a damaged one. Raises ``ValueError`` where all that there are are damaged.
     """
     damaged: dict[Path, str] = {}
-    for path in (folder / name for name in FILES):
+    for path in (folder / name for name in STATES):
         if not path.exists():
             continue
         try:
@@ -87,7 +86,7 @@ def load_state(folder: Path, warn: Callable[[str], None]) -> State | None:
 
 def remove_states(folder: Path) -> None:
     """Remove both, the one before first."""
-    for name in reversed(FILES):
+    for name in reversed(STATES):
         (folder / name).unlink(missing_ok=True)
 
 

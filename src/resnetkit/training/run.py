@@ -15,7 +15,7 @@ from resnetkit.files import write_text
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
-from resnetkit.training.checkpoint import FILES, remove_states
+from resnetkit.training.checkpoint import remove_states
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_log import Row, best_of, is_finished, read_log
 from resnetkit.training.precision import settled
@@ -25,6 +25,7 @@ from resnetkit.training.run_folder import (
     BEST,
     RECIPE,
     START,
+    STATES,
     check_free,
     clear,
     held_by_us,
@@ -201,7 +202,7 @@ def _go_on(
     processes = context.processes
     with threads(recipe.runtime.threads), held_on():
         rows = processes.shared(lambda: read_log(folder))
-        unfinished = processes.shared(lambda: any((folder / name).exists() for name in FILES))
+        unfinished = processes.shared(lambda: any((folder / name).exists() for name in STATES))
         if unfinished or not is_finished(rows, recipe.epochs, recipe.schedule.patience):
             pretrained = None
             if recipe.pretrained is not None:

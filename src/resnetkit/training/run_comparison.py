@@ -11,10 +11,9 @@ from typing import Any
 
 from resnetkit.bundle.bundle import document_of
 from resnetkit.errors import InputError
-from resnetkit.training.checkpoint import FILES
 from resnetkit.training.epoch_log import best_of, is_finished, read_log
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.run_folder import BEST, RECIPE, read_recipe
+from resnetkit.training.run_folder import BEST, RECIPE, STATES, read_recipe
 
 #: What is no choice; the side of the images is the preprocessing's.
 _LEFT_OUT = ("network.about", "network.source", "network.input_size")
@@ -125,7 +124,7 @@ def _ran(folder: Path, name: str) -> Ran:
     recipe, rows = read_recipe(folder), read_log(folder)
     best = best_of(rows) if any(row.best for row in rows) else None
     ended = is_finished(rows, recipe.epochs, recipe.schedule.patience)
-    unfinished = not ended or any((folder / file).exists() for file in FILES)
+    unfinished = not ended or any((folder / file).exists() for file in STATES)
     return Ran(
         name=name,
         recipe=recipe,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -11,10 +10,13 @@ from pathlib import Path
 
 from resnetkit.data.datasets import readability, splits
 from resnetkit.errors import InputError
-from resnetkit.training import checkpoint, epoch_log
+from resnetkit.files import lock
+from resnetkit.training import epoch_log
 from resnetkit.training.recipe.recipe import Recipe
 
 RECIPE, BEST, LAST = "recipe.toml", "best.safetensors", "last.safetensors"
+#: The states of a run that is not finished, the newest first.
+STATES = ("state.safetensors", "state-before.safetensors")
 #: What a run that trains other weights further has to start from, until it is finished.
 START = "start.safetensors"
 #: The images of the batches whose loss was no number.
@@ -30,7 +32,7 @@ EVENTS, _EVENT = "tensorboard", "events.out.tfevents.*"
 FILES = (
     *(RECIPE, BEST, LAST, START, NAN, LAUNCH),
     *(splits.FILE, readability.FILE, epoch_log.FILE),
-    *checkpoint.FILES,
+    *STATES,
     *_SHOWN,
 )
 
@@ -120,18 +122,10 @@ def held_by_us(folder: Path) -> Iterator[None]:
 
     The lock is the operating system's, so that it ends with the process, however it ends.
     """
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with lock(folder):
+            yield
     except BlockingIOError:
-        os.close(handle)
         raise InputError(
             f"another process trains into {folder}; wait for it, or give another out", field="out"
         ) from None
-    except OSError:
-        # Some network file systems have no locks.
-        pass
-    try:
-        yield
-    finally:
-        os.close(handle)

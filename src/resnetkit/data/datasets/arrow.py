@@ -49,7 +49,7 @@ class ArrowRow:
 
 def pyarrow_for(path: Path) -> tuple[Any, Any]:
     """pyarrow and its ``parquet``. Raises ``ValueError`` where they are not installed."""
-    pyarrow = require("pyarrow", str(path), "huggingface")
+    pyarrow = require("pyarrow", str(path), "parquet")
     from pyarrow import parquet
 
     return pyarrow, parquet

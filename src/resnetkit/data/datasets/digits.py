@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from resnetkit.data.datasets.dataset import DIGITS, PARTS, Dataset, Sample
 from resnetkit.data.datasets.splits import stratified
+from resnetkit.errors import require
 
 #: Shares of the images of each class that are kept for validation and test.
 VALIDATION, TEST = 0.15, 0.20
@@ -20,7 +20,7 @@ def digits() -> Dataset:
     The grey values 0..16 become ``round(v * 255 / 16)``, uint8. Source: Alpaydin & Kaynak 1998,
     UCI optical recognition of handwritten digits, as shipped by scikit-learn.
     """
-    data = load_digits()
+    data = require("sklearn.datasets", f"the dataset {DIGITS}", "train").load_digits()
     pixels = np.round(data.images * 255 / 16).astype(np.uint8)
     examples = [
         Sample(name=f"{DIGITS}/{number:04}", label=int(label), image=image)

@@ -22,8 +22,17 @@ from resnetkit.inference.engines.engine import (
 )
 from resnetkit.inference.engines.exported_model import Exported
 
-#: The extra that brings an engine's package.
-EXTRAS = {"openvino": "openvino", "openvino-bf16": "openvino", "onnxruntime": "onnx"}
+#: The package of an engine, and the extra that brings it.
+PACKAGES: dict[EngineName, tuple[str, str]] = {
+    **dict.fromkeys(("torch", "torch-compiled"), ("torch", "train")),
+    **dict.fromkeys(("openvino", "openvino-bf16"), ("openvino", "openvino")),
+    "onnxruntime": ("onnxruntime", "onnx"),
+}
+#: None of the engines is installed.
+NO_ENGINE = (
+    "no engine is installed; pip install 'resnetkit[openvino]', the fastest on a processor, or "
+    "'resnetkit[train]', which has torch"
+)
 #: What drivers of NVIDIA and AMD leave, so that nothing has to be loaded to see them.
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
@@ -53,10 +62,12 @@ def open_engine(
     if threads is not None and threads < 1:
         raise InputError(f"the number of threads is {threads}; give a whole number from 1")
     name, reason = chosen(what, device) if choice == "auto" else (choice, "")
-    if name in EXTRAS:
-        check_installed(name.removesuffix("-bf16"), f"the engine {name}", EXTRAS[name])
-        if device not in (None, "cpu"):
-            raise InputError(f"the engine {name} computes on the cpu, not on {device}; take torch")
+    package, extra = PACKAGES[name]
+    if choice == "auto" and not installed(name) and not isinstance(what, Exported):
+        raise InputError(NO_ENGINE)
+    check_installed(package, f"the engine {name}", extra)
+    if package != "torch" and device not in (None, "cpu"):
+        raise InputError(f"the engine {name} computes on the cpu, not on {device}; use torch")
     options = EngineOptions(
         output=output,
         features=_features(what.network.options, output),
@@ -68,7 +79,7 @@ def open_engine(
     if isinstance(what, Exported):
         _check_exported(what, name, output, pixels)
         options = replace(options, precision=what.precision, batch=what.batch, cuts=what.cuts)
-    if name in EXTRAS:
+    if package != "torch":
         return _runtime(name)(_graph(what, output, pixels), options)
     from resnetkit.inference.engines.torch import open_torch
 
@@ -88,7 +99,7 @@ def _features(options: Options, output: Output) -> int:
 
 def installed(name: EngineName) -> bool:
     """Whether the package of an engine is there."""
-    return name not in EXTRAS or find_spec(name.removesuffix("-bf16")) is not None
+    return find_spec(PACKAGES[name][0]) is not None
 
 
 def _graph(what: HasWeights | Exported, output: Output, pixels: PixelType) -> bytes | Path:
@@ -133,7 +144,7 @@ def chosen(
         return (there or usual)[0], f"it runs {what.kind} files"
     if device not in (None, "cpu"):
         return "torch", f"the engine for {device}"
-    if device is None and _gpu():
+    if device is None and installed("torch") and _gpu():
         return "torch", "the engine for the GPU"
     order: tuple[EngineName, ...] = ("openvino", "onnxruntime")
     there = [name for name in order if installed(name)]

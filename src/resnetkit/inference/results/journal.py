@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetkit.errors import InputError, Rule, check, mapping, one_of, parsed, text, whole
-from resnetkit.files import check_target, write_text
+from resnetkit.files import check_target, flock, write_text
 
 VERSION = 1
 _RULES = {
@@ -134,12 +134,8 @@ class Journal:
 
     def _lock(self) -> None:
         try:
-            import fcntl
-        except ImportError:  # on Windows, where two processes are not kept apart
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            flock(self._file)
+        except BlockingIOError:
             raise InputError(
                 f"another process is writing {self.part}; wait for it, or give another out",
                 field="out",

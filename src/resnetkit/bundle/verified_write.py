@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
-from torch import Tensor
 
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import option_names
+from resnetkit.bundle.equivalence import OutputComparison, answers, compare, images, tolerance
 from resnetkit.checkpoints import writing
 from resnetkit.checkpoints.dialect import Dialect
-from resnetkit.checkpoints.equivalence import OutputComparison, answers, compare, images, tolerance
 from resnetkit.checkpoints.identification import identify
 from resnetkit.checkpoints.identity_norms import given_norms, with_norms
 from resnetkit.errors import InputError
@@ -45,7 +44,7 @@ class File(Protocol):
     def write(self, path: Path) -> None:
         """Write all but what is found out later."""
 
-    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Tensor]]:
+    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Array]]:
         """The network in the file, and its tensors by our names, read one by one."""
 
     def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
@@ -58,7 +57,7 @@ def deliver(
     to: str,
     *,
     network: Network,
-    arrays: Mapping[str, Tensor],
+    arrays: Mapping[str, Array],
     origin: Mapping[str, Any],
     size: int,
 ) -> tuple[dict[str, Any], OutputComparison]:
@@ -80,7 +79,7 @@ def deliver(
 
 
 def _check_proof(
-    target: Path, arrays: Mapping[str, Tensor], found: OutputComparison, folds: bool
+    target: Path, arrays: Mapping[str, Array], found: OutputComparison, folds: bool
 ) -> None:
     """Raise ``InputError`` unless the answers are equal, as far as the numbers allow it."""
     if not math.isfinite(found.largest):
@@ -88,7 +87,7 @@ def _check_proof(
             f"{target} is not written: the input's own logits are not finite, so that nothing can "
             "be proven; resnetkit.identify tells which numbers are none"
         )
-    allowed = max(tolerance(tensor.dtype, folded=folds) for tensor in arrays.values())
+    allowed = max(tolerance(array.dtype.name, folded=folds) for array in arrays.values())
     if found.relative > allowed:
         raise InputError(
             f"{target} is not written: read back, the logits differ by {found.difference:.3g}, "
@@ -105,17 +104,16 @@ class DialectFile:
         spoken: Dialect,
         *,
         network: Network,
-        arrays: Mapping[str, Tensor],
+        arrays: Mapping[str, Array],
         origin: Mapping[str, Any],
     ) -> None:
         self._spoken, self._origin = spoken, origin
         self._kind = writing.ending(target)
-        ours = {name: writing.array(tensor) for name, tensor in arrays.items()}
         self._network = with_norms(network, spoken)
         normed = self._network is not network
         if normed:
-            ours = given_norms(self._network, ours)
-        self._theirs = spoken.write(self._network, ours)
+            arrays = given_norms(self._network, dict(arrays))
+        self._theirs = spoken.write(self._network, arrays)
         self.tensors = len(self._theirs)
         self.folds = spoken.folds or normed
         self.added: Mapping[str, Any] = (
@@ -128,7 +126,7 @@ class DialectFile:
     def write(self, path: Path) -> None:
         writing.write(path, self._kind, self._theirs, self._spoken, self._network, self._origin)
 
-    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Tensor]]:
+    def read_back(self, path: Path) -> tuple[Network, Mapping[str, Array]]:
         """The network that is found in the file, with the options that tensors do not show."""
         options = self._network.options
         facts = {name: getattr(options, name) for name in option_names() if name != "num_classes"}
@@ -140,7 +138,7 @@ class DialectFile:
         theirs = LazyArrays(found.container.read, found.container.arrays)
         names = [*reading.names, *reading.created]
         ours = LazyArrays(partial(reading.ours, arrays=theirs), names)
-        return reading.network, writing.Tensors(ours)
+        return reading.network, ours
 
     def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
         writing.amend(path, self._kind, origin)
