@@ -26,7 +26,7 @@ from resnetkit.evaluation.confidence import cross_entropy
 from resnetkit.formats.opening import Container, open_container
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
-from resnetkit.inference.engines.selection import open_engine
+from resnetkit.inference.engines.selection import installed, open_engine
 from resnetkit.inference.prediction import DecodedImage, Vector, predict_batches
 
 #: Below this probability of a difference by chance, one candidate is called the right one.
