@@ -1,4 +1,4 @@
-"""The choices of a recipe as flags, made from the fields of ``Recipe`` and ``Augment``."""
+"""Flags for the fields of ``Recipe`` and ``Augment``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NAMES = tuple(field.name for field in (*_CHOSEN, *fields(Augment)))
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each choice of a recipe; those that are not given are None."""
-    group = parser.add_argument_group("how to train (the recipe's by default)")
+    """Add a flag for each recipe field; flags that are not given are None."""
+    group = parser.add_argument_group("training (default: the recipe's values)")
     for field in _CHOSEN:
         _add(group, field, get_type_hints(Recipe)[field.name])
-    group = parser.add_argument_group("how images are varied (the recipe's by default)")
+    group = parser.add_argument_group("augmentation (default: the recipe's values)")
     for field in fields(Augment):
         _add(group, field, get_type_hints(Augment)[field.name])
 
@@ -53,7 +53,7 @@ def _batch(text: str) -> int | str:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no number of images; give one like 32, or {AUTO}"
+            f"{text!r} is not a batch size; give a number, e.g. 32, or {AUTO}"
         ) from None
 
 
@@ -64,7 +64,7 @@ def _share(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no share of the images; give one like 0.15, or none"
+            f"{text!r} is not a share of the images; give a number, e.g. 0.15, or none"
         ) from None
 
 
@@ -73,5 +73,5 @@ def _shares(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of numbers; give one like 0.3,0.6"
+            f"{text!r} is not a list of numbers; give e.g. 0.3,0.6"
         ) from None
