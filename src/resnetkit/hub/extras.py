@@ -9,11 +9,11 @@ from resnetkit.errors import InputError
 
 
 def need(name: str) -> Any:
-    """The module ``name``, or an ``InputError`` that says what to install."""
+    """Import the module ``name``; raises an ``InputError`` that says what to install."""
     try:
         return importlib.import_module(name)
     except ImportError:
         package = name.split(".", maxsplit=1)[0]
         raise InputError(
-            f"fetching takes {package}, which is not installed; pip install 'resnetkit[fetch]'"
+            f"fetching requires {package}, which is not installed; pip install 'resnetkit[fetch]'"
         ) from None
