@@ -1,6 +1,6 @@
 """Equivalence check: the largest difference of two networks' outputs on a few images.
 
-Weights may be read one layer at a time, so that a proof holds no second copy of a network.
+Weights may be read one layer at a time, so that no second copy of a network is in memory.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from torch import Tensor, nn
 from resnetkit.architecture.network import Network
 from resnetkit.nn.resnet import ResNet
 
-#: Images of a proof.
+#: Number of images.
 IMAGES = 4
-#: Largest difference that is allowed, relative to the largest logit: of equal operations in
-#: float32, and of norms whose statistics went into scale and bias.
+#: Tolerances relative to the largest logit: for equal operations in float32, and for norms with
+#: folded statistics.
 EQUAL, FOLDED = 1e-5, 1e-4
-#: The rounding of one number; folded scales and biases of half precision are rounded to it.
+#: Rounding errors of half precision, for folded scales and biases.
 _EPSILONS = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two networks' answers: their largest absolute difference, and the largest of the first."""
+    """Two networks' outputs: the largest absolute difference, and the largest of the first."""
 
     difference: float
     largest: float
 
     @property
     def relative(self) -> float:
-        """The difference as a share of the largest answer; infinite where that cannot be said."""
+        """The difference relative to the largest output; infinite if undefined."""
         if not math.isfinite(self.difference) or not math.isfinite(self.largest):
             return math.inf
         if self.difference == 0:
@@ -48,16 +48,16 @@ class Comparison:
 
 
 def images(channels: int, size: int) -> Tensor:
-    """The images of a proof, always the same: ``(4, channels, size, size)``, normal numbers."""
+    """The fixed verification images: ``(4, channels, size, size)``, normally distributed."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn((IMAGES, channels, size, size), generator=generator)
 
 
 @torch.inference_mode()
 def answers(network: Network, arrays: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
-    """What ``network`` answers with these weights, in float32.
+    """The outputs of ``network`` with these weights, in float32.
 
-    ``arrays`` are read a layer at a time, when it is the layer's turn, and let go after it.
+    ``arrays`` are read one layer at a time, and freed after it.
     """
     with torch.device("meta"):
         module = ResNet(network).eval()
@@ -88,17 +88,17 @@ def _empty(layer: nn.Module, _inputs: object, _output: object) -> None:
 
 
 def compare(first: Tensor, second: Tensor) -> Comparison:
-    """The largest difference of two networks' answers, and the largest answer of the first."""
+    """Compare two networks' outputs."""
     return Comparison(
         difference=float((first - second).abs().max()), largest=float(first.abs().max())
     )
 
 
 def tolerance(dtype: torch.dtype, *, folded: bool) -> float:
-    """The relative difference that is allowed.
+    """The allowed relative difference.
 
-    Both networks are computed in float32 from the numbers that are stored, so that half precision
-    differs only where norms were folded and their new scales and biases were rounded.
+    Both networks are computed in float32 from the stored weights, so half precision only matters if
+    norms were folded and their new scales and biases rounded.
     """
     if not folded:
         return EQUAL
