@@ -84,7 +84,7 @@ def test_which_part_is_measured() -> None:
     assert chosen(divided, None, None) == ("validation", (two,))
     assert chosen(divided, "train", None) == ("train", (one,))
     assert chosen(divided, "all", None)[1] == (one, two)
-    with pytest.raises(InputError, match="no test part: it has train, validation"):
+    with pytest.raises(InputError, match="no test images: it has train, validation"):
         chosen(divided, "test", None)
 
     flat = Dataset(name="data", classes=("x",), flat=(one, two, three), parts={})
