@@ -19,21 +19,20 @@ from resnetkit.report.console.lines import TRAINED_ON, between, percent, rule, s
 from resnetkit.report.console.progress import clock
 from resnetkit.training.callbacks import Callback
 
-if TYPE_CHECKING:  # what trains needs torch, which measuring does not
+if TYPE_CHECKING:  # training imports torch, which evaluation does not need
     from resnetkit.evaluation.ambiguity_trial import Candidate, Trial
     from resnetkit.training.epoch_log import Row
     from resnetkit.training.recipe.recipe import Recipe
     from resnetkit.training.run import Result
 
-#: Seconds between two plain lines within an epoch, where there is no terminal.
+#: Seconds between plain lines within an epoch, without a terminal.
 INTERVAL = 60.0
 
 
 class Printed(Callback):
     """Prints a line for each epoch, and on a terminal a bar with rate and remaining time.
 
-    The bar and the warnings go to stderr; where that is no terminal, a line a minute instead of
-    the bar.
+    The bar and the warnings go to stderr; without a terminal, one line a minute replaces the bar.
     """
 
     def __init__(self) -> None:
@@ -124,20 +123,20 @@ class Printed(Callback):
         )
 
     def _line(self, text: str, style: str) -> None:
-        """A line above the bar where both are on one terminal, else on stdout as ever."""
+        """Print a line above the bar if both are on one terminal, else on stdout."""
         if self._console.is_terminal and sys.stdout.isatty():
             self._console.print(Text(text, style=style), soft_wrap=True)
         else:
             say(text, style)
 
     def _rate(self) -> str:
-        """Images a second and the time that is left, validation included."""
+        """Images per second and the remaining time, including validation."""
         rate = self._seen / max(1e-9, time.perf_counter() - self._began)
         return f"{rate:.0f} images/s, {clock((self._total - self._seen) / max(rate, 1e-9))} left"
 
 
 def show_result(result: Result) -> None:
-    """What a finished run has come to."""
+    """Print the result of a finished run."""
     best = result.best
     if best.validation_accuracy is None:
         say(f"kept: epoch {best.epoch}, {rule(result.rows)}", "bold")
@@ -172,7 +171,8 @@ def show_result(result: Result) -> None:
 
 
 def show_measurement(measurement: Measurement, matrix: int = 20) -> None:
-    """The figures of an evaluation; the confusion matrix as well up to ``matrix`` classes."""
+    """Print the metrics of an evaluation, with the confusion matrix for up to ``matrix``
+    classes."""
     evaluation = measurement.evaluation
     say(f"{measurement.title}: {evaluation.images} images", "bold")
     interval = between(evaluation.accuracy_interval)
@@ -198,10 +198,10 @@ def show_measurement(measurement: Measurement, matrix: int = 20) -> None:
 
 
 def show_trial(trial: Trial) -> None:
-    """The candidates of a trial, best first, and whether the best is the right one."""
+    """Print the candidates of a trial, best first, and whether the result is significant."""
     say(f"{trial.file} on {trial.data} ({trial.part}): {trial.images} images", "bold")
     if trial.in_order:
-        say("the file has no class names: the data's are taken in alphabetical order")
+        say("the file has no class names: the data's are used in alphabetical order")
     heads = (*trial.candidates[0].facts, "accuracy", "loss")
     rows = [
         (*map(str, c.facts.values()), percent(c.accuracy), f"{c.loss:.4f}")
@@ -210,11 +210,11 @@ def show_trial(trial: Trial) -> None:
     _table(aligned([heads, *rows], left=set(range(len(heads) - 2))))
     best, second = (_facts(candidate) for candidate in trial.candidates[:2])
     if trial.is_sure:
-        say(f"{best}: {second} does so much worse by chance with p = {trial.chance:.1g}", "green")
+        say(f"{best}: {second} is this much worse by chance with p = {trial.chance:.1g}", "green")
     else:
         say(
-            f"these images do not tell {best} from {second} (p = {trial.chance:.2g}); give more, "
-            "or other ones"
+            f"these images do not separate {best} and {second} (p = {trial.chance:.2g}); give more "
+            "or other images"
         )
 
 
@@ -223,7 +223,7 @@ def _facts(candidate: Candidate) -> str:
 
 
 def tell_trained_on(names: Sequence[str]) -> None:
-    """Warn on stderr that measured images were trained on."""
+    """Warn on stderr that evaluated images were trained on."""
     if names:
         text = f"{len(names)} of the measured images were trained on, e.g. {names[0]}"
         text = f"{printable(text)}; the accuracy looks better than it is"
