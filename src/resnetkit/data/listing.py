@@ -53,8 +53,8 @@ def listed(
     """The images of ``paths``, in order; see ``expanded`` for patterns.
 
     A folder stands for the images in it and its subfolders, sorted by name, without litter
-    (``folders.is_litter``); links to folders are followed, except loops, and the ``endings`` of
-    other files are counted. A ``datasets`` folder stands for its rows; a shard (``.tar``,
+    (``image_folder.is_litter``); links to folders are followed, except loops, and the ``endings``
+    of other files are counted. A ``datasets`` folder stands for its rows; a shard (``.tar``,
     ``.tar.gz``) for its image members, named ``SHARD/MEMBER``; ``-`` for the names in ``names``,
     one per line, or NUL-terminated with ``null``. What cannot be listed has a ``problem``.
     """
@@ -123,8 +123,8 @@ def expanded(paths: Iterable[str]) -> list[str]:
     """Expand patterns in paths.
 
     A path that does not exist may have ``{000..099}`` or ``{a,b}``, and ``*``, ``?`` and ``[...]``
-    for existing files. Raises ``ValueError`` for a path or pattern that matches
-    nothing, and for a folder without images.
+    for existing files. Raises ``ValueError`` for a path or pattern that matches nothing, and for a
+    folder without images.
     """
     found: list[str] = []
     for path in paths:

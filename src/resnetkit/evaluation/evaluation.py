@@ -81,7 +81,7 @@ class Evaluation:
     """Metrics on ``images`` images.
 
     ``accuracy`` and ``top5`` are shares from 0 to 1 (``top5`` is None for up to five classes),
-    ``accuracy_interval`` and ``top5_interval`` their 95 % intervals (``certainty.wilson``),
+    ``accuracy_interval`` and ``top5_interval`` their 95 % intervals (``confidence.wilson``),
     ``loss`` is the mean cross-entropy in nats, ``confusion[i, j]`` the number of images of class
     ``i`` predicted as ``j``. ``classes`` has a row for each class that has images or was predicted,
     ``names`` labels the rows and columns of ``confusion``. ``mistakes`` are up to 24 wrong

@@ -46,7 +46,7 @@ def open_container(path: str | Path) -> Container:
     ``torch-legacy``, ``pickle``, ``keras``, ``weights.h5``, ``h5`` and ``onnx``, detected by
     content, not by name. Arrays are read by ``Container.read``.
 
-    A folder stands for the weight file in it (``folders.weights_of``), and an index for all its
+    A folder stands for the weight file in it (``weights_folder.weights_of``), an index for all its
     shards.
 
     Raises ``InputError`` for a file that is missing, unsupported, truncated or damaged, that would

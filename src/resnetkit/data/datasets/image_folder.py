@@ -31,8 +31,8 @@ def left_out(endings: Mapping[str, int]) -> str:
     """A message about skipped files with the count of each suffix; empty for none."""
     total = sum(endings.values())
     each = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
-    files = "file is not an image" if total == 1 else "files are not images"
-    return f"{total} {files} by suffix and skipped: {each}" if total else ""
+    files = "file is" if total == 1 else "files are"
+    return f"{total} {files} skipped by suffix: {each}" if total else ""
 
 
 def ending_of(name: str) -> str:

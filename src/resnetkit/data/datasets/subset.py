@@ -17,7 +17,7 @@ def matched(
     numbers: Mapping[str, int] | None = None,
 ) -> list[Sample]:
     """The examples with labels as indices of ``classes``, matched by name, or by ``numbers`` for
-    other folder names (``mapping.mapped``).
+    other folder names (``class_map.mapped``).
 
     Raises ``ValueError`` for class folders that are not in ``classes``.
     """
