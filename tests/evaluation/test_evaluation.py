@@ -89,7 +89,7 @@ def test_which_part_is_measured() -> None:
 
     flat = Dataset(name="data", classes=("x",), flat=(one, two, three), parts={})
     assert chosen(flat, None, None) == ("all", flat.flat)
-    with pytest.raises(InputError, match="no validation part"):
+    with pytest.raises(InputError, match="no validation images"):
         chosen(flat, "validation", None)
     names = {part: {e.name: e.digest()} for part, e in
              {"train": one, "validation": two, "test": three}.items()}  # fmt: skip

@@ -538,7 +538,7 @@ def test_an_engine_that_cannot_run_the_file(colourful: Path, tmp_path: Path) -> 
     export(colourful, tmp_path / "cut.xml", to="openvino", with_preprocessing=True)
     cutting = open_model(tmp_path / "cut.xml")
     assert isinstance(cutting, Exported)
-    with pytest.raises(InputError, match="run by openvino, not by openvino-bf16"):
+    with pytest.raises(InputError, match="runs on openvino, not on openvino-bf16"):
         open_engine(cutting, "openvino-bf16")
 
 
