@@ -175,9 +175,9 @@ def test_any_value_in_any_field(name: str, data: st.DataObject, tmp_path_factory
         ("state", {"rows": [{**ROW, "epoch": 0}]}, "epoch is 0"),
         ("state", {"score": {"total": 1.5, "right": 2}}, "images is None"),
         ("state", {"threads": HUGE}, "threads is a number of more"),
-        ("journal", {"bytes": -1}, "does not say how far"),
-        ("journal", {"state": {"images": "1", "names": "d"}}, "does not say how far"),
-        ("journal", {"complete": 1}, "does not say how far"),
+        ("journal", {"bytes": -1}, "has no valid progress"),
+        ("journal", {"state": {"images": "1", "names": "d"}}, "has no valid progress"),
+        ("journal", {"complete": 1}, "has no valid progress"),
     ],
 )
 def test_what_a_run_would_stumble_over_later(

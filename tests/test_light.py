@@ -126,7 +126,7 @@ def test_one_line_says_what_is_missing(folder: Path) -> None:
         assert code == "exit code 2"
         assert line.startswith("resnetkit: ")
         assert line.endswith(
-            f"needs {needed}, which is not installed; pip install 'resnetkit[train]'"
+            f"requires {needed}, which is not installed; pip install 'resnetkit[train]'"
         )
     assert not {"out.pth", "new.safetensors", "v.safetensors"} & {p.name for p in folder.iterdir()}
 

@@ -125,7 +125,9 @@ def check_refusal(one: str, other: str, bundles: list[Bundle], folder: Path) -> 
     target = folder / f"refused{ending(other)}"
     for bundle in held:
         _, start = written(bundle, one, folder)
-        with pytest.raises(InputError, match=f"{other} cannot hold .*: .* is .*, and") as caught:
+        with pytest.raises(
+            InputError, match=f"{other} does not support .*: .* is .*, and"
+        ) as caught:
             convert(start, target, to=other)
         assert "\n" not in str(caught.value)
         assert not target.exists()

@@ -6,25 +6,25 @@
 ``explain``            a network layer by layer: shapes, parameters, MACs, receptive field
 ``compare``            where two networks differ
 ``build``              the torch module of a network
-``load``               weights of any framework, a file of ours, or a published source, as a bundle
+``load``               weights of any framework, a bundle, or a published source, as a bundle
 ``fetch``              a bundle of published weights
-``identify``           what a file of weights is, and what it cannot tell
-``convert``            a checkpoint in another framework's names, compared with the input
-``verify``             a checkpoint run in its own framework, beside ours
+``identify``           the framework and network of a weight file, and what it leaves open
+``convert``            a checkpoint in another framework's format, verified
+``verify``             a checkpoint compared with its own framework
 ``train``, ``resume``  a run: from labelled images to a folder with bundles and a report
 ``find_lr``            a learning rate, by the range test
-``evaluate``           a model measured on labelled images
+``evaluate``           a model's metrics on labelled images
 ``predict``            the classes of images
-``predict_to_file``    the same, or embeddings, into CSV, JSON, Parquet or npy
-``embed``              the pooled last map of images
+``predict_to_file``    the same, or embeddings, as CSV, JSON, Parquet or npy
+``embed``              the pooled features of images
 ``export``             a bundle for ONNX, OpenVINO, torch.export, Triton, OVMS, also in int8
-``benchmark``          how fast a model is on this machine
+``benchmark``          a model's speed on this machine
 ``open_model``         a bundle or an exported file
 ``serve``              a model over HTTP
 ``compare_runs``       the runs in a folder side by side
 =====================  ==========================================================================
 
-Each name is imported when it is first used, so that describing a network loads no torch.
+Names are imported on first use, so that describing a network does not import torch.
 """
 
 from typing import Any

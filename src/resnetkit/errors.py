@@ -1,7 +1,7 @@
 """Invalid user input: the error for it, missing packages, and rules for values from files.
 
-Bundles, exported files, splits, logs and recipes are read from files that anybody may have written.
-A rule gives type and range, so that what is checked here can be used without a second thought.
+Bundles, exported files, splits, logs and recipes are read from untrusted files. A rule checks type
+and range, so that validated values can be used without further checks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class InputError(ValueError):
     """Raised for invalid user input.
 
     The message is one line: what was given, what is allowed, what to do. ``field`` names the
-    parameters that it speaks of, which the command line shows as flags; with ``=`` at its end, only
+    parameters in the message, which the command line shows as flags; with a trailing ``=``, only
     where a value is assigned. The command line prints the message and exits with 2.
     """
 
@@ -28,12 +28,12 @@ class InputError(ValueError):
         self.fields = (field,) if isinstance(field, str) else field
 
     def behind(self, beginning: str) -> InputError:
-        """The same error behind a beginning."""
+        """The same error with a prefix."""
         return InputError(f"{beginning}{self}", field=self.fields)
 
 
 class AssumptionWarning(UserWarning):
-    """What a file could not tell and was taken as documented, and what was left out of it."""
+    """Attributes assumed as documented because the file does not have them, and skipped tensors."""
 
 
 def check_installed(package: str, purpose: str, extra: str | None = None) -> None:
@@ -43,7 +43,9 @@ def check_installed(package: str, purpose: str, extra: str | None = None) -> Non
     """
     if find_spec(package) is None:
         named = f"'resnetkit[{extra}]'" if extra else package
-        raise InputError(f"{purpose} needs {package}, which is not installed; pip install {named}")
+        raise InputError(
+            f"{purpose} requires {package}, which is not installed; pip install {named}"
+        )
 
 
 def missing(error: ModuleNotFoundError, purpose: str) -> InputError | None:
@@ -52,7 +54,7 @@ def missing(error: ModuleNotFoundError, purpose: str) -> InputError | None:
     if package not in _EXTRAS:
         return None
     return InputError(
-        f"{purpose} needs {package}, which is not installed; pip install "
+        f"{purpose} requires {package}, which is not installed; pip install "
         f"'resnetkit[{_EXTRAS[package]}]'"
     )
 
@@ -71,28 +73,28 @@ _EXTRAS = {
     "tensorboard": "tensorboard",
 }
 
-#: What a network without a classifier cannot do, and the ways to go on.
+#: Why a network without a classifier cannot rank classes, and the alternatives.
 NO_CLASSES = (
-    "has no classes to rank, for it has no classifier; train one (resnetkit.train), name its layer "
+    "has no classifier, so no classes to rank; train one (resnetkit.train), name its layer "
     "(resnetkit.convert with head), or take embeddings"
 )
 
-#: A text in a document, a name of a class for instance, may be this long.
+#: Maximum length of a string in a document, e.g. a class name.
 LONGEST = 10_000
-#: A message shows this much of a wrong value.
+#: Maximum length of an invalid value in a message.
 _SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a value may be: in words, and whether it is."""
+    """A validation rule: a description of the allowed values, and a predicate."""
 
     allowed: str
     fits: Callable[[object], bool]
 
 
 def whole(low: int, high: int) -> Rule:
-    """A whole number of a range; truth values are none."""
+    """An integer in a range; booleans are rejected."""
     return Rule(
         f"a whole number from {low:,} to {high:,}",
         lambda value: type(value) is int and low <= value <= high,
@@ -100,7 +102,7 @@ def whole(low: int, high: int) -> Rule:
 
 
 def number(low: float = -1e9, high: float = 1e9) -> Rule:
-    """A finite number of a range."""
+    """A finite number in a range."""
     return Rule(
         f"a number from {low:g} to {high:g}",
         lambda value: type(value) in (int, float) and low <= value <= high,  # type: ignore[operator]
@@ -108,7 +110,7 @@ def number(low: float = -1e9, high: float = 1e9) -> Rule:
 
 
 def text(longest: int = LONGEST) -> Rule:
-    """A text of some length."""
+    """A string of limited length."""
     return Rule(
         f"a text of up to {longest:,} characters",
         lambda value: isinstance(value, str) and len(value) <= longest,
@@ -116,7 +118,7 @@ def text(longest: int = LONGEST) -> Rule:
 
 
 def one_of(*values: object) -> Rule:
-    """One of some values."""
+    """One of the given values."""
     return Rule(
         ", ".join(map(str, values)),
         lambda value: any(type(value) is type(one) and value == one for one in values),
@@ -124,7 +126,7 @@ def one_of(*values: object) -> Rule:
 
 
 def listed(rule: Rule, most: int, least: int = 0) -> Rule:
-    """A list of values that keep a rule."""
+    """A list whose items satisfy a rule."""
     return Rule(
         f"a list of {least} to {most:,} items, each {rule.allowed}",
         lambda value: (
@@ -136,7 +138,7 @@ def listed(rule: Rule, most: int, least: int = 0) -> Rule:
 
 
 def mapping(rule: Rule | None = None) -> Rule:
-    """An object whose keys are texts, and whose values keep a rule."""
+    """An object with string keys whose values satisfy a rule."""
     return Rule(
         "an object" + (f" of {rule.allowed}" if rule else ""),
         lambda value: (
@@ -148,23 +150,23 @@ def mapping(rule: Rule | None = None) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """None, or what a rule allows."""
+    """None, or a value that satisfies a rule."""
     return Rule(f"{rule.allowed}, or none", lambda value: value is None or rule.fits(value))
 
 
 def check(values: Mapping[str, Any], rules: Mapping[str, Rule], what: str) -> None:
-    """Raise ``InputError`` for the first of ``rules`` that its value does not keep.
+    """Raise ``InputError`` for the first value that violates its rule.
 
-    A field that is not there is None. ``what`` begins the message: ``preprocess size is ...``.
+    A missing field is None. ``what`` starts the message: ``preprocess size is ...``.
     """
     for name, rule in rules.items():
         value = values.get(name)
         if not rule.fits(value):
-            raise InputError(f"{what} {name} is {shown(value)}; it takes {rule.allowed}")
+            raise InputError(f"{what} {name} is {shown(value)}; it must be {rule.allowed}")
 
 
 def shown(value: object) -> str:
-    """A value from a document in a message: printable, on one line, not too long."""
+    """Format a value from a document for a message: printable, one line, truncated."""
     if isinstance(value, int) and abs(value) >= 10**30:
         return "a number of more than 30 digits"
     plain = isinstance(value, (str, int, float, bool)) or value is None
@@ -173,19 +175,19 @@ def shown(value: object) -> str:
 
 
 def parsed(document: str | bytes, what: str = "it") -> dict[str, Any]:
-    """A JSON object. Raises ``InputError`` for anything else, too deep ones included."""
+    """Parse a JSON object. Raises ``InputError`` for anything else, and if nested too deeply."""
     try:
         found = json.loads(document)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:_SHOWN]
-        raise InputError(f"{what} cannot be understood ({reason})") from None
+        raise InputError(f"{what} cannot be parsed ({reason})") from None
     if not isinstance(found, dict):
-        raise InputError(f"{what} is {shown(found)}, and should be an object")
+        raise InputError(f"{what} is {shown(found)}; it must be an object")
     return found
 
 
 def is_finite(value: object) -> bool:
-    """Whether it is a finite number that arithmetic can use."""
+    """Whether the value is a finite number."""
     try:
         return type(value) in (int, float) and math.isfinite(float(value))  # type: ignore[arg-type]
     except OverflowError:
@@ -193,10 +195,10 @@ def is_finite(value: object) -> bool:
 
 
 def printable(text: str) -> str:
-    """A text from a file, or a file's name, as it is shown: a line of characters, nothing else.
+    """Escape text from a file, or a file name, for output on one line.
 
-    Control characters, which a terminal would obey, line ends, marks that turn the direction of
-    what follows, and bytes that are no UTF-8 are escaped, as ``\\n``.
+    Terminal control characters, newlines, bidirectional marks and bytes that are not valid UTF-8
+    are escaped, as ``\\n``.
     """
     if text.isprintable():
         return text

@@ -23,11 +23,10 @@ except ImportError:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Write to the yielded temporary path; on success it becomes ``path``, else it is removed.
+    """Write to the yielded temporary path; on success rename it to ``path``, else remove it.
 
-    The file is on the disk (fsync) before it takes the name. A ``path`` that cannot be written
-    raises ``InputError``; so does a disk that fills up while the body writes. A folder or a device
-    (``/dev/null``) is not replaced.
+    The file is flushed to disk (fsync) before it is renamed. Raises ``InputError`` if ``path``
+    cannot be written or the disk fills up. A folder or a device (``/dev/null``) is not replaced.
     """
     target = Path(path)
     check_target(target)
@@ -39,7 +38,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         os.close(handle)
         yield temporary
-        # After the body, which may have put another file in its place, as safetensors does.
+        # Opened after the body, which may have replaced the file, as safetensors does.
         temporary.chmod(0o666 & ~_umask())
         _sync(temporary)
         temporary.replace(target)
@@ -51,22 +50,22 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def check_target(path: Path) -> None:
-    """Raise ``InputError`` for what is there already and is no file, which would be replaced, and
-    where there is no folder for it; long work asks this before it begins."""
+    """Raise ``InputError`` if ``path`` exists and is not a regular file, or its folder is missing;
+    called before long computations."""
     if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "no file, but a device or a pipe"
-        raise InputError(f"cannot write {path}: it is {what}; give the name of a file")
+        what = "a folder" if path.is_dir() else "a device or a pipe"
+        raise InputError(f"cannot write {path}: it is {what}; give a file name")
     if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}; create it first")
 
 
 def utf8(name: str) -> str:
-    """A name of a file with bytes that are no UTF-8 as ``\\udcff``, so that it can be written."""
+    """A file name with invalid UTF-8 bytes escaped as ``\\udcff``, so that it can be written."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` as UTF-8, wholly or not at all. Raises ``InputError`` as ``atomic`` does."""
+    """Write ``text`` as UTF-8 atomically. Raises ``InputError`` as ``atomic`` does."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Image preprocessing as plain data: size, crop, channel order, mean, deviation."""
+"""Image preprocessing as plain data: size, crop, channel order, mean, standard deviation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Resize = Literal["shortest", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Centre = Literal["even", "floor"]
 
-#: The side of an input, in pixels, and the one that an image is resized to: more takes gigabytes.
+#: Maximum input and resize side, in pixels: larger ones need gigabytes of memory.
 _LARGEST, _LARGEST_RESIZED = 4096, 8192
 _SMALLEST = 1e-6
 _RULES = {
@@ -31,18 +31,18 @@ _RULES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocess:
-    """From an upright 8-bit image to the network's ``(C, size, size)`` input.
+    """Preprocessing of an upright 8-bit image into the network's ``(C, size, size)`` input.
 
     1. ``shortest``: the shorter side becomes ``resize_to`` pixels, then the centre ``size`` x
-       ``size`` is cut out; ``squash``: both sides become ``size``. Half of an odd margin is
-       rounded to the ``even`` number (torchvision, timm) or down (``floor``, transformers).
-    2. Pixels are divided by ``divisor`` (255 gives 0..1, 1 leaves 0..255), ``mean`` is taken
-       off and the result divided by ``std``, channel by channel in the order of ``channels``.
+    ``size`` is cropped; ``squash``: both sides become ``size``. Half of an odd margin is rounded to
+    ``even`` (torchvision, timm) or down (``floor``, transformers).
+    2. Pixels are divided by ``divisor`` (255 gives 0..1, 1 leaves 0..255), ``mean`` is subtracted
+    and the result divided by ``std``, per channel in the order of ``channels``.
 
-    ``other`` are channels that no picture has, one for each value of ``mean``: such a network takes
-    tensors, and a picture is refused.
+    ``other`` stands for non-image channels, one per value of ``mean``: such a network takes
+    tensors, and images are rejected.
 
-    Raises ``ValueError`` for values that do not fit together.
+    Raises ``ValueError`` for inconsistent values.
     """
 
     size: int
@@ -61,7 +61,7 @@ class Preprocess:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         check(values, _RULES, "preprocess")
         if self.resize == "squash" and self.resize_to is not None:
-            raise InputError("preprocess resize_to goes with resize shortest; leave it out")
+            raise InputError("preprocess resize_to requires resize shortest; leave it out")
         if self.resize_to is not None and self.resize_to < self.size:
             raise InputError(
                 f"preprocess resize_to is {self.resize_to}, smaller than size {self.size}; "
@@ -70,7 +70,7 @@ class Preprocess:
         if not len(self.mean) == len(self.std) == self.channel_count:
             raise InputError(
                 f"preprocess mean and std have {len(self.mean)} and {len(self.std)} values; "
-                f"{self.channels} takes {self.channel_count} each"
+                f"{self.channels} requires {self.channel_count} each"
             )
 
     @property
@@ -81,17 +81,17 @@ class Preprocess:
         return 1 if self.channels == "L" else 3
 
     def check_pictures(self) -> None:
-        """Raise ``InputError`` where no picture has these channels."""
+        """Raise ``InputError`` if images cannot have these channels."""
         if self.channels == "other":
             raise InputError(
-                f"the network takes {self.channel_count} channels, and pictures have 1 (L) or 3 "
-                f"(RGB, BGR); give module() tensors of (N, {self.channel_count}, H, W), normalised "
+                f"the network takes {self.channel_count} channels, and images have 1 (L) or 3 "
+                f"(RGB, BGR); pass module() tensors of (N, {self.channel_count}, H, W), normalised "
                 f"as it was trained: by a preprocess of {self.channel_count} means"
             )
 
     @property
     def text(self) -> str:
-        """All of it in a line, e.g. ``RGB in 0..1, shorter side to 232, centre 224x224, ...``."""
+        """One-line summary, e.g. ``RGB in 0..1, shorter side to 232, centre 224x224, ...``."""
         scale = {1.0: "0..255", 255.0: "0..1"}.get(self.divisor, f"0..255 by {self.divisor:g}")
         mean, std = (",".join(f"{number:.6g}" for number in part) for part in (self.mean, self.std))
         return (
@@ -101,25 +101,25 @@ class Preprocess:
 
     @property
     def resized(self) -> str:
-        """How an image becomes square, in words."""
+        """Description of the resize step."""
         if self.resize == "squash":
             return f"squashed to {self.size}x{self.size}"
         return f"shorter side to {self.resize_to}, centre {self.size}x{self.size}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts as JSON types; ``from_dict`` gives an equal object back."""
+        """The fields as JSON types; the inverse of ``from_dict``."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Preprocess:
-        """The facts of ``to_dict``. Raises ``ValueError`` for unknown names and bad values."""
+        """Inverse of ``to_dict``. Raises ``ValueError`` for unknown names and invalid values."""
         check({"facts": document}, {"facts": mapping()}, "preprocess")
         unknown = set(document) - {field.name for field in fields(cls)}
         if unknown or "size" not in document:
             raise InputError(
-                f"preprocessing is described by {', '.join(f.name for f in fields(cls))}, "
-                f"and this one by {', '.join(sorted(document)) or 'nothing'}"
+                f"preprocessing has the fields {', '.join(f.name for f in fields(cls))}, "
+                f"and this one has {', '.join(sorted(document)) or 'none'}"
             )
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in document.items()

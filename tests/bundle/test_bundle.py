@@ -121,7 +121,7 @@ def test_defaults_of_from_module() -> None:
     ("change", "reason"),
     [
         ({"classes": ("a", "b")}, "2 class names for a network with 3 classes"),
-        ({"classes": ("a", "b", "a")}, "'a' stands twice"),
+        ({"classes": ("a", "b", "a")}, "'a' occurs twice"),
         (
             {"preprocess": resnetkit.Preprocess(size=8, channels="L", mean=(0,), std=(1,))},
             "makes 1 channels",
@@ -161,7 +161,7 @@ def test_truncated(bundle: resnetkit.Bundle, tmp_path: Path, kept: float) -> Non
     path = saved(bundle, tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
-    refused(path, "truncated or no safetensors file")
+    refused(path, "truncated or not a safetensors file")
 
 
 def test_one_flipped_bit_of_a_weight(bundle: resnetkit.Bundle, tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_one_flipped_bit_of_a_weight(bundle: resnetkit.Bundle, tmp_path: Path) -
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    refused(path, "was altered")
+    refused(path, "was modified")
 
 
 def test_one_changed_word_of_the_header(bundle: resnetkit.Bundle, tmp_path: Path) -> None:
     path = saved(bundle, tmp_path)
     rewrite(path, lambda document: document["classes"].__setitem__(0, "bank"))
-    refused(path, "was altered")
+    refused(path, "was modified")
 
 
 def test_newer_format(bundle: resnetkit.Bundle, tmp_path: Path) -> None:
@@ -187,12 +187,12 @@ def test_newer_format(bundle: resnetkit.Bundle, tmp_path: Path) -> None:
 def test_other_files(tmp_path: Path) -> None:
     plain = tmp_path / "plain.safetensors"
     safetensors.torch.save_file({"x": torch.zeros(1)}, plain)
-    refused(plain, "is a safetensors file, but no bundle")
+    refused(plain, "is a safetensors file, but not a bundle")
     refused(tmp_path / "missing.safetensors", "does not exist")
     refused(tmp_path, "is a folder")
     text = tmp_path / "text.safetensors"
     text.write_text("hello " * 99)
-    refused(text, "truncated or no safetensors file")
+    refused(text, "truncated or not a safetensors file")
 
 
 def test_weights_of_another_network(bundle: resnetkit.Bundle, tmp_path: Path) -> None:

@@ -145,17 +145,17 @@ def test_the_old_spelling_of_a_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "processor", "words"),
     [
-        ({"crop_mode": "border"}, None, "config.json prepares images .* crop_mode is 'border'"),
+        ({"crop_mode": "border"}, None, "config.json has .* crop_mode is 'border'"),
         ({"crop_mode": "squash"}, None, "crop_mode is 'squash' with crop_pct 0.95"),
         ({"interpolation": "lanczos"}, None, "interpolation is 'lanczos'"),
         ({"input_size": [3, 224, 192]}, None, "input_size is 224x192"),
-        ({"input_size": "large"}, None, "not understood"),
+        ({"input_size": "large"}, None, "unsupported preprocessing"),
         ({"mean": [0.5, 0.5]}, None, "mean and std have 2 and 3"),
         (None, {"image_processor_type": "BitImageProcessor"}, "it is of BitImageProcessor"),
         (None, {"resample": 1}, "resample is 1"),
-        (None, {"do_resize": False}, "it resizes nothing"),
-        (None, {"size": {"height": 224}}, "preprocessor_config.json prepares .* size is"),
-        (None, {"rescale_factor": 0}, "not understood"),
+        (None, {"do_resize": False}, "it does not resize"),
+        (None, {"size": {"height": 224}}, "preprocessor_config.json has .* size is"),
+        (None, {"rescale_factor": 0}, "unsupported preprocessing"),
     ],
 )
 def test_what_cannot_be_expressed_is_one_warning(
@@ -215,12 +215,12 @@ def test_a_contradiction_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["identify", str(path)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "the configuration says block bottleneck and the tensors say basic" in err
+    assert "the configuration has block bottleneck, but the tensors have basic" in err
     write(tmp_path, {**config, "global_pool": "max", "model_args": {}})
     with pytest.raises(InputError, match=r"the configuration has global_pool 'max'"):
         identify(path)
     write(tmp_path, {**config, "model_args": {"act_layer": "silu"}})
-    with pytest.raises(InputError, match=r"act_layer 'silu'; resnetkit has only relu"):
+    with pytest.raises(InputError, match=r"act_layer 'silu'; only relu is supported"):
         identify(path)
 
 
@@ -259,7 +259,7 @@ def test_transformers_folder_leaves_nothing_open(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
-    with pytest.raises(InputError, match=r"cannot tell preprocess"):
+    with pytest.raises(InputError, match=r"does not determine preprocess"):
         resnetkit.load(path, strict=True)
     transformers.ConvNextImageProcessor(size={"shortest_edge": 32}).save_pretrained(tmp_path)
     bundle = resnetkit.load(path)

@@ -156,7 +156,7 @@ def test_what_a_dialect_cannot_hold_is_refused(name: str) -> None:
     assert len(held(name)) == HELD[name]
     for network in networks:
         if dialect(name).cannot(network.options) is not None:
-            with pytest.raises(InputError, match=f"{name} cannot hold {network.name}: .* is "):
+            with pytest.raises(InputError, match=f"{name} does not support {network.name}: .* is "):
                 dialect(name).names(network)
 
 
@@ -374,7 +374,7 @@ def test_one_wrong_tensor_is_named(data: st.DataObject, name: str) -> None:
     heads = {theirs for ours, theirs in names.items() if ours.startswith("fc.")}
     assert victim in named or (victim in heads and heads & named)
     assert next(name for name in named) in " ".join(reading.problems())
-    assert str(caught.value).startswith("the checkpoint is no complete")
+    assert str(caught.value).startswith("the checkpoint is not a complete")
     if how == "renamed":
         assert f"{victim}x" in reading.leftover
 
@@ -542,7 +542,9 @@ def test_what_is_no_resnet_is_refused_with_what_was_looked_for() -> None:
 
 
 def test_an_unknown_dialect_is_refused_with_all_names() -> None:
-    with pytest.raises(InputError, match="no dialect is named 'mxnet'; there are torchvision, "):
+    with pytest.raises(
+        InputError, match="unknown dialect 'mxnet'; it must be one of torchvision, "
+    ):
         dialect("mxnet")
 
 

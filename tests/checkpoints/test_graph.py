@@ -98,7 +98,7 @@ def test_older_opsets_are_named(tmp_path: Path) -> None:
     model = onnx.load(path)
     model.opset_import[0].version = 6
     onnx.save(model, path)
-    with pytest.raises(InputError, match="opset 6, and 7 or newer is read"):
+    with pytest.raises(InputError, match="opset 6; 7 or newer is required"):
         identify(path)
 
 
@@ -110,10 +110,12 @@ def test_the_second_exporter_with_its_weights_beside(tmp_path: Path) -> None:
     assert described(path).options == wanted.options
     assert graphs.difference(path) <= SAME
     (tmp_path / "net.onnx.data").rename(tmp_path / "gone")
-    with pytest.raises(InputError, match=r"in another file, 'net\.onnx\.data', which is no file"):
+    with pytest.raises(
+        InputError, match=r"in another file, 'net\.onnx\.data', which is not a file"
+    ):
         identify(path)
     (tmp_path / "net.onnx.data").symlink_to(tmp_path / "gone")
-    with pytest.raises(InputError, match="is no file beside it"):
+    with pytest.raises(InputError, match="is not a file beside it"):
         identify(path)
     (tmp_path / "net.onnx.data").unlink()
     (tmp_path / "net.onnx.data").write_bytes((tmp_path / "gone").read_bytes()[:-8])
@@ -227,7 +229,7 @@ def test_facts_of_the_graph_are_not_overruled(tmp_path: Path) -> None:
     assert len(load(path, num_classes=3).classes) == 3
     with pytest.raises(InputError, match="without wrappers"):
         identify(path, prefix="module.")
-    with pytest.raises(InputError, match=r"cannot tell preprocess \(IMAGENET1K_V2 or "):
+    with pytest.raises(InputError, match=r"does not determine preprocess \(IMAGENET1K_V2 or "):
         load(path, strict=True)
 
 

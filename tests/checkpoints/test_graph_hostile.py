@@ -62,7 +62,7 @@ def value(name: str) -> onnx.ValueInfoProto:
 
 
 MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
-    "empty": (lambda: graph([]), "needs 'y', which nothing in it makes"),
+    "empty": (lambda: graph([]), "needs 'y', which nothing in it produces"),
     "nothing given": (lambda: graph([node("Conv", ["x", "w"], ["y"])]), "needs 'w', which nothing"),
     "circle": (
         lambda: graph(
@@ -72,14 +72,14 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
                 node("Relu", ["b"], ["y"]),
             ]
         ),
-        "runs in a circle through",
+        "has a cycle through",
     ),
-    "own output": (lambda: graph([node("Add", ["x", "y"], ["y"])]), "runs in a circle"),
+    "own output": (lambda: graph([node("Add", ["x", "y"], ["y"])]), "has a cycle"),
     "twice": (
         lambda: graph([node("Relu", ["x"], ["y"]), node("Relu", ["x"], ["y"])]),
-        "makes 'y' twice",
+        "produces 'y' twice",
     ),
-    "initializer made": (lambda: graph([node("Relu", ["x"], ["w"])], KERNEL), "makes 'w' twice"),
+    "initializer made": (lambda: graph([node("Relu", ["x"], ["w"])], KERNEL), "produces 'w' twice"),
     "two outputs": (
         lambda: graph([node("Relu", ["x"], ["y"])], outputs=[value("y"), value("x")]),
         "has 2 outputs",
@@ -91,20 +91,20 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "no input": (lambda: graph([], inputs=[]), "has 0 inputs"),
     "no image": (
         lambda: graph([node("Identity", ["w"], ["y"])], KERNEL),
-        "uses 'y', which is no map of the image",
+        "uses 'y', which is not a map of the image",
     ),
     "a million numbers of two": (
         lambda: graph(
             [node("ConstantOfShape", ["s"], ["k"]), node("Conv", ["x", "k"], ["y"])], SIZES
         ),
-        "ConstantOfShape 'k' in the graph makes 1099511627776 numbers",
+        "ConstantOfShape 'k' in the graph creates 1099511627776 numbers",
     ),
     "expanded": (
         lambda: graph(
             [node("Expand", ["one", "s"], ["k"]), node("Conv", ["x", "k"], ["y"])],
             {**SIZES, "one": np.ones((1, 1), "f4")},
         ),
-        "makes 1099511627776 numbers",
+        "creates 1099511627776 numbers",
     ),
     "negative": (
         lambda: graph(
@@ -121,16 +121,16 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
             ],
             {"c0": np.ones((1024,), "f4")},
         ),
-        "in the graph makes",
+        "in the graph creates",
     ),
     "does not fit": (
         lambda: graph(
             [node("Add", ["w", "v"], ["k"]), node("Conv", ["x", "k"], ["y"])],
             {**KERNEL, "v": np.ones(5, "f4")},
         ),
-        "Add 'k' in the graph has inputs that do not fit together",
+        "Add 'k' in the graph has inconsistent inputs",
     ),
-    "no inputs": (lambda: graph([node("Conv", [], ["y"])]), "uses '', which is no map"),
+    "no inputs": (lambda: graph([node("Conv", [], ["y"])]), "uses '', which is not a map"),
     "no outputs": (
         lambda: graph([node("Relu", ["x"], []), node("Relu", ["x"], ["y"])]),
         "the image goes into Relu",
@@ -146,7 +146,7 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     ),
     "weights of the image": (
         lambda: graph([node("Conv", ["x", "x"], ["y"])]),
-        "takes its weights from the image",
+        "has weights that depend on the image",
     ),
     "a name of many lines": (
         lambda: graph([node("Elu", ["x"], ["y"], name="a\nb" * 50)]),
@@ -162,7 +162,7 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     ),
     "only a stem": (
         lambda: graph([node("Conv", ["x", "w"], ["c"]), node("Relu", ["c"], ["y"])], KERNEL),
-        "after the stem comes nothing, and nothing is added to a shortcut",
+        "after the stem comes nothing, but no block with a shortcut",
     ),
 }  # fmt: skip
 
@@ -181,7 +181,7 @@ def test_work_is_bounded(tmp_path: Path) -> None:
     model = graph([*chain, node("Conv", ["x", f"c{count}"], ["y"])], arrays)
     path = tmp_path / "net.onnx"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(InputError, match="makes 65536 numbers, more than a network needs"):
+    with pytest.raises(InputError, match="creates 65536 numbers, more than a network needs"):
         identify(path)
 
 
@@ -285,8 +285,8 @@ def test_attributes_of_another_kind(
 @pytest.mark.parametrize(
     ("op", "inputs", "reason"),
     [
-        ("Clip", {"none": np.zeros(0, "f4")}, "has 0 numbers in 'none', and 1 is due"),
-        ("Slice", {"two": np.array([0, 0]), "one": np.array([9])}, "other numbers of starts"),
+        ("Clip", {"none": np.zeros(0, "f4")}, "has 0 numbers in 'none', expected 1"),
+        ("Slice", {"two": np.array([0, 0]), "one": np.array([9])}, "different numbers of starts"),
     ],
 )
 def test_constants_of_another_size(

@@ -526,9 +526,11 @@ def test_normalising_in_the_graph_is_known(
         (fact,) = found.reading.ambiguous
         assert (fact.fact, fact.candidates) == ("preprocess", ("graph-rgb", "graph-bgr"))
         assert "preprocess" not in found.to_dict()["known"]
-        with pytest.raises(InputError, match=r"cannot tell preprocess \(graph-rgb or graph-bgr"):
+        with pytest.raises(
+            InputError, match=r"does not determine preprocess \(graph-rgb or graph-bgr"
+        ):
             load(path, strict=True)
-        with pytest.warns(AssumptionWarning, match="graph-rgb is a guess that changes the answers"):
+        with pytest.warns(AssumptionWarning, match="graph-rgb is a guess that changes the outputs"):
             load(path)
         order, label = "BGR", "graph-bgr"
     else:
@@ -555,7 +557,7 @@ def test_a_softmax_is_left_out_and_told(exported: dict[str, Path], tmp_path: Pat
     gemm.output[0] = "logits"
     model.graph.node.append(helper.make_node("Softmax", ["logits"], [output], name="prob", axis=-1))
     found = identify(model.save(tmp_path / "net.onnx"))
-    assert found.warnings == ("Softmax 'prob' at the end is left out; logits are given",)
+    assert found.warnings == ("Softmax 'prob' at the end is removed; the output is logits",)
 
 
 def strided_same(kind: str) -> Change:
@@ -718,18 +720,18 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
     "ones around the pool": ("plain", padded_by_ones("MaxPool"), "Pad 'pad /maxpool/MaxPool'"),
     "relu6": ("plain", relu_by("Clip", np.float32(0), np.float32(6)), r"clips to 0 \.\. 6"),
     "leaky": ("plain", relu_by("LeakyRelu"), "matching stops at LeakyRelu"),
-    "maximum": ("plain", relu_by("Max", np.ones(1, "f4")), "larger of something else than 0"),
+    "maximum": ("plain", relu_by("Max", np.ones(1, "f4")), "the maximum with another value than 0"),
     "hard gates": ("rich", hard_gates, "HardSigmoid '/layer1/layer1.0/se/gate"),
-    "scaled inside a gate": ("rich", gate_scaled, "Mul .* stands in a gate, and not behind"),
-    "rounded": ("plain", image_rounded, "Cast .* makes whole numbers of a map"),
+    "scaled inside a gate": ("rich", gate_scaled, "Mul .* is in a gate, but not after"),
+    "rounded": ("plain", image_rounded, "Cast .* casts a map to integers"),
     "padded mean": ("images", mean_of_padding, "2x2 and pads 1,1,1,1.* a head's pool is"),
-    "windows": ("images", classifier_of_windows, "Conv 'head' is a classifier that is no 1x1"),
+    "windows": ("images", classifier_of_windows, "Conv 'head' is a classifier, but not a 1x1"),
     "quantised": ("plain", quantised, "the graph is quantised .QuantizeLinear"),
     "training": ("plain", first("BatchNormalization", training_mode=1), "is in training mode"),
-    "no relu": ("plain", pre_activated, "Add .* is followed by .*; a block ends in a ReLU"),
-    "relu in a shortcut": ("plain", shortcut_with_relu, "Relu 'shortcut relu' stands in a short"),
-    "taps": ("plain", tapped, "Add .* adds something that begins at|joins maps"),
-    "shifted": ("plain", flat_by("Softmax"), "softmax|reshapes|and not a vector"),
+    "no relu": ("plain", pre_activated, "Add .* is followed by .*, but a block ends in a ReLU"),
+    "relu in a shortcut": ("plain", shortcut_with_relu, "Relu 'shortcut relu' is in a short"),
+    "taps": ("plain", tapped, "Add .* adds something that begins at|combines maps"),
+    "shifted": ("plain", flat_by("Softmax"), "softmax|reshapes|not a vector"),
 }  # fmt: skip
 
 
@@ -759,4 +761,4 @@ def test_a_map_of_classes_is_told(exported: dict[str, Path], tmp_path: Path) -> 
     model.graph.node.append(conv)
     path = tmp_path / "net.onnx"
     onnx.save(model.model, path)
-    assert identify(path).warnings == ("the graph ends in a map; the network pools it besides",)
+    assert identify(path).warnings == ("the graph ends in a map; the network pools it as well",)

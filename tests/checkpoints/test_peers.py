@@ -95,7 +95,7 @@ def test_transformers_without_a_head() -> None:
 
 def test_a_configuration_of_another_network_is_refused() -> None:
     config = document("transformers-resnet18")["config"]
-    with pytest.raises(InputError, match=r"the configuration says .* and the tensors say"):
+    with pytest.raises(InputError, match=r"the configuration has .*, but the tensors have"):
         read(shapes_of("transformers-resnet50"), config=config)
     with pytest.raises(InputError, match="the configuration is of 'bert'"):
         read(shapes_of("transformers-resnet50"), config={"model_type": "bert"})

@@ -295,7 +295,7 @@ FILES: dict[str, tuple[Any, str, Callable[[Tensor], Tensor], dict[str, Any]]] = 
         SMALL,
         {},
     ),
-    "a counter of operations": (
+    "an operation counter": (
         {**STATE, "layer1.0.conv1.total_ops": torch.zeros(1), "total_params": torch.zeros(1)},
         "resnet18",
         SMALL,
@@ -514,7 +514,7 @@ def test_paddles_parameters_are_refused_by_name(tmp_path: Path) -> None:
         if "num_batches" not in k
     }
     (tmp_path / "net.pdparams").write_bytes(pickle.dumps(state, 4))
-    with pytest.raises(InputError, match=r"a file of Paddle.*paddle2onnx"):
+    with pytest.raises(InputError, match=r"a Paddle file.*paddle2onnx"):
         resnetkit.load(tmp_path / "net.pdparams")
 
 
@@ -615,9 +615,9 @@ def test_shards_and_their_index(kind: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"one of several shards; give .*index\.json"):
         resnetkit.load(tmp_path / next(iter(parts)))
     for wrong, told in (
-        ({"fc.bias": "../x.bin"}, "no name of a file beside it"),
+        ({"fc.bias": "../x.bin"}, "not a plain file name"),
         ({"fc.bias": "gone.bin"}, "not beside it"),
-        ({"fc.bias": next(iter(parts))}, "it is not there"),
+        ({"fc.bias": next(iter(parts))}, "but it is not"),
     ):
         index.write_text(json.dumps({"weight_map": wrong}))
         with pytest.raises(InputError, match=told):
@@ -632,7 +632,7 @@ def test_a_folder_that_training_saved(tmp_path: Path) -> None:
     """accelerate's and Lightning's: the weights among optimizers and random states."""
     for name in ("optimizer.bin", "random_states_0.pkl", "scheduler.bin"):
         torch.save({"x": torch.ones(2)}, tmp_path / name)
-    with pytest.raises(InputError, match="without a file of weights"):
+    with pytest.raises(InputError, match="without a weight file"):
         resnetkit.load(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     torch.save({"state_dict": under("model.", STATE)}, tmp_path / "checkpoints" / "epoch=1.ckpt")
@@ -643,7 +643,7 @@ def test_a_folder_that_training_saved(tmp_path: Path) -> None:
     other.mkdir()
     for name in ("a.pth", "b.pth"):
         torch.save(STATE, other / name)
-    with pytest.raises(InputError, match=r"2 files of weights: a\.pth, b\.pth; give one"):
+    with pytest.raises(InputError, match=r"2 weight files: a\.pth, b\.pth; give one"):
         resnetkit.load(other)
 
 
@@ -671,7 +671,7 @@ OTHERS = {
     "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "page.pth": (b"<!DOCTYPE html><html>", "web page"),
     "empty.pth": (b"", "is empty"),
-    "random.pth": (b"\x17\x03" * 20, "no file of weights that is known"),
+    "random.pth": (b"\x17\x03" * 20, "not a known weight file"),
 }
 
 

@@ -150,11 +150,11 @@ def test_of_moco_the_query_encoder_is_taken(layers: int, tmp_path: Path) -> None
     assert found.reading.wrappers == ("state_dict", "module", "encoder_q")
     assert found.reading.head == "other"
     reasons = set(found.reading.ignored.values())
-    assert {"MoCo's queue of keys", "the state of training, beside the weights"} < reasons
+    assert {"MoCo's queue of keys", "training state, beside the weights"} < reasons
     bundle = resnetkit.load(path)
     assert same_features(bundle)
     if layers == 1:
-        assert "the fully connected layer projects" in bundle.origin["warnings"][0]
+        assert "the fully connected layer is a projection" in bundle.origin["warnings"][0]
     else:
         start = "state_dict/module.encoder_q.fc."
         assert bundle.origin["left_out"] == [start + "0.weight", start + "2.weight"]
@@ -183,8 +183,8 @@ def test_another_head_is_left_out_and_named(
     assert found["leftover"]
     bundle = resnetkit.load(path)
     assert bundle.origin["left_out"] == found["leftover"]
-    assert "beside the network are left out" in bundle.origin["warnings"][-1]
-    assert "no classifier was taken" in bundle.origin["warnings"][-1]
+    assert "outside the network are skipped" in bundle.origin["warnings"][-1]
+    assert "no classifier was found" in bundle.origin["warnings"][-1]
     assert bundle.classes == ()
     assert same_features(bundle)
     words = ["convert", str(path), str(tmp_path / "out.safetensors")]
@@ -195,7 +195,7 @@ def test_another_head_is_left_out_and_named(
     assert main([*words, "--strict", *STRICT, *flags]) == 0
     assert same_features(resnetkit.load(tmp_path / "out.safetensors"))
     assert main(words) == 0
-    assert "beside the network are left out" in capsys.readouterr().out
+    assert "outside the network are skipped" in capsys.readouterr().out
 
 
 #: All that no tensor shows of the network of these tests.
@@ -208,15 +208,15 @@ STRICT = (
 @pytest.mark.parametrize(
     ("extra", "what"),
     [
-        ("layer1.0.conv9.weight", "layer1.0.conv9.weight stands inside the network"),
-        ("layer1.0.gate.weight", "layer1.0.gate.weight stands inside the network"),
-        ("layer3.1.weight", "layer3.1.weight stands inside the network"),
-        ("conv2.weight", "conv2.weight stands inside the network"),
+        ("layer1.0.conv9.weight", "layer1.0.conv9.weight is inside the network"),
+        ("layer1.0.gate.weight", "layer1.0.gate.weight is inside the network"),
+        ("layer3.1.weight", "layer3.1.weight is inside the network"),
+        ("conv2.weight", "conv2.weight is inside the network"),
         ("layer1.0.ca.fc1.weight", "this is a ResNet with CBAM's attention"),
-        ("ca.fc1.weight", "this is a ResNet with attention beside its stages"),
+        ("ca.fc1.weight", "this is a ResNet with attention between its stages"),
         ("attnpool.positional_embedding", "this is CLIP's ResNet"),
         ("layer1.0.conv1.weight_mask", "this is a network pruned by torch"),
-        ("bn1._mean", "this is a file of Paddle"),
+        ("bn1._mean", "this is a Paddle file"),
     ],
 )
 def test_what_may_be_part_of_the_body_is_never_left_out(
@@ -231,10 +231,10 @@ def test_what_may_be_part_of_the_body_is_never_left_out(
 def test_leftovers_are_dropped_by_patterns(tmp_path: Path) -> None:
     extra = {f"layer1.0.{n}.running": torch.zeros(2) for n in ("one", "two")}
     path = saved({**STATE, **extra}, tmp_path)
-    with pytest.raises(InputError, match="stands inside the network"):
+    with pytest.raises(InputError, match="is inside the network"):
         resnetkit.load(path)
     dropped = resnetkit.load(path, drop=["layer1.*.running"])
     assert dropped.origin["left_out"] == []
-    assert "2 tensors inside the network are dropped as told" in dropped.origin["warnings"][-1]
+    assert "2 tensors inside the network were dropped on request" in dropped.origin["warnings"][-1]
     with pytest.raises(InputError, match=r"no leftover tensor begins with 'layer2\.\*'"):
         resnetkit.load(path, drop=["layer2.*"])

@@ -172,7 +172,7 @@ def weights_cut_short(root: Path) -> list[str]:
         (empty_split, "val has no class folders; put images into it, or remove it"),
         (split_without_images, "data/val has no images; put some into it, or remove it"),
         (table_without_training_images, "no train"),
-        (class_that_only_val_has, "val has the class folder(s) owl, which data/train has not"),
+        (class_that_only_val_has, "val has the class folder(s) owl, which data/train lacks"),
         (batch_larger_than_the_data, "--batch-size is 64, and there are 12 images to train on"),
         (shard_that_ends_early, "ends in the middle"),
         (unknown_field, "a recipe has no field weight_decai; did you mean weight_decay?"),

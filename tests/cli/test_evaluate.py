@@ -98,7 +98,7 @@ def test_bad_input_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) 
         ((model, wnids, map_, place / "short.txt"), f"does not map {WNIDS[1]}"),
         ((model, wnids, map_, place / "both.txt"), "maps both n00000000 and n00000001"),
         ((model, wnids, map_, model), "UTF-8"),
-        ((model, wnids, map_, place / "map.txt", "--try", "stride-on"), "does not go with --try"),
+        ((model, wnids, map_, place / "map.txt", "--try", "stride-on"), "combined with --try"),
         ((model, place / "pictures", "--format", "html", "--out", place), "is a folder"),
         # Before anything is read: these images are not there.
         ((model, place / "nowhere", "--format", "html", "--out", place / "no" / "x.html"),

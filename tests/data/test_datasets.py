@@ -170,5 +170,5 @@ def test_record_knows_images_by_content(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "split.json").write_text('{"data": "x"')
-    with pytest.raises(InputError, match="cannot be understood"):
+    with pytest.raises(InputError, match="cannot be parsed"):
         load_record(tmp_path)

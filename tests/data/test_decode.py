@@ -131,12 +131,12 @@ def broken(folder: Path, kind: str) -> Path:
     ("kind", "reason"),
     [
         ("missing", "no such file"),
-        ("folder", "no file"),
+        ("folder", "not a file"),
         ("bomb", "pixels"),
         ("floating", "floating-point"),
         ("truncated", "truncated"),
         ("empty", "empty"),
-        ("text", "no image"),
+        ("text", "not an image"),
     ],
 )
 def test_broken_images_have_a_name_and_a_reason(kind: str, reason: str, tmp_path: Path) -> None:

@@ -215,21 +215,21 @@ def with_label(number: int) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (broken_end, "data-00000-of-00001.arrow ends in the middle of its rows; get it again"),
+        (broken_end, "data-00000-of-00001.arrow is truncated; get it again"),
         (broken_middle, "cannot be read"),
         (broken_start, "cannot be read"),
         (lambda f: (f / "train" / "data-00000-of-00001.arrow").unlink(), "train lacks data-00000"),
         (lambda f: (f / "train" / "state.json").unlink(), "train has no state.json"),
-        (lambda f: (f / "train" / "state.json").write_text("{"), "cannot be understood"),
+        (lambda f: (f / "train" / "state.json").write_text("{"), "cannot be parsed"),
         (lambda f: (f / "dataset_dict.json").write_text("{}"), "names no splits"),
         (climbing, "names no splits"),
         (
             lambda f: (f / "dataset_dict.json").write_text('{"splits": ["extra"]}'),
-            "has the split extra; it may be train, validation or test",
+            "has the split extra; allowed are train, validation and test",
         ),
         (empty_split, "has no rows in its validation split"),
         (other_column, "has no column of labels; its columns are image, kind"),
-        (other_image, "has no column of images; its columns are label"),
+        (other_image, "has no image column; its columns are label"),
         (with_label(2), "has the label 2, which is not in the class list; it has 2 from 0: a, b"),
         (with_label(-1), "000002 of .* has the label -1, which is not in the class list"),
     ],
@@ -268,5 +268,5 @@ def test_broken_parquet(tmp_path: Path, cache: Path) -> None:
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(3).save_to_disk(tmp_path / "d")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"needs pyarrow, .* install .resnetkit\[huggingface\]"):
+    with pytest.raises(InputError, match=r"requires pyarrow, .* install .resnetkit\[parquet\]"):
         open_dataset(tmp_path / "d")

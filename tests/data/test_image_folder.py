@@ -135,7 +135,7 @@ def test_every_ending_that_is_read_counts_and_others_are_said(tmp_path: Path) ->
     assert "3 files" in note
     assert "1 .mp4" in note
     assert "1 .txt" in note
-    assert "1 without an ending" in note
+    assert "1 without a suffix" in note
 
 
 def test_a_test_folder_without_classes_measures_nothing(tmp_path: Path) -> None:

@@ -42,14 +42,14 @@ def test_the_label_is_in_the_name(
     found = [source.classes[example.label] for example in source.flat]
     assert {name: found.count(name) for name in source.classes} == classes
     left = len(names) - len(found)
-    assert any(f"{left} image(s) do not fit" in note for note in source.notes) == (left > 0)
+    assert any(f"{left} image(s) do not match" in note for note in source.notes) == (left > 0)
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     write(tmp_path, "a_1.png", "b_1.png", "odd.png", ".hidden_1.png")
     (tmp_path / "film_1.mp4").write_bytes(b"x")
     notes = " ".join(open_dataset(f"{tmp_path}/{{label}}_*").notes)
-    assert "1 image(s) do not fit {label}_* and are left out: odd.png" in notes
+    assert "1 image(s) do not match {label}_* and are skipped: odd.png" in notes
     assert "1 .mp4" in notes
 
 
@@ -57,8 +57,8 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     ("data", "reason"),
     [
         ("{label}_*", "finds the class a alone"),
-        ("{label}-*", "finds no class .* a_1.png does not fit"),
-        ("nowhere/{label}_*", "is no folder"),
+        ("{label}-*", "finds no class .* a_1.png does not match"),
+        ("nowhere/{label}_*", "is not a folder"),
         ("{label}" + "_*" * 8, "more than 8 wildcards"),
     ],
 )

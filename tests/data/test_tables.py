@@ -151,8 +151,8 @@ def test_idx_files_that_are_refused(tmp_path: Path) -> None:
     whole, numbers = images.read_bytes(), labels.read_bytes()
     for content, message in (
         (whole[:-1], "has 2879 bytes for 40x9x8 values"),
-        (whole[:6], "is no IDX file"),
-        (b"\0\0\x0d\x03" + whole[4:], "is no IDX file"),
+        (whole[:6], "is not an IDX file"),
+        (b"\0\0\x0d\x03" + whole[4:], "is not an IDX file"),
         (idx_bytes(np.zeros((39, 9, 8), np.uint8)), "39 images and .* 40 labels"),
     ):
         images.write_bytes(content)

@@ -127,7 +127,7 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     figures = json.loads(capsys.readouterr().out)
     assert (figures["images"], figures["shards"], figures["kept"]) == (50, 3, 0)
     assert main(words) == 0
-    assert "50 images in 3 shards, 3 of them were there" in capsys.readouterr().out
+    assert "50 images in 3 shards, 3 of them already existed" in capsys.readouterr().out
     assert main([*words[:-1], "0"]) == 2
     rows = "path,label\ntrain/brick/01.jpg,a\ntrain/brick/nothing.jpg,b\n"
     (data / "t.csv").write_text(rows)
@@ -147,7 +147,7 @@ def test_shards_that_are_refused(tmp_path: Path) -> None:
     good = [(f"{n}.{kind}", b"1") for n in range(4) for kind in ("jpg", "cls")]
     cases = [
         ([], "has no files"),
-        ([("1.jpg", b"")], r"no label; it takes 1\.cls"),
+        ([("1.jpg", b"")], r"no label; add 1\.cls"),
         ([("1.jpg", b""), ("1.cls", b"one")], "no label"),
         ([("1.jpg", b""), ("1.cls", b"-1")], "no label"),
         ([("1.jpg", b""), ("1.json", b'{"label": "x"}')], "no label"),
@@ -192,9 +192,9 @@ def test_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert by_name(source) == by_name(open_dataset(data))
     memory.rm("/bucket", recursive=True)
     assert len(open_dataset(address).flat) == 6, "fetched once"
-    with pytest.raises(InputError, match="cannot be fetched"):
+    with pytest.raises(InputError, match="cannot be downloaded"):
         open_dataset("memory://bucket/other-{0..1}.tar")
-    with pytest.raises(InputError, match="cannot be fetched"):
+    with pytest.raises(InputError, match="cannot be downloaded"):
         open_dataset("nosuchthing://bucket/other.tar")
 
 

@@ -56,7 +56,7 @@ def test_a_bundle_can_be_tried_too(run: Path, capsys: pytest.CaptureFixture[str]
     words = ["evaluate", str(run / "best.safetensors"), "digits", "--try", "stride-on"]
     assert main(words) == 0
     shown = capsys.readouterr().out
-    assert "stride_on 1x1: stride_on 3x3 does so much worse by chance with p = " in shown
+    assert "stride_on 1x1: stride_on 3x3 is this much worse by chance with p = " in shown
     assert main([*words, "--try", "dilation-entry", "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert len(document["candidates"]) == 6
@@ -67,17 +67,17 @@ def test_a_bundle_can_be_tried_too(run: Path, capsys: pytest.CaptureFixture[str]
 def test_what_is_not_open_is_one_line(
     run: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError, match=r"widths is not open in .*; what it cannot tell is"):
+    with pytest.raises(InputError, match=r"widths is not open in .*; open facts are"):
         try_facts(checkpoint, "digits", ["widths"])
     with pytest.raises(InputError, match="stride_on is not open"):
         try_facts(checkpoint, "digits", ["stride_on"], stride_on="1x1")
-    with pytest.raises(InputError, match="combinations; 2 to 32 are measured"):
+    with pytest.raises(InputError, match="combinations; give facts with 2 to 32"):
         try_facts(checkpoint, "digits", ["stride_on", "norm_epsilon", "output_stride", "head_pool"])
     bundle = str(run / "best.safetensors")
     assert main(["evaluate", bundle, "digits", "--stride-on", "1x1"]) == 2
-    assert "--stride-on goes with --try" in capsys.readouterr().err
+    assert "--stride-on requires --try" in capsys.readouterr().err
     assert main(["evaluate", bundle, "digits", "--try", "rounding", "--stride-on", "1x1"]) == 2
-    assert "is a bundle, which says all of itself" in capsys.readouterr().err
+    assert "is a bundle, which is complete" in capsys.readouterr().err
 
 
 def test_class_folders_stand_for_numbers_where_the_file_has_no_names(bundle: Bundle) -> None:

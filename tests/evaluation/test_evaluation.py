@@ -84,12 +84,12 @@ def test_which_part_is_measured() -> None:
     assert chosen(divided, None, None) == ("validation", (two,))
     assert chosen(divided, "train", None) == ("train", (one,))
     assert chosen(divided, "all", None)[1] == (one, two)
-    with pytest.raises(InputError, match="no test part: it has train, validation"):
+    with pytest.raises(InputError, match="no test images: it has train, validation"):
         chosen(divided, "test", None)
 
     flat = Dataset(name="data", classes=("x",), flat=(one, two, three), parts={})
     assert chosen(flat, None, None) == ("all", flat.flat)
-    with pytest.raises(InputError, match="no validation part"):
+    with pytest.raises(InputError, match="no validation images"):
         chosen(flat, "validation", None)
     names = {part: {e.name: e.digest()} for part, e in
              {"train": one, "validation": two, "test": three}.items()}  # fmt: skip

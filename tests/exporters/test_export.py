@@ -299,7 +299,7 @@ def test_accuracy_that_is_lost(best: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     assert whole.problem(99) is None
     assert replace(whole, accuracy=(0.900, 0.896)).problem(99) is None
     assert replace(whole, accuracy=(0.900, 0.950)).problem(99) is None
-    reason = "it loses 0.60 points of accuracy, and 0.5 is the most"
+    reason = "it loses 0.60 points of accuracy, and the maximum is 0.5"
     assert replace(whole, accuracy=(0.900, 0.894)).problem(99) == reason
     assert replace(whole, agreeing=0.99).problem(99) is None
     assert "98.90 % of 1000 images" in str(replace(whole, agreeing=0.989).problem(99))
@@ -412,7 +412,7 @@ def test_a_repository_for_openvino_model_server(colourful: Path, tmp_path: Path)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     wanted = open_engine(resnetkit.load(colourful), "torch").answer(pixels)
     assert np.abs(compiled(pixels)[0] - wanted).max() < 1e-4 * np.abs(wanted).max()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export(colourful, target, to="ovms")
 
 
@@ -429,8 +429,8 @@ def test_a_network_without_classes(tmp_path: Path) -> None:
     ("name", "choice", "reason"),
     [
         ("net.xml", {"to": "onnx"}, "ends in .onnx"),
-        ("net.pt2", {"to": "torch-export", "precision": "int8"}, "int8 is written for"),
-        ("net.pt2", {"to": "torch-export", "with_preprocessing": True}, "is written for onnx"),
+        ("net.pt2", {"to": "torch-export", "precision": "int8"}, "int8 requires"),
+        ("net.pt2", {"to": "torch-export", "with_preprocessing": True}, "requires onnx"),
         ("net.onnx", {"to": "onnx", "with_preprocessing": True, "dynamic_batch": True}, "differ"),
         ("net.onnx", {"to": "onnx", "precision": "int8"}, "give calibrate"),
         ("net.onnx", {"to": "onnx", "min_agreement": 101}, "a percentage"),
@@ -530,15 +530,15 @@ def test_an_engine_that_cannot_run_the_file(colourful: Path, tmp_path: Path) -> 
     export(colourful, tmp_path / "net.xml", to="openvino")
     opened = open_model(tmp_path / "net.xml")
     assert isinstance(opened, Exported)
-    with pytest.raises(InputError, match="run by openvino or openvino-bf16, not by torch"):
+    with pytest.raises(InputError, match="runs on openvino or openvino-bf16, not on torch"):
         open_engine(opened, "torch")
-    with pytest.raises(InputError, match="gives logits, not embeddings"):
+    with pytest.raises(InputError, match="outputs logits, not embeddings"):
         open_engine(opened, output="embeddings")
     assert opened.engines == ("openvino", "openvino-bf16")
     export(colourful, tmp_path / "cut.xml", to="openvino", with_preprocessing=True)
     cutting = open_model(tmp_path / "cut.xml")
     assert isinstance(cutting, Exported)
-    with pytest.raises(InputError, match="run by openvino, not by openvino-bf16"):
+    with pytest.raises(InputError, match="runs on openvino, not on openvino-bf16"):
         open_engine(cutting, "openvino-bf16")
 
 
@@ -553,7 +553,7 @@ def test_a_file_that_was_altered_is_not_the_one_that_was_proved(
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(InputError, match=rf"{weights.name} was altered after it was proved"):
+    with pytest.raises(InputError, match=rf"{weights.name} was modified after its export"):
         open_model(target)
     report = tmp_path / f"{name}.agreement.json"
     kept = report.read_text()
@@ -602,7 +602,7 @@ def test_class_names_that_are_not_those_of_the_graph(
     image = str(next((pictures / "test" / "coffee").iterdir()))
     for command in (("predict", image), ("evaluate", str(pictures))):
         assert main([command[0], str(tmp_path / "net.onnx"), *command[1:]]) == 2
-        assert "answers with 5 numbers, and there are 6 class names" in capsys.readouterr().err
+        assert "has 5 logits, and there are 6 class names" in capsys.readouterr().err
 
 
 def test_labels_of_a_server_whose_folders_were_no_utf8(colourful: Path, tmp_path: Path) -> None:

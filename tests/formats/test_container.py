@@ -163,7 +163,7 @@ def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         open_container(tmp_path)
     os.mkfifo(tmp_path / "pipe.pth")
-    with pytest.raises(InputError, match="is no regular file"):
+    with pytest.raises(InputError, match="is not a regular file"):
         open_container(tmp_path / "pipe.pth")
 
 

@@ -234,7 +234,7 @@ def test_a_missing_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=rf"needs {package}, .* pip install 'resnetkit\[fetch\]'"):
+    with pytest.raises(InputError, match=rf"requires {package}, .* pip install 'resnetkit\[hub\]'"):
         download.download("https://a.invalid/net.pth", tmp_path / "net.pth", sha256=None)
 
 

@@ -103,7 +103,7 @@ def test_torchvisions_facts_are_known(server: Server, resnet18: Theirs) -> None:
         "source": "torchvision:resnet18",
         "url": server.url + V1,
         "sha256": resnet18.sha256,
-        "checked": "against the SHA-256 that was given",
+        "checked": "against the given SHA-256",
         "weights": "IMAGENET1K_V1",
     }
     again = torchvision_bundle(server, resnet18, offline=True, norm_epsilon=1e-3, num_classes=3)
@@ -124,7 +124,7 @@ def test_the_checksum_in_torchvisions_name(server: Server, resnet18: Theirs, cac
 
 def test_another_network_under_the_name(server: Server, small: Theirs) -> None:
     server.add(V1.replace("resnet18-f37072fd", "resnet34-b627a593"), small.content)
-    with pytest.raises(InputError, match=r"should be torchvision's resnet34 and is custom"):
+    with pytest.raises(InputError, match=r"is custom.*, expected torchvision's resnet34"):
         resnetkit.fetch("torchvision:resnet34", mirror=server.url, sha256=small.sha256)
 
 
@@ -160,9 +160,9 @@ def test_an_address_with_digits_in_its_name(server: Server, small: Theirs) -> No
 
 def test_what_an_address_leaves_open_is_taken_and_told(server: Server, small: Theirs) -> None:
     server.add("/net.pth", small.content)
-    with pytest.raises(InputError, match=r"cannot tell norm_epsilon .* preprocess"):
+    with pytest.raises(InputError, match=r"does not determine norm_epsilon .* preprocess"):
         resnetkit.fetch(f"{server.url}/net.pth", strict=True)
-    with pytest.warns(AssumptionWarning, match="taken as torchvision documents: norm_epsilon"):
+    with pytest.warns(AssumptionWarning, match="assumed as torchvision documents: norm_epsilon"):
         bundle = resnetkit.fetch(f"{server.url}/net.pth")
     assert bundle.origin["assumed"]["norm_epsilon"] == 1e-5
     assert bundle.origin["preprocess"] == "IMAGENET1K_V1"
@@ -224,7 +224,7 @@ def test_timm_on_the_hub(server: Server, repositories: dict[str, Any]) -> None:
     assert bundle.origin["preprocess"] == "pretrained_cfg"
     assert bundle.origin["fetched"]["revision"] == COMMIT
     assert bundle.classes == imagenet()
-    assert "for the source has none" in bundle.origin["class_names"]
+    assert "as the source has none" in bundle.origin["class_names"]
     asked = len(server.requests)
     offline = resnetkit.fetch("hf:timm/resnet10t.c3_in1k", mirror=server.url, offline=True)
     assert len(server.requests) == asked
@@ -255,7 +255,7 @@ def test_the_hubs_digest_is_compared(
         if path.endswith("model.safetensors"):
             file.content = file.content[:-1] + bytes([file.content[-1] ^ 1])
     for _ in range(2):
-        with pytest.raises(InputError, match=r"safetensors has the digest .* nothing was kept"):
+        with pytest.raises(InputError, match=r"safetensors has the digest .* was removed"):
             resnetkit.fetch("hf:somebody/resnet", mirror=server.url)
     assert not [path for path in (tmp_path / "hub").rglob("*") if path.stat().st_size > 10_000]
 
@@ -263,7 +263,7 @@ def test_the_hubs_digest_is_compared(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("hf:nobody/nothing", "hf:nobody/nothing is not there, or is private"),
+        ("hf:nobody/nothing", "hf:nobody/nothing does not exist or is private"),
         ("hf:somebody/resnet@old", "hf:somebody/resnet has no revision 'old'"),
         ("hf:somebody/resnet/x.bin", "hf:somebody/resnet: x.bin is not in the repository"),
     ],
@@ -283,24 +283,24 @@ def test_offline_without_the_file(
 ) -> None:
     if switch == "environment":
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match=r"not in the cache.* and the network is not to be used"):
+    with pytest.raises(InputError, match=r"not in the cache.* and downloads are disabled"):
         resnetkit.fetch(source, offline=switch == "option")
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("resnet50", "no source of weights; give e.g. torchvision:resnet50"),
-        ("torchvision:", "no source of weights"),
-        ("torchvision:resnet18@", "nothing behind the @"),
+        ("resnet50", "not a source of weights; give e.g. torchvision:resnet50"),
+        ("torchvision:", "not a source of weights"),
+        ("torchvision:resnet18@", "nothing after the @"),
         ("torchvision:resnet81", "no ResNet 'resnet81'; did you mean resnet18"),
         ("torchvision:resnet50@imagenet1k_v3", "did you mean IMAGENET1K_V2"),
-        ("torchvision:vgg16", "there are resnet101, "),
-        ("hf:resnet-50", "is no repository"),
-        ("hf:../..", "is no repository"),
-        ("https://host/", "is no address of a file"),
+        ("torchvision:vgg16", "it has resnet101, "),
+        ("hf:resnet-50", "is not a repository"),
+        ("hf:../..", "is not a repository"),
+        ("https://host/", "is not the URL of a file"),
         ("http://example.invalid/net.pth", "is not encrypted; give the file's checksum"),
-        ("ftp://host/net.pth", "is no source of weights"),
+        ("ftp://host/net.pth", "is not a source of weights"),
     ],
 )
 def test_what_is_no_source(source: str, message: str) -> None:
@@ -330,7 +330,10 @@ def test_the_command(
     bundle = resnetkit.load(tmp_path / "small.safetensors")
     assert bundle.preprocess.resize_to == 256
     assert main(words) == 2
-    assert "small.safetensors is there already; say with --out" in capsys.readouterr().err
+    assert (
+        "small.safetensors already exists; choose another path with --out"
+        in capsys.readouterr().err
+    )
     assert main([*words, "--out", "other.safetensors", "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["origin"]["fetched"]["sha256"] == small.sha256
@@ -339,7 +342,7 @@ def test_the_command(
     assert capsys.readouterr().err.count("\n") == 2
     assert not (tmp_path / "wrong.safetensors").exists()
     assert main(["fetch", "torchvision:resnet50@V3"]) == 2
-    assert "there are IMAGENET1K_V1, IMAGENET1K_V2" in capsys.readouterr().err
+    assert "it has IMAGENET1K_V1, IMAGENET1K_V2" in capsys.readouterr().err
 
 
 def test_numbers_that_are_none_are_told(
@@ -351,8 +354,6 @@ def test_numbers_that_are_none_are_told(
     torch.save(state, tmp_path / "broken.pth")
     bundle = resnetkit.load(tmp_path / "broken.pth")
     (warning,) = bundle.origin["warnings"]
-    assert warning == (
-        "2 tensors have numbers that are NaN or infinite: layer2.0.conv1.weight, fc.bias"
-    )
+    assert warning == ("2 tensors have NaN or infinite values: layer2.0.conv1.weight, fc.bias")
     torch.save(small.module.state_dict(), tmp_path / "sound.pth")
     assert resnetkit.load(tmp_path / "sound.pth").origin["warnings"] == []

@@ -78,10 +78,10 @@ def test_an_address_leaves_facts_open(
     server.add("/net.pth", small)
     words = [data, "--from", f"{server.url}/net.pth", "--out", "run"]
     assert train(*words, "--strict") == 2
-    assert "cannot tell norm_epsilon" in capsys.readouterr().err
+    assert "does not determine norm_epsilon" in capsys.readouterr().err
     assert not Path("run").exists()
     assert train(*words, "--preprocess", "IMAGENET1K_V1") == 0
-    assert "taken as torchvision documents: norm_epsilon" in capsys.readouterr().err
+    assert "assumed as torchvision documents: norm_epsilon" in capsys.readouterr().err
     start = resnetkit.load("run/best.safetensors").origin["start"]
     assert start["preprocess"] == "IMAGENET1K_V1"
     assert len(server.gets()) == 1
@@ -94,16 +94,16 @@ def test_a_file_that_is_there_wins(server: Server, small: bytes, tmp_path: Path)
     assert not is_source("hf:a/b")
     assert resnetkit.load("hf:a/b").network.options.num_classes == 7
     assert server.requests == []
-    with pytest.raises(InputError, match=r"hf:a/b is a file, and sha256 and mirror"):
+    with pytest.raises(InputError, match=r"hf:a/b is a file; sha256 and mirror"):
         load_or_fetch("hf:a/b", FetchOptions(mirror=server.url), LoadOptions())
 
 
 @pytest.mark.parametrize(
     ("start", "words", "message"),
     [
-        ("nowhere.pth", [], "nowhere.pth does not exist, and is no source of weights; give"),
+        ("nowhere.pth", [], "nowhere.pth does not exist and is not a source of weights; give"),
         ("torchvision:resnet81", [], "did you mean resnet18"),
-        ("torchvsion:resnet18", [], "no source of weights"),
+        ("torchvsion:resnet18", [], "not a source of weights"),
         ("hf:a/b", ["--offline"], "is not in the cache"),
     ],
 )
@@ -119,7 +119,7 @@ def test_what_is_neither(
 
 def test_what_is_about_a_start_takes_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "digits", "--offline"]) == 2
-    assert "--offline is about the file of --from" in capsys.readouterr().err
+    assert "--offline applies to the file of --from" in capsys.readouterr().err
     assert main(["train", "--resume", "run", "--ema"]) == 2
     assert "a resumed run keeps its recipe; leave --ema out" in capsys.readouterr().err
 

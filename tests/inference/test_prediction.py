@@ -81,7 +81,7 @@ def test_order_is_kept_whatever_the_batch(batch_size: int, tmp_path: Path) -> No
     found = list(stream(nearest, GREY, CLASSES, images, batch_size=batch_size))
     assert [p.problem or p.label for p in found] == [
         "dark",
-        "no image, or of a kind that is not known",
+        "not an image, or of an unsupported format",
         "bright",
         "middle",
         "dark",

@@ -192,7 +192,7 @@ def test_a_folder_or_device_is_refused_before_anything_is_answered(tmp_path: Pat
     (tmp_path / "o.csv").mkdir()
     os.mkfifo(tmp_path / "pipe.csv")
     for name in ("o.csv", "pipe.csv"):
-        with pytest.raises(InputError, match="give the name of a file"):
+        with pytest.raises(InputError, match="give a file name"):
             ResumableFile(tmp_path / name, open_format("csv", "logits", 0), {"a": 1})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.csv", "pipe.csv"]
 

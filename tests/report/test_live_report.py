@@ -99,7 +99,7 @@ def test_without_tensorboard(
     assert main(["train", "--tensorboard", "--out", str(tmp_path / "run")]) == 2
     errors = capsys.readouterr().err
     assert errors.splitlines() == [
-        "resnetkit: a file of events needs tensorboard, which is not installed; "
+        "resnetkit: a file of events requires tensorboard, which is not installed; "
         "pip install 'resnetkit[tensorboard]'"
     ]
     assert not (tmp_path / "run").exists()
@@ -118,7 +118,7 @@ def test_a_page_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path) -> 
     callback.start(RECIPE, {"train": 9}, [])
     callback.start(RECIPE, {"train": 9}, [])
     assert len(teller.warnings) == 1
-    assert "training goes on without the page" in teller.warnings[0]
+    assert "training continues without the page" in teller.warnings[0]
 
 
 def test_overwriting_removes_points_and_page(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_form_of_files_keeps_their_order_and_names_what_is_unreadable(
     images = response.json()["images"]
     assert [one["image"] for one in images] == list(bodies)
     assert "predictions" not in images[1]
-    assert "no image" in images[1]["problem"]
+    assert "not an image" in images[1]["problem"]
     assert len(images[0]["predictions"]) == 3
     bundle = resnetkit.load(bundle_file)
     for place in (0, 2):
@@ -90,7 +90,7 @@ def test_a_form_of_files_keeps_their_order_and_names_what_is_unreadable(
     ("given", "status", "line"),
     [
         ({"content": b""}, 422, "the body is empty"),
-        ({"content": b"no image"}, 422, "no image can be read: body: no image"),
+        ({"content": b"no image"}, 422, "no image can be read: body: not an image"),
         ({"content": jpeg(0)[:300]}, 422, "no image can be read"),
         ({"content": b"x" * 300_000}, 413, "larger than the 200,000 bytes"),
         ({"content": (b"x" * 50_000 for _ in range(6))}, 413, "larger than the 200,000 bytes"),

@@ -43,17 +43,17 @@ def recipe_of(data: Path, **choices: object) -> Recipe:
 
 
 def test_a_few_are_named_and_left_out(data: Path, tmp_path: Path) -> None:
-    (data / "brick" / "03.jpg").write_bytes(b"no image")
+    (data / "brick" / "03.jpg").write_bytes(b"not an image")
     callback = Told()
     run_recipe(recipe_of(data), tmp_path / "run", callback, run_options=RunOptions(max_bad=0.05))
     text = (tmp_path / "run" / readability.FILE).read_text()
-    assert text == "brick/03.jpg: no image, or of a kind that is not known\n"
-    assert callback.said[0].startswith("skipped brick/03.jpg: no image")
+    assert text == "brick/03.jpg: not an image, or of an unsupported format\n"
+    assert callback.said[0].startswith("skipped brick/03.jpg: not an image")
     assert "1 of 24 images" in callback.said[1]
 
 
 def test_too_many_stop_before_the_first_step(data: Path, tmp_path: Path) -> None:
-    (data / "brick" / "03.jpg").write_bytes(b"no image")
+    (data / "brick" / "03.jpg").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"1 of 24 images .* brick/03\.jpg.*max_bad 0\.01"):
         run_recipe(recipe_of(data), tmp_path / "run", Told())
     assert not (tmp_path / "run").exists()
@@ -68,7 +68,7 @@ def test_those_found_in_training(
     """Of very many images only the sizes are taken before; so a bad one is met in a batch."""
     monkeypatch.setattr(readability, "DECODED", 5)
     for name in ("03", "05", "07", "09", "11"):
-        (data / "brick" / f"{name}.jpg").write_bytes(b"no image")
+        (data / "brick" / f"{name}.jpg").write_bytes(b"not an image")
     callback = Told()
     with pytest.raises(InputError, match=r"3 of 24 images .* more than max_bad 0\.1"):
         run_recipe(recipe_of(data), tmp_path / "run", callback, run_options=RunOptions(max_bad=0.1))

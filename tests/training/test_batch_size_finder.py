@@ -135,4 +135,4 @@ def test_the_number_is_in_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["train", "--resume", str(run)]) == 0
     assert read_recipe(run) == recipe
     assert main(["train", "digits", "--batch-size", "much"]) == 2
-    assert "'much' is no number of images; give one like 32, or auto" in capsys.readouterr().err
+    assert "'much' is not a batch size; give a number, e.g. 32, or auto" in capsys.readouterr().err

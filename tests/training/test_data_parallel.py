@@ -337,10 +337,10 @@ def test_images_that_one_process_cannot_read(
     first, second = found["unread"]
     assert (first["code"], second["code"], second["err"]) == (0, 0, ""), found["unread"]
     text = (place / "unread" / BAD).read_text()
-    assert text == "brick/03.jpg: no image, or of a kind that is not known\n"
+    assert text == "brick/03.jpg: not an image, or of an unsupported format\n"
     assert (
         first["err"]
-        == "resnetkit: skipped brick/03.jpg: no image, or of a kind that is not known\n"
+        == "resnetkit: skipped brick/03.jpg: not an image, or of an unsupported format\n"
     )
     readable = Counter(name for names in steps(found["unread"]).values() for name in names)
     record = json.loads((place / "unread" / "split.json").read_text())

@@ -45,8 +45,8 @@ def test_one_picture_of_a_class(
     code, printed, errors = called(capsys, *words, "--out", out, "--tensorboard")
     assert code == 0, errors
     assert "2 train, 0 validation, 0 test" in printed
-    assert "kept: epoch 3, the last, for no images were held back to choose by" in printed
-    assert "training images, which tells little of other ones" in printed
+    assert "kept: epoch 3, the last, as no images were held out for selection" in printed
+    assert "training images, which says little about other images" in printed
     assert "validation accuracy" not in printed
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [row["validation_accuracy"] for row in rows] == [None] * 3
@@ -55,7 +55,7 @@ def test_one_picture_of_a_class(
     assert best.measured == {}
     assert all(np.array_equal(best.arrays[name], last.arrays[name]) for name in last.arrays)
     page = (out / "report.html").read_text()
-    assert "the last, for no images were held back" in page
+    assert "the last, as no images were held out" in page
     assert "measured on the training images" in page
     assert called(capsys, "train", "--resume", out)[0] == 0
     assert called(capsys, "evaluate", out / "best.safetensors", data)[0] == 0

@@ -158,7 +158,7 @@ def test_from_a_checkpoint_on_the_command_line(
     words = ["train", data, "--from", checkpoint, "--out", tmp_path / "run", "--size", 32]
     words += ["--epochs", 1]
     assert main([str(word) for word in [*words, "--strict"]]) == 2
-    assert "cannot tell" in capsys.readouterr().err
+    assert "does not determine" in capsys.readouterr().err
     words += ["--stride-on", "1x1"]
     assert main([str(word) for word in words]) == 0
     last = resnetkit.load(tmp_path / "run" / "last.safetensors")
@@ -167,4 +167,4 @@ def test_from_a_checkpoint_on_the_command_line(
     assert main(["train", "--resume", str(tmp_path / "run"), "--from", "x"]) == 2
     assert "leave --from out" in capsys.readouterr().err
     assert main(["train", "digits", "--strict"]) == 2
-    assert "--strict is about the file of --from" in capsys.readouterr().err
+    assert "--strict applies to the file of --from" in capsys.readouterr().err

@@ -109,9 +109,9 @@ def test_what_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
         with pytest.raises(InputError, match="give"):
             find_lr(recipe, **wrong)
     for more, message in (
-        (["--find-lr", "--out", "run"], "run is no picture's name; let it end in .png"),
+        (["--find-lr", "--out", "run"], "run has no picture suffix; give a name that ends in .png"),
         (["--find-lr", "--out", str(tmp_path / "a/b.png")], "there is no folder"),
-        (["--format", "json"], "--format goes with --find-lr"),
+        (["--format", "json"], "--format requires --find-lr"),
         (["--find-lr", "--resume", str(tmp_path)], "leave --find-lr out"),
     ):
         assert main(["train", *([] if "--resume" in more else ["digits", *CHOICES]), *more]) == 2

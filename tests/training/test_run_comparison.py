@@ -80,7 +80,7 @@ def test_on_the_command_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert head.split() == ["run", "validation", "test", "epochs", "time", "state", "lr", "warmup"]
     assert {line.split()[0] for line in lines[:3]} == {"good", "below/slow", "short"}
     assert "unfinished" in output
-    assert errors.count("resnetkit: left out no ") == 3
+    assert errors.count("resnetkit: skipped no ") == 3
     assert len(errors.splitlines()) == 3
     assert main(["runs", str(runs / "good"), "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -1,10 +1,10 @@
 """Bundles: network, weights, preprocessing and class names in one ``.safetensors`` file.
 
-The header's metadata carries all that is not a tensor: ``resnetkit`` is a JSON document with the
-format's version, network, preprocessing, class names, origin and measurements; ``resnetkit.sha256``
-is the digest of that document and of every tensor, so that an altered file is noticed.
+The header's metadata has everything that is not a tensor: ``resnetkit`` is a JSON document with the
+format version, network, preprocessing, class names, origin and measurements; ``resnetkit.sha256``
+is the digest of that document and of every tensor, to detect modified files.
 
-torch is not loaded before a tensor or a module is asked for.
+torch is imported only when a tensor or a module is requested.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from resnetkit.inference.prediction import Image, Prediction
     from resnetkit.nn.resnet import ResNet
 
-#: The newest version of the format that this code writes and reads.
+#: The format version that is written, and the newest that is read.
 VERSION = 1
 DOCUMENT, DIGEST = "resnetkit", "resnetkit.sha256"
-#: What a bundle's document has besides its version; an exported file's has the same.
+#: Fields of a bundle's document besides its version, shared with exported files.
 RULES = {
     **dict.fromkeys(("network", "preprocess", "origin", "measured"), mapping()),
     "classes": listed(text(), 1_000_000),
@@ -64,11 +64,11 @@ RULES = {
 class Bundle:
     """Network, weights, preprocessing, class names, origin and measured accuracy.
 
-    ``arrays`` are the tensors by the parameter names of ``resnetkit.build``, and ``numbers`` the
-    same as numpy's. ``origin`` says where
-    the weights come from and ``measured`` what was measured of them; both are JSON objects.
+    ``arrays`` are the tensors by the parameter names of ``resnetkit.build``, ``numbers`` the same
+    as numpy arrays. ``origin`` records the source of the weights and ``measured`` their metrics;
+    both are JSON objects.
 
-    Raises ``ValueError`` where the parts do not fit together.
+    Raises ``ValueError`` for inconsistent parts.
     """
 
     network: Network
@@ -88,7 +88,7 @@ class Bundle:
             )
         if len(set(self.classes)) != len(self.classes):
             twice = next(name for name in self.classes if self.classes.count(name) > 1)
-            raise InputError(f"the class name {twice!r} stands twice; names have to differ")
+            raise InputError(f"the class name {twice!r} occurs twice; give unique names")
         channels, size = self.network.options.in_chans, self.preprocess.size
         if self.preprocess.channel_count != channels:
             raise InputError(
@@ -111,15 +111,15 @@ class Bundle:
     ) -> Bundle:
         """The bundle of a module made by ``resnetkit.build``; its weights are copied to the CPU.
 
-        Without ``preprocess`` the network's usual size with torchvision's ImageNet mean and
-        standard deviation is taken; without ``classes`` they are named ``0``, ``1``, ...
-        Raises ``ValueError`` for another module and for parts that do not fit together.
+        ``preprocess`` defaults to the network's default size with torchvision's ImageNet mean and
+        standard deviation, ``classes`` to ``0``, ``1``, ... Raises ``ValueError`` for any other
+        module and for inconsistent parts.
         """
         from resnetkit.nn.resnet import ResNet
 
         if not isinstance(module, ResNet):
             raise InputError(
-                f"a bundle is made from a module of resnetkit.build, and this is a "
+                f"a bundle requires a module of resnetkit.build, and this is a "
                 f"{type(module).__name__}; build one and load its state_dict"
             )
         network = module.network
@@ -136,7 +136,7 @@ class Bundle:
         )
 
     def module(self) -> ResNet:
-        """A new torch module with these weights, in evaluation mode, on the CPU."""
+        """Return a new torch module with these weights, in evaluation mode, on the CPU."""
         torch = require("torch", "a module", "train")
 
         from resnetkit.nn.resnet import ResNet
@@ -147,9 +147,9 @@ class Bundle:
         return module.eval()
 
     def with_new_head(self, classes: Sequence[str], *, seed: int = 0) -> Bundle:
-        """This bundle with an untrained classifier of ``classes``, drawn by ``seed``.
+        """Return this bundle with an untrained classifier for ``classes``, initialised by ``seed``.
 
-        What the old classifier was measured at is left out. Raises ``ValueError`` for no classes.
+        Metrics of the old classifier are dropped. Raises ``ValueError`` if there are no classes.
         """
         torch = require("torch", "a new classifier", "train")
         from resnetkit.nn.resnet import ResNet
@@ -158,7 +158,7 @@ class Bundle:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = ResNet(network).get_submodule("fc").state_dict()
-        # The counts of batches are integers, and may come first.
+        # Batch counters are integers, and may come first.
         dtype = next(v.dtype for v in self.arrays.values() if v.is_floating_point())
         return replace(
             self,
@@ -174,14 +174,14 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the document and of every tensor, as they were when it was first asked for."""
+        """SHA-256 of the document and of every tensor, computed on first access."""
         if self not in _DIGESTS:
             _DIGESTS[self] = digest_of(self.document(), self.numbers)
         return _DIGESTS[self]
 
     @property
     def numbers(self) -> Mapping[str, npt.NDArray[Any]]:
-        """The tensors as numpy arrays, the same memory; bfloat16 is that of ml_dtypes."""
+        """The tensors as numpy arrays sharing memory; bfloat16 is that of ml_dtypes."""
         if isinstance(self.arrays, Tensors):
             return self.arrays.numbers
         return {name: array(tensor) for name, tensor in self.arrays.items()}
@@ -191,8 +191,7 @@ class Bundle:
     ) -> list[Prediction]:
         """The ``topk`` classes of each image, best first; see ``inference.prediction.predict``.
 
-        ``engine`` is a choice of ``inference.engines.selection.open_engine``; the engine is kept
-        as long as the bundle is.
+        ``engine`` is as in ``inference.engines.selection.open_engine``; it is cached in the bundle.
         """
         from resnetkit.inference.prediction import predict
 
@@ -204,11 +203,11 @@ class Bundle:
         return predict(kept[engine], self.preprocess, self.classes, images, topk=topk)
 
     def with_measured(self, **measured: Any) -> Bundle:
-        """This bundle with measurements added."""
+        """Return this bundle with metrics added."""
         return replace(self, measured={**self.measured, **measured})
 
     def document(self) -> str:
-        """All that is not a tensor, as JSON: what the file's header has."""
+        """Everything that is not a tensor, as JSON, for the file's header."""
         return json.dumps(
             {
                 "version": VERSION,
@@ -226,7 +225,7 @@ class Bundle:
         return {DOCUMENT: document, DIGEST: digest_of(document, self.numbers)}
 
     def file_of(self, target: Path, dialect: str) -> DialectFile:
-        """This bundle as a file of another framework, to be delivered to ``target``."""
+        """This bundle as a file of another framework, to be written to ``target``."""
         from resnetkit.bundle.verified_write import DialectFile
 
         return DialectFile(
@@ -238,10 +237,10 @@ class Bundle:
         )
 
     def save(self, path: str | Path, *, dialect: str | None = None) -> None:
-        """Write the bundle, or with ``dialect`` another framework's file, wholly or not at all.
+        """Write the bundle, or with ``dialect`` another framework's file, atomically.
 
-        A framework's file is read back and run, as ``resnetkit convert`` does, before it takes its
-        name. Raises ``ValueError`` where it cannot be written or answers differently.
+        A framework's file is read back and verified as by ``resnetkit.convert`` before it is
+        renamed. Raises ``ValueError`` if it cannot be written or its outputs differ.
         """
         if dialect is not None:
             from resnetkit.bundle.verified_write import deliver
@@ -261,7 +260,7 @@ class Bundle:
             safetensors_writer.write(temporary, self.numbers, metadata)
 
 
-#: The engines of ``Bundle.predict``, by the choice.
+#: The engines of ``Bundle.predict``, by name.
 _ENGINES: WeakKeyDictionary[Bundle, dict[str, Engine]] = WeakKeyDictionary()
 _DIGESTS: WeakKeyDictionary[Bundle, str] = WeakKeyDictionary()
 
@@ -269,21 +268,21 @@ _DIGESTS: WeakKeyDictionary[Bundle, str] = WeakKeyDictionary()
 def load(path: str | Path) -> Bundle:
     """Read a bundle.
 
-    Raises ``ValueError`` for a file that is missing, truncated, altered, no bundle, or written by a
+    Raises ``ValueError`` for a file that is missing, truncated, modified, not a bundle, or in a
     newer version of the format.
     """
     path = Path(path)
     if not path.is_file():
         if path.is_dir():
             raise InputError(
-                f"{path} is a folder; give a bundle, e.g. RUN/best.safetensors, or make one of a "
-                "checkpoint's folder with resnetkit.convert"
+                f"{path} is a folder; give a bundle, e.g. RUN/best.safetensors, or convert a "
+                "checkpoint folder with resnetkit.convert"
             )
         raise InputError(f"{path} does not exist; give a bundle, e.g. RUN/best.safetensors")
     if not _is_safetensors(path):
         raise InputError(
-            f"{path} is no bundle, which is a .safetensors file; make one of another framework's "
-            "file with resnetkit.convert, or get it again if it was one"
+            f"{path} is not a bundle (a .safetensors file); convert another framework's "
+            "file with resnetkit.convert, or download a bundle again"
         )
     try:
         file = safetensors.open_file(path)
@@ -292,12 +291,12 @@ def load(path: str | Path) -> Bundle:
         numbers = {name: file.reader(name) for name in file.arrays}
     except (UnfitError, OSError) as error:
         raise InputError(
-            f"{path} is truncated or no safetensors file ({error}); get it again, or make a "
-            "bundle of another framework's file with resnetkit.convert"
+            f"{path} is truncated or not a safetensors file ({error}); download it again, or "
+            "convert another framework's file with resnetkit.convert"
         ) from None
     if metadata.get(DIGEST) != digest_of(metadata[DOCUMENT], numbers):
         raise InputError(
-            f"{path} was altered after it was written: its digest differs; get it again"
+            f"{path} was modified after it was written: its digest differs; download it again"
         )
     try:
         found = Bundle(
@@ -311,25 +310,25 @@ def load(path: str | Path) -> Bundle:
         _DIGESTS[found] = metadata[DIGEST]
         return found
     except (InputError, KeyError, TypeError) as error:
-        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+        raise InputError(f"{path} has an invalid header: {error}; download it again") from None
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether it is meant to be one, by its name, or is one, by its first bytes."""
+    """Whether the path is a bundle, by its name or by its first bytes."""
     if path.suffix.lower() == ".safetensors":
         return True
     try:
         with path.open("rb") as file:
             head = file.read(64)
     except OSError:
-        return True  # reading it says what is wrong
+        return True  # reading it raises the error
     return not head or safetensors.claims(head, path)
 
 
 def document_of(path: str | Path) -> dict[str, Any]:
-    """What a bundle's header says - network, classes, origin, measured - without its weights.
+    """Read a bundle's header - network, classes, origin, metrics - without its weights.
 
-    Nothing is checked against the digest. Raises ``ValueError`` for a file that is no bundle.
+    The digest is not verified. Raises ``ValueError`` for a file that is not a bundle.
     """
     path = Path(path)
     if not path.is_file():
@@ -337,20 +336,20 @@ def document_of(path: str | Path) -> dict[str, Any]:
     try:
         return _document(path, safetensors.open_file(path).facts.get("metadata", {}))
     except (UnfitError, OSError) as error:
-        raise InputError(f"{path} is truncated or no safetensors file ({error})") from None
+        raise InputError(f"{path} is truncated or not a safetensors file ({error})") from None
 
 
 def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if DOCUMENT not in metadata:
         raise InputError(
-            f"{path} is a safetensors file, but no bundle: its header has no {DOCUMENT!r} entry; "
-            "make a bundle of it with resnetkit.convert"
+            f"{path} is a safetensors file, but not a bundle: its header has no {DOCUMENT!r}; "
+            "convert it with resnetkit.convert"
         )
     try:
         document = parsed(metadata[DOCUMENT], "its header")
         check(document, {"version": whole(0, 1_000_000)}, "its")
     except InputError as error:
-        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+        raise InputError(f"{path} has an invalid header: {error}; download it again") from None
     version = document["version"]
     if version != VERSION:
         raise InputError(
@@ -360,7 +359,7 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         check(document, RULES, "its")
     except InputError as error:
-        raise InputError(f"{path} has a header that does not fit: {error}; get it again") from None
+        raise InputError(f"{path} has an invalid header: {error}; download it again") from None
     return document
 
 
@@ -377,15 +376,15 @@ def digest_of(document: str, numbers: Mapping[str, npt.NDArray[Any]]) -> str:
 
 def _check_arrays(network: Network, arrays: Mapping[str, Tensor]) -> None:
     wanted = tensors(network)
-    # Shapes can be asked of either kind, and numpy's are there without torch.
+    # Both kinds have shapes; numpy's need no torch.
     have: Mapping[str, Any] = arrays.numbers if isinstance(arrays, Tensors) else arrays
     for name, shape in wanted.items():
         if name not in have:
-            raise InputError(f"the weights lack {name}, which {network.name} has")
+            raise InputError(f"the weights lack {name} of {network.name}")
         if tuple(have[name].shape) != shape:
             raise InputError(
                 f"{name} has the shape {tuple(have[name].shape)} and {network.name} has {shape}"
             )
     extra = sorted(set(have) - set(wanted))
     if extra:
-        raise InputError(f"the weights have {extra[0]}, which {network.name} has not")
+        raise InputError(f"the weights have {extra[0]}, which {network.name} does not have")

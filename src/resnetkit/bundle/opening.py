@@ -1,8 +1,7 @@
 """Opens a bundle or an exported file; the kind is detected from its contents.
 
-The kind is detected from the content, and nothing in a file is executed: see
-``inference.engines.exported_model``. Where the agreement report lies beside a file, the file has to
-be the one that was proved.
+Nothing in a file is executed: see ``inference.engines.exported_model``. If an agreement report lies
+beside a file, the file must match its digest.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from resnetkit.formats.container import UnfitError, told
 from resnetkit.inference.engines.exported_model import DOCUMENT, Exported, ExportFormat
 from resnetkit.inference.engines.torch_export_archive import document_in
 
-#: An OpenVINO IR has some kilobytes for each layer; its numbers are in the file beside it.
+#: An OpenVINO IR has a few kilobytes per layer; the weights are in the .bin file.
 MOST_XML = 256 << 20
 
 
 def open_model(path: str | Path) -> Bundle | Exported:
-    """A bundle, or an ONNX, OpenVINO or ``.pt2`` file that ``export`` wrote.
+    """Open a bundle, or an ONNX, OpenVINO or ``.pt2`` file written by ``export``.
 
-    Raises ``ValueError`` for a file that is missing, damaged, or something else, and for one that
-    is not what the agreement report beside it was made of.
+    Raises ``ValueError`` for a missing, damaged or unsupported file, and for one that does not
+    match the agreement report beside it.
 
     >>> resnetkit.open_model(model).preprocess.size
     16
     """
     path = Path(path)
     if not path.is_file():
-        return load(path)  # which says what is wrong
+        return load(path)  # raises the error that fits
     with told(path):
         found = _exported(path)
         if found is not None:
@@ -42,7 +41,7 @@ def open_model(path: str | Path) -> Bundle | Exported:
 
 
 def _exported(path: Path) -> tuple[ExportFormat, str | None] | None:
-    """The kind of an exported file and the document in it; None for another file."""
+    """The kind and document of an exported file; None for any other file."""
     with path.open("rb") as file:
         head = file.read(512)
     if head.lstrip()[:5] in (b"<?xml", b"<net "):
@@ -57,17 +56,17 @@ def _exported(path: Path) -> tuple[ExportFormat, str | None] | None:
 
 
 def as_model(model: Bundle | Exported | str | Path) -> Bundle | Exported:
-    """The model, opened where it is a path."""
+    """The model; a path is opened."""
     return open_model(model) if isinstance(model, str | Path) else model
 
 
 def report_of(target: Path) -> Path:
-    """Where the agreement report of ``target`` is."""
+    """The path of the agreement report of ``target``."""
     return target.with_name(f"{target.name}.agreement.json")
 
 
 def _proved(exported: Exported) -> Exported:
-    """The same; ``InputError`` where the report beside the file is of other files."""
+    """Return ``exported``; raise ``InputError`` if its digest differs from the report beside it."""
     report = report_of(exported.path)
     try:
         digests = parsed(report.read_bytes())["sha256"]
@@ -81,21 +80,21 @@ def _proved(exported: Exported) -> Exported:
         wanted = known.get(file.suffix.lower())
         if wanted is not None and file.is_file() and wanted != sha256_of(file):
             raise InputError(
-                f"{file} was altered after it was proved: its digest is not the one in {report}; "
-                "export it again, or remove the report to use it without proof"
+                f"{file} was modified after its export: its digest differs from {report}; "
+                "export it again, or remove the report to use it unverified"
             )
     return exported
 
 
 def _of_openvino(path: Path) -> str | None:
     if path.stat().st_size > MOST_XML:
-        raise UnfitError(f"has more than {MOST_XML} bytes, which no network needs")
+        raise UnfitError(f"has more than {MOST_XML} bytes, too many for a network")
     try:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, ValueError) as error:
-        raise UnfitError(f"is XML that cannot be read ({error}); export it again") from None
+        raise UnfitError(f"is invalid XML ({error}); export it again") from None
     if root.tag != "net":
-        raise UnfitError("is XML, but no OpenVINO IR; give the .xml that `export` wrote")
+        raise UnfitError("is XML, but not an OpenVINO IR; give the .xml that `export` wrote")
     if not path.with_suffix(".bin").is_file():
         raise InputError(f"{path} has no {path.with_suffix('.bin').name} beside it; copy both")
     entry = root.find(f"rt_info/{DOCUMENT}")

@@ -1,4 +1,4 @@
-"""Prediction functions that take a model, or its path, and images in any form."""
+"""Prediction functions for a model or its path, and images in any form."""
 
 from __future__ import annotations
 
@@ -33,17 +33,15 @@ def predict(
     batch_size: int | None = None,
     exact: bool = True,
 ) -> Iterator[Prediction]:
-    """The ``topk`` classes of each image, in order, with probabilities from 0 to 1.
+    """Yield the ``topk`` classes of each image, in order, with probabilities from 0 to 1.
 
     ``images`` are paths of images, folders and shards, or encoded bytes, PIL images, uint8 arrays
     ``(H, W)``, ``(H, W, C)`` or tensors ``(C, H, W)``: one, or any number of them; a few batches
-    are in memory at a time. One that cannot be read gives a prediction with a ``problem``.
-    ``exact`` makes pixels as torchvision does, bit for bit; otherwise they are made faster from 64
-    files on.
+    are in memory at a time. An unreadable image yields a prediction with a ``problem``. ``exact``
+    makes pixels bit-equal to torchvision's; otherwise a faster path is used from 64 files on.
     See ``PredictOptions`` for the rest.
 
-    Raises ``ValueError`` for a model or an engine that cannot be used, and for paths without
-    images.
+    Raises ``ValueError`` for an unusable model or engine, and for paths without images.
 
     >>> for prediction in resnetkit.predict(model, "seven.png", engine="torch"):
     ...     print(prediction.name, prediction.label)
@@ -64,10 +62,10 @@ def embed(
     batch_size: int | None = None,
     exact: bool = True,
 ) -> npt.NDArray[np.float32]:
-    """The pooled last map of each image, ``(N, num_features)``, float32; see ``predict``.
+    """Return the pooled features of each image, float32 ``(N, num_features)``; see ``predict``.
 
-    Raises ``ValueError`` as ``predict`` does, and ``UnreadableImageError``, which is one, for the
-    first image that cannot be read.
+    Raises ``ValueError`` as ``predict`` does, and its subclass ``UnreadableImageError`` for the
+    first unreadable image.
 
     >>> resnetkit.embed(model, "seven.png", engine="torch").shape
     (1, 64)
@@ -93,15 +91,16 @@ def predict_to_file(
     on_prediction: Callable[[Prediction], None] = lambda _: None,
     **options: Any,
 ) -> int:
-    """Write predictions of images, folders and shards to ``out``; the number of unreadable ones.
+    """Write predictions of images, folders and shards to ``out``; return the number of unreadable
+    ones.
 
-    ``format`` is ``csv``, ``json``, ``jsonl``, ``parquet`` or ``npy``, by default what ``out`` ends
-    in. ``embeddings`` are written instead of classes. What was interrupted goes on when the same
-    call is made again. ``on_prediction`` is called with each new one; ``options`` are those of
-    ``predict``, but that pixels are made fast from 64 images on unless ``exact``.
+    ``format`` is ``csv``, ``json``, ``jsonl``, ``parquet`` or ``npy``, by default the suffix of
+    ``out``. ``embeddings`` are written instead of classes. The same call resumes an interrupted
+    one. ``on_prediction`` is called with each new prediction; ``options`` are those of ``predict``,
+    but the fast pixel path is used from 64 images on unless ``exact``.
 
-    Raises ``ValueError`` as ``predict`` does, and for a file that cannot be written, or that
-    another call has begun.
+    Raises ``ValueError`` as ``predict`` does, and for a file that cannot be written or was started
+    by a different call.
 
     >>> resnetkit.predict_to_file(model, "seven.png", "found.csv", engine="torch")
     0

@@ -1,7 +1,6 @@
-"""Writes weights in a dialect, and verifies the file before it takes its name.
+"""Writes weights in a dialect, and verifies the file before renaming it.
 
-The file is written beside the target, read back and run on the same images as the network that it
-was made of.
+The file is written beside the target, read back and run on the same images as the original network.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ Array = npt.NDArray[Any]
 
 
 class File(Protocol):
-    """How a kind of file is written, read back, and told what was found out after writing.
+    """How a kind of file is written, read back, and amended after verification.
 
-    ``folds`` tells that norms change their form on the way, ``added`` what else changes.
+    ``folds`` means that norms are folded, ``added`` describes other changes.
     """
 
     folds: bool
@@ -39,16 +38,16 @@ class File(Protocol):
     tensors: int
 
     def check_ending(self, target: Path) -> None:
-        """Raise ``InputError`` for a name that its files do not have."""
+        """Raise ``InputError`` for an invalid file name."""
 
     def write(self, path: Path) -> None:
-        """Write all but what is found out later."""
+        """Write the file without the verification result."""
 
     def read_back(self, path: Path) -> tuple[Network, Mapping[str, Array]]:
-        """The network in the file, and its tensors by our names, read one by one."""
+        """The network in the file, and its tensors by our names, read one at a time."""
 
     def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
-        """Put the origin with the proof into the file, where it has a place for that."""
+        """Add the origin and verification to the file, if its format has a place for it."""
 
 
 def deliver(
@@ -61,10 +60,10 @@ def deliver(
     origin: Mapping[str, Any],
     size: int,
 ) -> tuple[dict[str, Any], OutputComparison]:
-    """Write ``file`` to ``target``, if it answers as ``network`` does on images of ``size``.
+    """Write ``file`` to ``target`` if its outputs match ``network`` on images of ``size``.
 
-    Returns the origin with the proof, and the proof. Raises ``InputError`` for a wrong ending and
-    where the answers differ; then ``target`` stays as it was.
+    Returns the origin including the verification, and the verification. Raises ``InputError`` for a
+    wrong suffix and if the outputs differ; ``target`` is then unchanged.
     """
     file.check_ending(target)
     with atomic(target) as temporary:
@@ -81,22 +80,22 @@ def deliver(
 def _check_proof(
     target: Path, arrays: Mapping[str, Array], found: OutputComparison, folds: bool
 ) -> None:
-    """Raise ``InputError`` unless the answers are equal, as far as the numbers allow it."""
+    """Raise ``InputError`` unless the outputs are equal within tolerance."""
     if not math.isfinite(found.largest):
         raise InputError(
-            f"{target} is not written: the input's own logits are not finite, so that nothing can "
-            "be proven; resnetkit.identify tells which numbers are none"
+            f"{target} is not written: the input's own logits are not finite, so it cannot "
+            "be verified; resnetkit.identify lists the affected tensors"
         )
     allowed = max(tolerance(array.dtype.name, folded=folds) for array in arrays.values())
     if found.relative > allowed:
         raise InputError(
             f"{target} is not written: read back, the logits differ by {found.difference:.3g}, "
-            f"which is {found.relative:.2g} of the largest, and {allowed:.0e} is allowed"
+            f"which is {found.relative:.2g} of the largest; {allowed:.0e} is allowed"
         )
 
 
 class DialectFile:
-    """The file of another framework: ``network`` with ``arrays``, which came from ``origin``."""
+    """Another framework's file of ``network`` with ``arrays``, from ``origin``."""
 
     def __init__(
         self,
@@ -127,14 +126,14 @@ class DialectFile:
         writing.write(path, self._kind, self._theirs, self._spoken, self._network, self._origin)
 
     def read_back(self, path: Path) -> tuple[Network, Mapping[str, Array]]:
-        """The network that is found in the file, with the options that tensors do not show."""
+        """The network in the file, with the options that tensors do not show."""
         options = self._network.options
         facts = {name: getattr(options, name) for name in option_names() if name != "num_classes"}
         found = identify(path)
         reading = found.reading.settle(**facts)
         reading.check()
         if reading.network.options != options:
-            raise InputError(f"read back, it is another network: {reading.network.name}")
+            raise InputError(f"read back, it is a different network: {reading.network.name}")
         theirs = LazyArrays(found.container.read, found.container.arrays)
         names = [*reading.names, *reading.created]
         ours = LazyArrays(partial(reading.ours, arrays=theirs), names)

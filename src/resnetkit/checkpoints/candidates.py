@@ -1,4 +1,4 @@
-"""Candidate readings: the network that one dialect gives below one prefix."""
+"""Candidate readings: the network of one dialect below one prefix."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from resnetkit.checkpoints.infer_options import BlockSketch, ConvSketch, Sketch,
 from resnetkit.checkpoints.resolve_facts import configured, settled
 from resnetkit.errors import InputError
 
-#: Of two copies the one with the lower rank is read. An average comes first, as in timm's
+#: Of two copies the one with the lower rank is read. Averaged weights come first, as in timm's
 #: ``load_state_dict(use_ema=True)``; MoCo's key encoder comes last, as in its own evaluation.
 RANKS = {"state_dict_ema": -1, "model_ema": -1, "ema": -1, "encoder_k": 1, "momentum_encoder": 1}
-#: More places where a network may begin are no checkpoint's, and take long to look at.
+#: Maximum number of positions where a network may begin.
 MOST_STARTS = 500
 _EMPTY = ConvSketch(kernel=None, votes=(), bias=False, norm="batch")
 
@@ -53,7 +53,7 @@ def readings(shapes: Mapping[str, Shape], config: Mapping[str, Any] | None) -> I
 
 
 def _stems(dialect: Dialect) -> list[StemKind]:
-    """The kinds of stems that a framework has, one of those with the same names."""
+    """The stem kinds of a framework, one of those with the same names."""
     kinds: tuple[StemKind, ...] = ("7x7", "deep", "3x3")
     found: dict[tuple[str, ...], StemKind] = {}
     for stem in kinds:
@@ -66,13 +66,13 @@ def _stems(dialect: Dialect) -> list[StemKind]:
 
 
 def _averaged(dialect: Dialect) -> tuple[bool, ...]:
-    """Whether to look for shortcuts with average pools, besides those without."""
+    """Whether to look for shortcuts with average pools as well."""
     shortcuts = dialect.holds.get("shortcut", ("avgpool+projection",))
     return (False, True) if "avgpool+projection" in shortcuts else (False,)
 
 
 def _anchors(dialect: Dialect) -> tuple[str, ...]:
-    """Names that every network of a dialect has, below its root: the first block's."""
+    """Names in every network of a dialect, below its root: the first block's."""
     if dialect.anchors:
         return dialect.anchors
     at = partial(Place, part="main", stage=1, block=0)
@@ -85,10 +85,10 @@ def _anchors(dialect: Dialect) -> tuple[str, ...]:
 
 
 def _starts(dialect: Dialect, shapes: Mapping[str, Shape], lines: str) -> list[tuple[str, bool]]:
-    """What stands before the names of a dialect, and whether its root is among that.
+    """The prefixes of a dialect's names, and whether they include its root.
 
-    ``lines`` are the names, each between two line ends: one search in all is a hundred times as
-    fast as one in each.
+    ``lines`` are the names, each between newlines: one search in all is a hundred times as fast as
+    one in each.
     """
     found: dict[tuple[str, bool], None] = {}
     for anchor in _anchors(dialect):
@@ -115,7 +115,7 @@ def _starts(dialect: Dialect, shapes: Mapping[str, Shape], lines: str) -> list[t
 class _Try:
     """One way to read a file: a dialect below a prefix, with or without its root.
 
-    ``told`` are the tensors by names that tell places, ``shapes`` those of the file.
+    ``told`` are the tensors by names that determine places, ``shapes`` those of the file.
     """
 
     dialect: Dialect
@@ -127,7 +127,7 @@ class _Try:
     averaged: bool
 
     def seen(self, kind: ParameterKind, part: NetworkPart, **where: Any) -> dict[str, Shape]:
-        """The tensors that are there of the layer at a place, in our layout."""
+        """The present tensors of the layer at a place, in our layout."""
         place = Place(kind=kind, part=part, stem=self.stem, averaged=self.averaged, **where)
         found: dict[str, Shape] = {}
         for layer in self.dialect.layer(place, rooted=self.rooted):
@@ -138,7 +138,7 @@ class _Try:
         return found
 
     def conv(self, part: NetworkPart, **where: Any) -> ConvSketch | None:
-        """The convolution at a place and its norm, or None where neither has left a trace."""
+        """The convolution at a place and its norm, or None if neither is present."""
         conv, norm = self.seen("conv", part, **where), self.seen("norm", part, **where)
         if not conv and not norm:
             return None
@@ -154,7 +154,7 @@ class _Try:
         )
 
     def norm(self, tensors: Collection[str]) -> NormKind:
-        """The kind of norm that has these tensors, of those that the framework has."""
+        """The framework's kind of norm with these tensors."""
         batch = {"running_mean", "running_var", COUNTER}
         kind: NormKind = "batch" if batch & set(tensors) else "group"
         if not tensors:
@@ -169,7 +169,7 @@ class _Try:
         pooled = self.averaged and stage > 1
         shortcut = self.conv("shortcut", pooled=pooled, **at)
         if pooled and (shortcut is None or shortcut.kernel is None):
-            # A dilated stage has no pool (mmpretrain), so that its names are those of no pool.
+            # A dilated stage has no pool (mmpretrain), so its names are those without a pool.
             other = self.conv("shortcut", pooled=False, **at)
             if other is not None and other.kernel is not None:
                 shortcut, pooled = other, False
@@ -208,9 +208,9 @@ class _Try:
         )
 
     def _is_worth_it(self, stem: Sequence[ConvSketch | None]) -> bool:
-        """Whether there is a kernel of a deep stem, and one behind the pool of a shortcut.
+        """Whether there is a kernel of a deep stem, and one after the pool of a shortcut.
 
-        Where there is none, the same names are read better as those of a plain network.
+        Otherwise the same names are better read as a plain network.
         """
         if self.stem == "deep" and not any(conv and conv.kernel for conv in stem):
             return False
@@ -227,7 +227,7 @@ class _Try:
         return tuple(blocks)
 
     def read(self, config: Mapping[str, Any] | None) -> Reading | None:
-        """The reading with the facts as the dialect documents them; None where it is no network."""
+        """The reading with the dialect's documented facts; None if it is not a network."""
         sketch = self.sketch()
         if sketch is None:
             return None
@@ -243,7 +243,7 @@ class _Try:
 
 
 def rank(reading: Reading) -> int:
-    """The average over training first; what training keeps for itself last."""
+    """Averaged weights first; auxiliary copies of training last."""
     kept = 3 * bool(TRAINING & set(reading.wrappers))
     return sum(RANKS.get(segment, 0) for segment in reading.wrappers) + kept
 

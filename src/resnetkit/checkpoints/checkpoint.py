@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 Head = Literal["classifier", "none", "other"]
 
-#: What people wrap networks into. Others are peeled off as well, and reported without a meaning.
+#: Known wrappers of networks. Others are stripped as well, and reported without a meaning.
 WRAPPERS: Mapping[str, str] = MappingProxyType(
     {
-        "state_dict": "the weights beside the state of training",
-        "model": "the network inside of another module, or beside the state of training",
-        "net": "the network inside of another module",
-        "network": "the network inside of another module",
+        "state_dict": "the weights beside the training state",
+        "model": "the network inside another module, or beside the training state",
+        "net": "the network inside another module",
+        "network": "the network inside another module",
         "state_dict_ema": "an average of the weights over training",
         "model_ema": "an average of the weights over training",
         "ema": "an average of the weights over training",
@@ -37,21 +37,21 @@ WRAPPERS: Mapping[str, str] = MappingProxyType(
         "bottom_up": "the backbone below a feature pyramid (detectron2)",
         "body": "the backbone below a feature pyramid (torchvision)",
         "encoder": "the encoder of a larger network",
-        "encoder_q": "MoCo's query encoder; its fc projects, it does not classify",
+        "encoder_q": "MoCo's query encoder; its fc is a projection, not a classifier",
         "encoder_k": "MoCo's key encoder, a moving average of the query encoder",
         "momentum_encoder": "a moving average of the encoder",
         "blobs": "Caffe2's tensors",
         "model_weights": "Keras' weights of a whole model",
     }
 )
-#: What training keeps beside the weights, by its key in the file.
+#: Keys of training state beside the weights.
 TRAINING = frozenset(
     "optimizer optimizers optimizer_states optim scheduler lr_scheduler lr_schedulers scaler "
     "amp_scaler grad_scaler amp loss_scaler callbacks loops criterion rng_state".split()
 )
-#: The fc of these is no classifier.
+#: Networks whose fc is not a classifier.
 PROJECTS = {"encoder_q", "encoder_k", "momentum_encoder"}
-#: Beginnings of leftovers that a message names.
+#: Maximum number of leftover prefixes in a message.
 MOST_STARTS = 6
 _DIGITS = "0123456789"
 COUNTER, _MEAN, _VARIANCE = "num_batches_tracked", "running_mean", "running_var"
@@ -59,10 +59,10 @@ COUNTER, _MEAN, _VARIANCE = "num_batches_tracked", "running_mean", "running_var"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ambiguity:
-    """What the tensors do not show: what it may be and means, and what is taken unless told.
+    """An attribute that tensors do not show: candidates, their meaning, and the default.
 
-    ``means`` says of each candidate what it would mean; ``doubtful`` that the framework has several
-    of them, or that nothing documents the default, and that the answers depend on it.
+    ``means`` describes each candidate; ``doubtful`` means that the framework has several of them,
+    or that the default is undocumented, and that the outputs depend on it.
     """
 
     fact: str
@@ -76,17 +76,16 @@ class Ambiguity:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A checkpoint understood. All names are complete, as they are in the file.
+    """A parsed checkpoint. All names are full names as in the file.
 
-    ``prefix`` was peeled off, segment by segment in ``wrappers``. ``names`` maps our tensors to
-    theirs; ``created`` are ours that the file does not have and need not have; ``missing`` maps
-    ours to the names that should be there, ``misshapen`` theirs to (shape, wanted shape).
-    ``leftover`` are their tensors that the network does not use; ``ignored`` those that are no part
-    of any network or of a further copy of this one, with the reason; ``copies`` are the prefixes of
-    those copies. ``known`` tells how each option was found out, ``ambiguous`` what was not.
-    ``also`` names the dialects that read the same names equally well. ``classifier`` is the layer
-    that was found to be one, where it has not the dialect's name. ``choices`` are the ways to
-    prepare images that a configuration tells, instead of the dialect's.
+    ``prefix`` was stripped, segment by segment in ``wrappers``. ``names`` maps our tensors to
+    theirs; ``created`` are ours that the file may lack; ``missing`` maps ours to the expected
+    names, ``misshapen`` theirs to (shape, expected shape). ``leftover`` are their tensors that the
+    network does not use; ``ignored`` those that belong to no network or to a further copy of this
+    one, with the reason; ``copies`` are the prefixes of those copies. ``known`` is the source of
+    each option, ``ambiguous`` the open facts. ``also`` are dialects that read the same names
+    equally well. ``classifier`` is the detected classifier layer if it does not have the dialect's
+    name. ``choices`` are the preprocessings of a configuration, instead of the dialect's.
     """
 
     dialect: Dialect
@@ -109,7 +108,7 @@ class Reading:
 
     @property
     def wrappers(self) -> tuple[str, ...]:
-        """The segments of ``prefix``; ``WRAPPERS`` tells what the usual ones are."""
+        """The segments of ``prefix``; ``WRAPPERS`` describes the usual ones."""
         return segments(self.prefix)
 
     @property
@@ -121,15 +120,15 @@ class Reading:
 
     @property
     def preprocess(self) -> tuple[DialectPreprocess, ...]:
-        """How the framework prepares images of as many channels; the first is its default."""
+        """The framework's preprocessings for this number of channels, its default first."""
         offered = self.choices or self.dialect.preprocess
         return fitting(offered, self.network)
 
     def settle(self, **facts: Any) -> Reading:
-        """This reading with facts that its tensors do not show, e.g. ``stride_on="1x1"``.
+        """Return this reading with given facts, e.g. ``stride_on="1x1"``.
 
-        Any option may be given, ``classes=None`` to leave the head. Raises ``InputError`` for an
-        unknown option and for a value that contradicts the others.
+        Any option may be given, ``classes=None`` to omit the head. Raises ``InputError`` for an
+        unknown option and for a contradictory value.
         """
         network = named(self.network.override(**self._entry(facts), **facts).options)
         kept = {name: shape for name, shape in self.shapes.items() if name not in self.ignored}
@@ -145,7 +144,7 @@ class Reading:
         )
 
     def _entry(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """How the framework dilates the first block of a stage, where stages are dilated now."""
+        """The framework's dilation of a stage's first block, if stages are dilated now."""
         dilated = self.network.options.output_stride != self.network.options.natural_stride
         if "output_stride" not in facts or "dilation_entry" in facts or dilated:
             return {}
@@ -153,18 +152,18 @@ class Reading:
         return {way.option: way.values[0] for way in ways}
 
     def problems(self, drop: Collection[str] = ()) -> tuple[str, ...]:
-        """What keeps the map from being total, one line each; leftovers outside do not.
+        """The errors of the key map, one line each, without leftovers outside the network.
 
-        ``drop`` are the beginnings of names that are no matter.
+        ``drop`` are prefixes of names to ignore.
         """
         return (
             *(f"{theirs} is missing (our {ours})" for ours, theirs in self.missing.items()),
             *(
-                f"{name} is {_shape_text(given)} and should be {_shape_text(wanted)}"
+                f"{name} is {_shape_text(given)}, expected {_shape_text(wanted)}"
                 for name, (given, wanted) in self.misshapen.items()
             ),
             *(
-                f"{name} stands inside the network, and {self.network.name} has no such tensor"
+                f"{name} is inside the network, but {self.network.name} has no such tensor"
                 for name in self.inside
                 if not any(begins(name, start) for start in drop)
             ),
@@ -172,15 +171,15 @@ class Reading:
 
     @property
     def body(self) -> str:
-        """What stands before the names of the body's tensors."""
+        """The prefix of the body's tensors."""
         return self.prefix + (self.dialect.root if self.rooted else "")
 
     @cached_property
     def inside(self) -> tuple[str, ...]:
-        """Leftovers inside the network: below a name that it uses, or one that counts on.
+        """Leftovers inside the network: below a name that it uses, or with a further number.
 
-        Beside ``layer3.0.conv1`` these are ``layer3.0.conv9``, ``layer5`` and ``conv2``. The
-        file's network computes with them, so that without them it is another one.
+        For ``layer3.0.conv1`` these are ``layer3.0.conv9``, ``layer5`` and ``conv2``. The file's
+        network uses them, so without them it would be a different one.
         """
         used = (*self.names.values(), *self.missing.values())
         words = {_word(name, self.body) for name in used if name.startswith(self.body)}
@@ -197,13 +196,12 @@ class Reading:
 
     @property
     def outside(self) -> tuple[str, ...]:
-        """Leftovers beside the network: another head, metrics, the weights of a loss."""
+        """Leftovers outside the network: another head, metrics, the weights of a loss."""
         inside = set(self.inside)
         return tuple(name for name in self.leftover if name not in inside)
 
     def part(self, name: str) -> tuple[str, str]:
-        """Where a leftover stands beside the network's own tensors: what it shares with their
-        names, and its own next word."""
+        """The common prefix of a leftover with the network's own tensors, and its next part."""
         body = re.split(r"(?<=[./])", self.body)
         words = re.split(r"(?<=[./])", name)
         at = 0
@@ -212,18 +210,19 @@ class Reading:
         return "".join(words[:at]), words[at].rstrip("./")
 
     def without_classifier(self, drop: Collection[str]) -> Reading:
-        """This reading without its classifier, if all tensors of that are to be dropped."""
+        """This reading without its classifier, if all its tensors are dropped."""
         head = [self.names[name] for name in ("fc.weight", "fc.bias") if name in self.names]
         if not head or not all(any(begins(name, start) for start in drop) for name in head):
             return self
         return self.settle(num_classes=None)
 
     def check(self, drop: Iterable[str] = (), *, strict: bool = False) -> None:
-        """Raise ``InputError`` unless every tensor of the network is used once, in its shape.
+        """Raise ``InputError`` unless every tensor of the network is used once, with its exact
+        shape.
 
-        Inside the network nothing may be left over. What is left over beside it is no error unless
-        ``strict``; ``drop`` are the beginnings of names to do without all the same, with ``*`` for
-        any text, and each has to fit a leftover, or what is ignored anyway.
+        Inside the network nothing may be left over; leftovers outside are only errors if
+        ``strict``. ``drop`` are prefixes of names to ignore, where ``*`` matches any text; each
+        must match a leftover or ignored tensor.
         """
         drop = list(drop)
         for start in drop:
@@ -233,7 +232,7 @@ class Reading:
         if problems:
             more = f"; {len(problems) - 3} more" if len(problems) > 3 else ""
             raise InputError(
-                f"the checkpoint is no complete {self.network.name} of {self.dialect.name}: "
+                f"the checkpoint is not a complete {self.network.name} of {self.dialect.name}: "
                 f"{'; '.join(problems[:3])}{more}"
             )
         left = [n for n in self.outside if not any(begins(n, start) for start in drop)]
@@ -247,16 +246,16 @@ class Reading:
             raise InputError(f"{text}drop={starts!r}", field=("drop", "strict"))
 
     def to_ours(self, arrays: Mapping[str, Array], drop: Iterable[str] = ()) -> dict[str, Array]:
-        """Our tensors of the network from theirs: every name once, every shape equal.
+        """Convert their tensors to ours, each used exactly once with its exact shape.
 
-        Counters that the file does not have are 0; norms that were folded into scale and bias get
-        mean 0 and variance ``1 - epsilon``, so that nothing is divided. Raises as ``check`` does.
+        Missing counters are 0; norms folded into scale and bias get mean 0 and variance ``1 -
+        epsilon``, so that nothing is divided. Raises as ``check`` does.
         """
         self.check(drop)
         return {name: self.ours(name, arrays) for name in tensors(self.network)}
 
     def ours(self, name: str, arrays: Mapping[str, Array]) -> Array:
-        """Our tensor of that name; reads only what it is made of. Checks nothing."""
+        """Our tensor of that name; reads only its sources, unchecked."""
         if name in self.names:
             found = self.dialect.to_ours(arrays[self.names[name]])
             return found.reshape(()) if name.endswith(COUNTER) else found
@@ -265,7 +264,7 @@ class Reading:
         layer, _, part = name.rpartition(".")
         if part == COUNTER:
             return np.zeros((), dtype=np.int64)
-        if part == "bias":  # of a classifier without one
+        if part == "bias":  # for a classifier without a bias
             weight = self.dialect.to_ours(arrays[self.names[f"{layer}.weight"]])
             return np.zeros(weight.shape[:1], dtype=weight.dtype)
         weight = arrays[self.names[f"{layer}.weight"]]
@@ -273,12 +272,12 @@ class Reading:
         return np.full_like(weight, value)
 
     def to_theirs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The file's tensors from ours, by their names there; the reverse of ``to_ours``."""
+        """The file's tensors from ours, by their names; the inverse of ``to_ours``."""
         return {theirs: self.dialect.to_theirs(arrays[ours]) for ours, theirs in self.names.items()}
 
 
 def _word(name: str, body: str) -> str:
-    """The first word of a name below the body's beginning."""
+    """The first part of a name below the body's prefix."""
     return re.split(r"[./]", name[len(body) :], maxsplit=1)[0]
 
 
@@ -287,12 +286,12 @@ def _shape_text(shape: Shape) -> str:
 
 
 def begins(name: str, start: str) -> bool:
-    """Whether a name begins so; ``*`` stands for any text."""
+    """Whether a name has that prefix; ``*`` matches any text."""
     return fnmatchcase(name, f"{start}*")
 
 
 def segments(prefix: str) -> tuple[str, ...]:
-    """The wrappers in a prefix, which end with a dot or a slash."""
+    """The wrappers in a prefix, each ending with a dot or a slash."""
     return tuple(segment for segment in re.split(r"[./]", prefix) if segment)
 
 
@@ -304,7 +303,7 @@ def compare(
     network: Network,
     classifier: str = "",
 ) -> Reading:
-    """The tensors of ``network`` against those that are there; nothing is known of facts yet."""
+    """Match the tensors of ``network`` with the file's, before any facts are known."""
     places_of_heads = range(len(dialect.heads))
     maps = [dialect.map(network, rooted=rooted, head=n, prefix=prefix) for n in places_of_heads]
     expected = max(maps, key=lambda names: sum(theirs in shapes for theirs in names.values()))
@@ -321,11 +320,11 @@ def compare(
         if ours.rpartition(".")[2] in absent or theirs is None:
             created.append(ours)
         elif ours == "fc.bias" and theirs not in shapes and expected["fc.weight"] in shapes:
-            created.append(ours)  # a classifier without a bias is one whose bias is 0
+            created.append(ours)  # a missing bias of the classifier is 0
         elif theirs not in shapes:
             missing[ours] = theirs
         elif wanted == () and shapes[theirs] == (1,):
-            names[ours] = theirs  # a scalar is often stored so
+            names[ours] = theirs  # scalars are often stored so
         elif dialect.our_shape(shapes[theirs]) != wanted:
             misshapen[theirs] = shapes[theirs], dialect.shape(wanted)
         else:
@@ -352,9 +351,9 @@ def compare(
 def _absent(
     dialect: Dialect, expected: Mapping[str, str], shapes: Mapping[str, Shape]
 ) -> frozenset[str]:
-    """The kinds of tensors that a file may do without, and of which it has not a single one."""
+    """The optional kinds of tensors of which a file has none."""
     there = {ours.rpartition(".")[2] for ours, theirs in expected.items() if theirs in shapes}
-    # torch before 0.4.1 had no counters of batches.
+    # torch before 0.4.1 had no batch counters.
     absent = {COUNTER} - there
     if dialect.unfolds and not {_MEAN, _VARIANCE} & there:
         absent |= {_MEAN, _VARIANCE}

@@ -1,4 +1,4 @@
-"""Finds the classifier among the tensors that are not part of the body."""
+"""Finds the classifier among the tensors outside the body."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from dataclasses import replace
 from resnetkit.checkpoints.checkpoint import PROJECTS, Reading, segments
 from resnetkit.errors import InputError
 
-#: Words in the names of linear layers that do not classify the features of one image.
+#: Name parts of linear layers that are not classifiers.
 _OTHER = re.compile(
     r"proj|mlp|predictor|prototype|embed|queue|memory|bank|cent(er|re)|arcface|cosface|margin"
     r"|rpn|roi|box|fpn|neck|decod|attn|critic|discriminator"
 )
-#: Networks that are trained in pairs, without classes.
+#: Name parts of networks trained in pairs, without classes.
 _PAIRED = {"teacher", "student", "online", "target", "online_network", "target_network"}
 _PAIRED |= {"base_encoder", "momentum_encoder", "online_encoder", "target_encoder"}
-#: Words in the names of what is computed from answers, not from features.
+#: Name parts of layers that work on outputs, not on features.
 _MEASURES = re.compile(
     r"loss|criterion|metric|acc(uracy)?$|acc_|_acc|auroc|auc|f1|confusion|confmat|recall|precision"
 )
 
 
 def with_classifier(reading: Reading, named: str | None = None) -> Reading:
-    """The reading with its classifier, where one linear layer behind the pool is left over.
+    """The reading with its classifier, if a single linear layer after the pool is left over.
 
-    It is one of a weight of (classes, features) and perhaps a bias, and nothing else stands where
-    it stands: with further layers, a classifier would be a part of something. ``named`` chooses the
-    layer instead, by its name in the file, complete or without what stands before the body's names.
-    Raises ``InputError`` where ``named`` is no such layer.
+    It has a weight of (classes, features), optionally a bias, and no sibling layers, which would
+    make it part of something else. ``named`` selects the layer instead, by its name in the file,
+    with or without the body's prefix. Raises ``InputError`` if ``named`` is not such a layer.
     """
     layers = linear_layers(reading)
     if named is not None:
@@ -38,7 +37,7 @@ def with_classifier(reading: Reading, named: str | None = None) -> Reading:
                 return _with(reading, layer)
         some = ", ".join(list(layers)[:4]) or "none"
         width = reading.network.features
-        text = f"is no linear layer of {width} inputs beside the body; there are {some}"
+        text = f"is not a linear layer of {width} inputs outside the body; candidates are {some}"
         raise InputError(f"head={named!r} {text}", field="head")
     if reading.network.options.num_classes is not None or reading.missing or reading.misshapen:
         return reading
@@ -49,7 +48,7 @@ def with_classifier(reading: Reading, named: str | None = None) -> Reading:
 
 
 def linear_layers(reading: Reading) -> dict[str, int]:
-    """The linear layers of the features that are left over: their names and outputs."""
+    """The leftover linear layers on the features: names and numbers of outputs."""
     suffix = reading.dialect.suffixes["linear"]["weight"]
     found = {}
     for name in reading.outside:
@@ -64,7 +63,7 @@ def _with(reading: Reading, layer: str) -> Reading:
 
 
 def _classifies(reading: Reading, layer: str) -> bool:
-    """By its name; a network that was trained by comparing images has a projection there."""
+    """Judge by its name; contrastively trained networks have a projection instead."""
     words = segments(layer)
     return not (
         (PROJECTS | _PAIRED) & set(reading.wrappers)
@@ -73,7 +72,7 @@ def _classifies(reading: Reading, layer: str) -> bool:
 
 
 def _others(reading: Reading, layer: str) -> list[str]:
-    """What else stands where the layer stands, besides what projects or measures."""
+    """Other tensors beside the layer, except projections and metrics."""
     start, word = reading.part(layer + reading.dialect.suffixes["linear"]["weight"])
     own = {layer + suffix for suffix in reading.dialect.suffixes["linear"].values()}
     return [
@@ -87,16 +86,16 @@ def _others(reading: Reading, layer: str) -> list[str]:
 
 
 def _is_parallel(word: str) -> bool:
-    """Whether it works on the features by itself, or on the answers."""
+    """Whether it works on the features, not on the outputs."""
     return bool(_OTHER.search(word.lower()) or _MEASURES.search(word.lower())) and not re.search(
         "embed|neck|attn", word.lower()
     )
 
 
 def left_out(names: Iterable[str], reading: Reading) -> list[str]:
-    """A line on what stands beside the network and is not taken, if there is anything.
+    """A message about skipped tensors outside the network, if there are any.
 
-    Of a head that could be its classifier, the layers are named.
+    Lists the layers of a potential classifier.
     """
     names = list(names)
     if not names:
@@ -104,7 +103,7 @@ def left_out(names: Iterable[str], reading: Reading) -> list[str]:
     near = [name for name in names if name.startswith(reading.prefix)] or names
     shown = sorted(near, key=lambda name: (not name.endswith("weight"), names.index(name)))[:6]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    text = f"{len(names)} tensors beside the network are left out: {', '.join(shown)}{more}"
+    text = f"{len(names)} tensors outside the network are skipped: {', '.join(shown)}{more}"
     if reading.network.options.num_classes is None:
-        text += "; no classifier was taken"
+        text += "; no classifier was found"
     return [text]

@@ -1,8 +1,8 @@
-"""Reads ``config.json`` and ``preprocessor_config.json`` beside a file of weights.
+"""Reads ``config.json`` and ``preprocessor_config.json`` beside a weight file.
 
-Sources: timm/data/config.py and timm/data/transforms_factory.py (what timm makes of a
+Sources: timm/data/config.py and timm/data/transforms_factory.py (how timm uses a
 ``pretrained_cfg``); transformers models/convnext/image_processing_convnext.py (the image processor
-of its ResNet). Nothing here imports either.
+of its ResNet). Neither is imported.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from resnetkit.errors import InputError, parsed
 from resnetkit.preprocess import Interpolation, Preprocess
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
-#: A configuration is a page of text; a longer file is something else.
+#: Maximum bytes of a configuration.
 LONGEST = 16 << 20
-#: transformers names a class without a name so.
+#: transformers' placeholder class names.
 _UNNAMED = "LABEL_"
-#: Pillow's numbers of filters, as transformers writes them; the others have no name here.
+#: Pillow's filter codes, as written by transformers; others are not supported.
 _FILTERS: Mapping[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 _PROCESSORS = ("ConvNextImageProcessor", "ConvNextFeatureExtractor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What stands beside a file of weights.
+    """The configuration beside a weight file.
 
-    ``model`` is the ``config.json``. ``preprocess`` are the ways to prepare images that it or the
-    ``preprocessor_config.json`` tells, the first the framework's default; ``classes`` the names of
-    the classes, made distinct. ``warnings`` are parts that are not understood, one line each.
+    ``model`` is the ``config.json``. ``preprocess`` are the preprocessings in it or in
+    ``preprocessor_config.json``, the framework's default first; ``classes`` the class names, made
+    unique. ``warnings`` are messages about unsupported parts.
     """
 
     framework: Literal["timm", "transformers"]
@@ -45,7 +45,7 @@ class Configuration:
 
 
 def beside(path: Path) -> Configuration | None:
-    """The configuration in the folder of the file at ``path``, or None where there is none."""
+    """The configuration in the folder of the file at ``path``, or None."""
     model = _document(path.parent / CONFIG)
     if model is None:
         return None
@@ -72,7 +72,7 @@ def beside(path: Path) -> Configuration | None:
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """The names with the number of the class behind those that stand twice: ``crane (134)``."""
+    """Append the class index to duplicate names: ``crane (134)``."""
 
     def numbered(which: Callable[[str], bool]) -> tuple[str, ...]:
         return tuple(f"{n} ({i})" if which(n) else n for i, n in enumerate(names))
@@ -83,7 +83,7 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 def _document(path: Path) -> dict[str, Any] | None:
     try:
-        if not path.is_file() or path.stat().st_size > LONGEST:  # a pipe would never end
+        if not path.is_file() or path.stat().st_size > LONGEST:  # a pipe would block
             return None
         return parsed(path.read_bytes())
     except (OSError, InputError):
@@ -96,16 +96,16 @@ def _attempt(
     name: str,
     warnings: list[str],
 ) -> tuple[DialectPreprocess, ...]:
-    """What ``read`` finds; nothing and a warning where that cannot be expressed."""
+    """The result of ``read``; nothing and a warning if it is not supported."""
     try:
         return read(document)
     except (InputError, TypeError, ValueError, KeyError, ZeroDivisionError) as error:
-        warnings.append(f"{name} prepares images in a way that is not understood: {error}")
+        warnings.append(f"{name} has unsupported preprocessing: {error}")
         return ()
 
 
 def _told(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    """timm's ``pretrained_cfg``, which older files have at the top."""
+    """timm's ``pretrained_cfg``, at the top level in older files."""
     found = model.get("pretrained_cfg", model)
     return found if isinstance(found, dict) else {}
 
@@ -115,13 +115,13 @@ def _unknown(model: Mapping[str, Any]) -> list[str]:
     if any(entry.name == name for entry in registry.catalog()):
         return []
     return [
-        f"{CONFIG} is of timm's {name}, which the catalogue does not have; what the tensors do "
+        f"{CONFIG} is of timm's {name}, which is not in the catalogue; what the tensors do "
         "not show stays open"
     ]
 
 
 def _of_timm(model: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
-    """As timm prepares images for this weight set, and how it does with its test size."""
+    """timm's preprocessing for this weight set, and for its test size."""
     told = _told(model)
     if not {"input_size", "crop_pct", "interpolation", "mean", "std"} & set(told):
         return ()
@@ -136,7 +136,7 @@ def _timm_choice(model: Mapping[str, Any], size: str, crop: str, label: str) -> 
     channels, height, width = told.get(size) or (3, 224, 224)
     channels = (model.get("model_args") or {}).get("in_chans") or channels
     if height != width:
-        raise InputError(f"{size} is {height}x{width}, and here images are square")
+        raise InputError(f"{size} is {height}x{width}; only square images are supported")
     share = told.get(crop) or told.get("crop_pct") or 0.875
     mode = told.get("crop_mode") or "center"
     larger = math.floor(height / share)
@@ -155,9 +155,9 @@ def _timm_choice(model: Mapping[str, Any], size: str, crop: str, label: str) -> 
 
 
 def _of_transformers(told: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
-    """As transformers' image processor of ResNet prepares images.
+    """The preprocessing of transformers' ResNet image processor.
 
-    Below 384 pixels the shorter side becomes ``size / crop_pct`` and the centre is cut out; from
+    Below 384 pixels the shorter side becomes ``size / crop_pct`` and the centre is cropped; from
     384 on the image is squashed.
     """
     kind = told.get("image_processor_type") or told.get("feature_extractor_type") or _PROCESSORS[0]
@@ -168,10 +168,10 @@ def _of_transformers(told: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
     if type(size) is not int:
         raise InputError(f"size is {told['size']}")
     if not told.get("do_resize", True) or told.get("do_center_crop") or told.get("do_pad"):
-        raise InputError("it resizes nothing, or cuts or pads besides")
+        raise InputError("it does not resize, or also crops or pads")
     number = told.get("resample", 3)
     if number not in _FILTERS:
-        raise InputError(f"resample is {number}, a filter that is not here")
+        raise InputError(f"resample is {number}, an unsupported filter")
     scale = told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 1.0
     normalises = told.get("do_normalize", True)
     share = told.get("crop_pct") or 224 / 256
@@ -189,7 +189,7 @@ def _of_transformers(told: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
 
 
 def _whole(number: float) -> float:
-    """1 / 0.00392156862745098 is meant to be 255."""
+    """Round 1 / 0.00392156862745098 to 255."""
     return float(round(number)) if math.isclose(number, round(number), rel_tol=1e-9) else number
 
 
@@ -200,14 +200,14 @@ def _three(values: Any, channels: int) -> tuple[float, ...]:
 
 
 def _listed(names: Any) -> Any:
-    """transformers' ``id2label``, from class number to name, in the order of the numbers."""
+    """transformers' ``id2label`` as names in the order of class indices."""
     if not isinstance(names, dict):
         return None
     return [names.get(str(number), names.get(number)) for number in range(len(names))]
 
 
 def _names(names: Any) -> tuple[str, ...] | None:
-    """The names where there is one for each class, and each says something."""
+    """The names, if there is a meaningful one for each class."""
     if not isinstance(names, list) or not names:
         return None
     if not all(isinstance(name, str) and name for name in names):

@@ -1,7 +1,7 @@
-"""Dialects: how a framework names and lays out parameters, and what its tensors omit.
+"""Dialects: a framework's parameter names and layouts, and the facts its tensors omit.
 
-A dialect is written down once, as the name of a ``Place``. Writing takes the names of a network's
-places; reading asks for the same names, and so finds the network that has them (``reading.py``).
+A dialect is defined once, as the name of a ``Place``. Writing uses the names of a network's places;
+reading looks for the same names, and so finds the matching network (``checkpoint.py``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TORCH: Mapping[ParameterKind, Mapping[str, str]] = MappingProxyType(
 )
 
 
-#: Options that frameworks have only this way; what else one has is in its ``holds``.
+#: Values that frameworks usually support; exceptions are in ``holds``.
 USUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
         "blocks": (None,),
@@ -46,17 +46,17 @@ USUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "norm": ("batch",),
     }
 )
-#: All of them in any way, for ``holds``: an empty tuple allows every value.
+#: Any value of each, for ``holds``: an empty tuple allows every value.
 UNUSUAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(dict.fromkeys(USUAL, ()))
-#: What groups of an HDF5 file have beside their arrays, by the group's name, ``""`` for the file.
+#: Attributes of an HDF5 file's groups, by group name, ``""`` for the file.
 HDF5Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialectPreprocess:
-    """One way in which a framework prepares images, and where it says so.
+    """One preprocessing of a framework, and its source.
 
-    ``applies`` tells for which networks it is documented; None for all.
+    ``applies`` selects the networks it is documented for; None for all.
     """
 
     label: str
@@ -65,7 +65,7 @@ class DialectPreprocess:
     applies: Callable[[Options], bool] | None = None
 
 
-#: ImageNet's mean and deviation for pixels in 0..255: torchvision's times 255.
+#: ImageNet's mean and standard deviation for pixels in 0..255: torchvision's times 255.
 RGB_255: Mapping[str, Any] = {
     "divisor": 1.0,
     "mean": (123.675, 116.28, 103.53),
@@ -73,26 +73,26 @@ RGB_255: Mapping[str, Any] = {
 }
 
 
-#: For networks of one channel, which every framework has and none documents images for.
+#: For one-channel networks, whose preprocessing no framework documents.
 GREY = DialectPreprocess(
     label="grey",
     preprocess=Preprocess(size=224, resize_to=256, channels="L", mean=(0.0,), std=(1.0,)),
     source="pixels in 0..1; no project is known to document another",
 )
-#: Where nobody documents how images of three channels are prepared.
+#: For undocumented preprocessing of three-channel images.
 COLOUR = DialectPreprocess(
     label="ImageNet",
     preprocess=Preprocess(size=224),
-    source="not documented: RGB with the mean and deviation that most projects took over",
+    source="not documented: RGB with the mean and deviation that most projects use",
 )
 
 
 def fitting(
     choices: Iterable[DialectPreprocess], network: Network
 ) -> tuple[DialectPreprocess, ...]:
-    """Those ways to prepare images that are documented for ``network``, with as many channels.
+    """The preprocessings documented for ``network``, with the same number of channels.
 
-    Where none is, ``GREY`` for a single channel and ``COLOUR`` for three, of the network's usual
+    Defaults to ``GREY`` for a single channel and ``COLOUR`` for three, in the network's default
     size.
     """
     channels = network.options.in_chans
@@ -113,30 +113,27 @@ def fitting(
 class Dialect:
     """How one framework names and lays out the parameters of a ResNet.
 
-    ``path`` gives the name of a layer of the body, below ``root``; ``heads`` are the names of the
-    fully connected layer, the first is written and all are read. ``suffixes`` give the tensors of
-    each kind of layer, and ``template`` joins both. ``sizes_first`` tells of HWIO kernels and
-    (in, out) dense layers. ``absent`` are tensors that its files do not have; ``unfolds`` tells
-    that a file may have scales and biases only, of norms whose statistics were folded into them,
-    and ``folds`` that they are written so.
+    ``path`` returns the name of a body layer, below ``root``; ``heads`` are the names of the fully
+    connected layer: the first is written and all are read. ``suffixes`` are the tensors of each
+    kind of layer, and ``template`` joins both. ``sizes_first`` means HWIO kernels and (in, out)
+    dense layers. ``absent`` are tensors that its files lack; ``unfolds`` means that a file may have
+    only scales and biases of norms with folded statistics, and ``folds`` that they are written so.
 
-    ``holds`` are the values of options that the framework's code can have, ``USUAL`` unless it
-    says otherwise (others cannot be written); ``fixed`` are those that reading takes as known.
-    ``facts`` and ``preprocess`` are what the tensors cannot show; ``configured`` gives the options
-    that a configuration tells.
+    ``holds`` are the option values that the framework's code supports, by default ``USUAL`` (others
+    cannot be written); ``fixed`` are assumed when reading. ``facts`` and ``preprocess`` are not
+    determined by the tensors; ``configured`` returns the options in a configuration.
 
-    Where names do not tell places (numbers in order of creation), ``spell`` gives the layers of a
-    network by our paths, ``respell`` the tensors below a prefix by the names of ``path``, and
-    ``anchors`` what to look for.
+    If names do not determine places (numbers in order of creation), ``spell`` returns the layers of
+    a network by our paths, ``respell`` the tensors below a prefix by the names of ``path``, and
+    ``anchors`` the names to look for.
 
-    ``endings`` are those of the files that are written; ``described`` gives what an HDF5 file has
-    beside its arrays, from the network and the names of the arrays.
+    ``endings`` are the suffixes of written files; ``described`` returns the attributes of an HDF5
+    file, from the network and the names of the arrays.
 
-    ``evidence`` are tensors outside the body, of which one has to be there for the dialect to be
-    meant: the head of a framework's segmentation networks, for instance, which
-    says how the body below it is dilated. ``read_only`` are these, and others that nobody wants to
-    have written. ``beside_root`` is a pattern
-    of what stands beside a ``root`` that others use too, so that it is told to be the framework's.
+    ``evidence`` are tensors outside the body, one of which is required to select the dialect, e.g.
+    the head of a framework's segmentation networks, which determines the dilation of the body.
+    ``read_only`` dialects are never written. ``beside_root`` is a pattern of names beside a
+    ``root`` shared with other frameworks, which identifies this one.
     """
 
     name: str
@@ -166,22 +163,22 @@ class Dialect:
     beside_root: str = ""
 
     def has(self, option: str, value: object) -> bool:
-        """Whether the framework's code can have that value of an option."""
+        """Whether the framework supports that value of an option."""
         values = {**USUAL, **self.holds}.get(option, ())
         return not values or value in values
 
     def tensor(self, layer: str, kind: ParameterKind, name: str) -> str:
-        """The name of one tensor of the layer that is named ``layer``."""
+        """The name of one tensor of the layer named ``layer``."""
         return self.template.format(path=layer, suffix=self.suffixes[kind][name])
 
     def layer(self, place: Place, *, rooted: bool = True) -> tuple[str, ...]:
-        """The names that the layer at ``place`` may have, the one that is written first."""
+        """The possible names of the layer at ``place``, the written one first."""
         if place.part == "head":
             return self.heads
         return ((self.root if rooted else "") + self.path(place),)
 
     def cannot(self, options: Options) -> str | None:
-        """Why the framework has no network of ``options``; None where it has."""
+        """Why the framework does not support ``options``; None if it does."""
         for option, values in {**USUAL, **self.holds}.items():
             value = getattr(options, option)
             if option == "head_pool" and options.num_classes is None:
@@ -197,14 +194,14 @@ class Dialect:
                     f"stem_conv_stride is {options.stem_conv_stride}, and {self.name} has {natural}"
                 )
             if small and options.stem_pool != "none":
-                return f"stem_pool is {options.stem_pool}, and {self.name} has none behind a 3x3"
+                return f"stem_pool is {options.stem_pool}, and {self.name} has none after a 3x3"
         dilates = any(fact.option == "output_stride" for fact in self.facts)
         if not dilates and options.output_stride != options.natural_stride:
             return f"output_stride is {options.output_stride}, and {self.name} dilates no stage"
         return None
 
     def layers(self, network: Network, *, rooted: bool = True, head: int = 0) -> dict[str, str]:
-        """The names of the layers with parameters: our path to theirs. Checks nothing."""
+        """The names of layers with parameters, from our paths to theirs, unchecked."""
         spelled = self.spell(network) if self.spell else None
         found = {}
         for path, place in places(network).items():
@@ -218,7 +215,7 @@ class Dialect:
     def map(
         self, network: Network, *, rooted: bool = True, head: int = 0, prefix: str = ""
     ) -> dict[str, str]:
-        """Every tensor of ``network``: our name to theirs, as reading needs it. Checks nothing."""
+        """Every tensor of ``network``, from our names to theirs, for reading, unchecked."""
         layers = self.layers(network, rooted=rooted, head=head)
         kinds = {path: place.kind for path, place in places(network).items()}
         found = {}
@@ -229,15 +226,15 @@ class Dialect:
         return found
 
     def names(self, network: Network) -> dict[str, str]:
-        """The tensors that the framework's file of ``network`` has: our name to theirs.
+        """The tensors in the framework's file of ``network``, from our names to theirs.
 
-        Raises ``InputError`` for a network that the framework cannot have.
+        Raises ``InputError`` for a network that the framework does not support.
         """
         reason = self.cannot(network.options)
         if reason is not None:
             raise InputError(
-                f"{self.name} cannot hold {network.name}: {reason}; "
-                "choose another framework, or a network that it has"
+                f"{self.name} does not support {network.name}: {reason}; "
+                "choose another framework, or a network that it supports"
             )
         skipped = {"running_mean", "running_var"} if self.folds else set()
         return {
@@ -255,7 +252,7 @@ class Dialect:
         return _sizes_last(theirs) if self.sizes_first else theirs
 
     def to_ours(self, array: Array) -> Array:
-        """One of their arrays in our layout; a view where nothing has to be copied."""
+        """One of their arrays in our layout, as a view if possible."""
         return array.transpose(_AXES_TO_OURS[array.ndim]) if self._turns(array) else array
 
     def to_theirs(self, array: Array) -> Array:
@@ -266,11 +263,11 @@ class Dialect:
         return self.sizes_first and array.ndim in _AXES_TO_OURS
 
     def write(self, network: Network, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The framework's tensors of ``network`` from ours: every tensor once, every shape equal.
+        """Convert our tensors to the framework's, each used exactly once with its exact shape.
 
-        Norms are folded where the framework keeps only scale and bias; counters that it does not
-        have are left out. Raises ``InputError`` as ``names`` does, and for arrays that are not
-        those of ``network``.
+        Norms are folded if the framework has only scale and bias; counters that it lacks are
+        dropped. Raises ``InputError`` as ``names`` does, and for arrays that do not match
+        ``network``.
         """
         names = self.names(network)
         _check_ours(network, arrays)
@@ -315,9 +312,9 @@ def _check_ours(network: Network, arrays: Mapping[str, Array]) -> None:
 
 
 def _fold(network: Network, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Norms as ``scale * x + bias``: the running statistics go into the scale and the bias.
+    """Fold the running statistics of norms into ``scale * x + bias``.
 
-    ``(x - mean) / sqrt(var + eps) * weight + bias``, worked out in float64.
+    ``(x - mean) / sqrt(var + eps) * weight + bias``, computed in float64.
     """
     import numpy as np
 
@@ -337,7 +334,7 @@ def _fold(network: Network, arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 def torchvision_path(place: Place) -> str:
     """``conv1``, ``bn1``, ``layer1.0.conv1``, ``layer1.0.bn1``, ``layer1.0.downsample.0``:
-    the names of torchvision, which most projects copied."""
+    torchvision's names, which most projects copied."""
     layer = f"{'conv' if place.kind == 'conv' else 'bn'}{place.number}"
     if place.part == "stem":
         return layer

@@ -8,7 +8,7 @@ from typing import Any
 
 from resnetkit.architecture.options import Options
 
-#: By how much smaller than the natural one an output stride is.
+#: The reduction of the output stride and its meaning.
 _DILATED = {
     1: "no stage is dilated",
     2: "the last stage is dilated by 2 instead of having a stride",
@@ -18,11 +18,11 @@ _DILATED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """An option that no tensor shows: what it may be, what it means, and what the framework does.
+    """An option that no tensor shows: its values, their meaning, and the framework's default.
 
-    The first value is what the framework does unless its configuration says otherwise, as
-    ``source`` documents; ``natural`` gives it where it depends on the other options. ``each`` says
-    what each value would mean; ``applies`` tells for which networks the fact matters, None for all.
+    The first value is the framework's default, documented in ``source``; ``natural`` computes it if
+    it depends on the other options. ``each`` describes each value; ``applies`` selects the networks
+    for which the fact matters, None for all.
     """
 
     option: str
@@ -34,10 +34,10 @@ class Fact:
     applies: Callable[[Options], bool] | None = None
 
     def ordered(self, options: Options) -> tuple[Any, ...]:
-        """The values, first what the framework does for a network of these options.
+        """The values, the framework's default for these options first.
 
-        Output strides are given for a natural stride of 32 and scaled to that of ``options``;
-        groups of norms have to divide the channels.
+        Output strides are for a natural stride of 32 and scaled to that of ``options``; norm groups
+        must divide the channels.
         """
         values = self.values
         if self.option == "output_stride":
@@ -51,14 +51,14 @@ class Fact:
         return first, *(value for value in values if value != first)
 
     def means(self, value: Any, options: Options) -> str:
-        """What ``value`` would mean for a network of these options."""
+        """The meaning of ``value`` for a network of these options."""
         if self.option == "output_stride":
             return _DILATED.get(options.natural_stride // value, "more stages are dilated")
         return self.each.get(value, str(value))
 
 
 def stride_on(default: str, source: str, natural: Callable[[Options], Any] | None = None) -> Fact:
-    """Where a bottleneck has its stride: names and shapes are the same for both."""
+    """The convolution of a bottleneck with the stride: names and shapes are the same for both."""
     other = "3x3" if default == "1x1" else "1x1"
     return Fact(
         option="stride_on",
@@ -78,7 +78,7 @@ def epsilon(source: str, *values: float) -> Fact:
     return Fact(
         option="norm_epsilon",
         values=values or (1e-5, 1.001e-5, 1e-3),
-        meaning="what norms add to the variance; it matters where variances are small",
+        meaning="added to the variance by norms; it matters if variances are small",
         each={
             1e-5: "torch's and Caffe's default",
             1.001e-5: "keras.applications",
@@ -89,26 +89,26 @@ def epsilon(source: str, *values: float) -> Fact:
 
 
 def anti_alias(source: str) -> Fact:
-    """What subsamples, which has no parameters."""
+    """The subsampling, which has no parameters."""
     return Fact(
         option="anti_alias",
         values=("none", "average", "blur"),
-        meaning="what subsamples in place of strides; it has no tensors",
+        meaning="the subsampling in place of strides; it has no tensors",
         each={
             "none": "strides alone",
-            "average": "2x2 average pools behind convolutions without a stride",
-            "blur": "binomial filters behind convolutions without a stride (Zhang 2019)",
+            "average": "2x2 average pools after convolutions without a stride",
+            "blur": "binomial filters after convolutions without a stride (Zhang 2019)",
         },
         source=source,
     )
 
 
 def norm_groups(source: str) -> Fact:
-    """The groups of group norms, which have the same weights for any number."""
+    """The number of groups of group norms, which does not affect the weights."""
     return Fact(
         option="norm_groups",
         values=(32, 16, 8, 4, 2, 1),
-        meaning="groups of channels of which a group norm takes mean and variance",
+        meaning="groups of channels that a group norm normalises together",
         each={n: f"{n} groups" if n > 1 else "all channels at once" for n in (32, 16, 8, 4, 2, 1)},
         source=source,
     )
@@ -119,7 +119,7 @@ def stem_pool(source: str, *values: str) -> Fact:
     return Fact(
         option="stem_pool",
         values=values or ("padded", "caffe"),
-        meaning="the stem's 3x3 max-pool of stride 2; it shows at borders and in sizes",
+        meaning="the stem's 3x3 max-pool of stride 2; it affects borders and sizes",
         each={
             "padded": "padded by 1 on all sides",
             "caffe": "without padding, its size rounded up, as in Caffe",
@@ -130,11 +130,11 @@ def stem_pool(source: str, *values: str) -> Fact:
 
 
 def small_stem_pool(source: str) -> Fact:
-    """Whether a max-pool follows a single 3x3 convolution, which has the same tensors with it."""
+    """Whether a max-pool follows a single 3x3 convolution, which does not affect the tensors."""
     return Fact(
         option="stem_pool",
         values=("none", "padded"),
-        meaning="the max-pool behind a stem of one 3x3 convolution",
+        meaning="the max-pool after a stem of one 3x3 convolution",
         each={
             "none": "no pool, as in networks for 32x32 images",
             "padded": "torchvision's pool kept: 3x3, stride 2, padded by 1",
@@ -168,11 +168,11 @@ def head_pool(source: str, *values: str) -> Fact:
 
 
 def output_stride(source: str, *values: int) -> Fact:
-    """Dilation; the values are halved with the natural stride of smaller stems."""
+    """Dilation; values are halved with the natural stride of smaller stems."""
     return Fact(
         option="output_stride",
         values=values or (32, 16, 8),
-        meaning="stride of the last map; dilation changes no tensor",
+        meaning="stride of the last map; dilation does not affect tensors",
         source=source,
     )
 

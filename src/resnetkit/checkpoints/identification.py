@@ -1,7 +1,6 @@
-"""Identifies a file of weights: framework, network, and what remains ambiguous.
+"""Identifies a weight file: framework, network, and ambiguous facts.
 
-Reads the names and shapes of all arrays, and the numbers of the norms. Nothing here
-imports torch.
+Reads the names and shapes of all arrays, and the values of the norms. Does not import torch.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ from resnetkit.formats.opening import Container, open_container
 if TYPE_CHECKING:
     from resnetkit.checkpoints.dialect import Array
 
-#: Wrappers that hold an average of the weights over training.
+#: Wrappers of averaged weights.
 AVERAGES = {"state_dict_ema", "model_ema", "ema"}
-#: The names of what a layer that prepares images takes off and divides by.
+#: The names of mean and standard deviation of a normalisation layer.
 _NORMALISER = re.compile(
     r"(^|[./])(new_|pixel_|image_|img_)?((?P<mean>mean|mu)|(std|sigma))(_tensor)?$"
 )
-#: The entry of a safetensors header in which our own bundles describe themselves.
+#: The safetensors header entry with a bundle's description.
 BUNDLE = "resnetkit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Identification:
-    """A file understood: the container, the reading of its names, and what its numbers show.
+    """An identified file: the container, the reading of its names, and findings about its values.
 
     ``described`` is the network of a bundle's header, which leaves nothing open, else None.
-    ``classes`` are the names of the classes that a configuration beside the file tells, if any.
+    ``classes`` are the class names of a configuration beside the file, if any.
     """
 
     container: Container
@@ -56,7 +55,7 @@ class Identification:
 
     @property
     def network(self) -> Network:
-        """The network, with documented defaults where the file cannot tell."""
+        """The network, with documented defaults for open facts."""
         return self.described or self.reading.network
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,14 +118,13 @@ def identify(
     ema: bool | None = None,
     head: str | None = None,
 ) -> Identification:
-    """Say what a file is, by its path or opened already.
+    """Identify a file, given as a path or opened.
 
-    A ``config.json`` and a ``preprocessor_config.json`` beside the file are read for what timm and
-    transformers write there. ``prefix`` chooses one of several networks in a file; of weights and
-    their average over training, the average is read, unless ``ema`` is False. ``head`` names the
-    linear layer that is the classifier, where its name does not tell. Raises ``InputError``
-    for a file that cannot be read, in which no ResNet is found, whose configuration is of another
-    network, or, with ``ema``, in which there is no average.
+    timm's and transformers' ``config.json`` and ``preprocessor_config.json`` beside the file are
+    read. ``prefix`` selects one of several networks in a file; averaged weights are preferred to
+    raw ones, unless ``ema`` is False. ``head`` names the classifier's linear layer if its name is
+    not recognised. Raises ``InputError`` for an unreadable file, one without a ResNet, a
+    configuration of another network, and, with ``ema``, a file without averaged weights.
 
     >>> found = resnetkit.identify("theirs.pth")
     >>> found.reading.dialect.name, found.reading.network.name
@@ -137,7 +135,7 @@ def identify(
     told: tuple[str, ...] = ()
     try:
         if container.kind == "onnx":
-            # Of no other file is anything of it needed, and identifying is to be quick.
+            # Other files do not need it, and identification should be fast.
             from resnetkit.checkpoints.onnx_graph.graph_checkpoint import read_graph
 
             container, reading, told = read_graph(container)
@@ -161,7 +159,7 @@ def identify(
 def _read(
     container: Container, beside: Configuration | None, *, prefix: str | None, ema: bool | None
 ) -> tuple[Container, Reading, tuple[str, ...]]:
-    """The reading, of a container with names in the usual spelling; and what there is to tell."""
+    """The reading of a container with normalised names, and messages about it."""
     config = None if beside is None else beside.model
     container, told = respelled(container)
     refused: InputError | None = None
@@ -178,7 +176,7 @@ def _read(
         except InputError:
             bare = None
         if bare is not None and (refused is not None or not bare.problems()):
-            text = "wrappers of single modules are left out of the names"
+            text = "wrappers of single modules are removed from the names"
             return peeled, _prepared(bare, beside), (*told, text)
     if refused is not None:
         raise refused
@@ -186,10 +184,10 @@ def _read(
 
 
 def _normalised(container: Container, reading: Reading) -> Reading:
-    """With the mean and deviation that a layer in the file takes off images, if it has one.
+    """Add the mean and standard deviation of a normalisation layer in the file, if any.
 
-    Such a layer (robustness' InputNormalize, and the first module of many attacks' models) has a
-    number for each channel, below a name that says so.
+    Such a layer (robustness' InputNormalize, and the first module of many attack models) has one
+    value per channel, under a characteristic name.
     """
     channels = reading.network.options.in_chans
     if not reading.preprocess:
@@ -206,15 +204,17 @@ def _normalised(container: Container, reading: Reading) -> Reading:
     for part, names in found.items():
         each = {tuple(container.read(n).astype("float64").reshape(-1).tolist()) for n in names}
         if len(each) > 1:
-            return reading  # several that differ: none is known to be this network's
+            return reading  # several that differ: unknown which is this network's
         (values[part],) = each
     if not all(map(math.isfinite, values["mean"])) or min(values["std"]) <= 0:
         return reading
     first = reading.preprocess[0]
-    whole = max(values["mean"]) > 2  # of pixels in 0..255
+    whole = max(values["mean"]) > 2  # for pixels in 0..255
     order = first.preprocess.channels
     if whole and values["mean"] == tuple(sorted(values["mean"])) and order == "RGB":
-        order = "BGR"  # of all photographs blue is the darkest channel, and red the brightest
+        order = (
+            "BGR"  # in photographs blue is on average the darkest channel, and red the brightest
+        )
     divisor = 1.0 if whole else 255.0
     told = replace(
         first.preprocess,
@@ -231,7 +231,7 @@ def _normalised(container: Container, reading: Reading) -> Reading:
         reading,
         choices=(choice,),
         ambiguous=tuple(fact for fact in reading.ambiguous if fact.fact != "preprocess"),
-        ignored={**reading.ignored, **dict.fromkeys(used, "prepares images, and is used for it")},
+        ignored={**reading.ignored, **dict.fromkeys(used, "normalises images, and is used")},
         leftover=tuple(name for name in reading.leftover if name not in used),
     )
 
@@ -245,7 +245,7 @@ def _check_unwrapped(prefix: str | None, ema: bool | None) -> None:
 
 
 def _prepared(reading: Reading, beside: Configuration | None) -> Reading:
-    """With the preprocessing that a configuration tells, if it tells any."""
+    """Add the preprocessing of a configuration, if it has any."""
     if beside is None or not beside.preprocess:
         return reading
     still_open = tuple(fact for fact in reading.ambiguous if fact.fact != "preprocess")
@@ -267,31 +267,29 @@ def _recognised(
         rest = {n: s for n, s in shapes.items() if not n.startswith(reading.prefix)}
         return read(rest, config=config)
     if ema and not averaged(reading):
-        raise InputError(
-            "there is no average of the weights over training; leave ema out", field="ema"
-        )
+        raise InputError("there are no averaged weights; leave ema out", field="ema")
     return reading
 
 
 def is_bundle(container: Container) -> bool:
-    """Whether the file is one of our own, which describes itself."""
+    """Whether the file is a bundle."""
     return container.kind == "safetensors" and BUNDLE in container.facts.get("metadata", {})
 
 
 def averaged(reading: Reading) -> bool:
-    """Whether these are an average of the weights over training."""
+    """Whether these are averaged weights."""
     return bool(AVERAGES & set(reading.wrappers))
 
 
 def _classes(reading: Reading, beside: Configuration | None) -> tuple[str, ...] | None:
-    """The names of a configuration, where there is one for each class."""
+    """The class names of a configuration, if there is one for each class."""
     if beside is None or beside.classes is None or reading.head != "classifier":
         return None
     return beside.classes if len(beside.classes) == reading.network.options.num_classes else None
 
 
 def _described(container: Container) -> Network | None:
-    """The network that the header of one of our bundles describes."""
+    """The network in a bundle's header."""
     if not is_bundle(container):
         return None
     try:
@@ -299,17 +297,17 @@ def _described(container: Container) -> Network | None:
         return Network.from_dict(document["network"])
     except (ValueError, KeyError, TypeError):
         raise InputError(
-            f"{container.path} has a bundle's header that cannot be understood; get it again, "
-            "or update resnetkit if it is of a newer one"
+            f"{container.path} has an invalid bundle header; get it again, "
+            "or update resnetkit if it was written by a newer version"
         ) from None
 
 
 def _warnings(container: Container, reading: Reading, beside: Configuration | None) -> list[str]:
-    """What the numbers show: kinds of numbers, statistics that are fresh, numbers that are none."""
+    """Findings about the values: dtypes, untrained statistics, non-finite values."""
     found = [] if beside is None else list(beside.warnings)
     named = beside.classes if beside is not None and reading.head == "classifier" else None
     if named is not None and len(named) != reading.network.options.num_classes:
-        found.append(f"config.json names {len(named)} classes and the tensors have another number")
+        found.append(f"config.json names {len(named)} classes, but the tensors have another number")
     kinds = Counter(
         container.arrays[theirs].dtype
         for ours, theirs in reading.names.items()
@@ -320,18 +318,18 @@ def _warnings(container: Container, reading: Reading, beside: Configuration | No
         found.append(f"the tensors are {text}")
     if container.quantised & set(reading.names.values()):
         found.append(
-            f"{len(container.quantised)} tensors are quantised, and are made of whole numbers and "
-            "scales again; the file's own network rounds what its layers put out too, so that its "
-            "answers differ by some per cent"
+            f"{len(container.quantised)} tensors are quantised; they are read as integers times "
+            "scales, but the original network also rounds layer outputs, so that its "
+            "outputs differ by some per cent"
         )
     if "fc.bias" in reading.created:
-        found.append("the classifier has no bias, and 0 is taken for it")
+        found.append("the classifier has no bias; 0 is used")
     if reading.head == "other" and reading.network.options.num_classes is not None:
-        found.append("the fully connected layer projects, it does not classify")
+        found.append("the fully connected layer is a projection, not a classifier")
     fresh, broken, odd = _norms(container, reading)
     if fresh:
         found.append(
-            f"all {fresh} norms have running mean 0 and variance 1: the network looks fresh, or "
+            f"all {fresh} norms have mean 0 and variance 1: the network looks untrained, or "
             "its statistics were lost"
         )
     if broken:
@@ -341,14 +339,14 @@ def _warnings(container: Container, reading: Reading, beside: Configuration | No
     if odd:
         found.append(
             f"{len(odd)} norms have a scale or bias that is NaN or infinite: {odd[0]}; other "
-            "weights are looked at when the file is converted"
+            "weights are checked on conversion"
         )
     return found
 
 
 def _norms(container: Container, reading: Reading) -> tuple[int, list[str], list[str]]:
-    """How many batch norms are all fresh (0 where one is not), which have broken statistics, and
-    which tensors of scales and biases are not finite: training that diverged leaves none that is.
+    """The number of batch norms if all are untrained (else 0), those with broken statistics, and
+    the non-finite scales and biases, typical of diverged training.
     """
     fresh, count = True, 0
     broken: list[str] = []
@@ -375,5 +373,5 @@ def _norms(container: Container, reading: Reading) -> tuple[int, list[str], list
 
 
 def _is_finite(array: Array) -> bool:
-    """Whether all numbers are, by their sum."""
+    """Whether all values are finite, by their sum."""
     return math.isfinite(float(array.sum(dtype="float64")))

@@ -1,4 +1,4 @@
-"""Identity norms, for frameworks that have no network without norms."""
+"""Identity norms, for frameworks that do not support networks without norms."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def with_norms(network: Network, dialect: Dialect) -> Network:
-    """``network`` with norms as ``dialect`` has them, where it has none itself; else the same.
+    """``network`` with the norms of ``dialect`` if it has none; otherwise unchanged.
 
-    The convolutions keep their bias only where the framework has no convolutions without one.
+    Convolutions keep their bias only if the framework always has one.
     """
     if network.options.norm != "none" or dialect.cannot(network.options) is None:
         return network
@@ -32,8 +32,8 @@ def with_norms(network: Network, dialect: Dialect) -> Network:
 def given_norms(normed: Network, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The tensors of ``normed`` from those of the network without norms.
 
-    A norm has mean 0, weight 1 and the variance ``1 - epsilon``, so that it divides by 1; a bias
-    goes from the convolution to its norm.
+    A norm has mean 0, weight 1 and variance ``1 - epsilon``, so that it divides by 1; biases move
+    from the convolution to its norm.
     """
     import numpy as np
 

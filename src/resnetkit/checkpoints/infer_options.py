@@ -1,6 +1,6 @@
 """Infers network options from the shapes of a checkpoint's tensors.
 
-A ``Sketch`` is what names and shapes show of a network.
+A ``Sketch`` is a network as far as names and shapes determine it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from resnetkit.architecture.parameters import catalogued
 class ConvSketch:
     """A convolution and its norm: the kernel's shape, output first, and the votes for its width.
 
-    A width is voted for by every tensor that has it, so that one wrong tensor is found to be wrong
-    instead of changing the description.
+    Every tensor with a width votes for it, so that one wrong tensor is reported instead of changing
+    the description.
     """
 
     kernel: Shape | None
@@ -35,7 +35,7 @@ class ConvSketch:
 class BlockSketch:
     """The convolutions of one block.
 
-    ``squeezed`` is the width inside its gate; ``attention`` the kernel of one along the channels.
+    ``squeezed`` is the width inside its gate; ``attention`` a gate's along the channels.
     """
 
     main: tuple[ConvSketch, ...]
@@ -48,7 +48,7 @@ class BlockSketch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sketch:
-    """What names and shapes show of a network; ``pool`` is a convolution for the stem's pool."""
+    """A network by names and shapes; ``pool`` is a convolution in place of the stem's pool."""
 
     stem: tuple[ConvSketch, ...]
     stages: tuple[tuple[BlockSketch, ...], ...]
@@ -62,10 +62,10 @@ class Sketch:
 
 
 def describe(sketch: Sketch) -> dict[str, Any]:
-    """The options that the shapes show.
+    """The options determined by the shapes.
 
-    Never raises for odd shapes: what does not agree is found when the tensors of the network that
-    is described are compared with those that are there.
+    Never raises for odd shapes: mismatches are found when the described network's tensors are
+    compared with those in the file.
     """
     kinds = tuple(_block(stage) for stage in sketch.stages)
     outputs = [_agreed(block.main[-1] for block in stage) for stage in sketch.stages]
@@ -125,19 +125,19 @@ def _convs(sketch: Sketch) -> Iterator[ConvSketch]:
 
 
 def _most(answers: Iterable[bool]) -> bool:
-    """Whether more than half say yes."""
+    """Whether more than half are true."""
     given = list(answers)
     return 2 * sum(given) > len(given)
 
 
 def _agreed(convs: Iterable[ConvSketch]) -> int:
-    """The width that most tensors vote for; 1 where there is none."""
+    """The width with most votes; 1 if there are none."""
     votes = Counter(vote for conv in convs for vote in conv.votes)
     return max(1, votes.most_common(1)[0][0]) if votes else 1
 
 
 def _stem(sketch: Sketch) -> dict[str, Any]:
-    """Kind, widths and input channels; a single convolution is told by its kernel."""
+    """Kind, widths and input channels; a single convolution is recognised by its kernel."""
     kernel = sketch.stem[0].kernel
     stem: StemKind = "deep" if len(sketch.stem) > 1 else "7x7"
     if stem == "7x7" and kernel is not None and kernel[2:] == (3, 3):
@@ -150,7 +150,7 @@ def _stem(sketch: Sketch) -> dict[str, Any]:
 
 
 def _shortcut(sketch: Sketch, outputs: tuple[int, ...]) -> str:
-    """By the shortcuts of blocks that change the width or the resolution: option A has no tensors.
+    """By the shortcuts of blocks that change width or resolution; option A has no tensors.
 
     ``outputs`` are the widths after the stem and after each stage; from stage 2 on, the first
     block has a stride.
@@ -166,7 +166,7 @@ def _shortcut(sketch: Sketch, outputs: tuple[int, ...]) -> str:
 
 
 def _shortcut_kernel(sketch: Sketch) -> int:
-    """That of the strided projections, which are those from stage 2 on."""
+    """The kernel of the strided projections, i.e. from stage 2 on."""
     first = (stage[0].shortcut for stage in sketch.stages[1:])
     kernels = [conv.kernel[2:] for conv in first if conv is not None and conv.kernel is not None]
     wide = not sketch.averaged and _most(kernel == (3, 3) for kernel in kernels)
@@ -176,7 +176,7 @@ def _shortcut_kernel(sketch: Sketch) -> int:
 def _widths(
     sketch: Sketch, kinds: tuple[BlockKind, ...], widths: tuple[int, ...]
 ) -> dict[str, Any]:
-    """What gives the widths inside the blocks: a rule, or where none does for most, all of them."""
+    """A rule for the widths inside the blocks, or if none fits most of them, all widths."""
     found: dict[str, Any] = {}
     if set(kinds) == {"bottleneck"}:
         found["groups"], found["width_per_group"] = _middle(sketch, widths)
@@ -207,7 +207,7 @@ def _widths(
 
 
 def _reduction(pairs: Sequence[tuple[int, int]]) -> int:
-    """The smallest divisor that gives most of the first convolutions, of (width, middle)."""
+    """The smallest divisor that fits most of the first convolutions, of (width, middle)."""
     largest = max(max(1, middle // width) for width, middle in pairs)
     tried = range(1, min(largest, 64) + 1)
     fits = {by: sum(middle // by == width for width, middle in pairs) for by in tried}
@@ -217,8 +217,8 @@ def _reduction(pairs: Sequence[tuple[int, int]]) -> int:
 def _unpruned(
     sketch: Sketch, kinds: tuple[BlockKind, ...], found: Mapping[str, Any]
 ) -> tuple[int, ...]:
-    """The widths before pruning, which the kernels along the channels tell: the catalogue's, or
-    the nearest powers of two that give the same kernels."""
+    """The widths before pruning, from the kernels along the channels: the catalogue's, or the
+    nearest powers of two with the same kernels."""
     for _, options in catalogued():
         if options.conv_widths == found["conv_widths"]:
             return options.widths
@@ -232,10 +232,10 @@ def _unpruned(
 
 
 def _middle(sketch: Sketch, widths: tuple[int, ...]) -> tuple[int, int]:
-    """Groups, and the smallest width per group that gives every stage's 3x3 convolution.
+    """Groups, and the smallest width per group that fits every stage's 3x3 convolution.
 
     ``middle = width * width_per_group // 64 * groups`` (Xie et al. 2017, as in torchvision). The
-    first convolution has the same width, or a part of it that the votes of the 3x3 outweigh.
+    first convolution has the same width, or a part of it that is outvoted by the 3x3.
     """
     groups: Counter[int] = Counter()
     wanted: list[tuple[int, int]] = []
@@ -259,8 +259,8 @@ def _middle(sketch: Sketch, widths: tuple[int, ...]) -> tuple[int, int]:
 def squeeze(gates: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """Reduction and multiple of squeeze-excitation from pairs of (channels, squeezed channels).
 
-    Tried from the usual ones on: reduction 16 and multiple 8 (timm), multiple 1 (Hu et al. 2018).
-    Several pairs can give the same widths, and then they are the same network.
+    The usual ones are tried first: reduction 16 and multiple 8 (timm), multiple 1 (Hu et al. 2018).
+    Pairs that give the same widths are the same network.
     """
     pairs = Counter(gates)
     largest = max((channels for channels, _ in pairs), default=16)
@@ -279,9 +279,9 @@ def squeeze(gates: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _dilation(sketch: Sketch, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Dilated stages of ResNet-D have no pool in the shortcut, where the entry is dilated too.
+    """Dilated stages of ResNet-D have no pool in the shortcut if the entry is dilated too.
 
-    That is the one case in which a name shows the output stride (mmpretrain).
+    Only in this case do names determine the output stride (mmpretrain).
     """
     pooled = [stage[0].pooled for stage in sketch.stages[1:]]
     dilated = len(pooled) - sum(pooled)

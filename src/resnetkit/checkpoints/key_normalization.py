@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from resnetkit.formats.opening import Container
 
-#: Wrappers of single modules, which stand anywhere in a name (torch.compile, FSDP, checkpointing).
+#: Wrappers of single modules, anywhere in a name (torch.compile, FSDP, checkpointing).
 INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-#: Caffe2's names of norms by those of others.
+#: Other spellings of Caffe2's norm names.
 _CAFFE2 = (
     (re.compile(r"_bn_gamma$"), "_bn_s"),
     (re.compile(r"_bn_beta$"), "_bn_b"),
@@ -23,18 +23,18 @@ _BIAS = re.compile(r"((^|[./])(conv1|res\d_\d+_branch\w+))_b$")
 
 
 def respelled(container: Container) -> tuple[Container, tuple[str, ...]]:
-    """The container with its names in the usual spelling, and what there is to say of that."""
+    """The container with normalised names, and messages about it."""
     told: list[str] = []
     if any(_FIRST.search(name) for name in container.arrays):
         container = _renamed(container, _caffe2) or container
         container, dropped = _without_zeros(container)
         if dropped:
-            told.append(f"{dropped} biases of convolutions are all 0, and are left out")
+            told.append(f"{dropped} biases of convolutions are all 0 and are dropped")
     return container, tuple(told)
 
 
 def without_inner_wrappers(container: Container) -> Container | None:
-    """The container with names in which no wrapper of a single module stands; None without any."""
+    """The container without wrappers of single modules in names; None if there are none."""
     return _renamed(container, _peeled)
 
 
@@ -49,7 +49,7 @@ def _caffe2(name: str) -> str:
 
 
 def _without_zeros(container: Container) -> tuple[Container, int]:
-    """Without the biases of convolutions that have a norm, where all of them are 0."""
+    """Drop the biases of convolutions with a norm, if all of them are 0."""
     biases = [
         name
         for name in container.arrays
@@ -62,7 +62,7 @@ def _without_zeros(container: Container) -> tuple[Container, int]:
 
 
 def _renamed(container: Container, rename: Callable[[str], str]) -> Container | None:
-    """The container with other names; None where two would be the same, or none changes."""
+    """The renamed container; None if names would collide, or none changes."""
     names: Mapping[str, str] = {rename(name): name for name in container.arrays}
     if len(names) < len(container.arrays) or all(new == old for new, old in names.items()):
         return None

@@ -1,7 +1,7 @@
 """Strides, dilations, epsilon and pools from the attributes of a pickled module.
 
-A ``state_dict`` has none of that; a pickled module has it as attributes, which decide what its
-tensors leave open, and which the network has to agree with.
+Unlike a ``state_dict``, a pickled module has them; they resolve what its tensors leave open, and
+the network must agree with them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from resnetkit.checkpoints.checkpoint import Reading
 from resnetkit.errors import InputError
 from resnetkit.formats.opening import Container
 
-#: Where an option is known from.
+#: The source of an option.
 SOURCE = "the saved module"
-#: Activations that no network of ours has, by the names of torch's classes.
+#: Unsupported activations, by torch's class names.
 _ACTIVATIONS = frozenset(
     "SiLU GELU LeakyReLU ELU CELU SELU PReLU RReLU Mish Hardswish HardSwish Swish Softplus ReLU6 "
     "Hardtanh Sigmoid Tanh FReLU".split()
@@ -26,9 +26,9 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 
 def with_settings(container: Container, reading: Reading) -> Reading:
-    """The reading with the facts that the saved module tells.
+    """The reading with the facts of the saved module.
 
-    Raises ``InputError`` where the module computes otherwise than any network of these options.
+    Raises ``InputError`` if the module differs from every network with these options.
     """
     settings = _settings(container, reading)
     if not settings:
@@ -55,14 +55,14 @@ def _settings(container: Container, reading: Reading) -> Settings:
 
 
 def _told(reading: Reading, settings: Settings) -> dict[str, Any]:
-    """The options that attributes tell, as far as they are there."""
+    """The options that the attributes determine, as far as present."""
     convs, norms = _layers(reading, settings, Conv), _layers(reading, settings, Norm)
     found: dict[str, Any] = _blurs(settings)
     epsilons = {told["eps"] for told in norms.values() if "eps" in told}
     if len(epsilons) == 1:
         found["norm_epsilon"] = epsilons.pop()
     if found.get("anti_alias"):
-        return found  # the strides stand elsewhere
+        return found  # the strides are elsewhere
     strides = {path: told["stride"][0] for path, told in convs.items() if _is_pair(told, "stride")}
     options = reading.network.options
     if "conv1" in strides:
@@ -87,7 +87,7 @@ def _told(reading: Reading, settings: Settings) -> dict[str, Any]:
 
 
 def _entry(reading: Reading, convs: Settings) -> str | None:
-    """The dilation of the first block of the last stage, against that of its second."""
+    """The dilation of the last stage's first block, relative to its second."""
     last, middle = len(reading.network.options.depths), 2
     if reading.network.options.block == "basic":
         middle = 1
@@ -102,7 +102,7 @@ def _entry(reading: Reading, convs: Settings) -> str | None:
 
 
 def _blurs(settings: Settings) -> dict[str, Any]:
-    """What subsamples in the place of strides (timm's aa_layer)."""
+    """The subsampling in place of strides (timm's aa_layer)."""
     kinds = {
         told["class"].rpartition(".")[2]
         for name, told in settings.items()
@@ -115,7 +115,7 @@ def _blurs(settings: Settings) -> dict[str, Any]:
 
 
 def _pools(settings: Settings) -> dict[str, Any]:
-    """What the pools tell: the stem's max-pool, and the one before the classifier."""
+    """The options of the pools: the stem's max-pool, and the one before the classifier."""
     found: dict[str, Any] = {}
     for name, told in settings.items():
         kind = told["class"].rpartition(".")[2]
@@ -126,7 +126,7 @@ def _pools(settings: Settings) -> dict[str, Any]:
             shape = tuple(_single(told.get(k)) for k in ("kernel_size", "stride", "padding"))
             up = bool(told.get("ceil_mode"))
             if None in shape:
-                continue  # compiled: its program knows
+                continue  # compiled: only its program has them
             if (shape, up) == ((3, 2, 1), False):
                 found["stem_pool"] = "padded"
             elif (shape, up) == ((3, 2, 0), True):
@@ -134,7 +134,7 @@ def _pools(settings: Settings) -> dict[str, Any]:
             else:
                 raise InputError(
                     f"the max-pool {name} of the saved module has kernel, stride and padding "
-                    f"{shape}, and resnetkit has only 3, 2, 1 and Caffe's"
+                    f"{shape}; resnetkit supports only 3, 2, 1 and Caffe's"
                 )
         elif kind == "AdaptiveAvgPool2d" and last in ("avgpool", "pool", "global_pool"):
             found["head_pool"] = "global"
@@ -144,12 +144,12 @@ def _pools(settings: Settings) -> dict[str, Any]:
 
 
 def _check(reading: Reading, settings: Settings) -> None:
-    """Every layer has to compute as the network says."""
+    """Check that every layer matches the network."""
     for name, told in settings.items():
         kind = told["class"].rpartition(".")[2]
         if kind in _ACTIVATIONS:
             raise InputError(
-                f"the saved module has the activation {kind} at {name}; resnetkit's have ReLU"
+                f"the saved module has the activation {kind} at {name}; only ReLU is supported"
             )
     if reading.network.options.anti_alias != "none":
         return
@@ -163,7 +163,7 @@ def _check(reading: Reading, settings: Settings) -> None:
                 theirs = _file_name(reading, path)
                 raise InputError(
                     f"{theirs} of the saved module has {word} {told[word][0]} and "
-                    f"{reading.network.name} has {wanted} there; resnetkit has no such network"
+                    f"{reading.network.name} has {wanted} there, which is not supported"
                 )
         if told.get("padding_mode", "zeros") != "zeros":
             raise InputError(f"{_file_name(reading, path)} pads with {told['padding_mode']}")
@@ -173,7 +173,7 @@ def _check(reading: Reading, settings: Settings) -> None:
         ):
             raise InputError(
                 f"{_file_name(reading, path)} of the saved module has eps {told['eps']} and others "
-                f"{reading.network.options.norm_epsilon}; resnetkit has one for all norms"
+                f"{reading.network.options.norm_epsilon}; all norms must have the same"
             )
 
 
@@ -199,5 +199,5 @@ def _is_pair(told: Mapping[str, Any], word: str) -> bool:
 
 
 def _single(value: Any) -> Any:
-    """One number of a setting that may be a pair."""
+    """A number, from a setting that may be a pair."""
     return value[0] if isinstance(value, list) and len(set(value)) == 1 else value

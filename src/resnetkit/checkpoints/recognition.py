@@ -1,7 +1,7 @@
 """Recognizes the dialect and the network of a set of tensor names and shapes.
 
-Every dialect is asked whether the names that it would give are there. Whatever stands before them
-is a wrapper and is peeled off; what the names do not use is left over and reported.
+For every dialect, its names are looked up in the file. Prefixes before them are wrappers and are
+stripped; unused tensors are reported as leftovers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from resnetkit.checkpoints.resolve_facts import check_config, configured, with_c
 from resnetkit.checkpoints.unsupported_architectures import family
 from resnetkit.errors import InputError
 
-#: Below this share of tensors that fit, something is no ResNet of a dialect.
+#: Minimum share of matching tensors for a ResNet of a dialect.
 LEAST_SHARE = 0.9
-#: What torch's quantised layers have besides their weights.
+#: Extra tensors of torch's quantised layers.
 _ROUNDS = ("scale", "zero_point")
-#: Whether two tensors of a file, by their names, hold the same numbers.
+#: Whether two tensors of a file, by name, have equal values.
 Same = Callable[[str, str], bool]
 
 
@@ -36,13 +36,12 @@ def recognise(
     prefix: str | None = None,
     same: Same | None = None,
 ) -> Reading | None:
-    """The network that has these tensors, or None where they are no ResNet of any dialect.
+    """The network with these tensors, or None if no dialect has such a ResNet.
 
-    ``shapes`` are names, with dots or slashes between their parts, and shapes. ``config`` is what
-    the framework writes beside its weights, e.g. a ``config.json``. ``prefix`` chooses one of
-    several networks in a file: what stands before the names of its tensors, or a beginning of that.
-    With ``same``, networks that are equal count as one. Raises ``InputError`` where the choice is
-    needed, and where ``config`` contradicts the shapes.
+    ``shapes`` maps names, separated by dots or slashes, to shapes. ``config`` is the framework's
+    configuration, e.g. a ``config.json``. ``prefix`` selects one of several networks in a file by
+    the prefix of its tensors, or the beginning of it. With ``same``, equal networks count as one.
+    Raises ``InputError`` if a selection is needed, and if ``config`` contradicts the shapes.
     """
     every = [r for r in readings(shapes, config) if _share(r) >= LEAST_SHARE and _whole(r)]
     found = every if prefix is None else _under(every, prefix)
@@ -70,7 +69,7 @@ def recognise(
         and not r.dialect.evidence
     }
     alike.pop(best.dialect.name, None)
-    if best.dialect.evidence:  # which tells it from the others
+    if best.dialect.evidence:  # which distinguishes it from the others
         alike = {}
     return replace(
         with_choices(best, alike.values()),
@@ -83,7 +82,7 @@ def recognise(
 
 
 def _belonging(copy: Reading, best: Reading) -> set[str]:
-    """The tensors of a copy, and what stands with it away from the network that is read."""
+    """The tensors of a copy, and others with it outside the network that is read."""
     key, slash, _ = copy.prefix.rpartition("/")
     start = f"{key}/" if slash and not best.prefix.startswith(f"{key}/") else copy.prefix
     below = {name for name in copy.shapes if name.startswith(start)}
@@ -91,7 +90,7 @@ def _belonging(copy: Reading, best: Reading) -> set[str]:
 
 
 def _under(readings: list[Reading], prefix: str) -> list[Reading]:
-    """The readings below a prefix, or all of those that begin with it."""
+    """The readings below a prefix, or below all prefixes that begin with it."""
     exact = [r for r in readings if prefix in (r.prefix, r.prefix[:-1], r.body, r.body[:-1])]
     if exact or not prefix:
         return exact
@@ -100,7 +99,7 @@ def _under(readings: list[Reading], prefix: str) -> list[Reading]:
 
 
 def _apart(readings: list[Reading]) -> list[Reading]:
-    """The best readings of those that share tensors."""
+    """The best of the readings that share tensors."""
     kept: list[Reading] = []
     for reading in sorted(readings, key=order):
         if all(_disjoint(reading, other) for other in kept):
@@ -109,24 +108,24 @@ def _apart(readings: list[Reading]) -> list[Reading]:
 
 
 def _beside(best: Reading) -> dict[str, str]:
-    """Leftovers that are known to be no part of a network, with what they are."""
+    """Leftovers known not to be part of a network, with a description."""
     found = {}
     key, slash, _ = best.prefix.partition("/")
     for name in best.leftover:
         first, inside, _ = name.partition("/")
         last = segments(name)[-1]
         if slash and first != key and inside and first in TRAINING:
-            found[name] = "the state of training, beside the weights"
+            found[name] = "training state, beside the weights"
         elif slash and not inside and math.prod(best.shapes[name]) == 1:
             found[name] = "a single number beside the weights"
         elif last in ("queue", "queue_ptr") and "encoder_q" in best.wrappers:
             found[name] = "MoCo's queue of keys"
         elif last == "n_averaged":
-            found[name] = "how many weights were averaged (torch's AveragedModel)"
+            found[name] = "the number of averaged models (torch's AveragedModel)"
         elif last in _ROUNDS and all(name[: -len(last)] + one in best.shapes for one in _ROUNDS):
-            found[name] = "how a quantised network rounds the outputs of a layer"
+            found[name] = "the rounding of a quantised network's layer outputs"
         elif last in ("total_ops", "total_params"):
-            found[name] = "what a counter of operations (thop) left there"
+            found[name] = "left by an operation counter (thop)"
     return found
 
 
@@ -137,10 +136,9 @@ def read(
     prefix: str | None = None,
     same: Same | None = None,
 ) -> Reading:
-    """``recognise``, with an ``InputError`` that says what was looked for where there is none.
+    """As ``recognise``, with an ``InputError`` that says what was looked for if nothing is found.
 
-    A network whose names give away that it is another, or only nearly a ResNet, is refused by its
-    name.
+    Networks whose names show another architecture, or a variant of ResNet, are rejected by name.
     """
     found = recognise(shapes, config=config, prefix=prefix, same=same)
     if found is not None:
@@ -149,7 +147,7 @@ def read(
     where = "" if prefix is None else f" under {prefix!r}"
     other = family(shapes) if prefix is None else None
     if other is not None:
-        raise InputError(f"this is {other}; it is none of the ResNets that resnetkit has")
+        raise InputError(f"this is {other}; it is not supported")
     some = ", ".join(list(shapes)[:3]) or "none"
     near = max(readings(shapes, config), key=_share, default=None)
     nearest = ""
@@ -172,15 +170,15 @@ def read(
 
 
 def _check_family(found: Reading) -> None:
-    """Raise ``InputError`` where what stands in or beside a body makes it another network."""
+    """Raise ``InputError`` if tensors in or beside a body make it another network."""
     below = [name for name in found.leftover if name.startswith(found.prefix)]
     other = family(below)
     if other is not None:
-        raise InputError(f"this is {other}; a ResNet of the rest would answer differently")
+        raise InputError(f"this is {other}; a ResNet of the rest would give different results")
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect of that name. Raises ``InputError`` for an unknown one, with all names."""
+    """The dialect of that name. Raises ``InputError`` for an unknown one."""
     for candidate in WRITTEN:
         if candidate.name == name:
             return candidate
@@ -189,12 +187,12 @@ def dialect(name: str) -> Dialect:
     if any(candidate.name == name for candidate in DIALECTS):
         raise InputError(f"{name} is read only; write torchvision's names")
     raise InputError(
-        f"no dialect is named {name!r}; there are {', '.join(d.name for d in WRITTEN)}"
+        f"unknown dialect {name!r}; it must be one of {', '.join(d.name for d in WRITTEN)}"
     )
 
 
 def _share(reading: Reading) -> float:
-    """The share of the network's tensors that fit; counters of batches do not count."""
+    """The share of the network's tensors that match, without batch counters."""
     fit, lacking = (
         sum(not name.endswith(COUNTER) for name in names)
         for names in (reading.names, [*reading.missing, *reading.misshapen])
@@ -203,7 +201,7 @@ def _share(reading: Reading) -> float:
 
 
 def _whole(reading: Reading) -> bool:
-    """Whether it is more than the beginning of another network that happens to fit (HRNet)."""
+    """Whether it is more than a matching beginning of another network (HRNet)."""
     return len(reading.network.options.depths) > 1 or not reading.leftover
 
 
@@ -212,7 +210,7 @@ def _disjoint(one: Reading, other: Reading) -> bool:
 
 
 def _check_choice(best: Reading, copies: list[Reading], same: Same | None) -> None:
-    """Raise ``InputError`` where a network could as well be another that is in the file."""
+    """Raise ``InputError`` if a file has several equally good networks."""
     rivals = [copy for copy in copies if rank(copy) == rank(best) and not _equal(best, copy, same)]
     if rivals:
         listed = sorted({r.body: len(r.names) for r in (best, *rivals)}.items())
@@ -225,7 +223,7 @@ def _check_choice(best: Reading, copies: list[Reading], same: Same | None) -> No
 
 
 def _equal(one: Reading, other: Reading, same: Same | None) -> bool:
-    """Whether the same network stands in the file twice, equal to the last bit."""
+    """Whether the file has the same network twice, bit for bit."""
     return (
         same is not None
         and one.names.keys() == other.names.keys()

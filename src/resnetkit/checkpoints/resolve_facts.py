@@ -13,16 +13,16 @@ from resnetkit.checkpoints.dialect import USUAL, Dialect, DialectPreprocess, fit
 from resnetkit.checkpoints.facts import Fact
 from resnetkit.errors import InputError
 
-#: How the source of a default begins that no project documents.
+#: The prefix of the source of an undocumented default.
 UNDOCUMENTED = "not documented"
-#: Where an option is known from that the tensors show.
+#: The source of an option that the tensors show.
 SHAPES = "the names and shapes"
 
 
 def settled(
     dialect: Dialect, described: dict[str, Any], told: Mapping[str, Any]
 ) -> tuple[Network, dict[str, str], tuple[Ambiguity, ...]]:
-    """The network, with what the tensors do not show as the dialect documents it."""
+    """The network with the dialect's documented values of open facts."""
     usual = Options()
     known = {
         option: SHAPES
@@ -66,14 +66,14 @@ def settled(
 
 
 def configured(dialect: Dialect, config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The options that a configuration tells, if it is one of the dialect's framework."""
+    """The options in a configuration of the dialect's framework."""
     if dialect.configured is None or config is None:
         return {}
     return dialect.configured(config)
 
 
 def _matters(fact: Fact, options: Options) -> bool:
-    """Whether a network of these options has what the fact is about."""
+    """Whether the fact applies to a network of these options."""
     option = fact.option
     if fact.applies is not None and not fact.applies(options):
         return False
@@ -91,7 +91,7 @@ def _matters(fact: Fact, options: Options) -> bool:
 
 
 def _doubtful(dialect: Dialect, fact: Fact) -> bool:
-    """Whether the framework has both strides, or nothing documents the default."""
+    """Whether the framework has both strides, or the default is undocumented."""
     both = fact.option == "stride_on" and len(dialect.holds.get("stride_on", (1, 2))) > 1
     return both or fact.source.startswith(UNDOCUMENTED)
 
@@ -99,16 +99,16 @@ def _doubtful(dialect: Dialect, fact: Fact) -> bool:
 def preprocessing(
     choices: Sequence[DialectPreprocess], own: Sequence[DialectPreprocess] = ()
 ) -> Ambiguity:
-    """The question how images are prepared; the first choice is the default.
+    """The preprocessing as an open fact; the first choice is the default.
 
-    ``own`` are those of the framework, where others offer some too; a framework with several orders
-    of channels or scales leaves it in doubt.
+    ``own`` are those of the framework, if others offer some too; several channel orders or scales
+    make it doubtful.
     """
     return Ambiguity(
         fact="preprocess",
         candidates=tuple(choice.label for choice in choices),
         default=choices[0].label,
-        meaning="how images are resized, cut and normalised, and the order of the channels",
+        meaning="how images are resized, cropped and normalised, and the channel order",
         means=tuple(choice.preprocess.text for choice in choices),
         source=choices[0].source,
         doubtful=choices[0].source.startswith(UNDOCUMENTED)
@@ -117,9 +117,9 @@ def preprocessing(
 
 
 def with_choices(reading: Reading, others: Iterable[Dialect]) -> Reading:
-    """The reading with the preprocessing of dialects that read the same names, besides its own."""
+    """The reading with the preprocessings of dialects with the same names added."""
     if reading.network.options.in_chans == 1:
-        return reading  # the one for grey images is everybody's
+        return reading  # the one for grey images is shared
     own = fitting(reading.dialect.preprocess, reading.network)
     first = {choice.label: choice for choice in own}
     more = (choice for other in others for choice in other.preprocess)
@@ -137,26 +137,26 @@ def with_choices(reading: Reading, others: Iterable[Dialect]) -> Reading:
 
 
 def check_config(reading: Reading, config: Mapping[str, Any]) -> None:
-    """The configuration and the shapes have to tell the same."""
+    """Check that the configuration and the shapes agree."""
     for option, value in configured(reading.dialect, config).items():
         actual = getattr(reading.network.options, option)
         if actual != value:
             raise InputError(
-                f"the configuration says {option} {value} and the tensors say {actual}; "
-                "give the configuration that belongs to them"
+                f"the configuration has {option} {value}, but the tensors have {actual}; "
+                "give the matching configuration"
             )
 
 
 def doubt(fact: Ambiguity) -> str:
-    """A line on a fact that changes the answers, and of which the names show nothing."""
+    """A warning about an assumed fact that changes the outputs."""
     others = " or ".join(plain(value) for value in fact.candidates if value != fact.default)
     return (
-        f"{fact.fact} {plain(fact.default)} is a guess that changes the answers"
+        f"{fact.fact} {plain(fact.default)} is a guess that changes the outputs"
         f"{f', and may be {others}' if others else ''} ({fact.source}); "
-        "images with known classes settle it (resnetkit evaluate --try)"
+        "resolve it with labelled images (resnetkit evaluate --try)"
     )
 
 
 def plain(value: object) -> str:
-    """A value of an option in words."""
+    """A value of an option as text."""
     return "none" if value is None else str(value)

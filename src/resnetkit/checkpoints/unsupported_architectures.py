@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-#: What gives a family away, and its name. Those inside a ResNet's names come first.
+#: Patterns of tensor names and the family they indicate. Those inside a ResNet come first.
 _SIGNS: tuple[tuple[str, str], ...] = (
     (r"(^|[./])attnpool\.positional_embedding$",
-     "CLIP's ResNet, whose blocks and last pool are others"),
-    (r"layer\d\.\d+\.convs\.\d+\.weight$", "a Res2Net, whose 3x3 convolutions are split"),
-    (r"layer\d\.\d+\.conv2\.(fc1|bn0|bn1|radix)\b", "a ResNeSt, whose blocks have split attention"),
-    (r"layer\d\.\d+\.conv\d\.(paths|attn)\.", "an SKNet, whose blocks choose between kernels"),
+     "CLIP's ResNet, with different blocks and last pool"),
+    (r"layer\d\.\d+\.convs\.\d+\.weight$", "a Res2Net, with split 3x3 convolutions"),
+    (r"layer\d\.\d+\.conv2\.(fc1|bn0|bn1|radix)\b", "a ResNeSt, with split attention"),
+    (r"layer\d\.\d+\.conv\d\.(paths|attn)\.", "an SKNet, with selective kernels"),
     (r"layer\d\.\d+\.(cbam|ca|sa|ChannelGate|SpatialGate)\.", "a ResNet with CBAM's attention"),
     (r"(^|[./])(ca|sa|bam\d?)\d?\.(fc|fc1|conv|conv1|channel_att|spatial_att|mlp|gate\w*)\b",
-     "a ResNet with attention beside its stages (CBAM, BAM)"),
+     "a ResNet with attention between its stages (CBAM, BAM)"),
     (r"layer\d\.\d+\.(gc|context_block|nl|non_local)\.", "a ResNet with global context blocks"),
-    (r"layer\d\.\d+\.(bn1\.IN|bn1\.BN|IN)\.", "an IBN-Net, whose blocks have instance norms"),
+    (r"layer\d\.\d+\.(bn1\.IN|bn1\.BN|IN)\.", "an IBN-Net, with instance norms"),
     (r"layer\d\.\d+\.conv2_offset\.|layer\d\.\d+\.conv2\.(offset|conv_offset)\.",
      "a ResNet with deformable convolutions"),
-    (r"\._(mean|variance)$", "a file of Paddle, whose parameters are not read; export the network "
-     "to ONNX with paddle2onnx, which is read"),
+    (r"\._(mean|variance)$", "a Paddle file, which is not supported; export the network "
+     "to ONNX with paddle2onnx"),
     (r"(weight_orig|weight_mask)$", "a network pruned by torch; call prune.remove on its layers"),
     (r"(activation_post_process|weight_fake_quant)\.", "a network in the middle of "
      "quantisation-aware training; convert it, or give the file from before"),
@@ -32,7 +32,7 @@ _SIGNS: tuple[tuple[str, str], ...] = (
     (r"(^|[./])trunk_output\.block1\.|(^|[./])s1\.b1\.conv1\.", "a RegNet"),
     (r"(^|[./])body\.layer1\.0\.conv1\.(0|conv)\.weight$", "a TResNet"),
     (r"stages\.0\.0\.conv1_1x1\.conv\.weight$", "a GCResNet or another of timm's ByobNets"),
-    (r"stages\.0\.(conv_down|conv_exp)\.conv\.weight$", "a CSPResNet or its kin"),
+    (r"stages\.0\.(conv_down|conv_exp)\.conv\.weight$", "a CSPResNet or similar"),
     (r"stage2\.0\.branches\.0\.", "an HRNet"),
     (r"denseblock1\.denselayer1\.", "a DenseNet"),
     (r"(^|[./])cls_token$|(^|[./])class_token$|blocks\.0\.attn\.qkv\.", "a vision transformer"),
@@ -46,9 +46,9 @@ _SIGNS: tuple[tuple[str, str], ...] = (
 
 
 def family(names: Iterable[str]) -> str | None:
-    """What the names of tensors are of, where it is none of the networks that are read."""
+    """The unsupported architecture that these tensor names belong to, if any."""
     listed = list(names)
-    lines = "\n".join(listed)  # one search in all of them
+    lines = "\n".join(listed)  # one search for all of them
     for sign, what in _SIGNS:
         if re.search(sign, lines, re.MULTILINE):
             return what

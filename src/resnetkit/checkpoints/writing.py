@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
-#: The key under which a safetensors or HDF5 file keeps where it comes from.
+#: The key of a safetensors or HDF5 file's origin.
 ORIGIN = "origin"
 _HDF5 = (".h5", ".hdf5", ".weights.h5")
 _BFLOAT16 = ".weights.h5 with to='keras-weights'"
-#: Files without bfloat16 (numpy's pickles, legacy Keras), and what to take instead.
+#: Files without bfloat16 (numpy's pickles, legacy Keras), and alternatives.
 _NO_BFLOAT16 = {".pkl": ".safetensors or .pth", ".h5": _BFLOAT16, ".hdf5": _BFLOAT16}
 
 
 def ending(path: Path) -> str:
-    """How a name ends, in small letters; Keras 3 gives ``.weights.h5`` a meaning of its own."""
+    """The suffix of a name, in lower case; ``.weights.h5`` is special to Keras 3."""
     name = path.name.lower()
     return ".weights.h5" if name.endswith(".weights.h5") else path.suffix.lower()
 
 
 def check_ending(path: Path, dialect: Dialect) -> None:
-    """Raise ``InputError`` where the framework's files do not end so."""
+    """Raise ``InputError`` for a suffix that the framework does not use."""
     given = ending(path)
     if given == ".keras":
         raise InputError(
-            f"{path} would need the configuration of a Keras model, which is not written; give a "
+            f"{path} would need a Keras model's configuration, which is not written; give a "
             "name that ends in .weights.h5 with to='keras-weights', or in .h5 with to='keras-h5'",
             field="to",
         )
     if given not in dialect.endings:
         raise InputError(
-            f"{path} ends in {given!r}; {dialect.name} is written to {', '.join(dialect.endings)}"
+            f"{path} ends in {given!r}; {dialect.name} requires {', '.join(dialect.endings)}"
         )
     if given in _HDF5:
         check_installed("h5py", "an HDF5 file", "keras")
@@ -61,10 +61,10 @@ def write(
     network: Network,
     origin: Mapping[str, Any],
 ) -> None:
-    """Write the framework's tensors of ``network`` to ``path`` as a file that ends in ``kind``.
+    """Write the framework's tensors of ``network`` to ``path`` as a file of the suffix ``kind``.
 
-    No more than one array is copied at a time. Raises ``InputError`` for numbers of a type that the
-    file cannot hold.
+    At most one array is copied at a time. Raises ``InputError`` for a dtype that the file format
+    does not support.
     """
     brain = [name for name, values in theirs.items() if values.dtype.name == "bfloat16"]
     if brain and kind in _NO_BFLOAT16:
@@ -86,7 +86,7 @@ def write(
 
 
 def amend(path: Path, kind: str, origin: Mapping[str, Any]) -> None:
-    """Put what was found out after writing into the file, where it has a place for that."""
+    """Add the result of the verification to the file, if its format has a place for it."""
     if kind == ".safetensors":
         safetensors_writer.amend(path, _metadata(origin))
     elif kind in _HDF5:
@@ -98,15 +98,15 @@ def _metadata(origin: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _pickle(path: Path, key: str, arrays: Mapping[str, Array]) -> None:
-    """As detectron2 and Caffe2 keep them: arrays under one key."""
+    """As in detectron2 and Caffe2: arrays under one key."""
     with path.open("wb") as file:
         pickler = pickle.Pickler(file, protocol=4)
-        pickler.fast = True  # no memo, which would hold a copy of every array until the end
+        pickler.fast = True  # no memo, which would keep a copy of every array
         pickler.dump({key: {name: np.asarray(a, order="C") for name, a in arrays.items()}})
 
 
 def tensor(array: Array) -> Tensor:
-    """A torch tensor of an array; bfloat16 is not numpy's own and goes over as its bits."""
+    """A torch tensor from an array; bfloat16, which numpy lacks, is converted by its bits."""
     import torch
 
     array = np.asarray(array, order="C")
@@ -116,7 +116,7 @@ def tensor(array: Array) -> Tensor:
 
 
 def array(tensor: Tensor) -> Array:
-    """The numpy array of a tensor on the CPU, the same memory."""
+    """The numpy array of a CPU tensor, sharing memory."""
     import torch
 
     if tensor.dtype is torch.bfloat16:
@@ -127,7 +127,7 @@ def array(tensor: Tensor) -> Array:
 
 
 class Tensors(Mapping[str, "Tensor"]):
-    """Numpy arrays as torch tensors, the same memory; torch is loaded when one is asked for."""
+    """Numpy arrays as torch tensors, sharing memory; torch is imported on first access."""
 
     def __init__(self, numbers: Mapping[str, Array]) -> None:
         self.numbers = numbers

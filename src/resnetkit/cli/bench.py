@@ -1,7 +1,7 @@
-"""Measure how fast a bundle, or what `export` wrote, answers on this machine.
+"""Benchmark a bundle or an exported file on this machine.
 
-Its engines run in turn, several rounds, so that a slow moment meets all of them; every rate comes
-with its ratio to the first one. --against runs other packages' own networks with the same weights.
+Engines run interleaved over several rounds, so that slowdowns affect all alike; every rate has its
+ratio to the first engine. --against runs other packages' networks with the same weights.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from resnetkit.inference.engines.engine import EngineName
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="a bundle, or an exported file")
-    add("--engines", metavar="NAME,...", help="default: all that run here but torch-compiled")
+    add("--engines", metavar="NAME,...", help="default: all installed but torch-compiled")
     add("--against", metavar="NAME,...", help="torchvision, timm, transformers")
-    add("--batch-sizes", default="1,8", metavar="N,...", help="images at a time; default: 1,8")
+    add("--batch-sizes", default="1,8", metavar="N,...", help="default: 1,8")
     add("--rounds", type=int, default=5, metavar="N", help="default: 5")
-    add("--seconds", type=float, default=0.5, metavar="X", help="of each in a round; default: 0.5")
-    add("--threads", type=int, metavar="N", help="processor threads of the engines")
+    add("--seconds", type=float, default=0.5, metavar="X", help="per round; default: 0.5")
+    add("--threads", type=int, metavar="N", help="CPU threads of the engines")
     add("--format", choices=("table", "json"), default="table")
 
 

@@ -1,4 +1,4 @@
-"""List every named network with its parameters and MACs at its usual input."""
+"""List every named network with its parameters and MACs at its default input size."""
 
 from __future__ import annotations
 

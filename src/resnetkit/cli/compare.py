@@ -1,4 +1,4 @@
-"""Show where two networks differ: options, numbers and layers, side by side."""
+"""Compare two networks side by side: options, totals and layers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from resnetkit.cli.network_options import input_size
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", help="a network of `resnetkit catalog`")
-    parser.add_argument("second", help="another one")
+    parser.add_argument("second", help="another network")
     parser.add_argument(
         "--input",
         type=input_size,
         metavar="SIZE",
-        help="473, or 3x473x473; default: the usual ones",
+        help="473, or 3x473x473; default: each network's own",
     )
     parser.add_argument("--format", choices=("table", "json"), default="table")
 

@@ -1,8 +1,8 @@
-"""Convert a checkpoint of any framework to another framework's names, or to a bundle.
+"""Convert a checkpoint of any framework to another framework's format, or to a bundle.
 
-Every tensor of the network is used once, and every shape is equal. What the file cannot tell is
-taken as its framework documents it, and said; with --strict it takes a flag. Afterwards the file is
-read back and run beside the input's network.
+Every tensor of the network is used exactly once, with its exact shape. Attributes that the file
+does not determine default to the framework's documented values, with a message; with --strict they
+require a flag. The output is read back and compared with the input's network.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from resnetkit.cli.reading_options import add_reading, given_reading
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=Path, metavar="IN", help="a checkpoint of any framework, or a bundle")
-    add("target", type=Path, metavar="OUT", help="ends in .safetensors, .pth, .pt or .pkl; "
-        "for Keras in .h5 or .weights.h5")  # fmt: skip
+    add("target", type=Path, metavar="OUT", help="a .safetensors, .pth, .pt or .pkl file; "
+        "for Keras .h5 or .weights.h5")  # fmt: skip
     add("--to", default="bundle", metavar="DIALECT", help="bundle (default), torchvision, timm, "
         "semseg, transformers, mmpretrain, keras-h5, keras-weights, ...")  # fmt: skip
     add("--num-classes", type=int, metavar="N", help="a new, untrained classifier")
-    add("--verify-with-source", action="store_true", help="run the file in its own framework too "
+    add("--verify-with-source", action="store_true", help="also run the file in its own framework "
         "(torchvision, timm, transformers, pytorchcv, keras)")  # fmt: skip
     add("--format", choices=("table", "json"), default="table")
     add_reading(parser)

@@ -1,12 +1,11 @@
-"""Measure a trained bundle on labelled images.
+"""Evaluate a trained bundle on labelled images.
 
 DATA is `digits`, a folder of class folders, or a flat one with --label-pattern; its classes are
-matched by name to the bundle's, and any subset of them will do. Measured are the test images where
-DATA has a test/ folder, else those of val/, else what the bundle's run held back of this folder,
-else all. With --try, BUNDLE may be a checkpoint of any framework: what it cannot tell is measured
-with every value, to say which is right; the rest is taken as documented, unless it is given.
---format html is a page that needs nothing else, on stdout or in --out. Exit code 1: some images
-could not be read.
+matched by name and may be a subset of the bundle's. The images used are those of test/ if DATA has
+it, else of val/, else the images of this folder that the bundle's run held out, else all. With
+--try, BUNDLE may be a checkpoint of any framework: each candidate value of FACT is evaluated to
+find the right one; other open facts default to the documented values. --format html writes a
+self-contained page to stdout or --out. Exit code 1: some images could not be read.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from resnetkit.inference.engines.engine import CHOICES
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="e.g. RUN/best.safetensors")
-    add("--try", action="append", dest="facts", metavar="FACT", help="one that `identify` "
+    add("--try", action="append", dest="facts", metavar="FACT", help="a fact that `identify` "
         "lists as open, e.g. stride-on; may be given several times")  # fmt: skip
     add("data", metavar="DATA", help="a folder, or digits")
-    add("--label-pattern", metavar="PATTERN", help="of images in a flat folder, whose names tell "
+    add("--label-pattern", metavar="PATTERN", help="file name pattern of a flat folder that gives "
         "the class, e.g. '{label}_*'")  # fmt: skip
     add("--split", choices=("train", "validation", "test", "all"), help="which images; see above")
     add("--batch-size", type=int, default=64, metavar="N", help="default: 64")
-    add("--engine", choices=CHOICES, default="auto", help="what computes; auto: the fastest "
-        "installed one that keeps float32 answers")  # fmt: skip
-    add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda where there is one")
-    add("--class-map", type=Path, metavar="FILE", help="which class each class folder is: lines "
+    add("--engine", choices=CHOICES, default="auto", help="inference engine; auto: the fastest "
+        "installed one with float32 results")  # fmt: skip
+    add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda if available")
+    add("--class-map", type=Path, metavar="FILE", help="maps class folders to classes: lines "
         "as in ImageNet's LOC_synset_mapping.txt, CSV, TSV or JSON")  # fmt: skip
     add("--format", choices=("table", "json", "html"), default="table", help="default: table")
-    add("--out", type=Path, metavar="PATH", help="with html, the file of the page; else the folder "
-        "where confusion.png goes, by default the bundle's if it is a run's")  # fmt: skip
+    add("--out", type=Path, metavar="PATH", help="with html, the output file; else the folder "
+        "for confusion.png, by default the bundle's run folder")  # fmt: skip
     add_reading(parser, strict=False)
     add_options(parser, without=("num_classes",))
 
@@ -52,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
     if args.facts:
         if args.class_map or args.format == "html":
             flag = "--class-map" if args.class_map else "--format html"
-            raise InputError(f"{flag} does not go with --try; leave one of them out")
+            raise InputError(f"{flag} cannot be combined with --try; leave one of them out")
         return _try(args, told)
     if told:
         flag = min(told).replace("_", "-")
-        raise InputError(f"--{flag} goes with --try; a bundle says all of itself, so leave it out")
+        raise InputError(f"--{flag} requires --try; a bundle is complete, so leave it out")
     if args.format == "html" and args.out is not None:
         check_target(args.out)
     from resnetkit.evaluation.evaluation import evaluate

@@ -1,4 +1,4 @@
-"""Show a network: what each layer makes of the shape, and what it costs."""
+"""Show a network layer by layer: shapes, parameters, MACs and receptive field."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FORMATS = ("table", "tree", "markdown", "csv", "json", "svg", "html")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="a network of `resnetkit catalog`")
     parser.add_argument(
-        "--input", type=input_size, metavar="SIZE", help="473, or 3x473x473; default: its usual one"
+        "--input", type=input_size, metavar="SIZE", help="473, or 3x473x473; default: its own size"
     )
     parser.add_argument("--level", choices=LEVELS, default="block", help="default: block")
     parser.add_argument(
-        "--formulas", action="store_true", help="show how sizes, parameters and MACs come about"
+        "--formulas", action="store_true", help="show the formulas of sizes, parameters and MACs"
     )
     parser.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
     parser.add_argument("--out", metavar="FILE", help="write to a file instead of printing")

@@ -1,9 +1,9 @@
-"""Write a bundle as a file of another runtime, with proof that the answers are the same.
+"""Export a bundle to another runtime, and verify that the predictions agree.
 
 OUT ends in .onnx, .xml (openvino), .pt2 (torch-export) or .safetensors (bundle); triton and ovms
-write a folder that the server is started with. The same images are answered by the bundle and by
-what was written, from bytes to classes; how well they agree is printed and kept beside OUT. Below
-the bar nothing is written, and the exit code is 2.
+write a model repository folder. The bundle and the written file classify the same images; their
+agreement is printed and saved beside OUT. Below --min-agreement nothing is written, and the exit
+code is 2.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("target", type=Path, metavar="OUT", help="a file, or a folder for triton and ovms")
     add("--to", choices=TARGETS, required=True)
     add("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
-    add("--calibrate", metavar="DATA", help="images for int8, a folder or digits; default: what "
-        "the bundle's run was trained on")  # fmt: skip
-    add("--dynamic-batch", action="store_true", help="any number of images at a time, not one")
+    add("--calibrate", metavar="DATA", help="images for int8, a folder or digits; default: the "
+        "run's training images")  # fmt: skip
+    add("--dynamic-batch", action="store_true", help="any batch size, instead of 1")
     add("--with-preprocessing", action="store_true", help="the graph takes whole images, resizes "
-        "and cuts them")  # fmt: skip
-    add("--min-agreement", type=float, default=99.0, metavar="PERCENT", help="images that have to "
-        "get the same class; default: 99")  # fmt: skip
-    add("--agree-on", metavar="DATA", help="images for the proof, a folder or digits; default: "
-        "what the run held back, or photographs")  # fmt: skip
+        "and crops them")  # fmt: skip
+    add("--min-agreement", type=float, default=99.0, metavar="PERCENT", help="required share with "
+        "the same class; default: 99")  # fmt: skip
+    add("--agree-on", metavar="DATA", help="images to compare, a folder or digits; default: "
+        "the run's held-out images, or photographs")  # fmt: skip
     add("--format", choices=("table", "json"), default="table")
 
 

@@ -1,14 +1,13 @@
-"""Get published weights, check them and make a bundle of them.
+"""Download published weights, verify them and write a bundle.
 
 SOURCE is one of
   torchvision:NETWORK[@WEIGHTS]        torchvision:resnet50@IMAGENET1K_V1
   hf:OWNER/NAME[/FILE][@REVISION]      hf:timm/resnet50.a1_in1k, hf:microsoft/resnet-50
   https://...                          any checkpoint; http only with --sha256
 
-What the source documents - where strides are, how images are prepared, the names of the classes -
-goes into the bundle. Files are kept in the cache (RESNETKIT_CACHE, else XDG_CACHE_HOME/resnetkit or
-~/.cache/resnetkit; for hf the cache of huggingface_hub). A download that was cut goes on with the
-same command.
+The bundle includes what the source documents: placement of strides, preprocessing, class names.
+Files are kept in the cache (RESNETKIT_CACHE, else XDG_CACHE_HOME/resnetkit or ~/.cache/resnetkit;
+for hf the cache of huggingface_hub). The same command resumes an interrupted download.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from resnetkit.errors import InputError
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE")
-    add("--out", type=Path, metavar="FILE", help="the bundle, ends in .safetensors; default: the "
-        "name of the source, in this folder, if there is none yet")  # fmt: skip
+    add("--out", type=Path, metavar="FILE", help="the bundle, a .safetensors file; default: the "
+        "name of the source, in this folder, if it does not exist yet")  # fmt: skip
     add("--num-classes", type=int, metavar="N", help="a new, untrained classifier")
     add("--format", choices=("table", "json"), default="table")
     add_fetching(parser)
@@ -63,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _target(args: argparse.Namespace) -> Path:
-    """Where the bundle goes; refused before anything is downloaded."""
+    """The bundle's path, validated before anything is downloaded."""
     from resnetkit.hub.source import parse
 
     target: Path = args.out or Path(f"{parse(args.source).short}.safetensors")
     if target.suffix.lower() != ".safetensors":
-        raise InputError(f"{target} is to be a bundle; give a name that ends in .safetensors")
+        raise InputError(f"{target} must be a bundle; give a name that ends in .safetensors")
     if not target.parent.is_dir():
-        raise InputError(f"there is no folder {target.parent} for {target.name}; make it first")
+        raise InputError(f"there is no folder {target.parent} for {target.name}; create it first")
     if args.out is None and target.exists():
-        raise InputError(f"{target} is there already; say with --out where the bundle shall go")
+        raise InputError(f"{target} already exists; choose another path with --out")
     return target

@@ -1,4 +1,4 @@
-"""Say what a file of weights is: container, framework, network - and what the file cannot tell.
+"""Identify a weight file: container, framework, network, and what the file does not determine.
 
 Exit code 1: tensors are missing or have another shape.
 """
@@ -12,9 +12,9 @@ from resnetkit.checkpoints.identification import identify
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a checkpoint of any framework, or a bundle")
-    parser.add_argument("--prefix", help="which network, where the file has several")
+    parser.add_argument("--prefix", help="which network, if the file has several")
     parser.add_argument(
-        "--ema", action=argparse.BooleanOptionalAction, help="the average over training, or not"
+        "--ema", action=argparse.BooleanOptionalAction, help="averaged (EMA) or raw weights"
     )
     parser.add_argument("--format", choices=("table", "json"), default="table")
 

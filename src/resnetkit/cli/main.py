@@ -1,7 +1,6 @@
-"""``resnetkit COMMAND``: find the command, import it, run it, and turn what goes wrong into a line.
+"""``resnetkit COMMAND``: imports and runs a command, and prints errors as one line.
 
-Exit codes: 0 done; 1 done, but some of the inputs could not be used; 2 the input or a file was
-wrong; 130 interrupted; 143 terminated.
+Exit codes: 0 success; 1 some inputs skipped; 2 invalid input; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from typing import NoReturn
 from resnetkit.cli.messages import in_flags
 from resnetkit.errors import AssumptionWarning, InputError, missing, printable
 
-#: Every command with its line in the overview, in the order of a first visit.
+#: Every command with its line in the overview.
 COMMANDS = {
     "explain": "show a network layer by layer: shapes, parameters, MACs, receptive field",
     "catalog": "list every named network",
     "compare": "show where two networks differ",
     "train": "train a network on a folder of class folders, a table, shards, or digits",
-    "runs": "compare the runs in a folder: accuracy, time, what differs in their recipes",
+    "runs": "compare the runs in a folder: accuracy, time, recipe differences",
     "shards": "write labelled images into tar shards",
-    "evaluate": "measure a trained bundle on labelled images",
+    "evaluate": "evaluate a trained bundle on labelled images",
     "predict": "classify images with a trained bundle",
-    "bench": "measure how fast a model answers on this machine",
-    "serve": "answer over HTTP with a trained bundle",
-    "fetch": "get published weights as a bundle: torchvision, Hugging Face, an address",
-    "identify": "say what a file of weights is, and what it cannot tell",
-    "convert": "convert a checkpoint to another framework, with proof",
-    "export": "write a bundle for ONNX, OpenVINO, torch.export or a server, with proof",
+    "bench": "benchmark a model on this machine",
+    "serve": "serve a trained bundle over HTTP",
+    "fetch": "download published weights as a bundle: torchvision, Hugging Face, a URL",
+    "identify": "identify a weight file, and list what it does not determine",
+    "convert": "convert a checkpoint to another framework, verified",
+    "export": "export a bundle to ONNX, OpenVINO, torch.export or a server, verified",
     "doctor": "print versions, packages, processor and engine of this machine",
 }
 
@@ -43,13 +42,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
-            # All that torchrun starts are given the same words; one says it.
+            # All torchrun processes have the same arguments; one prints the error.
             raise SystemExit(2)
         raise InputError(f"{message}; see `{self.prog} --help`")
 
 
 def overview() -> str:
-    """The page that ``resnetkit`` and ``resnetkit --help`` print."""
+    """The text of ``resnetkit`` and ``resnetkit --help``."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]
     return "\n".join(
@@ -60,7 +59,7 @@ def overview() -> str:
             "",
             *lines,
             "",
-            "`resnetkit COMMAND --help` tells what a command takes.",
+            "See `resnetkit COMMAND --help` for the options of a command.",
         ]
     )
 
@@ -78,11 +77,11 @@ def _run(argv: list[str]) -> int:
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"no command is named {name!r}; {hint}there are {', '.join(COMMANDS)}")
-    # Threads that wait by spinning make torch many times slower where the processor is shared;
-    # sleeping costs some 5 % where it is not. OpenMP reads this when torch is imported.
+        raise InputError(f"unknown command {name!r}; {hint}commands: {', '.join(COMMANDS)}")
+    # Spinning threads make torch many times slower on a shared CPU; sleeping costs about 5 % on an
+    # idle one. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Commands say in lines of their own what was assumed, and which images cannot be read.
+    # Commands report assumptions and unreadable images themselves.
     warnings.simplefilter("ignore", AssumptionWarning)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
@@ -103,7 +102,7 @@ def _file_error(error: OSError) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # which may be of another coding than UTF-8
+        if isinstance(stream, io.TextIOWrapper):  # its encoding may not be UTF-8
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
@@ -113,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
         print("resnetkit: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader has gone, as in `resnetkit catalog | head`; nothing more can be told it.
+        # The reader has exited, as in `resnetkit catalog | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Messages of the library in the words of the command line: parameters as flags."""
+"""Library messages for the command line: parameters become flags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def flag_of(field: str) -> str:
 
 
 def in_flags(error: InputError) -> str:
-    """The message of an error, as the command line says it.
+    """An error message with parameters replaced by flags.
 
     ``lr is 0`` becomes ``--lr is 0``, ``norm='group'`` becomes ``--norm group``, ``ema=False``
     ``--no-ema``, ``resnetkit.resume('run')`` ``--resume run``.

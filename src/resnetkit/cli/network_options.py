@@ -1,4 +1,4 @@
-"""The options of a network as flags, made from the fields of ``Options``."""
+"""Flags for the fields of ``Options``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from resnetkit.architecture.options import Options
 
 
 def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
-    """Add a flag for each option but those named; only those that are given are set."""
-    group = parser.add_argument_group("options of the network (its catalogue entry's by default)")
+    """Add a flag for each option except those named; only given flags are set."""
+    group = parser.add_argument_group("network options (default: its catalogue entry's values)")
     hints = get_type_hints(Options)
     for option in fields(Options):
         if option.name in without:
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -
 
 
 def given_options(arguments: argparse.Namespace, without: Container[str] = ()) -> dict[str, Any]:
-    """The options of the network that were given, but for those named."""
+    """The network options that were given, except those named."""
     names = {option.name for option in fields(Options) if option.name not in without}
     return {name: value for name, value in vars(arguments).items() if name in names}
 
@@ -51,7 +51,7 @@ def input_size(text: str) -> int | Shape:
     except ValueError:
         sizes = ()
     if len(sizes) not in (1, 3) or min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; give one like 473 or 3x473x473")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give e.g. 473 or 3x473x473")
     return sizes[0] if len(sizes) == 1 else sizes
 
 
@@ -64,7 +64,7 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of whole numbers; give one like 3,4,6,3"
+            f"{text!r} is not a list of whole numbers; give e.g. 3,4,6,3"
         ) from None
 
 
@@ -74,4 +74,4 @@ def _number_or_none(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, nor none") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number or none") from None

@@ -1,11 +1,10 @@
-"""Classify images with a trained bundle, or describe them with its embeddings.
+"""Classify images with a trained bundle, or compute their embeddings.
 
-PATH is an image; a folder, which is searched for images; a WebDataset shard (.tar, .tar.gz), or
-a pattern of shards in quotes, e.g. 'shard-{000..099}.tar'; or - for names on standard input. Any
-number of images is read in bounded memory, and the order is kept. With --out, what a kill or Ctrl-C
-has interrupted goes on when the same command is given again (a table begins anew). Exit code 1:
-some images could not be read; they are named, and in CSV, JSON and Parquet they stand in their
-place with the reason.
+PATH is an image; a folder, which is searched for images; a WebDataset shard (.tar, .tar.gz), or a
+quoted pattern of shards, e.g. 'shard-{000..099}.tar'; or - for names on standard input. Any number
+of images is read in bounded memory, and the order is kept. With --out, the same command resumes
+after a kill or Ctrl-C (except for a table). Exit code 1: some images could not be read; they are
+listed, and CSV, JSON and Parquet have a row with the reason.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("bundle", type=Path, metavar="BUNDLE", help="e.g. RUN/best.safetensors")
     add("paths", nargs="+", metavar="PATH", help="images, folders, shards, or - ; see above")
     add("--topk", type=int, default=5, metavar="N", help="classes shown; default: 5")
-    add("--embeddings", action="store_true", help="the pooled last map instead of classes, e.g. "
+    add("--embeddings", action="store_true", help="pooled features instead of classes, e.g. "
         "2048 numbers of a ResNet-50")  # fmt: skip
-    add("--exact", action="store_true", help="the pixels of torchvision bit for bit, also where "
-        "there are 64 images or more or names on standard input; otherwise they are made "
-        "faster")  # fmt: skip
-    add("--batch-size", type=int, metavar="N", help="default: the fastest one, measured once")
-    add("--engine", choices=CHOICES, default="auto", help="what computes; auto: the fastest "
-        "installed one that keeps float32 answers")  # fmt: skip
-    add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda where there is one")
+    add("--exact", action="store_true", help="pixels bit-equal to torchvision's, also for "
+        "64 images or more and names on standard input, where the default is a "
+        "faster path")  # fmt: skip
+    add("--batch-size", type=int, metavar="N", help="default: the fastest, measured once")
+    add("--engine", choices=CHOICES, default="auto", help="inference engine; auto: the fastest "
+        "installed one with float32 results")  # fmt: skip
+    add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda if available")
     add("--format", choices=("table", "csv", "json", "jsonl", "parquet", "npy"), help="default: "
-        "what --out ends in, else table")  # fmt: skip
+        "the suffix of --out, else table")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of printing")
-    add("-0", "--null", action="store_true", help="names on standard input end with a zero byte, "
-        "as after find -print0")  # fmt: skip
+    add("-0", "--null", action="store_true", help="names on standard input are NUL-terminated, "
+        "as from find -print0")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""How somebody's file of weights is read, and how it is fetched, as flags."""
+"""Flags for reading and fetching weight files."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ _FETCHING = ("sha256", "mirror", "offline")
 
 
 def add_reading(parser: argparse.ArgumentParser, *, strict: bool = True) -> None:
-    """Add what ``resnetkit.load`` takes besides the options of the network."""
-    group = parser.add_argument_group("what the file cannot tell, and what to take of it")
+    """Add the flags of ``resnetkit.load`` other than the network's options."""
+    group = parser.add_argument_group("reading the file")
     add = group.add_argument
     if strict:
-        add("--strict", action="store_true", help="refuse to take what the file cannot tell as "
-            "documented, and to leave tensors out that --drop does not name")  # fmt: skip
-    add("--head", metavar="LAYER", help="the linear layer that is the classifier, e.g. head.0, "
-        "where its name does not tell")  # fmt: skip
+        add("--strict", action="store_true", help="reject assumptions that the file does not "
+            "confirm, and leftover tensors that --drop does not name")  # fmt: skip
+    add("--head", metavar="LAYER", help="the classifier's linear layer, e.g. head.0, "
+        "if its name is not recognised")  # fmt: skip
     add("--dtype", choices=("float32", "float16", "bfloat16"), help="of the weights")
     add("--preprocess", metavar="LABEL", help="one that `resnetkit identify` lists")
-    add("--drop", action="append", default=[], metavar="PATTERN", help="do without leftover "
-        "tensors (or the classifier) whose names begin so, * for any text; may be given several "
+    add("--drop", action="append", default=[], metavar="PATTERN", help="skip leftover "
+        "tensors (or the classifier) by name prefix, * matches any text; may be given several "
         "times")  # fmt: skip
-    add("--prefix", help="which network, where the file has several")
-    add("--ema", action=argparse.BooleanOptionalAction, help="the average over training, or not")
+    add("--prefix", help="which network, if the file has several")
+    add("--ema", action=argparse.BooleanOptionalAction, help="averaged (EMA) or raw weights")
 
 
 def add_fetching(parser: argparse.ArgumentParser) -> None:
-    """Add what ``resnetkit.fetch`` takes besides."""
-    group = parser.add_argument_group("where a source is")
+    """Add the flags of ``resnetkit.fetch``."""
+    group = parser.add_argument_group("downloading")
     add = group.add_argument
-    add("--sha256", metavar="HEX", help="the checksum that the file has to have")
+    add("--sha256", metavar="HEX", help="expected checksum of the file")
     add("--mirror", metavar="URL", help="instead of https://download.pytorch.org, or of "
         "https://huggingface.co (as HF_ENDPOINT)")  # fmt: skip
-    add("--offline", action="store_true", help="only from the cache; as HF_HUB_OFFLINE=1")
+    add("--offline", action="store_true", help="use the cache only, as HF_HUB_OFFLINE=1")
 
 
 def given_reading(args: argparse.Namespace) -> dict[str, Any]:
-    """What was given of ``add_reading``."""
+    """The values of the ``add_reading`` flags that were given."""
     return _given(args, _READING)
 
 
 def given_fetching(args: argparse.Namespace) -> dict[str, Any]:
-    """What was given of ``add_fetching``."""
+    """The values of the ``add_fetching`` flags that were given."""
     return _given(args, _FETCHING)
 
 
 def _given(args: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
     values = {name: getattr(args, name, None) for name in names}
-    # --no-ema is an answer, a --strict that was not given is none.
+    # --no-ema is a value; an absent --strict is not.
     return {k: v for k, v in values.items() if v not in (None, []) and (v or k == "ema")}

@@ -1,4 +1,4 @@
-"""The choices of a recipe as flags, made from the fields of ``Recipe`` and ``Augment``."""
+"""Flags for the fields of ``Recipe`` and ``Augment``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = (*OPTIONS, *(name for name, _, _ in described(Augment)))
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each choice of a recipe; those that are not given are None."""
+    """Add a flag for each option of a recipe; flags that are not given are None."""
     groups = [(None, "Training."), *((place, kind.__doc__) for place, kind in GROUPS.items())]
     for place, title in groups:
         group = parser.add_argument_group(_title(title))
@@ -60,7 +60,7 @@ def _batch(text: str) -> int | str:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no number of images; give one like 32, or {AUTO}"
+            f"{text!r} is not a batch size; give a number, e.g. 32, or {AUTO}"
         ) from None
 
 
@@ -71,7 +71,7 @@ def _share(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no share of the images; give one like 0.15, or none"
+            f"{text!r} is not a share of the images; give a number, e.g. 0.15, or none"
         ) from None
 
 
@@ -80,5 +80,5 @@ def _shares(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of numbers; give one like 0.3,0.6"
+            f"{text!r} is not a list of numbers; give e.g. 0.3,0.6"
         ) from None

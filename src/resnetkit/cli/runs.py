@@ -1,7 +1,7 @@
-"""Compare the runs in a folder and below: accuracy, epochs, time, and in what their recipes differ.
+"""Compare the runs in a folder and its subfolders: accuracy, epochs, time, recipe differences.
 
-The best comes first by validation accuracy; the test images take no part in a choice. Only the
-fields of the recipes that differ are shown. Exit code 1: some runs are damaged and were left out.
+Sorted by validation accuracy, best first; test images are not used for selection. Only recipe
+fields that differ are shown. Exit code 1: some runs are damaged and were skipped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", type=Path, metavar="FOLDER", help="where runs are, e.g. runs")
+    add("folder", type=Path, metavar="FOLDER", help="the folder with the runs, e.g. runs")
     add("--format", choices=("table", "json"), default="table", help="default: table")
 
 

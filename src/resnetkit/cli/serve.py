@@ -1,8 +1,8 @@
-"""Serve a trained bundle, or what `export` wrote, over HTTP.
+"""Serve a trained bundle or an exported file over HTTP.
 
 POST an image to /predict, or a form with several; / has a page to try it, /docs the API, /metrics
-counters for Prometheus. Images that come at the same time are computed at once. SIGTERM and Ctrl-C
-finish what was taken, then stop.
+counters for Prometheus. Concurrent images are batched. SIGTERM and Ctrl-C finish accepted requests,
+then stop.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from pathlib import Path
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import CHOICES
 
-#: Milliseconds that a batch may wait for more images.
+#: Maximum milliseconds that a batch waits for more images.
 LONGEST = 60_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="a bundle, or an exported file")
-    add("--host", default="127.0.0.1", help="default: 127.0.0.1, which only this machine reaches")
-    add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 takes a free one")
-    add("--engine", choices=CHOICES, default="auto", help="what computes; auto: the fastest "
-        "installed one that keeps float32 answers")  # fmt: skip
-    add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda where there is one")
-    add("--threads", type=int, metavar="N", help="processor threads of the engine")
-    add("--topk", type=int, default=5, metavar="N", help="classes answered; default: 5")
-    add("--batch-size", type=int, default=8, metavar="N", help="most images computed at once; "
+    add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only")
+    add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 picks a free port")
+    add("--engine", choices=CHOICES, default="auto", help="inference engine; auto: the fastest "
+        "installed one with float32 results")  # fmt: skip
+    add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda if available")
+    add("--threads", type=int, metavar="N", help="CPU threads of the engine")
+    add("--topk", type=int, default=5, metavar="N", help="classes per image; default: 5")
+    add("--batch-size", type=int, default=8, metavar="N", help="maximum batch size; "
         "default: 8")  # fmt: skip
     add("--patience", type=float, default=0, metavar="MS", help="how long a batch waits for more "
-        "images, in milliseconds; default: 0, it takes those that wait already")  # fmt: skip
-    add("--waiting", type=int, default=256, metavar="N", help="images that may wait; a request "
-        "beyond is answered 503; default: 256")  # fmt: skip
-    add("--max-megabytes", type=int, default=32, metavar="N", help="of a request; default: 32")
+        "images, in milliseconds; default: 0, only queued images")  # fmt: skip
+    add("--waiting", type=int, default=256, metavar="N", help="maximum queue length; a request "
+        "beyond it gets 503; default: 256")  # fmt: skip
+    add("--max-megabytes", type=int, default=32, metavar="N", help="of a request body; default: 32")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     for name, least in numbers.items():
         if getattr(args, name) < least:
             flag = name.replace("_", "-")
-            raise InputError(f"--{flag} is {getattr(args, name)}; it takes a number from {least}")
+            raise InputError(f"--{flag} is {getattr(args, name)}; it must be at least {least}")
     if not args.patience <= LONGEST:
-        raise InputError(f"--patience is {args.patience:g}; it takes {LONGEST:,} ms at most")
+        raise InputError(f"--patience is {args.patience:g}; it must be at most {LONGEST:,} ms")
     if not 0 <= args.port <= 65535:
-        raise InputError(f"--port is {args.port}; it takes a number from 0 to 65535")
+        raise InputError(f"--port is {args.port}; it must be from 0 to 65535")
     from resnetkit.server.serving import serve
 
     serve(

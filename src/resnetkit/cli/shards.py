@@ -1,7 +1,7 @@
-"""Write labelled images into tar shards, which are read faster than very many small files.
+"""Write labelled images into tar shards, which are read faster than many small files.
 
-DATA is what `train` takes. OUT gets train-000000.tar, ... and classes.txt, in WebDataset's format;
-`resnetkit train OUT` trains on them. Interrupted, the same command goes on where it was.
+DATA is as in `train`. OUT gets train-000000.tar, ... and classes.txt, in WebDataset format;
+`resnetkit train OUT` trains on them. The same command resumes an interrupted one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", help="what `train` takes: a folder, a table, ...")
-    parser.add_argument("out", metavar="OUT", type=Path, help="the folder of the shards")
+    parser.add_argument("data", metavar="DATA", help="as in `train`: a folder, a table, ...")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the output folder")
     parser.add_argument("--megabytes", type=float, default=256.0, metavar="N",
                         help="size of a shard; default: 256")  # fmt: skip
     parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -44,6 +44,6 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     else:
-        kept = f", {packed.kept} of them were there" if packed.kept else ""
+        kept = f", {packed.kept} of them already existed" if packed.kept else ""
         say(f"{packed.images} images in {packed.shards} shards{kept}: {packed.folder}")
     return 1 if packed.missing else 0

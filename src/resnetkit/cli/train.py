@@ -2,13 +2,12 @@
 
 DATA is `digits` (the default), a folder DATA/CLASS/*.jpg, one with train/, val/ and test/ folders
 of class folders, a flat folder with --label-pattern, a table (CSV, Parquet) of paths and labels, a
-folder that Hugging Face's datasets has written, one of IDX files (MNIST), or tar shards: a folder
-of them, train-{000..009}.tar, or an address of such. --from trains other weights further, with a
-new classifier where the classes differ: a file that is there, or a source as `fetch` takes it
-(torchvision:resnet50, hf:OWNER/NAME, https://...); what it cannot tell is taken as documented, as
-in `convert`. The run folder gets recipe.toml, split.json, log.jsonl, the best and the last bundle,
-curves.png, confusion.png and report.html, which is written after each epoch. Ctrl-C leaves a run
-that --resume continues.
+folder written by Hugging Face's datasets, one of IDX files (MNIST), or tar shards: a folder of
+them, train-{000..009}.tar, or their URL. --from fine-tunes existing weights, with a new classifier
+if the classes differ: a file, or a source as in `fetch` (torchvision:resnet50, hf:OWNER/NAME,
+https://...); attributes it does not determine default to the documented values, as in `convert`.
+The run folder gets recipe.toml, split.json, log.jsonl, the best and the last bundle, curves.png,
+confusion.png and report.html, which is rewritten after each epoch. --resume continues after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -42,37 +41,37 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", nargs="?", metavar="DATA", help="a folder, or digits (default)")
-    add("--label-pattern", metavar="PATTERN", help="of images in a flat folder, whose names tell "
+    add("--label-pattern", metavar="PATTERN", help="file name pattern of a flat folder that gives "
         "the class, e.g. '{label}_*'; DATA/PATTERN is the same")  # fmt: skip
     add("--model", metavar="NAME", help="a network of `resnetkit catalog`; default: resnet20 "
         "for digits, resnet18 for a folder")  # fmt: skip
     add("--from", dest="start", metavar="FILE|SOURCE", help="a bundle, a checkpoint of any "
-        "framework, or where one is published")  # fmt: skip
+        "framework, or a published source")  # fmt: skip
     add("--out", type=Path, metavar="RUN", help="the run's new folder; default: runs/DATA-MODEL")
     add("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
-    add("--overwrite", action="store_true", help="replace the run that is in RUN already")
-    add("--checkpoint-minutes", type=float, metavar="N", default=10.0, help="minutes between two "
-        "checkpoints within an epoch; default: 10, 0 makes one after each step")  # fmt: skip
-    add("--tensorboard", action="store_true", help="write events for TensorBoard into RUN/"
-        "tensorboard, of all epochs also with --resume")  # fmt: skip
-    add("--skip-nan", action="store_true", help="leave out a batch whose loss is no number, "
-        "rather than stop")  # fmt: skip
+    add("--overwrite", action="store_true", help="replace an existing run in RUN")
+    add("--checkpoint-minutes", type=float, metavar="N", default=10.0, help="minutes between "
+        "checkpoints within an epoch; default: 10, 0 saves one after each step")  # fmt: skip
+    add("--tensorboard", action="store_true", help="write TensorBoard events into RUN/"
+        "tensorboard; --resume rewrites all epochs")  # fmt: skip
+    add("--skip-nan", action="store_true", help="skip a batch whose loss is not finite, "
+        "instead of stopping")  # fmt: skip
     add("--recipe", metavar="NAME|FILE", help="quick (default), paper, tv-v2, a1, a2, a3, ffcv, or "
         "a TOML file with some or all fields of a recipe.toml")  # fmt: skip
-    add("--find-lr", action="store_true", help="let the learning rate rise over 100 steps, suggest "
-        "one, and stop; --out is then a picture of the curve (.png, .svg, .pdf)")  # fmt: skip
+    add("--find-lr", action="store_true", help="increase the learning rate over 100 steps, suggest "
+        "one, and stop; --out is then a plot of the curve (.png, .svg, .pdf)")  # fmt: skip
     add("--format", choices=("table", "json"), help="of --find-lr; default: table")
     add("--show-recipe", action="store_true", help="print the recipe as TOML and stop")
     add("--size", type=int, metavar="PIXELS", help="side of the network's input")
-    add("--no-augment", action="store_true", help="train on the images as they are")
-    add("--max-bad", type=float, default=0.01, metavar="SHARE", help="of the images that may be "
-        "unreadable; default: 0.01")  # fmt: skip
-    add("--memory", type=float, default=1.0, metavar="GIB", help="of decoded images that are kept, "
-        "so that they are decoded once; default: 1")  # fmt: skip
+    add("--no-augment", action="store_true", help="disable augmentation")
+    add("--max-bad", type=float, default=0.01, metavar="SHARE", help="share of images that may "
+        "be unreadable; default: 0.01")  # fmt: skip
+    add("--memory", type=float, default=1.0, metavar="GIB", help="cache of decoded images, "
+        "so that each is decoded once; default: 1")  # fmt: skip
     add_choices(parser)
     add_fetching(parser)
     add_reading(parser)
-    # The data says how many classes and channels there are.
+    # The data determines the numbers of classes and channels.
     add_options(parser, without=("num_classes", "in_chans"))
 
 
@@ -94,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if args.find_lr and not args.resume:
         return _find_rate(args)
     if args.format:
-        raise InputError("--format goes with --find-lr; a run writes log.jsonl")
+        raise InputError("--format requires --find-lr; a run writes log.jsonl")
     folder = args.resume or args.out or default_folder(args)
     events, resumed = args.tensorboard, args.resume is not None
     with (
@@ -126,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def default_folder(args: argparse.Namespace) -> Path:
-    """Where a run goes without --out."""
+    """The default run folder."""
     from resnetkit.data.datasets.label_pattern import folder_of, is_pattern
     from resnetkit.hub.weights import short_name
     from resnetkit.training.recipe_defaults import usual_model
@@ -188,7 +187,7 @@ def _planned(args: argparse.Namespace) -> tuple[Recipe, Bundle | None]:
     if args.start is not None:
         start = _start(args, options)
     elif about := {**given_reading(args), **given_fetching(args)}:
-        raise InputError(f"--{min(about)} is about the file of --from; give that too")
+        raise InputError(f"--{min(about)} applies to the file of --from; give that too")
     elif options:
         choices["model"] = network(args.model or usual_model(data), **options)
     recipe = make_recipe(
@@ -204,7 +203,7 @@ def _conduct(args: argparse.Namespace) -> RunOptions:
 
 
 def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
-    """The weights to train further."""
+    """The weights to fine-tune."""
     from resnetkit.hub.fetching import FetchOptions
     from resnetkit.hub.load_options import LoadOptions
     from resnetkit.hub.loading import spoken_lines

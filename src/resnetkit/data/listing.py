@@ -1,6 +1,6 @@
-"""Lists the images that paths, patterns, shards and lists of names stand for.
+"""Lists the images of paths, patterns, shards and lists of names.
 
-Nothing is held but the names of one folder, so that there may be any number of images.
+Only the names of one folder are in memory, so there may be any number of images.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from resnetkit.data.datasets.image_folder import ending_of, is_litter, is_pictur
 from resnetkit.data.decoding.decode import Image
 from resnetkit.errors import InputError
 
-#: Standard input, as the name of a list of names.
+#: The path that stands for names on standard input.
 STANDARD_INPUT = "-"
 SHARDS = (".tar", ".tar.gz", ".tgz")
-#: Larger members of a shard are refused, as each is read as a whole.
+#: Maximum bytes of a shard member, which is read as a whole.
 MAX_MEMBER = 256 << 20
-#: Names from standard input that are longer are no names.
+#: Maximum bytes of a name on standard input.
 _MAX_NAME = 1 << 16
-#: At most so many paths are made of one pattern in braces.
+#: Maximum number of paths from one brace pattern.
 _MAX_BRACES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageEntry:
-    """An image that is to be read, or why it is not there: then ``image`` is None."""
+    """An image to read; if ``image`` is None, ``problem`` says why."""
 
     name: str
     image: Image | None = None
@@ -52,12 +52,11 @@ def listed(
 ) -> Iterator[ImageEntry]:
     """The images of ``paths``, in order; see ``expanded`` for patterns.
 
-    A folder stands for the images in it and below, sorted by name in each, without litter
-    (``folders.is_litter``), links to folders followed, but not in circles; the ``endings`` of
-    other files are counted. One that ``datasets`` wrote stands for its rows;
-    a shard (``.tar``, ``.tar.gz``) for its members that are images, called ``SHARD/MEMBER``; ``-``
-    for the names that ``names`` has, one a line, or with ``null`` ended by zero bytes. What cannot
-    be listed is there with a ``problem``.
+    A folder stands for the images in it and its subfolders, sorted by name, without litter
+    (``image_folder.is_litter``); links to folders are followed, except loops, and the ``endings``
+    of other files are counted. A ``datasets`` folder stands for its rows; a shard (``.tar``,
+    ``.tar.gz``) for its image members, named ``SHARD/MEMBER``; ``-`` for the names in ``names``,
+    one per line, or NUL-terminated with ``null``. What cannot be listed has a ``problem``.
     """
     for path in paths:
         if path == STANDARD_INPUT:
@@ -75,12 +74,12 @@ def listed(
 
 
 class ImageSource:
-    """The images that paths, patterns, shards and a list of names stand for, to be read once.
+    """The images of paths, patterns, shards and a list of names, to be iterated once.
 
-    ``names`` is the file that ``-`` stands for; see ``listed`` and ``expanded``. ``paths`` are
-    those that were given, ``endings`` counts the files of folders that were passed over.
+    ``names`` is the file for ``-``; see ``listed`` and ``expanded``. ``paths`` are the given ones,
+    ``endings`` counts skipped files of folders by suffix.
 
-    Raises ``ValueError`` for a path or pattern with nothing behind it, and for a folder without
+    Raises ``ValueError`` for a path or pattern that matches nothing, and for a folder without
     images.
     """
 
@@ -98,14 +97,14 @@ class ImageSource:
         return chain(self._first, self._images)
 
     def has(self, count: int) -> bool:
-        """Whether there are so many images; a list of names, which may be slow, is taken to."""
+        """Whether there are at least that many images; assumed for a list of names."""
         if STANDARD_INPUT in self._expanded:
             return True
         self._first += islice(self._images, count - len(self._first))
         return len(self._first) >= count
 
     def start_counting(self) -> None:
-        """Count the images beside the work, for listing millions takes a while; see ``total``."""
+        """Count the images in another thread, as listing millions is slow; see ``total``."""
 
         def count() -> None:
             folders = (sum(1 for _ in walk(p)) if os.path.isdir(p) else 1 for p in self._expanded)
@@ -115,17 +114,17 @@ class ImageSource:
             threading.Thread(target=count, name="counter", daemon=True).start()
 
     def total(self) -> int | None:
-        """How many images there are, as soon as it is known: never for shards and names, which are
-        read only once."""
+        """The number of images once it is known; never for shards and names, which are read only
+        once."""
         return self._total[0] if self._total else None
 
 
 def expanded(paths: Iterable[str]) -> list[str]:
-    """The paths with patterns replaced by what they stand for.
+    """Expand patterns in paths.
 
-    A path that is not there may have ``{000..099}`` or ``{a,b}`` for several, and ``*``, ``?`` and
-    ``[...]`` for those that are there. Raises ``ValueError`` for a path or pattern with nothing
-    behind it, and for a folder without images.
+    A path that does not exist may have ``{000..099}`` or ``{a,b}``, and ``*``, ``?`` and ``[...]``
+    for existing files. Raises ``ValueError`` for a path or pattern that matches nothing, and for a
+    folder without images.
     """
     found: list[str] = []
     for path in paths:
@@ -179,7 +178,7 @@ def _dataset_rows(path: str) -> Iterator[ImageEntry]:
 
 
 def walk(folder: str, endings: Counter[str] | None = None) -> Iterator[ImageEntry]:
-    """The images in a folder and below; one that cannot be listed is there with a ``problem``."""
+    """The images in a folder and its subfolders; an unlistable one has a ``problem``."""
     linked: set[str] = set()
     waiting = [("", [os.path.join(folder, "")])]
     while waiting:
@@ -220,7 +219,7 @@ def _inside(folder: str, endings: Counter[str] | None) -> list[str]:
                 names.append(entry.name)
             elif endings is not None:
                 endings[ending_of(entry.name)] += 1
-    # The slash does not count: the order is that of the parts of the paths.
+    # Sorted without the slash, i.e. by the parts of the paths.
     names.sort(key=lambda name: name.rstrip(os.sep), reverse=True)
     return names
 
@@ -228,12 +227,12 @@ def _inside(folder: str, endings: Counter[str] | None) -> list[str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a loop of links; reading it says so
+    except OSError:  # a loop of links; reading it raises the error
         return False
 
 
 def members(shard: str) -> Iterator[ImageEntry]:
-    """The images in a ``.tar`` file, in its order, read once from front to back."""
+    """The images in a ``.tar`` file, in order, read sequentially."""
     try:
         for member in tar.members(Path(shard)):
             base = os.path.basename(member.name)
@@ -255,15 +254,15 @@ def members(shard: str) -> Iterator[ImageEntry]:
 
 
 def _names(file: BinaryIO, end: bytes) -> Iterator[str]:
-    """The names in a file, each ended by ``end``, which the last may lack."""
+    """The names in a file, each terminated by ``end``, optional for the last."""
     rest = b""
     while chunk := file.read1(1 << 16) if hasattr(file, "read1") else file.read(1 << 16):
         *whole, rest = (rest + chunk).split(end)
         yield from map(os.fsdecode, filter(None, whole))
         if len(rest) > _MAX_NAME:
             raise InputError(
-                f"a name from standard input is longer than {_MAX_NAME:,} bytes; give one name a "
-                "line, or with -0 each ended by a zero byte"
+                f"a name from standard input is longer than {_MAX_NAME:,} bytes; give one name per "
+                "line, or NUL-terminated names with -0"
             )
     if rest:
         yield os.fsdecode(rest)

@@ -16,9 +16,9 @@ Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 def readers() -> int:
-    """How many threads decode images: one for each processor, 8 at most.
+    """Number of decoding threads: one per CPU, at most 8.
 
-    Of those that torchrun has started on this machine, each takes its share.
+    Divided among the torchrun processes of this machine.
     """
     sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
     return min(8, max(1, (os.cpu_count() or 1) // int(sharing if sharing.isdigit() else 1)))
@@ -31,7 +31,7 @@ def ordered(
     threads: int | None = None,
     ahead: int | None = None,
 ) -> Iterator[R]:
-    """``map(function, items)`` by several threads, never more than ``ahead`` results early."""
+    """``map(function, items)`` in several threads, at most ``ahead`` results early."""
     threads = threads or readers()
     remaining = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
@@ -50,7 +50,7 @@ def ordered(
 
 
 def early(items: Generator[T], *, ahead: int = 1) -> Iterator[T]:
-    """``items``, each made by a thread while the one before is used; ``ahead`` wait at most."""
+    """Iterate ``items`` in another thread; at most ``ahead`` are queued."""
     ended = object()
     with ThreadPoolExecutor(1, thread_name_prefix="early") as pool:
         waiting: deque[Future[T | object]] = deque()

@@ -1,4 +1,4 @@
-"""Which value of what a file cannot tell is right: each, measured on labelled images."""
+"""Resolves ambiguous facts of a checkpoint by evaluating every candidate on labelled images."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from resnetkit.hub.loading import load_checkpoint
 from resnetkit.inference.engines.selection import installed, open_engine
 from resnetkit.inference.prediction import DecodedImage, Vector, predict_batches
 
-#: Below this probability of a difference by chance, one candidate is called the right one.
+#: Below this p-value, the best candidate is called right.
 SURE = 0.01
-#: More combinations than this take too long to be meant.
+#: Maximum number of combinations.
 MOST = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One way to read the file: ``facts`` by name, and how well it did.
+    """One way to read the file: ``facts`` by name, and its metrics.
 
-    ``accuracy`` is a share from 0 to 1, ``loss`` the mean cross-entropy in nats, ``right`` tells
-    of each image whether its class was named.
+    ``accuracy`` is a share from 0 to 1, ``loss`` the mean cross-entropy in nats, ``right`` says for
+    each image whether its class was predicted.
     """
 
     facts: Mapping[str, Any]
@@ -53,10 +53,10 @@ class Candidate:
 class AmbiguityTrial:
     """The candidates of ``facts``, best first, on ``images`` images of ``part`` of ``data``.
 
-    ``chance`` is the probability that the best one's lead over the second is by chance: the exact
-    McNemar test, two-sided, over the images that one of them got right and the other did not.
-    ``problems`` are images that could not be read, with the reason. ``in_order`` tells that the
-    file has no class names, so that the data's were taken in alphabetical order.
+    ``chance`` is the p-value of the best one's lead over the second: the exact McNemar test,
+    two-sided, over the images on which they disagree in correctness. ``problems`` are unreadable
+    images with the reason. ``in_order`` means that the file has no class names and the data's were
+    used in alphabetical order.
     """
 
     file: str
@@ -70,11 +70,11 @@ class AmbiguityTrial:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the images tell which candidate is right."""
+        """Whether the result is significant."""
         return self.chance < SURE
 
     def to_json(self) -> str:
-        """Everything but the single images as text."""
+        """Everything but the individual images as text."""
         document = {
             "file": self.file,
             "data": self.data,
@@ -103,11 +103,11 @@ def try_facts(
     track: Track = iter,
     **given: Any,
 ) -> AmbiguityTrial:
-    """Measure the file at ``path`` with every value of ``facts``, e.g. ``["stride_on"]``.
+    """Evaluate the file at ``path`` with every value of ``facts``, e.g. ``["stride_on"]``.
 
-    ``path`` is a bundle or a checkpoint of any framework, ``facts`` are what ``identify`` calls
-    open (of a bundle: options with few values, of which the tensors show nothing). All
-    combinations are measured; what else is open is taken as ``given``, or as documented. Raises
+    ``path`` is a bundle or a checkpoint of any framework, ``facts`` are open facts listed by
+    ``identify`` (for a bundle: options with few values that the tensors do not show). All
+    combinations are evaluated; other open facts are as ``given``, or as documented. Raises
     ``ValueError`` for a fact that is not open, too many combinations, and as ``evaluate``.
     """
     found = list(_candidates(Path(path), facts, given))
@@ -143,20 +143,19 @@ def _candidates(
     container = open_container(path)
     bundle = load(path) if is_bundle(container) else None
     if bundle is not None and given:
-        raise InputError(f"{path} is a bundle, which says all of itself; leave out {min(given)}")
+        raise InputError(f"{path} is a bundle, which is complete; leave out {min(given)}")
     values = _of_checkpoint(container, given) if bundle is None else _of_bundle(bundle)
     for fact in facts:
         if fact not in values:
             raise InputError(
-                f"{fact} is not open in {path}; what it cannot tell is "
-                f"{', '.join(values) or 'nothing'}"
+                f"{fact} is not open in {path}; open facts are {', '.join(values) or 'none'}"
             )
     facts = list(dict.fromkeys(facts))
     combinations = list(product(*(values[fact] for fact in facts)))
     if not 2 <= len(combinations) <= MOST:
         raise InputError(
             f"facts={facts!r} makes {len(combinations)} combinations; "
-            f"2 to {MOST} are measured, so try other facts",
+            f"give facts with 2 to {MOST} combinations",
             field="facts",
         )
     for combination in combinations:
@@ -173,7 +172,7 @@ def _of_checkpoint(file: Container, given: Mapping[str, Any]) -> dict[str, tuple
 
 
 def _of_bundle(bundle: Bundle) -> dict[str, tuple[Any, ...]]:
-    """Options whose values leave every tensor as it is."""
+    """Options that do not affect the tensors."""
     network = bundle.network
     found: dict[str, tuple[Any, ...]] = {}
     for option in fields(Options):
@@ -190,7 +189,7 @@ def _of_bundle(bundle: Bundle) -> dict[str, tuple[Any, ...]]:
 
 
 def _classes(bundle: Bundle, source: Dataset) -> tuple[tuple[str, ...], bool]:
-    """The names of the bundle's classes; the data's where the file has numbers only."""
+    """The bundle's class names; the data's if the file has only indices."""
     numbers = tuple(str(number) for number in range(len(bundle.classes)))
     in_order = bundle.classes == numbers and len(source.classes) == len(numbers)
     in_order = in_order and source.classes != tuple(sorted(numbers))
@@ -212,7 +211,7 @@ def _measured(
         right.append(int(logits.argmax()) == example.label)
         losses.append(cross_entropy(logits, example.label))
     if not right:
-        raise InputError(f"none of the {len(examples)} images can be read; give others")
+        raise InputError(f"none of the {len(examples)} images can be read; give other images")
     candidate = Candidate(
         facts=facts, accuracy=fmean(right), loss=fmean(losses), right=tuple(right)
     )
@@ -220,7 +219,7 @@ def _measured(
 
 
 def _chance(best: Sequence[bool], second: Sequence[bool]) -> float:
-    """The exact McNemar test (Edwards 1948; here without its approximation)."""
+    """The exact McNemar test (Edwards 1948, without its approximation)."""
     only_best = sum(a and not b for a, b in zip(best, second, strict=True))
     only_second = sum(b and not a for a, b in zip(best, second, strict=True))
     if only_best + only_second == 0:
@@ -231,7 +230,7 @@ def _chance(best: Sequence[bool], second: Sequence[bool]) -> float:
 
 
 def _loaded(path: Path, facts: Mapping[str, Any]) -> Bundle:
-    """The file with these facts; what else it cannot tell is the same in all candidates."""
+    """The file with these facts; other open facts are the same in all candidates."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssumptionWarning)
         return load_checkpoint(path, LoadOptions.of(facts))

@@ -1,4 +1,4 @@
-"""How fast a model answers on this machine: its engines against each other, and against rivals."""
+"""Benchmarks a model's engines on this machine, against each other and other packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from resnetkit.inference.engines.engine import Engine, EngineName, Output, Pixel
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import installed, open_engine
 
-#: The engines of a bundle, the one that the others are compared with first.
+#: The engines of a bundle; the first is the reference.
 CHOICES: tuple[EngineName, ...] = (
     "torch", "torch-compiled", "onnxruntime", "openvino", "openvino-bf16",
 )  # fmt: skip
@@ -32,7 +32,7 @@ CHOICES: tuple[EngineName, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """What was raced: each row is images a second of one engine or rival at one batch size.
+    """Benchmark results: each row is images per second of one engine or package at one batch size.
 
     ``differences`` are the largest differences of the logits to the first engine's, as a share of
     the largest logit, by name.
@@ -66,13 +66,13 @@ def benchmark(
     threads: int | None = None,
     track: Track = iter,
 ) -> Benchmark:
-    """Race the engines of ``model`` on noise, and the rivals with the same weights, in turn.
+    """Benchmark the engines of ``model``, and other packages with the same weights, on noise.
 
-    Without ``engines`` all that run here take part but ``torch-compiled``, which takes a compiler
-    and its time. ``against`` are packages (``torchvision``, ``timm``, ``transformers``)
-    that run their own network as their documentation does, on pixels that are normalised already.
+    ``engines`` defaults to all installed ones except ``torch-compiled``, which requires a compiler
+    and is slow to start. ``against`` are packages (``torchvision``, ``timm``, ``transformers``)
+    that run their own network as documented, on normalised pixels.
 
-    Raises ``ValueError`` for engines or rivals that cannot be had, and for batches below 1.
+    Raises ``ValueError`` for unavailable engines or packages, and for batch sizes below 1.
 
     >>> found = resnetkit.benchmark(model, engines=["torch"], batch_sizes=[1], rounds=1)
     >>> found.rows[0].name
@@ -84,8 +84,8 @@ def benchmark(
             f"batch_sizes is {list(batch_sizes)}; give whole numbers from 1", field="batch_sizes"
         )
     if against and isinstance(model, Exported):
-        raise InputError("rivals run a bundle's weights, and this is an exported file; give the "
-                         "bundle to compare with them")  # fmt: skip
+        raise InputError("against requires a bundle's weights, and this is an exported file; "
+                         "give the bundle")  # fmt: skip
     output: Output = "logits" if model.classes else "embeddings"
     size, channels = model.preprocess.size, model.preprocess.channel_count
     draw = np.random.default_rng(0)

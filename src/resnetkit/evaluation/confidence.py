@@ -1,4 +1,4 @@
-"""How far a measured share can be trusted, and how far a network's own confidence can."""
+"""Confidence intervals for accuracy, and calibration of model confidence."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-#: The bins of a calibration: so many of equal width from 0 to 1 (Guo et al. 2017, section 5).
+#: Number of calibration bins, of equal width from 0 to 1 (Guo et al. 2017, section 5).
 BINS = 15
-#: How sure an interval is.
+#: The confidence level of an interval.
 LEVEL = 0.95
 
 
 def wilson(hits: int, images: int) -> tuple[float, float]:
-    """The 95 % interval of the share ``hits`` / ``images`` of an unlimited number of such images.
+    """The 95 % confidence interval of the proportion ``hits`` / ``images``.
 
-    Wilson 1927, without correction for continuity: unlike the normal approximation it holds near
-    0 and 1, and for few images. It takes the images as drawn independently.
+    Wilson 1927, without continuity correction: unlike the normal approximation it holds near 0 and
+    1, and for few images. It assumes independent samples.
     """
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     share, weight = hits / images, z * z / images
@@ -43,8 +43,8 @@ def cross_entropy(logits: npt.NDArray[Any], label: int) -> float:
 class Bin:
     """The images whose confidence is above ``low`` and at most ``high``.
 
-    ``confidence`` is the mean of theirs, ``accuracy`` the share that is right; None where there
-    are no ``images``.
+    ``confidence`` is their mean, ``accuracy`` the share of correct predictions; None if there are
+    no ``images``.
     """
 
     low: float
@@ -56,7 +56,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Whether of the answers with confidence 0.8 eight in ten are right.
+    """Calibration: whether 80 % of the predictions with confidence 0.8 are correct.
 
     Confidence is the largest softmax. ``ece`` is the expected calibration error of Guo et al. 2017
     (arXiv:1706.04599, equation 3): the mean over all images of the distance between confidence and
@@ -74,7 +74,7 @@ class Calibration:
 def calibration(
     confidences: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], bins: int = BINS
 ) -> Calibration:
-    """The calibration of answers with ``confidences`` ``(N,)``, 0 to 1, of which some are right."""
+    """The calibration of predictions with ``confidences`` ``(N,)``, 0 to 1."""
     edges = np.linspace(0, 1, bins + 1)
     place = np.digitize(confidences, edges[1:-1], right=True)
     counts = np.bincount(place, minlength=bins)

@@ -1,4 +1,4 @@
-"""How well a network names labelled images: accuracy, calibration, per-class figures, confusion."""
+"""Classification metrics on labelled images: accuracy, calibration, per-class, confusion."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import Vector, check_classes, predict_batches
 from resnetkit.preprocess import Preprocess
 
-#: So many mistakes are kept, those that the network is most sure of.
+#: Number of mistakes kept, most confident first.
 MOST_MISTAKES = 24
-#: From all to a part of them, or back.
+#: Maps all samples to a process's share, or shares to all.
 Share = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassFigures:
-    """One class. ``precision`` is None where it was never predicted, ``recall`` where it has no
-    images, ``f1`` where it has neither; ``support`` is its number of images."""
+    """Metrics of one class. ``precision`` is None if it was never predicted, ``recall`` if it has
+    no images, ``f1`` if neither; ``support`` is its number of images."""
 
     name: str
     precision: float | None
@@ -51,7 +51,7 @@ class ClassFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mistake:
-    """An image of the class ``truth`` that was named ``guess``.
+    """An image of the class ``truth`` that was predicted as ``guess``.
 
     ``confidence`` is the softmax of ``guess``, ``chance`` that of ``truth``, both 0 to 1.
     """
@@ -64,7 +64,7 @@ class Mistake:
     chance: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types; the image by its name."""
+        """As JSON types, with the image's name."""
         return {
             "image": self.name,
             "class": self.truth,
@@ -76,15 +76,15 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """What was measured on ``images`` images.
+    """Metrics on ``images`` images.
 
     ``accuracy`` and ``top5`` are shares from 0 to 1 (``top5`` is None for up to five classes),
-    ``accuracy_interval`` and ``top5_interval`` their 95 % intervals (``certainty.wilson``),
+    ``accuracy_interval`` and ``top5_interval`` their 95 % intervals (``confidence.wilson``),
     ``loss`` is the mean cross-entropy in nats, ``confusion[i, j]`` the number of images of class
-    ``i`` named ``j``. ``classes`` has a row for each class that has images or was predicted,
-    ``names`` goes with the rows and columns of ``confusion``. ``mistakes`` are up to 24 wrong
-    answers, the most confident first. ``problems`` are the images that could not be read, with the
-    reason; they count nowhere.
+    ``i`` predicted as ``j``. ``classes`` has a row for each class that has images or was predicted,
+    ``names`` labels the rows and columns of ``confusion``. ``mistakes`` are up to 24 wrong
+    predictions, most confident first. ``problems`` are unreadable images with the reason; no metric
+    counts them.
     """
 
     images: int
@@ -101,7 +101,7 @@ class Evaluation:
     problems: tuple[tuple[str, str], ...]
 
     def measured(self) -> dict[str, Any]:
-        """The figures a bundle keeps."""
+        """The metrics that a bundle stores."""
         figures: dict[str, Any] = {
             "accuracy": self.accuracy,
             "loss": self.loss,
@@ -138,13 +138,12 @@ def evaluate_engine(
     share: Share = lambda items: items,
     joined: Share = lambda items: items,
 ) -> Evaluation:
-    """Measure ``engine`` on examples whose labels are numbers of ``classes``; see ``matched``.
+    """Evaluate ``engine`` on examples whose labels are indices of ``classes``; see ``matched``.
 
-    ``track`` is handed the examples and hands them on, so that a view can show how far it is.
-    Where several processes measure, ``share`` takes this one's examples, and ``joined`` makes of
-    what each has found what all have, in the order of the examples.
+    ``track`` wraps the examples to show progress. With several processes, ``share`` selects this
+    process's examples, and ``joined`` gathers the results of all, in the order of the examples.
 
-    The metrics are scikit-learn's. Raises ``ValueError`` where no image can be read.
+    The metrics are scikit-learn's. Raises ``ValueError`` if no image can be read.
     """
     answers: list[_Answer] = []
     problems: list[tuple[str, str]] = []
@@ -160,14 +159,14 @@ def evaluate_engine(
             answers.append(_answer(number, logits, example.label))
     answers, problems = list(joined(answers)), list(joined(problems))
     if not answers:
-        raise InputError(f"none of the {len(examples)} images can be read; give others")
+        raise InputError(f"none of the {len(examples)} images can be read; give other images")
     mistakes = _mistakes(answers, examples, classes)
     return _figures(answers, mistakes, tuple(classes), tuple(problems))
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What is kept of the logits of one image, ``number`` of the examples."""
+    """The results kept from the logits of one image, ``number`` of the examples."""
 
     number: int
     label: int
@@ -186,7 +185,7 @@ def _answer(number: int, logits: Vector, label: int) -> _Answer:
 def _mistakes(
     answers: Sequence[_Answer], examples: Sequence[Sample], classes: Sequence[str]
 ) -> tuple[Mistake, ...]:
-    """The most confident wrong answers; at the same confidence those that came first."""
+    """The most confident wrong predictions; ties in input order."""
     wrong = (answer for answer in answers if answer.predicted != answer.label)
     return tuple(
         Mistake(
@@ -253,11 +252,11 @@ def _ratio(part: int, whole: int) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measurement:
-    """``model`` measured on ``part`` of ``data``, by ``engine`` (``Engine.to_dict``).
+    """Evaluation of ``model`` on ``part`` of ``data``, by ``engine`` (``Engine.to_dict``).
 
-    ``trained_on`` are the measured images that the bundle's run was trained on. ``run`` is the
-    folder of that run, if the bundle still lies in one. ``notes`` say what of the data was passed
-    over or taken for granted. ``engine_reason`` says why ``auto`` chose the engine.
+    ``trained_on`` are the evaluated images that the bundle's run was trained on. ``run`` is the
+    folder of that run, if the bundle is still in it. ``notes`` are messages about skipped data and
+    assumptions. ``engine_reason`` says why ``auto`` chose the engine.
     """
 
     model: Bundle | Exported
@@ -272,13 +271,13 @@ class Measurement:
 
     @property
     def title(self) -> str:
-        """What was measured, in a few words."""
+        """A short description of the model and data."""
         where = self.data if self.data == DIGITS else Path(self.data).resolve().name
         return f"{self.network} on {where} ({self.part})"
 
     @property
     def network(self) -> str:
-        """The name of what was measured."""
+        """The name of the evaluated data."""
         return self.model.network.name
 
     @property
@@ -292,7 +291,7 @@ class Measurement:
         )
 
     def to_json(self) -> str:
-        """All figures as text."""
+        """All metrics as text."""
         document = {
             "network": self.network,
             "engine": dict(self.engine),
@@ -315,15 +314,15 @@ def evaluate(
     class_map: str | Path | None = None,
     track: Track = iter,
 ) -> Measurement:
-    """Measure a bundle or an exported file, open or as a path, on labelled images.
+    """Evaluate a bundle or an exported file, open or as a path, on labelled images.
 
-    ``data`` is what ``train`` takes; see ``chosen`` for ``split`` and ``open_engine`` for
-    ``engine``. ``class_map`` is a file that says which classes the data's folders are, see
-    ``mapped``. ``track`` is handed the images and hands them on, to show the progress. Accuracies
-    and calibration errors are shares from 0 to 1, the loss is in nats.
+    ``data`` is as in ``train``; see ``chosen`` for ``split`` and ``open_engine`` for ``engine``.
+    ``class_map`` is a file that maps the data's folders to classes, see ``mapped``. ``track`` wraps
+    the images to show progress. Accuracies and calibration errors are from 0 to 1, the loss is in
+    nats.
 
-    Raises ``ValueError`` for a model, data, a split, a map or a device that cannot be used, and
-    where no image can be read.
+    Raises ``ValueError`` for an unusable model, data, split, map or device, and if no image can be
+    read.
 
     >>> found = resnetkit.evaluate(model, "digits", split="test", engine="torch")
     >>> 0 <= found.evaluation.accuracy <= 1
@@ -331,7 +330,7 @@ def evaluate(
     """
     if batch_size < 1:
         raise InputError(
-            f"batch_size is {batch_size}; it takes a whole number from 1",
+            f"batch_size is {batch_size}; it must be a whole number from 1",
             field="batch_size",
         )
     bundle = as_model(model)

@@ -1,4 +1,4 @@
-"""How fast several ways to the same answers are, run in turn so that a slow moment meets all."""
+"""Interleaved benchmarking, so that transient slowdowns affect all candidates alike."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from resnetkit.data.prefetch import Track
 from resnetkit.errors import InputError
 
-#: Seconds of one contestant in a round.
+#: Maximum seconds of one contestant in a round.
 LONGEST = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contestant:
-    """One way: ``run(times)`` computes so many batches of ``batch`` images.
+    """One candidate: ``run(times)`` computes that many batches of ``batch`` images.
 
-    Calls of one ``run`` may overlap; it returns when all are computed.
+    The batches of one ``run`` may overlap; it returns when all are computed.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raced:
-    """What one contestant did in ``rounds`` rounds.
+    """Results of one contestant over ``rounds`` rounds.
 
-    ``rate`` is the median of images a second. ``ratio`` is the median over the rounds of its rate
-    to the first contestant's of the same batch in the same round, ``least`` and ``most`` the
-    smallest and the largest of them.
+    ``rate`` is the median of images per second. ``ratio`` is the median over the rounds of its rate
+    relative to the first contestant with the same batch, ``least`` and ``most`` its minimum and
+    maximum.
     """
 
     name: str
@@ -58,15 +58,14 @@ def race(
     seconds: float = 1.0,
     track: Track = iter,
 ) -> list[Raced]:
-    """Run each for about ``seconds`` a round, in turn, ``rounds`` times, after a warm-up.
+    """Run each for about ``seconds`` per round, interleaved, ``rounds`` times, after a warm-up.
 
-    ``track`` is handed the numbers of the turns and hands them on, so that a view can show how far
-    it is. Raises ``InputError`` for fewer than one round.
+    ``track`` wraps the iteration to show progress. Raises ``InputError`` for fewer than one round.
     """
     if rounds < 1 or not 0 < seconds <= LONGEST:
         raise InputError(
-            f"there are {rounds} rounds of {seconds:g} s; both have to be above 0, and a round has "
-            f"{LONGEST:g} s at most"
+            f"there are {rounds} rounds of {seconds:g} s; both must be above 0, and a round at "
+            f"most {LONGEST:g} s"
         )
     times = [_times(one, seconds) for one in contestants]
     rates: list[list[float]] = [[] for _ in contestants]
@@ -95,7 +94,7 @@ def _raced(contestants: Sequence[Contestant], rates: Sequence[Sequence[float]]) 
 
 
 def _times(one: Contestant, seconds: float) -> int:
-    """How many batches take about that long; the first ones, which compile, are not counted."""
+    """Number of batches in that time; the first ones, which compile, are not counted."""
     one.run(2)
     return max(1, round(seconds / (_seconds(one, 2) / 2)))
 

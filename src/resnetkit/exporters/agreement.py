@@ -1,4 +1,4 @@
-"""Whether an exported file answers as its bundle does: the same images, from bytes to classes."""
+"""Agreement of an exported file with its bundle on the same images, from bytes to classes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from resnetkit.inference.engines.selection import installed, open_engine
 from resnetkit.inference.prediction import Vector, predict_batches
 from resnetkit.preprocess import Preprocess
 
-#: Percentage points of accuracy that may be lost where labels are known.
+#: Maximum loss of accuracy in percentage points, if labels are known.
 MOST_LOST = 0.5
-#: Of embeddings, which rank nothing: the largest distance, as a share of the bundle's own.
+#: For embeddings: the largest distance, relative to the length of the bundle's.
 NEAR = 0.1
-#: Images at a time; answers do not depend on it.
+#: Batch size; results do not depend on it.
 _BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """``images`` images answered by the bundle in float32 and by the exported file. The bundle is
-    computed by torch, or where that is not installed by another engine.
+    """Agreement on ``images`` images of the bundle in float32 and the exported file. The bundle
+    runs on torch, or on another engine if torch is not installed.
 
-    ``agreeing`` is the share, 0 to 1, with the same most probable class (of embeddings: that lie
-    no further from the bundle's than a tenth of its length), ``difference`` the largest absolute
-    difference of a logit, ``largest`` the bundle's largest. ``accuracy`` is that of the bundle and
-    of the file where the images have labels.
+    ``agreeing`` is the share, 0 to 1, with the same top class (for embeddings: within a tenth of
+    the length of the bundle's), ``difference`` the largest absolute logit difference, ``largest``
+    the bundle's largest logit. ``accuracy`` is that of the bundle and of the file, if the images
+    have labels.
     """
 
     images: int
@@ -46,18 +46,18 @@ class Agreement:
     engines: tuple[dict[str, Any], dict[str, Any]]
 
     def problem(self, least: float) -> str | None:
-        """Why this is not good enough, in words; ``least`` is a percentage of agreement."""
+        """Why this is not good enough; ``least`` is a percentage of agreement."""
         if not np.isfinite(self.difference):
-            return "it answers with numbers that are not finite"
+            return "its output is not finite (NaN or Inf)"
         if 100 * self.agreeing < least:
             return (
-                f"{100 * self.agreeing:.2f} % of {self.images} images get the same class, "
-                f"and {least:g} % is the least"
+                f"{100 * self.agreeing:.2f} % of {self.images} images have the same class, "
+                f"and the minimum is {least:g} %"
             )
         if self.accuracy is not None:
             lost = 100 * (self.accuracy[0] - self.accuracy[1])
             if lost > MOST_LOST:
-                return f"it loses {lost:.2f} points of accuracy, and {MOST_LOST:g} is the most"
+                return f"it loses {lost:.2f} points of accuracy, and the maximum is {MOST_LOST:g}"
         return None
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,9 +85,9 @@ def agree(
     labelled: bool,
     track: Track = iter,
 ) -> Agreement:
-    """Answer ``examples`` by both; images that cannot be read are left out.
+    """Run both on ``examples``; unreadable images are skipped.
 
-    Raises ``ValueError`` where none can be read.
+    Raises ``ValueError`` if none can be read.
     """
     output: Output = "logits" if bundle.classes else "embeddings"
     reference: EngineName = "torch" if installed("torch") else "auto"
@@ -104,7 +104,7 @@ def agree(
             ours.append(our)
             theirs.append(their)
     if not ours:
-        raise InputError(f"none of the {len(examples)} images can be read; give others")
+        raise InputError(f"none of the {len(examples)} images can be read; give other images")
     first, second = np.stack(ours), np.stack(theirs)
     accuracy = None
     if labelled and bundle.classes:
@@ -122,9 +122,9 @@ def agree(
 
 
 def engine_of(exported: Bundle | Exported) -> Engine:
-    """The engine that a file which was written just now is made for; torch's for a bundle.
+    """The engine for a file that was just written; torch for a bundle.
 
-    A ``.pt2``'s own program is run, which is not done with files that may come from elsewhere.
+    The program of a ``.pt2`` is run, which is never done with untrusted files.
     """
     if isinstance(exported, Exported) and exported.kind == "torch-export":
         import torch

@@ -1,4 +1,4 @@
-"""The images of an export: some to calibrate with, others to prove it on."""
+"""The images of an export, for calibration and for verification."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from resnetkit.data.datasets.splits import SplitRecord, load_record
 from resnetkit.data.datasets.subset import matched
 from resnetkit.errors import InputError
 
-#: So many images are looked at by quantisation, NNCF's own number; more change little.
+#: Number of calibration images, NNCF's default; more change little.
 CALIBRATION = 300
-#: So many of them prove an export at most.
+#: Maximum number of verification images.
 PROOF = 1000
-#: What an export is proved on where nothing is given.
-PHOTOGRAPHS = "64 JPEG files cut from scikit-learn's two photographs"
+#: The default verification images.
+PHOTOGRAPHS = "64 JPEG crops of scikit-learn's two photographs"
 NOISE = "64 JPEG files of coloured noise (with scikit-learn installed, photographs)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """``calibration`` and ``proof`` have no image in common; ``data`` says where the proof's are
-    from, and ``labelled`` whether their labels are numbers of the bundle's classes."""
+    """Disjoint ``calibration`` and ``proof`` images; ``data`` names the source of ``proof``, and
+    ``labelled`` says whether its labels are indices of the bundle's classes."""
 
     calibration: tuple[Sample, ...]
     proof: tuple[Sample, ...]
@@ -48,18 +48,18 @@ def material(
     agree_on: str | Path | None,
     quantise: bool,
 ) -> Material:
-    """The images that are given, or those of the run in which the bundle at ``place`` lies.
+    """The given images, or those of the run that contains the bundle at ``place``.
 
-    Calibrated is on training images, proved on others: those of ``agree_on``; else what the run or
-    ``calibrate`` holds back; else every second image of ``calibrate``; else photographs.
-    Raises ``ValueError`` for data that cannot be used, and where there is nothing to calibrate on.
+    Calibration uses training images, verification others: those of ``agree_on``; else those held
+    out by the run or ``calibrate``; else every second image of ``calibrate``; else photographs.
+    Raises ``ValueError`` for unusable data, and if there are no calibration images.
     """
     record = None if place is None else load_record(place.resolve().parent)
     source = _source(calibrate, record)
     train, held = ((), ()) if source is None else _divided(source, record, calibrate is None)
     if quantise and not train:
         raise InputError(
-            "int8 takes images to calibrate with, and the bundle lies in no run that has some; "
+            "int8 requires calibration images, and the bundle is not in a run that has some; "
             "give calibrate, a folder of images or digits",
             field="calibrate",
         )
@@ -70,9 +70,7 @@ def material(
             seen = {example.digest() for example in train}
             held = tuple(example for example in held if example.digest() not in seen)
             if not held:
-                raise InputError(
-                    f"{agree_on} has only images that are calibrated with; give others"
-                )
+                raise InputError(f"{agree_on} has only calibration images; give other images")
     data = PHOTOGRAPHS if find_spec("sklearn") else NOISE
     labelled = False
     if held and source is not None:
@@ -87,7 +85,7 @@ def material(
 
 
 def photographs() -> tuple[Sample, ...]:
-    """JPEG files of several sizes, cut from photographs that scikit-learn ships in its wheel, or
+    """JPEG files of several sizes, cropped from the photographs in scikit-learn's wheel, or
     from noise where it is not installed."""
     draw = np.random.default_rng(0)
     found = []
@@ -135,7 +133,7 @@ def _source(calibrate: str | Path | None, record: SplitRecord | None) -> Dataset
     try:
         return open_dataset(record.data, least=1)
     except InputError:
-        return None  # the run's images have gone
+        return None  # the run's images no longer exist
 
 
 def _open(data: str | Path) -> Dataset:
@@ -153,7 +151,7 @@ def _open(data: str | Path) -> Dataset:
 def _divided(
     source: Dataset, record: SplitRecord | None, own: bool
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """What is calibrated with, and what is held back."""
+    """The calibration and the held-out images."""
     parts = dict(source.parts)
     if source.flat and own and record is not None:
         parts = {part: record.part_of(source.flat, part) for part in record.parts}
@@ -166,7 +164,7 @@ def _divided(
 
 
 def _spread(examples: Sequence[Sample], most: int) -> tuple[Sample, ...]:
-    """``most`` of the examples, from all over them: they are often in the order of their class."""
+    """``most`` evenly spaced examples, as they are often sorted by class."""
     if len(examples) <= most:
         return tuple(examples)
     chosen = np.linspace(0, len(examples) - 1, most).round().astype(int)

@@ -1,4 +1,4 @@
-"""A bundle to a file of another runtime, proved on images before it takes its place."""
+"""Exports a bundle to another runtime, and verifies it on images before replacing the target."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from resnetkit.inference.engines.exported_model import PRECISIONS, Exported, Exp
 
 Target = Literal["onnx", "openvino", "torch-export", "bundle", "triton", "ovms"]
 TARGETS: tuple[Target, ...] = get_args(Target)
-#: How a target's file ends; a repository is a folder and ends as it likes.
+#: The suffix of a target's file; a repository is a folder with any name.
 _ENDINGS: Mapping[Target, str] = {
     "onnx": ".onnx",
     "openvino": ".xml",
@@ -41,15 +41,15 @@ _KINDS: Mapping[Target, ExportFormat] = {
     "ovms": "openvino",
     "torch-export": "torch-export",
 }
-#: Percent of the images that have to get the same class.
+#: Minimum percentage of images with the same class.
 MIN_AGREEMENT = 99.0
-#: What is asked of a class's lead, in turn, where int8 does not hold on other images.
+#: Required shares of a class's lead, tried in turn if int8 fails on other images.
 LEADS = (0.0, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """What was written and how well it agrees. ``spared`` are the layers left in float32."""
+    """An export and its agreement. ``spared`` are the layers left in float32."""
 
     source: Path
     target: Path
@@ -94,16 +94,16 @@ def export(
     with_preprocessing: bool = False,
     track: Track = iter,
 ) -> Export:
-    """Write a bundle for a runtime to ``target``, and how well both agree beside it.
+    """Export a bundle to ``target``, and write the agreement report beside it.
 
     ``to`` is ``onnx``, ``openvino``, ``torch-export``, ``bundle``, ``triton`` or ``ovms``,
     ``precision`` ``fp32``, ``fp16`` or ``int8``; ``calibrate`` are images for int8, ``agree_on``
-    for the comparison, by default those of the run in which a bundle at a path lies.
+    for the comparison, by default those of the run that the bundle is in.
 
     Without ``dynamic_batch`` the graph takes one image at a time (a Triton repository takes many).
-    With ``with_preprocessing`` it takes one whole image and resizes and cuts it itself. Raises
-    ``ValueError`` for what a target cannot be, and where fewer than ``min_agreement`` percent of
-    the images get the same class or accuracy is lost; then ``target`` stays as it was.
+    With ``with_preprocessing`` it takes one whole image and resizes and crops it itself. Raises
+    ``ValueError`` for unsupported combinations, and if fewer than ``min_agreement`` percent of the
+    images have the same class or accuracy is lost; ``target`` is then unchanged.
 
     >>> done = resnetkit.export(model, "net.onnx", dynamic_batch=True)
     >>> done.agreement.agreeing
@@ -137,7 +137,7 @@ def export(
         found = _proved(written, file, to, images, min_agreement, track)
         problem = found.problem(min_agreement)
         if problem is not None:
-            raise InputError(f"{target} is not written: {problem}; it was asked on {images.data}")
+            raise InputError(f"{target} is not written: {problem}; measured on {images.data}")
         moved = _placed(folder, file, target, to, exported)
         done = Export(
             source=source or Path("bundle"),
@@ -157,10 +157,10 @@ def export(
 def _proved(
     written: Written, file: Path, to: Target, images: Material, least: float, track: Track
 ) -> Agreement:
-    """Write the file and ask it; in int8 again, with the worst layers in float32, if need be.
+    """Write the file and compare it; in int8 repeatedly, with the worst layers in float32.
 
-    Layers go back until more of the calibration images keep their class, then half of its lead,
-    and so on: those are not the images of the proof, and a bar that they just pass may not do.
+    Layers are reverted until more calibration images keep their class, then half of its lead, and
+    so on, because a bar just met on these may fail on the verification images.
     """
 
     def asked(bar: Bar | None) -> Agreement:
@@ -196,7 +196,7 @@ def _write(written: Written, file: Path, to: Target) -> None:
 
 
 def _inputs(exported: Exported, examples: Iterable[Sample]) -> list[Any]:
-    """What the graph is given, one image at a time; those that cannot be read are left out."""
+    """The graph's inputs, one image at a time; unreadable images are skipped."""
     read = whole if exported.cuts else pixels_of
     found = []
     for example in examples:
@@ -209,29 +209,31 @@ def _check(
     target: Path, to: Target, precision: str, dynamic: bool, cuts: bool, least: float
 ) -> None:
     if to not in TARGETS:
-        raise InputError(f"the target is {to!r}; it may be {', '.join(TARGETS)}")
+        raise InputError(f"the target is {to!r}; it must be one of {', '.join(TARGETS)}")
     if precision not in PRECISIONS:
-        raise InputError(f"the precision is {precision!r}; it may be {', '.join(PRECISIONS)}")
+        raise InputError(
+            f"the precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}"
+        )
     if not 0 <= least <= 100:
         raise InputError(
-            f"min_agreement is {least:g}; it takes a percentage from 0 to 100",
+            f"min_agreement is {least:g}; it must be a percentage from 0 to 100",
             field="min_agreement",
         )
     ending = _ENDINGS.get(to)
     if ending is not None and target.suffix.lower() != ending:
-        raise InputError(f"{target} is to be {to}; give a name that ends in {ending}")
+        raise InputError(f"{target} must be {to}; give a name that ends in {ending}")
     if ending is None and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target} is there already; give a new folder for the repository")
+        raise InputError(f"{target} already exists; give a new folder for the repository")
     if precision == "int8" and to in ("torch-export", "bundle"):
-        raise InputError(f"int8 is written for openvino, onnx, ovms and triton, not as {to}")
+        raise InputError(f"int8 requires openvino, onnx, ovms or triton, not {to}")
     if cuts and to in ("torch-export", "bundle"):
         raise InputError(
-            f"with_preprocessing is written for onnx, openvino, ovms and triton, not as {to}",
+            f"with_preprocessing requires onnx, openvino, ovms or triton, not {to}",
             field="with_preprocessing",
         )
     if cuts and dynamic:
         raise InputError(
-            "with_preprocessing takes one image at a time, for images differ in size; "
+            "with_preprocessing takes one image at a time, as images differ in size; "
             "leave dynamic_batch out",
             field=("with_preprocessing", "dynamic_batch"),
         )
@@ -244,7 +246,7 @@ def _check(
 
 @contextmanager
 def _workshop(target: Path) -> Iterator[Path]:
-    """A folder beside the target, on the same disk, that is gone afterwards."""
+    """A temporary folder beside the target, on the same disk."""
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
@@ -260,7 +262,7 @@ def _workshop(target: Path) -> Iterator[Path]:
 def _placed(
     folder: Path, file: Path, target: Path, to: Target, exported: Exported
 ) -> tuple[Path, ...]:
-    """Move what is written to its place; the files that are there now."""
+    """Move the written files to their place; return them."""
     if to in ("triton", "ovms"):
         made = folder / "repository"
         made.mkdir()
@@ -271,7 +273,7 @@ def _placed(
         made.rename(target)
         return tuple(sorted(path for path in target.rglob("*") if path.is_file()))
     moved = []
-    # The numbers first: an .xml is never without its .bin.
+    # The weights first: an .xml is never without its .bin.
     for suffix in (".bin", ".xml") if to == "openvino" else (file.suffix,):
         place = target.with_suffix(suffix) if to == "openvino" else target
         file.with_suffix(suffix).replace(place)

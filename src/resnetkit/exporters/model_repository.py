@@ -1,4 +1,4 @@
-"""Model repositories: the folders that Triton and OpenVINO Model Server are started with."""
+"""Model repositories for Triton and OpenVINO Model Server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from resnetkit.files import utf8
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.onnx_export import PIXELS
 
-#: Images that Triton may put together; larger batches gain little on the servers' usual machines.
+#: Triton's maximum batch size; larger batches gain little on typical machines.
 MOST_BATCH = 64
 LABELS = "labels.txt"
 
 
 def name_of(target: Path) -> str:
-    """The model's name in the repository: the folder's, as both servers allow it."""
+    """The model's name in the repository: the folder's, in the characters both servers allow."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", target.resolve().name).strip("-") or "model"
 
 
@@ -39,7 +39,7 @@ def triton_config(name: str, exported: Exported) -> str:
     batched = exported.batch is None
     pixels = [-1, -1, channels] if exported.cuts else [size, size, channels]
     rows = [options.num_classes or exported.network.features]
-    if not batched:  # then the sizes are those of the whole tensor
+    if not batched:  # then dims include the batch
         pixels, rows = [exported.batch or 1, *pixels], [exported.batch or 1, *rows]
     labels = f'    label_filename: "{LABELS}"\n' if exported.classes else ""
     text = (
@@ -60,8 +60,8 @@ def write_ovms(folder: Path, name: str, exported: Exported, model: Path) -> None
     """``config.json``, ``NAME/labels.txt``, ``NAME/1/model.xml`` and ``.bin``, moved from there.
 
     https://docs.openvino.ai/2025/model-server/ovms_docs_models_repository.html; a relative
-    ``base_path`` is one beside ``config.json``. The plugin is told to compute in float32 what is
-    float32, as the agreement was measured; on processors with bfloat16 it would take that.
+    ``base_path`` is relative to ``config.json``. The plugin is set to float32, as the agreement was
+    measured; on CPUs with bfloat16 it would use that by default.
     """
     place = folder / name
     (place / "1").mkdir(parents=True)

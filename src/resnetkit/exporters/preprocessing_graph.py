@@ -1,11 +1,11 @@
-"""Resizing and cutting as a part of the graph: one whole image in, the network's pixels out.
+"""Resize and crop as part of the graph: from one whole image to the network's pixels.
 
 Written as two matrix products, one for the columns and one for the rows, whose matrices hold the
 weights of Pillow's antialiasing filters (Pillow's ``src/libImaging/Resample.c``). ONNX has an
-operation for it, Resize with ``antialias``, but runtimes disagree on it: OpenVINO 2026.4 leaves the
-antialiasing out without a word (up to 76 grey levels of 255), and ONNX Runtime 1.32 differs from
-Pillow by up to 7 in float32. Products are the same everywhere. The matrices have rows for the cut
-square only, so the cut costs nothing.
+operation for it, Resize with ``antialias``, but runtimes disagree on it: OpenVINO 2026.4 silently
+skips the antialiasing (up to 76 grey levels of 255), and ONNX Runtime 1.32 differs from Pillow by
+up to 7 in float32. Products are the same everywhere. The matrices only have rows for the cropped
+square, so the crop is free.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from resnetkit.inference.engines.onnx_builder import TYPES, GraphBuilder
 from resnetkit.inference.engines.onnx_export import PIXELS, Float, as_maps, emit
 from resnetkit.preprocess import Preprocess
 
-#: Half of what a filter reaches to, in output pixels, as in Pillow.
+#: Support of a filter, in output pixels, as in Pillow.
 _SUPPORTS = {"bilinear": 1.0, "bicubic": 2.0}
 _A = -0.5  # of Pillow's bicubic
 
@@ -33,7 +33,7 @@ def cutting_model(
     float_type: Float = "float32",
     metadata: dict[str, str] | None = None,
 ) -> bytes:
-    """The ONNX file of a network that takes one image, uint8 ``(1, H, W, C)`` of any size."""
+    """The ONNX file of a network for one image, uint8 ``(1, H, W, C)`` of any size."""
     graph = GraphBuilder(folded.network.name)
     channels = preprocess.channel_count
     pixels = graph.input(PIXELS, "uint8", (1, "H", "W", channels))
@@ -58,8 +58,8 @@ class _Cutter:
         )
         shorter = node("Min", [height, width], "cut.shorter")
         last = maps
-        # Pillow rounds in between too, after the columns or after the rows, as it finds cheaper;
-        # without that the bilinear result is within one grey level of either.
+        # Pillow also rounds between the passes, whose order depends on their cost; without that the
+        # bilinear result is within one grey level of either.
         for name, side, axis in (("columns", width, 3), ("rows", height, 2)):
             if self._preprocess.interpolation == "nearest":
                 last = node("Gather", [last, self._nearest(name, side, shorter)], name, axis=axis)
@@ -70,14 +70,14 @@ class _Cutter:
             given = [last, weights] if axis == 3 else [weights, last]
             last = self._limited(node("MatMul", given, name), name)
         if self._preprocess.interpolation != "nearest":
-            # Halves go up, as in Pillow; Round would take them to the even number.
+            # Halves are rounded up, as in Pillow; Round rounds them to even.
             last = node("Add", [last, self._constant("cut.half", 0.5, "float32")], "cut.half.up")
             last = node("Floor", [last], "cut.rounded")
         shape = (1, self._preprocess.channel_count, size, size)
         return node("Reshape", [last, self._constant("cut.shape", shape, "int64")], "cut")
 
     def _limited(self, value: str, name: str) -> str:
-        """What bicubic weights overshoot is cut off; others cannot leave 0 to 255."""
+        """Clip the overshoot of bicubic weights; other filters cannot leave 0 to 255."""
         if self._preprocess.interpolation != "bicubic":
             return value
         limits = [("cut.black", 0), ("cut.white", 255)]
@@ -94,20 +94,20 @@ class _Cutter:
         return self._graph.node("Div", [scaled, shorter], f"{name}.resized")
 
     def _first(self, name: str, resized: str) -> str:
-        """The first of the cut pixels among the resized ones."""
+        """The index of the crop's first pixel in the resized image."""
         node = self._graph.node
         size = self._constant("cut.size", [self._preprocess.size], "int64")
         margin = node("Sub", [resized, size], f"{name}.margin")
         if self._preprocess.centre == "floor":
             return node("Div", [margin, self._constant("cut.two", [2], "int64")], f"{name}.first")
-        # ONNX rounds halves to the even number, as Python does.
+        # ONNX rounds halves to even, as Python does.
         real = node("Cast", [margin], f"{name}.margin.float", to=TYPES["float32"])
         half = node("Mul", [real, self._constant("cut.half", 0.5, "float32")], f"{name}.half")
         even = node("Round", [half], f"{name}.even")
         return node("Cast", [even], f"{name}.first", to=TYPES["int64"])
 
     def _positions(self, name: str, side: str, shorter: str) -> tuple[str, str]:
-        """The numbers of the cut pixels among the resized ones, and the resized side."""
+        """The indices of the crop's pixels in the resized image, and the resized side."""
         resized = self._resized(name, side, shorter)
         numbers = self._constant("cut.numbers", range(self._preprocess.size), "int64")
         first = self._first(name, resized)
@@ -127,7 +127,7 @@ class _Cutter:
         return node("Div", [above, below], f"{name}.nearest")
 
     def _weights(self, name: str, side: str, shorter: str) -> str:
-        """The matrix ``(size, side)`` of what each cut pixel takes of each pixel."""
+        """The matrix ``(size, side)`` of the weights of each pixel for each cropped pixel."""
         node = self._graph.node
         numbers, resized = self._positions(name, side, shorter)
 

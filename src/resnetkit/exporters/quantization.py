@@ -1,4 +1,4 @@
-"""Post-training quantisation to int8 by NNCF, and back to float32 for the layers that it hurts."""
+"""Post-training int8 quantisation by NNCF, reverting sensitive layers to float32."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from resnetkit.exporters.agreement import NEAR
 from resnetkit.inference.engines.engine import Pixels, Rows
 from resnetkit.inference.engines.onnx_export import PIXELS
 
-#: The operations that are quantised, which hold nearly all arithmetic, by OpenVINO's and ONNX's
-#: names.
+#: The quantised operations, with nearly all arithmetic, by OpenVINO's and ONNX's names.
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm")
-#: What only moves numbers.
+#: Operations that only move data.
 _MOVING = ("Reshape", "Pad", "Transpose", "Squeeze", "Flatten")
 
-#: Answers one image: of a model, a function from pixels to rows.
+#: Opens a model as a function from the pixels of one image to its row.
 Run = Callable[[Pixels], Rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """``least`` percent of the images have to keep ``lead``, a share, of their lead.
+    """A criterion: ``least`` percent of the images must keep the share ``lead`` of their lead.
 
-    An image's lead is how far its most probable class is before the next in float32. A lead of 0
-    asks for the same class, of 1 for the same numbers. Embeddings, which are not ``ranked``, may
-    be ``1 - lead`` tenths of their length away.
+    An image's lead is the margin of its top class over the next in float32. 0 requires the same
+    class, 1 the same numbers. Embeddings, which are not ``ranked``, may be ``1 - lead`` tenths of
+    their length away.
     """
 
     least: float
@@ -41,7 +40,7 @@ class Bar:
     ranked: bool
 
     def met(self, before: Rows, after: Rows) -> bool:
-        """Whether one image's row in int8 keeps what is asked of its row in float32."""
+        """Whether one image's int8 row meets the criterion for its float32 row."""
         before, after = before.ravel(), after.ravel()
         if not self.ranked:
             distance = np.linalg.norm(after - before)
@@ -58,9 +57,8 @@ def quantised_openvino(
 ) -> tuple[Any, tuple[str, ...]]:
     """An ``openvino.Model`` in int8, calibrated with ``images``, inputs of the graph.
 
-    With a ``bar``, NNCF ranks the layers by what each one costs and takes them back to float32 one
-    by one, until the images are above it. Returned are the model, and the paths of the layers in
-    float32.
+    With a ``bar``, NNCF ranks the layers by accuracy loss and reverts them to float32 one by one,
+    until the images meet it. Returns the model, and the paths of the layers in float32.
     """
     import openvino
 
@@ -85,7 +83,7 @@ def quantised_openvino(
 def quantised_onnx(
     model: Any, images: Sequence[Pixels], bar: Bar | None
 ) -> tuple[Any, tuple[str, ...]]:
-    """The same of an ``onnx.ModelProto``, with QuantizeLinear and DequantizeLinear."""
+    """The same for an ``onnx.ModelProto``, with QuantizeLinear and DequantizeLinear."""
     import onnxruntime
 
     def runner(model: Any) -> Run:
@@ -114,8 +112,8 @@ def _quantised(
 ) -> Any:
     nncf = _nncf()
     data = nncf.Dataset(given)
-    # Half of the range of weights: processors without VNNI clip the sums of the whole of it, and a
-    # file proved on one processor is to answer the same on another.
+    # Half of the weight range: CPUs without VNNI saturate sums over the full range, and a verified
+    # file must give the same results on other CPUs.
     advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     with _quietly():
         if bar is None:
@@ -123,7 +121,7 @@ def _quantised(
         last: list[tuple[Any, Run]] = []
 
         def run(model: Any) -> Run:
-            # Asked about one image after the other of one model, which is opened once.
+            # Called for one image after another of one model, which is opened once.
             if not last or last[0][0] is not model:
                 last[:] = [(model, runner(model))]
             return last[0][1]
@@ -156,7 +154,7 @@ def _nncf() -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without NNCF's own progress bars, which go to stdout, and the warnings of what it uses."""
+    """Suppress NNCF's progress bars, which go to stdout, and its dependencies' warnings."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""One file of each kind, written where it is told; what it is has been decided before."""
+"""Writers for each kind of exported file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FLOATS: Mapping[str, Float] = {"fp32": "float32", "fp16": "float16", "int8": "f
 
 @dataclass(slots=True, kw_only=True)
 class Written:
-    """What is written: ``exported`` says what it is.
+    """Writes the file that ``exported`` describes.
 
-    Where it is int8, ``images`` are the graph's inputs to calibrate with, and layers go back to
-    float32 until they are above the ``bar``; then ``spared`` are those layers.
+    For int8, ``images`` are the graph's calibration inputs, and layers are reverted to float32
+    until the images meet the ``bar``; ``spared`` are those layers.
     """
 
     bundle: Bundle
@@ -84,7 +84,7 @@ class Written:
         if self.exported.precision == "int8":
             model, self.spared = quantised_openvino(model, self.images, self.bar)
         model.set_rt_info(self.exported.document(), [DOCUMENT])
-        # Halves are how the numbers are kept; OpenVINO computes in what the machine is good at.
+        # Weights are stored in half precision; OpenVINO chooses its own compute precision.
         try:
             openvino.save_model(model, path, compress_to_fp16=self.exported.precision == "fp16")
         except RuntimeError as error:
@@ -92,7 +92,7 @@ class Written:
             raise OSError(f"OpenVINO could not write it ({reason}); is the disk full?") from None
 
     def torch_export(self, path: Path) -> None:
-        """``.pt2``: ``torch.export``'s program, uint8 pixels in, float32 rows out."""
+        """``.pt2``: a ``torch.export`` program from uint8 pixels to float32 rows."""
         import torch
 
         from resnetkit.inference.engines.torch import WithNormalization
@@ -106,7 +106,7 @@ class Written:
         example = torch.zeros((facts.batch or 2, size, size, channels), dtype=torch.uint8)
         shapes = None if facts.batch else ({0: torch.export.Dim("N")},)
         program = torch.export.export(module, (example,), dynamic_shapes=shapes)
-        # By way of memory: where the disk is full, torch's own writer ends the process.
+        # Via memory: if the disk is full, torch's own writer ends the process.
         data = io.BytesIO()
         torch.export.save(program, data, extra_files={EXTRA: facts.document()})
         path.write_bytes(data.getbuffer())

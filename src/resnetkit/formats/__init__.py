@@ -1,9 +1,9 @@
-"""One file for each kind of container, with the same two functions in each.
+"""One module for each kind of container, with the same two functions in each.
 
-``claims(head, path)`` says whether a file is of the kind, by its first bytes and where those are
-not enough by its directory, never by its ending. ``open_file(path)`` lists what is in it; the
-arrays stay in the file. Both raise ``UnfitError`` with a reason;
-``resnetkit.formats.opening`` makes an ``InputError`` of it.
+``claims(head, path)`` detects the kind by the first bytes, or if necessary by the archive's
+directory, never by the suffix. ``open_file(path)`` lists the contents; the arrays stay in the file.
+Both raise ``UnfitError`` with a reason, which ``resnetkit.formats.opening`` turns into
+``InputError``.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""What is found in a container: arrays that can be read one at a time, and facts beside them."""
+"""A container: arrays that are read one at a time, and metadata."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from resnetkit.formats.dtypes import SIZES
 if TYPE_CHECKING:
     import numpy as np
 
-#: More arrays than any network has.
+#: Maximum number of arrays.
 MOST_ARRAYS = 100_000
-#: The dimensions that numpy allows.
+#: numpy's maximum number of dimensions.
 MOST_DIMENSIONS = 64
-#: A text beside the arrays (a header, a configuration) may be this long.
+#: Maximum bytes of metadata text (a header, a configuration).
 MOST_TEXT = 16 << 20
 
 
 class UnfitError(Exception):
-    """A file cannot be read; the reason continues a sentence that begins with the file's name."""
+    """A file cannot be read; the reason completes a sentence that starts with the file's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayInfo:
-    """An array in a file: ``path`` are the keys that lead to it, ``name`` joins them by ``/``.
+    """An array in a file: ``path`` are its keys, ``name`` joins them by ``/``.
 
-    ``dtype`` is numpy's name of it, or that of ml_dtypes (``"bfloat16"``, ``"float8_e4m3fn"``).
+    ``dtype`` is the name in numpy or ml_dtypes (``"bfloat16"``, ``"float8_e4m3fn"``).
     """
 
     path: tuple[str, ...]
@@ -48,18 +48,18 @@ class ArrayInfo:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the array in memory."""
+        """The size of the array in memory, in bytes."""
         return math.prod(self.shape) * SIZES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Container:
-    """An opened file: its kind, its arrays in the file's order, and the facts beside them.
+    """An opened file: its kind, its arrays in file order, and its metadata.
 
-    ``facts`` are JSON values: epoch, arguments, metadata, configuration - whatever the file tells
-    besides its arrays. ``modules`` has, for each module that was saved whole, by its key, the class
-    and the settings of every module within it; ``quantised`` are the arrays that were made of whole
-    numbers and scales. Nothing of the file is kept open.
+    ``facts`` are JSON values: epoch, arguments, metadata, configuration - everything besides the
+    arrays. ``modules`` has, for each module that was pickled whole, by its key, the class and
+    settings of every submodule; ``quantised`` are the arrays dequantised from integers and scales.
+    The file is not kept open.
     """
 
     path: Path
@@ -71,10 +71,10 @@ class Container:
     quantised: frozenset[str] = frozenset()
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
-        """One array, in the machine's byte order, as a writable copy of its own.
+        """Read one array, in native byte order, as a writable copy.
 
-        Reads no other array. Raises ``InputError`` for a name that is not in ``arrays`` and for a
-        file that changed or is damaged.
+        Raises ``InputError`` for a name that is not in ``arrays`` and for a changed or damaged
+        file.
         """
         if name not in self.arrays:
             some = ", ".join(list(self.arrays)[:3])
@@ -87,7 +87,7 @@ class Container:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Within it, ``UnfitError`` and errors of the disk become ``InputError`` with the name."""
+    """Context in which ``UnfitError`` and disk errors become ``InputError`` with the name."""
     try:
         yield
     except UnfitError as error:
@@ -97,19 +97,19 @@ def told(path: Path) -> Iterator[None]:
 
 
 def listed(arrays: Iterable[ArrayInfo]) -> Mapping[str, ArrayInfo]:
-    """The arrays by name. Raises ``UnfitError`` for two of one name and names that are no text."""
+    """The arrays by name. Raises ``UnfitError`` for duplicate and non-string names."""
     found: dict[str, ArrayInfo] = {}
     for info in arrays:
         name = info.name
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise UnfitError(f"has an array whose name is no text: {name!a}") from None
+            raise UnfitError(f"has an array whose name is not a string: {name!a}") from None
         if name in found:
-            raise UnfitError(f"has two arrays of the name {short(name)}; names have to differ")
+            raise UnfitError(f"has two arrays named {short(name)}; names must be unique")
         found[name] = info
         if len(found) > MOST_ARRAYS:
-            raise UnfitError(f"has more than {MOST_ARRAYS} arrays, which no network has")
+            raise UnfitError(f"has more than {MOST_ARRAYS} arrays, too many for a network")
     return MappingProxyType(found)
 
 
@@ -129,7 +129,7 @@ def size_of(dtype: str, shape: tuple[int, ...]) -> int:
 
 
 def json_of(text: bytes | str, what: str) -> Any:
-    """A JSON text from a file. Raises ``UnfitError`` where it is too long, too deep or no JSON."""
+    """Parse JSON from a file. Raises ``UnfitError`` if it is too long, too deep or invalid."""
     if len(text) > MOST_TEXT:
         raise UnfitError(f"has {len(text)} bytes of {what}; {MOST_TEXT} are allowed")
     try:
@@ -138,14 +138,14 @@ def json_of(text: bytes | str, what: str) -> Any:
         raise UnfitError(f"has a damaged {what} ({short(error)}); get the file again") from None
 
 
-#: Containers may hold each other many times over, so that the whole of one never ends.
+#: Containers may reference each other, so their full contents can be endless.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 2, 90, 90, 60
 _SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxset = _SHORT.maxfrozenset = 10
 
 
 def short(value: object) -> str:
-    """Something from a file for a message: one line of printable characters, not too long."""
+    """Format a value from a file for a message: one line, printable, truncated."""
     if isinstance(value, BaseException):
         text = " ".join(str(value).split()).encode("ascii", "backslashreplace").decode()
     else:

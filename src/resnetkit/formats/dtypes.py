@@ -1,4 +1,4 @@
-"""The types of numbers that weights come in."""
+"""The dtypes of weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnetkit.errors import require
 if TYPE_CHECKING:
     import numpy as np
 
-#: Bytes of one number, by the name that numpy or ml_dtypes has for its type.
+#: Bytes per element, by the dtype's name in numpy or ml_dtypes.
 SIZES = {
     **{"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4},
     **{"int64": 8, "uint64": 8, "float16": 2, "float32": 4, "float64": 8},
@@ -20,7 +20,7 @@ _FROM_ML_DTYPES = ("bfloat16", "float8")
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """numpy's type of that name. Raises ``InputError`` where ml_dtypes is needed and missing."""
+    """The dtype of that name. Raises ``InputError`` if ml_dtypes is needed and missing."""
     import numpy as np
 
     if not name.startswith(_FROM_ML_DTYPES):

@@ -1,4 +1,4 @@
-"""A part of a file, read forward and never beyond its end."""
+"""A section of a file, read sequentially and never beyond its end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Window:
         return self.end - self.position
 
     def take(self, count: int) -> bytes:
-        """The next bytes. Raises ``UnfitError`` where there are not that many."""
+        """The next bytes. Raises ``UnfitError`` if there are fewer."""
         if not 0 <= count <= self.left:
             raise UnfitError(TRUNCATED)
         data = self._file.read(count)
@@ -45,7 +45,7 @@ class Window:
         return data
 
     def skip(self, count: int) -> int:
-        """Pass over bytes; the offset in the file at which they begin."""
+        """Skip bytes; return their offset in the file."""
         if not 0 <= count <= self.left:
             raise UnfitError(TRUNCATED)
         begin = self.position
@@ -54,7 +54,7 @@ class Window:
         return begin
 
     def skip_line(self) -> tuple[int, int]:
-        """Pass over a line; where it begins, and its length without the line's end."""
+        """Skip a line; return its offset, and its length without the newline."""
         begin = self.position
         while True:
             part = self._file.readline(min(self.left, 1 << 16))
@@ -65,7 +65,7 @@ class Window:
                 return begin, self.position - begin - 1
 
     def again(self, offset: int, length: int) -> bytes:
-        """Bytes that were passed over already; the position stays."""
+        """Bytes that were skipped already; the position is unchanged."""
         self._file.seek(offset)
         data = self._file.read(length)
         self._file.seek(self.position)
@@ -77,7 +77,7 @@ class Window:
 
 
 def read_bytes(path: Path, offset: int, length: int) -> bytes:
-    """A part of a file. Raises ``UnfitError`` where the file is shorter."""
+    """A section of a file. Raises ``UnfitError`` if the file is shorter."""
     with path.open("rb") as file:
         return Window(file, offset, length).take(length)
 
@@ -85,16 +85,16 @@ def read_bytes(path: Path, offset: int, length: int) -> bytes:
 def read_array(
     path: Path, offset: int, dtype: str, shape: tuple[int, ...], *, big: bool = False
 ) -> np.ndarray[Any, Any]:
-    """The numbers that stand at an offset, in C order, in one copy.
+    """Read the values at an offset, in C order, with one copy.
 
-    Raises ``UnfitError`` where the file is shorter, before anything is allocated.
+    Raises ``UnfitError`` if the file is shorter, before allocating memory.
     """
     import numpy as np
 
     kind = numpy_dtype(dtype)
     with path.open("rb", buffering=0) as file:
         Window(file, offset, size_of(dtype, shape))
-        # numpy has no fromfile for the types of ml_dtypes.
+        # numpy has no fromfile for ml_dtypes.
         raw = np.fromfile(file, dtype=np.uint8, count=size_of(dtype, shape))
     if raw.size != size_of(dtype, shape):
         raise UnfitError(TRUNCATED)
@@ -104,15 +104,15 @@ def read_array(
 def shaped(
     raw: np.ndarray[Any, Any], kind: np.dtype[Any], shape: tuple[int, ...], *, big: bool = False
 ) -> np.ndarray[Any, Any]:
-    """Bytes as an array. Raises ``UnfitError`` for truth values other than 0 and 1."""
+    """Bytes as an array. Raises ``UnfitError`` for booleans other than 0 and 1."""
     import numpy as np
 
     if kind == np.bool_ and raw.size and raw.max() > 1:
-        raise UnfitError("has truth values other than 0 and 1; it is damaged, get it again")
+        raise UnfitError("has booleans other than 0 and 1; it is damaged, get it again")
     array = raw.view(kind) if math.prod(shape) else np.empty(0, kind)
     if big:
         array.byteswap(inplace=True)
     try:
         return array.reshape(shape)
     except ValueError as error:
-        raise UnfitError(f"has an array that numpy cannot hold ({error})") from None
+        raise UnfitError(f"has an array that numpy does not support ({error})") from None

@@ -1,8 +1,7 @@
-"""``.h5``: what Keras writes through h5py, ``.weights.h5`` of Keras 3 and the ``.h5`` before it.
+"""``.h5``: files of Keras, ``.weights.h5`` of Keras 3 and the older ``.h5``.
 
-The HDF5 library lists the file in a process of its own (``hdf5_listing.py`` tells why). Numbers
-that stand in one piece, as Keras writes them, are read here from where they stand; chunks and
-compressed ones come from such a process too.
+The HDF5 library lists the file in a subprocess (see ``hdf5_subprocess.py``). Contiguous data, as
+written by Keras, is read here in place; chunked and compressed data is read in the subprocess too.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _SECONDS = 30
-#: Deflate, the compression of HDF5, makes at most 1032 bytes of one.
+#: The maximum compression ratio of HDF5's deflate.
 _MOST_PER_BYTE = 1032
 _PROGRAM = Path(__file__).with_name("hdf5_subprocess.py")
 
@@ -74,7 +73,7 @@ def open_part(path: Path, start: int, length: int, kind: str | None) -> Containe
 
 
 def _kind(infos: list[ArrayInfo], root: Mapping[str, Any]) -> str:
-    """Keras 3 puts the variables of a layer into a group ``vars``, by number."""
+    """Keras 3 stores the variables of a layer in a group ``vars``, by number."""
     numbered = any(info.path[-2:-1] == ("vars",) for info in infos)
     return "weights.h5" if numbered and "keras_version" not in root else "h5"
 
@@ -83,7 +82,7 @@ def _info(dataset: Mapping[str, Any], length: int) -> ArrayInfo:
     path = tuple(dataset["path"])
     name, dtype = "/".join(path), dataset["dtype"]
     if dtype not in SIZES:
-        raise UnfitError(f"has {short(name)} in {short(dtype)}, which is not read")
+        raise UnfitError(f"has {short(name)} in the unsupported type {short(dtype)}")
     info = ArrayInfo(path=path, shape=shape_of(dataset["shape"], name), dtype=dtype)
     offset, stored = dataset["offset"], dataset["stored"]
     if offset is not None and offset + info.nbytes > length:
@@ -101,7 +100,7 @@ def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
     # No plugins of the library, and no threads, each of which would reserve memory.
     quiet = {"HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        # -P: without it, the program's folder would hide modules of the standard library.
+        # -P: otherwise the program's folder would shadow standard library modules.
         [sys.executable, "-P", str(_PROGRAM), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -117,12 +116,10 @@ def _list(path: Path, start: int, length: int) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             process.kill()
             raise UnfitError(
-                f"keeps the HDF5 library busy for {_SECONDS} s; get it again"
+                f"takes the HDF5 library more than {_SECONDS} s; get it again"
             ) from None
     if process.returncode != 0:
-        raise UnfitError(
-            f"makes the HDF5 library fail, so it is damaged (exit {process.returncode})"
-        )
+        raise UnfitError(f"is damaged: the HDF5 library failed (exit {process.returncode})")
     answer = json.loads(text)
     if "refused" in answer:
         raise UnfitError(answer["refused"])
@@ -130,7 +127,7 @@ def _list(path: Path, start: int, length: int) -> dict[str, Any]:
 
 
 def _copied(path: Path, start: int, length: int, info: ArrayInfo) -> np.ndarray[Any, Any]:
-    """An array that the library has to put together."""
+    """An array that the library must assemble."""
     import numpy as np
 
     kind = numpy_dtype(info.dtype)

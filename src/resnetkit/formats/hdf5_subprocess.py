@@ -1,11 +1,11 @@
-"""A program of its own: lists an HDF5 file, or writes one of its datasets to the standard output.
+"""Subprocess that lists an HDF5 file, or writes one of its datasets to standard output.
 
 ``python -P hdf5_listing.py PATH START LENGTH [DATASET]``
 
-The HDF5 library follows links to other files, and a damaged file can crash it or keep it busy
-without end. So it runs in a process of its own, which after opening the file can open no other,
-can write none, and is bounded in memory and time. It imports nothing of resnetkit: it has to start
-quickly, and the names of the files beside it are those of parts of the standard library.
+The HDF5 library follows links to other files, and a damaged file can crash it or make it loop. So
+it runs in a subprocess that cannot open or write other files once the file is open, with limits on
+memory and time. It imports nothing of resnetkit, to start fast and because modules beside it have
+the names of standard library modules.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SLAB = 4 << 20
 
 
 class RefusedError(Exception):
-    """The reason, for the user."""
+    """The reason for the user."""
 
 
 class Section(io.RawIOBase):
-    """A part of a file as a file of its own."""
+    """A section of a file as a file object."""
 
     def __init__(self, file: BinaryIO, start: int, length: int) -> None:
         self._file, self._start, self._length, self._at = file, start, length, 0
@@ -54,16 +54,16 @@ class Section(io.RawIOBase):
         count = max(0, min(len(view), self._length - self._at))
         data = os.pread(self._file.fileno(), count, self._start + self._at)
         view[: len(data)] = data
-        # A file that ends early: zeros are no valid metadata, and no endless loop of short reads.
+        # A truncated file: zeros are invalid metadata, and avoid an endless loop of short reads.
         view[len(data) :] = bytes(len(view) - len(data))
         self._at += len(view)
         return len(view)
 
 
 def confine() -> None:
-    """No other file, nothing written, bounded memory and time; where the system can do so."""
+    """Forbid other files and writing, and limit memory and time, if the system supports it."""
     for name in ("ascii", "latin-1", "utf-8"):
-        codecs.lookup(name)  # Loads a file, which is too late afterwards.
+        codecs.lookup(name)  # Opens a file, which is forbidden afterwards.
     try:
         import resource
     except ImportError:
@@ -81,7 +81,7 @@ def confine() -> None:
 
 
 class Listing:
-    """Datasets and attributes of a file, in the file's order."""
+    """Datasets and attributes of a file, in file order."""
 
     def __init__(self) -> None:
         self.datasets: list[dict[str, Any]] = []
@@ -92,7 +92,7 @@ class Listing:
     def walk(self, thing: Any, path: tuple[str, ...]) -> None:
         self.objects += 1
         if self.objects > MOST_OBJECTS or len(path) > DEEPEST:
-            raise RefusedError("has groups without end, which no checkpoint has")
+            raise RefusedError("has too many groups for a checkpoint")
         self.describe(thing, path)
         if isinstance(thing, h5py.Dataset):
             self.dataset(thing, path)
@@ -104,11 +104,11 @@ class Listing:
                     where = kind.get(type(link).__name__, "something unknown")
                     raise RefusedError(f"has a link to {where}, {name!a:.80}, which is refused")
                 if "/" in name or name in (".", ".."):
-                    raise RefusedError(f"has the name {name!a:.80}, which is no name; get it again")
+                    raise RefusedError(f"has the invalid name {name!a:.80}; get it again")
                 self.walk(thing[name], (*path, name))
 
     def describe(self, thing: Any, path: tuple[str, ...]) -> None:
-        """Keep the attributes. Their size is known before they are read."""
+        """Store the attributes, after checking their size."""
         found = {}
         for name in thing.attrs:
             held = thing.attrs.get_id(name)
@@ -140,9 +140,9 @@ class Listing:
         plist = data.id.get_create_plist()
         layout = plist.get_layout()
         if plist.get_external_count() or layout == h5py.h5d.VIRTUAL:
-            raise RefusedError(f"keeps {'/'.join(path)!a:.80} in another file, which is not read")
+            raise RefusedError(f"keeps {'/'.join(path)!a:.80} in another file, which is refused")
         kind = data.dtype
-        # HDF5 has no such type; Keras 3 notes it beside the two bytes.
+        # HDF5 has no such dtype; Keras 3 notes it beside the two bytes.
         brain = kind == np.dtype("V2") and self.noted(path) == "bfloat16"
         if brain:
             kind = np.dtype(np.uint16)
@@ -163,7 +163,7 @@ class Listing:
 
 
 def copy(data: Any, out: BinaryIO) -> None:
-    """A dataset in the machine's byte order, a few megabytes at a time."""
+    """A dataset in native byte order, a few megabytes at a time."""
     kind = data.dtype.newbyteorder("=")
     if data.ndim == 0:
         out.write(data[()].astype(kind).tobytes())

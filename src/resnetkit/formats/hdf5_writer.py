@@ -1,4 +1,4 @@
-"""Writes HDF5 files as Keras reads them, one array after the other."""
+"""Writes HDF5 files for Keras, array by array."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from resnetkit.errors import require
 if TYPE_CHECKING:
     import numpy as np
 
-#: What groups have beside their arrays, by the group's name, ``""`` for the file.
+#: Attributes by group name, ``""`` for the file.
 Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]
-#: Bytes of names that one attribute can hold; Keras splits longer lists, and joins them again.
+#: Maximum bytes of names in one attribute; Keras splits and joins longer lists.
 MOST_NAMES = 64512
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Attributes) -> None:
-    """Write ``arrays``, whose names are paths of groups, and what the groups have beside them.
+    """Write ``arrays``, whose names are group paths, and the groups' attributes.
 
-    HDF5 has no bfloat16: as Keras 3 does it, two bytes are written with a note of the type.
+    HDF5 has no bfloat16: as in Keras 3, two bytes are written with a note of the dtype.
     """
     import numpy as np
 
@@ -35,7 +35,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: At
 
 
 def amend(path: Path, attributes: Attributes) -> None:
-    """Add attributes to a file of ``write``."""
+    """Add attributes to a written file."""
     import h5py
 
     with h5py.File(path, "r+") as file:

@@ -1,7 +1,7 @@
 """``.keras``: a zip file with ``config.json``, ``metadata.json`` and ``model.weights.h5``.
 
-The layout is that of ``keras/src/saving/saving_lib.py``. The configuration is kept as JSON and
-never made into layers, so that a Lambda layer in it stays a text.
+The layout is that of ``keras/src/saving/saving_lib.py``. The configuration stays JSON and is never
+turned into layers, so a Lambda layer in it stays text.
 """
 
 from __future__ import annotations

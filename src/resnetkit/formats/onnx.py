@@ -1,12 +1,12 @@
-"""``.onnx``: the tensors of a graph, and its operations as facts.
+"""``.onnx``: the tensors of a graph, and its operations as metadata.
 
-An ONNX file is one protobuf message. It is walked here by protobuf's wire format
+An ONNX file is one protobuf message. It is parsed by protobuf's wire format
 (https://protobuf.dev/programming-guides/encoding/) with the field numbers of ``onnx.proto3``,
-because onnx' own reader holds the whole file in memory to give one array.
+because onnx' own reader loads the whole file into memory.
 
 The tensors are the initializers, by name, and those in attributes, as ``OUTPUT/ATTRIBUTE`` of their
-node. An exporter may keep the numbers in a file beside the graph's; such a file is read only where
-it lies in the same folder under a plain name, and is no link.
+node. External data is read only from a file in the same folder, with a plain name, that is not a
+link.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ DTYPES = {
     **{15: "complex128", 16: "bfloat16", 17: "float8_e4m3fn", 18: "float8_e4m3fnuz"},
     **{19: "float8_e5m2", 20: "float8_e5m2fnuz"},
 }
-#: Fields of TensorProto that hold numbers as they stand in memory, by type; 9 holds any.
+#: Fields of TensorProto with values as in memory, by type; 9 holds any type.
 _PLAIN = {4: ("float32", "complex64"), 10: ("float64", "complex128")}
-#: Fields of TensorProto that hold numbers one by one, and the types that use them.
+#: Fields of TensorProto with single values, and the types that use them.
 _COUNTED = {
     7: ("int64",),
     11: ("uint32", "uint64"),
@@ -56,9 +56,9 @@ _COUNTED = {
 
 @dataclass(slots=True, kw_only=True)
 class _Tensor:
-    """A TensorProto: its description, and the one field that holds its numbers.
+    """A TensorProto: its description, and the one field with its values.
 
-    ``beside`` is the file beside the graph's in which they are instead, and ``offset`` where.
+    ``beside`` is the external file that has them instead, at ``offset``.
     """
 
     name: str = ""
@@ -71,7 +71,7 @@ class _Tensor:
 
 
 def claims(head: bytes, path: Path) -> bool:
-    """A message has no first bytes of its own; its outermost fields have to be a model's."""
+    """Protobuf has no magic bytes; the outermost fields must be those of a model."""
     if not head or head[0] & 7 not in (0, 2) or head[0] >> 3 not in _MODEL:
         return False
     found = set()
@@ -122,7 +122,7 @@ def _model_part(item: Field, file: Any, facts: dict[str, Any]) -> None:
 def _graph_part(part: Field, file: Any, facts: dict[str, Any], tensors: dict[str, _Tensor]) -> None:
     if part.number == 1:
         if len(facts["nodes"]) >= MOST_ARRAYS:
-            raise UnfitError(f"has more than {MOST_ARRAYS} operations, which no network has")
+            raise UnfitError(f"has more than {MOST_ARRAYS} operations, too many for a network")
         facts["nodes"].append(_node(part, file, tensors))
     elif part.number == 2:
         facts["graph"] = part.text(file)
@@ -132,7 +132,7 @@ def _graph_part(part: Field, file: Any, facts: dict[str, Any], tensors: dict[str
     elif part.number in (11, 12):
         facts["inputs" if part.number == 11 else "outputs"].append(_value(part, file))
     elif part.number == 15:
-        raise UnfitError("has sparse initializers, which are not read; export it without them")
+        raise UnfitError("has sparse initializers, which are not supported; export it without them")
 
 
 def _add(tensors: dict[str, _Tensor], tensor: _Tensor, path: tuple[str, ...]) -> None:
@@ -144,7 +144,7 @@ def _add(tensors: dict[str, _Tensor], tensor: _Tensor, path: tuple[str, ...]) ->
 
 
 def _value(part: Field, file: Any) -> dict[str, Any]:
-    """An input or output of the graph; its shape is None, or has None for sizes that are open."""
+    """An input or output of the graph; its shape is None, or has None for dynamic sizes."""
     value: dict[str, Any] = {"name": "", "shape": None}
     for item in fields(part.window(file)):
         if item.number == 1:
@@ -158,7 +158,7 @@ def _value(part: Field, file: Any) -> dict[str, Any]:
 
 
 def _messages(part: Field, file: Any, number: int) -> list[Field]:
-    """The messages under one number, not more than a shape has."""
+    """The messages under one field number, at most as many as a shape has."""
     found = [item for item in fields(part.window(file)) if item.number == number and item.wire == 2]
     if len(found) > MOST_DIMENSIONS:
         raise UnfitError("has an input of too many dimensions; get it again")
@@ -171,10 +171,10 @@ def _size(part: Field, file: Any) -> int | None:
 
 
 def _node(part: Field, file: Any, tensors: dict[str, _Tensor]) -> dict[str, Any]:
-    """An operation, its inputs and outputs, and attributes that are numbers, texts or tensors.
+    """An operation, its inputs and outputs, and attributes that are numbers, strings or tensors.
 
-    An operation of another domain than ONNX' own has it before its name. The value of an attribute
-    that is a tensor is the tensor's name.
+    Operations outside ONNX' own domain are prefixed by theirs. The value of a tensor attribute is
+    the tensor's name.
     """
     node: dict[str, Any] = {"op": "", "name": "", "inputs": [], "outputs": [], "attributes": {}}
     held: list[tuple[str, _Tensor]] = []
@@ -220,12 +220,12 @@ def _attribute(part: Field, file: Any) -> tuple[str, Any]:
             value = [*(value or []), *item.integers(file)]
         elif item.number == 20:
             kind = item.integer
-    # Writers of proto3 leave zeros out.
+    # proto3 omits zeros.
     return name, {1: 0.0, 2: 0, 3: "", 7: []}.get(kind) if value is None else value
 
 
 def _floats(item: Field, file: Any) -> list[float | str]:
-    """Numbers that stand one by one or packed; what is not finite is a text, as JSON has none."""
+    """Single or packed numbers; non-finite ones become strings, as JSON has none."""
     one = item.wire == 5
     data = item.integer.to_bytes(4, "little") if one else item.text_bytes(file)
     if not data or len(data) % 4:
@@ -264,12 +264,12 @@ def _tensor(part: Field, file: Any) -> _Tensor:
 
 
 def _find_beside(tensor: _Tensor, entries: dict[str, str], path: Path) -> None:
-    """Where the numbers are, in a file of the same folder. Its length is checked with the shape."""
+    """The location of external data in the same folder. Its length is checked with the shape."""
     place = entries.get("location", "")
     told = f"keeps {short(tensor.name)} in another file, {short(place)}, which"
     if place != Path(place).name or place in ("", ".", "..") or set(place) & set("\\\0:"):
         raise UnfitError(
-            f"{told} is not read, for it is no plain name of a file beside it; save it with "
+            f"{told} is rejected, as it is not a plain file name in the same folder; save it with "
             "onnx.save(onnx.load(PATH), NEW) to have all in one"
         )
     tensor.beside = path.parent / place
@@ -278,7 +278,7 @@ def _find_beside(tensor: _Tensor, entries: dict[str, str], path: Path) -> None:
     except OSError:
         there = False
     if not there or tensor.data is not None:
-        raise UnfitError(f"{told} is no file beside it; put both into one folder")
+        raise UnfitError(f"{told} is not a file beside it; put both into one folder")
     offset = entries.get("offset", "0")
     if not (offset.isascii() and offset.isdigit() and len(offset) < 19):
         raise UnfitError(f"{told} is not read at {short(offset)}; get it again")
@@ -288,9 +288,7 @@ def _find_beside(tensor: _Tensor, entries: dict[str, str], path: Path) -> None:
 def _info(tensor: _Tensor) -> ArrayInfo:
     dtype = DTYPES.get(tensor.type)
     if dtype is None:
-        raise UnfitError(
-            f"has {short(tensor.name)} in the ONNX type {tensor.type}, which is not read"
-        )
+        raise UnfitError(f"has {short(tensor.name)} in the unsupported ONNX type {tensor.type}")
     shape = shape_of(tensor.dims, tensor.name)
     info = ArrayInfo(path=tensor.path, shape=shape, dtype=dtype)
     if tensor.beside is not None:
@@ -330,6 +328,6 @@ def _read(path: Path, tensor: _Tensor, info: ArrayInfo) -> np.ndarray[Any, Any]:
     if count != math.prod(info.shape):
         raise UnfitError(f"has {count} numbers for {short(info.name)}; get it again")
     wide = np.fromiter(varints(packed), np.uint64, count)
-    # Narrow types and bit patterns (float16, bool) stand in the low bytes of each number.
+    # Narrow types and bit patterns (float16, bool) are in the low bytes of each number.
     narrow = wide.astype("<u8").view(np.uint8).reshape(-1, 8)[:, : kind.itemsize]
     return shaped(np.ascontiguousarray(narrow).reshape(-1), kind, info.shape)

@@ -1,4 +1,4 @@
-"""Opens somebody's file of weights: bytes to named arrays, without running anything.
+"""Opens weight files as named arrays, without executing anything.
 
 >>> container = open_container("resnet50.pth")          # doctest: +SKIP
 >>> container.kind, len(container.arrays)               # doctest: +SKIP
@@ -6,8 +6,8 @@
 >>> container.read("conv1.weight").shape                # doctest: +SKIP
 (64, 3, 7, 7)
 
-Files are hostile until proven otherwise: nothing in one is executed or looked up, nothing outside
-it is read, and no more is allocated than it holds.
+Files are untrusted: nothing in one is executed or looked up, nothing outside it is read, and no
+more memory is allocated than it holds.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayInfo", "Container", "LazyArrays", "open_container"]
 
-#: One file in ``containers`` each, asked in this order. A safetensors header of 640 bytes begins
-#: like a pickle, so it comes first; protobuf has no first bytes of its own and comes last.
+#: One module each, tried in this order. A safetensors header of 640 bytes begins like a pickle, so
+#: it comes first; protobuf has no magic bytes and comes last.
 KINDS = (
     *("safetensors", "hdf5", "torch_export", "torch", "keras", "torch_legacy"),
     *("pickle", "onnx"),
@@ -40,25 +40,25 @@ _READ = ".safetensors, .pth and .pt2 (torch), .pkl (pickled numpy), .keras, .h5 
 
 
 def open_container(path: str | Path) -> Container:
-    """The arrays and facts of a file of weights.
+    """Open a weight file.
 
     ``kind`` is one of ``safetensors``, ``torch``, ``torchscript``, ``torch-export``,
-    ``torch-legacy``, ``pickle``, ``keras``, ``weights.h5``, ``h5`` and ``onnx``, told by the file's
-    content and not by its name. Arrays are read when ``Container.read`` asks for them.
+    ``torch-legacy``, ``pickle``, ``keras``, ``weights.h5``, ``h5`` and ``onnx``, detected by
+    content, not by name. Arrays are read by ``Container.read``.
 
-    A folder stands for the file of weights in it (``folders.weights_of``), and an index for all of
-    its shards.
+    A folder stands for the weight file in it (``weights_folder.weights_of``), an index for all its
+    shards.
 
-    Raises ``InputError`` for a file that is missing, of another kind, truncated or damaged, for one
-    that asks for anything to be run or read beside it, and where an extra has to be installed.
+    Raises ``InputError`` for a file that is missing, unsupported, truncated or damaged, that would
+    execute or read anything else, and if an extra is not installed.
     """
     path = Path(path)
     if path.is_dir():
         with told(path):
             path = weights_of(path)
     if not path.is_file():
-        what = "is no regular file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}; give a file of weights: {_READ}")
+        what = "is not a regular file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}; give a weight file: {_READ}")
     index = index_of_shard(path)
     if index is not None:
         raise InputError(f"{path} is one of several shards; give {index}, which lists them all")
@@ -75,11 +75,11 @@ def _opened(path: Path) -> Container:
             if kind.claims(head[:512], path):
                 found: Container = kind.open_file(path)
                 return found
-    raise InputError(f"{path} {other_kind(head, path)}; read are {_READ}")
+    raise InputError(f"{path} {other_kind(head, path)}; supported are {_READ}")
 
 
 class LazyArrays(Mapping[str, "Array"]):
-    """Arrays by name, each read when it is asked for and not kept."""
+    """Arrays by name, each read on access and not kept."""
 
     def __init__(self, read: Callable[[str], Array], names: Collection[str]) -> None:
         self._read, self._names = read, names

@@ -15,7 +15,7 @@ from resnetkit.formats.unpickler.allowlist import ALLOWED
 from resnetkit.formats.unpickler.opcodes import unpickle
 from resnetkit.formats.unpickler.tree import Tree
 
-#: From protocol 2 on a pickle says so; before, it begins with a container or a name it asks for.
+#: Pickles have a header from protocol 2 on; older ones begin with a container or a global.
 _BEGINS = re.compile(
     rb"\x80[\x02-\x05]|\([dlpt]|[\]}][.qrp(]|c[A-Za-z_][\w.]*\r?\n[A-Za-z_]|\(i[a-z_]"
 )

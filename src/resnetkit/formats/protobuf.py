@@ -12,15 +12,15 @@ from typing import BinaryIO
 from resnetkit.formats.container import UnfitError, short
 from resnetkit.formats.file_window import TRUNCATED, Window
 
-#: Names and attributes are short; no text of a graph is longer.
+#: Maximum bytes of names and attributes.
 _MOST_TEXT = 1 << 20
-#: Fields of one message, more than any graph has.
+#: Maximum number of fields of one message.
 _MOST_FIELDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A field: an integer (wire types 0, 1 and 5), or the place of its bytes (wire type 2)."""
+    """A field: an integer (wire types 0, 1 and 5), or the location of its bytes (wire type 2)."""
 
     number: int
     wire: int
@@ -39,7 +39,7 @@ class Field:
         return Window(file, self.offset, self.length)
 
     def text_bytes(self, file: BinaryIO) -> bytes:
-        """The bytes of the field, which is not to be long."""
+        """The bytes of a short field."""
         if self.length > _MOST_TEXT:
             raise UnfitError(f"has a name of {self.length} bytes; {_MOST_TEXT} are allowed")
         return self.window(file).take(self.length)
@@ -49,13 +49,13 @@ class Field:
         try:
             return data.decode()
         except UnicodeDecodeError as error:
-            raise UnfitError(f"has a name that is no text ({short(error)}); get it again") from None
+            raise UnfitError(f"has an invalid name ({short(error)}); get it again") from None
 
     def value(self, file: BinaryIO) -> str | int:
         return self.text(file) if self.wire == 2 else self.signed
 
     def integers(self, file: BinaryIO) -> list[int]:
-        """Integers that stand one by one or packed."""
+        """Single or packed integers."""
         if self.wire != 2:
             return [self.signed]
         if self.length > _MOST_TEXT:
@@ -65,7 +65,7 @@ class Field:
 
 
 def fields(window: Window) -> Iterator[Field]:
-    """The fields of the message in ``window``. Raises ``UnfitError`` where it is no message."""
+    """The fields of the message in ``window``. Raises ``UnfitError`` if it is not a message."""
     for _ in range(_MOST_FIELDS):
         if not window.left:
             return
@@ -81,13 +81,13 @@ def fields(window: Window) -> Iterator[Field]:
             yield Field(number=number, wire=wire, offset=offset, length=length)
         else:
             raise UnfitError(TRUNCATED)
-        # Who asked may have read elsewhere in the same file.
+        # The caller may have moved the file position.
         window.skip(0)
-    raise UnfitError(f"has more than {_MOST_FIELDS} parts, which no network has")
+    raise UnfitError(f"has more than {_MOST_FIELDS} fields, too many for a network")
 
 
 def varints(data: bytes) -> Iterator[int]:
-    """The numbers of a packed field. Raises ``UnfitError`` where the last one is cut off."""
+    """The numbers of a packed field. Raises ``UnfitError`` if the last one is truncated."""
     value = shift = 0
     for byte in data:
         value |= (byte & 127) << shift

@@ -1,8 +1,8 @@
-"""``.safetensors``: a JSON header, then the numbers.
+"""``.safetensors``: a JSON header, then the data.
 
 The format and its rules (no overlap, no hole, header at most 100 MB) are from
-https://github.com/huggingface/safetensors#format; a header is held to 16 MiB here. The header is
-read with the standard library, so that opening a file loads neither numpy nor torch.
+https://github.com/huggingface/safetensors#format; here a header is limited to 16 MiB. It is read
+with the standard library, so that opening a file imports neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from resnetkit.formats.file_window import TRUNCATED, Window, read_array
 if TYPE_CHECKING:
     import numpy as np
 
-#: The format's names of types, from safetensors' ``Dtype``.
+#: The format's dtype names, from safetensors' ``Dtype``.
 DTYPES = {
     **{"BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16"},
     **{"F16": "float16", "BF16": "bfloat16", "I32": "int32", "U32": "uint32", "F32": "float32"},
@@ -48,10 +48,10 @@ def open_file(path: Path) -> Container:
         header = json_of(window.take(length), "header")
         start, size = window.position, window.left
     if not isinstance(header, dict):
-        raise UnfitError("has a header that is no JSON object; get it again")
+        raise UnfitError("has a header that is not a JSON object; get it again")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or any(type(v) is not str for v in metadata.values()):
-        raise UnfitError("has metadata that are not texts by name; get it again")
+        raise UnfitError("has metadata that does not map strings to strings; get it again")
     places = {name: _place(name, entry) for name, entry in header.items()}
     _check_cover([(begin, end) for _, begin, end in places.values()], size)
 
@@ -69,13 +69,13 @@ def open_file(path: Path) -> Container:
 
 
 def _place(name: str, entry: object) -> tuple[ArrayInfo, int, int]:
-    """An entry of the header: the array and where it begins and ends."""
+    """An entry of the header: the array with its begin and end."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise UnfitError(f"has a header entry {short(name)} that is no array; get it again")
+        raise UnfitError(f"has a header entry {short(name)} that is not an array; get it again")
     kind = entry["dtype"]
     dtype = DTYPES.get(kind) if isinstance(kind, str) else None
     if dtype is None:
-        raise UnfitError(f"has {short(name)} in {short(kind)}; known are {', '.join(DTYPES)}")
+        raise UnfitError(f"has {short(name)} in {short(kind)}; supported are {', '.join(DTYPES)}")
     shape = shape_of(entry["shape"], name)
     offsets = shape_of(entry["data_offsets"], name)
     if len(offsets) != 2 or offsets[1] - offsets[0] != size_of(dtype, shape):

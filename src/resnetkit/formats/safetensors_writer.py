@@ -1,7 +1,7 @@
-"""Writes ``.safetensors``, one array after the other, with room to amend the header.
+"""Writes ``.safetensors``, array by array, with room to amend the header.
 
 The format is https://github.com/huggingface/safetensors#format; a header may end in spaces, and
-here it always does: what is found out by reading the file back still goes into it.
+here it always does, so that the result of verifying the written file can be added.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from resnetkit.formats.safetensors import DTYPES
 if TYPE_CHECKING:
     import numpy as np
 
-#: Bytes by which the metadata may grow after the arrays are written.
+#: Bytes by which the metadata may grow later.
 ROOM = 1024
 _CODES = {name: code for code, name in DTYPES.items()}
 
@@ -26,21 +26,21 @@ _CODES = {name: code for code, name in DTYPES.items()}
 def write(
     path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Write ``arrays``, never holding a copy of more than one of them.
+    """Write ``arrays``, copying at most one at a time.
 
-    Raises ``InputError`` for an array of a type that the format does not have.
+    Raises ``InputError`` for a dtype that the format does not have.
     """
     import numpy as np
 
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    # Longer numbers first, as the format's own library does it, so that all are aligned.
+    # Larger dtypes first, as in the format's own library, for alignment.
     names = sorted(arrays, key=lambda name: -arrays[name].dtype.itemsize)
     end = 0
     for name in names:
         array = arrays[name]
         code = _CODES.get(array.dtype.name)
         if code is None:
-            raise InputError(f"{name} is in {array.dtype}, which a safetensors file cannot hold")
+            raise InputError(f"{name} is in {array.dtype}, which safetensors does not support")
         begin, end = end, end + math.prod(array.shape) * array.dtype.itemsize
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -53,7 +53,7 @@ def write(
 
 
 def amend(path: Path, metadata: Mapping[str, str]) -> None:
-    """Put other metadata into a file of ``write``; it may be longer by ``ROOM`` bytes."""
+    """Replace the metadata of a written file; it may grow by ``ROOM`` bytes."""
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))

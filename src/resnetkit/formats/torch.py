@@ -1,9 +1,8 @@
-"""``.pth``, ``.pt``, ``.ckpt``, ``.bin``: the zip file that ``torch.save`` writes since torch 1.6,
-and the one of ``torch.jit.save``, of which the program is left alone.
+"""``.pth``, ``.pt``, ``.ckpt``, ``.bin``: zip files of ``torch.save`` since torch 1.6, and of
+``torch.jit.save``, whose program is ignored.
 
-``NAME/data.pkl`` describes the tensors, ``NAME/data/KEY`` holds a storage each
-(``torch/serialization.py``). torch itself is not loaded: its tensors are read from where they
-stand, one at a time.
+``NAME/data.pkl`` describes the tensors, each ``NAME/data/KEY`` is a storage
+(``torch/serialization.py``). torch is not imported: tensors are read in place, one at a time.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def _storage(asked: object, entries: Mapping[str, Entry], root: str) -> Storage:
         case ("storage", Name(name=kind), str() as key, str(), int() as count) if kind in STORAGES:
             pass
         case _:
-            raise UnfitError(f"refers to {short(asked)}, which is no storage; get it again")
+            raise UnfitError(f"refers to {short(asked)}, which is not a storage; get it again")
     entry = entries.get(f"{root}/data/{key}")
     made = Storage(key=key, dtype=STORAGES[kind], count=count)
     if entry is None or not 0 <= made.nbytes <= entry.length:

@@ -1,7 +1,7 @@
-"""``.pt2``: the zip file that ``torch.export.save`` writes since torch 2.8.
+"""``.pt2``: the zip file of ``torch.export.save`` since torch 2.8.
 
-``NAME/data/weights/*_weights_config.json`` lists the parameters and buffers, and beside it stands a
-file of numbers for each (``torch/export/pt2_archive``). The program is left alone.
+``NAME/data/weights/*_weights_config.json`` lists the parameters and buffers, each with a file of
+values beside it (``torch/export/pt2_archive``). The program is ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from resnetkit.formats.zip_archive import Entry
 if TYPE_CHECKING:
     import numpy as np
 
-#: The numbers of types in ``torch/_export/serde/schema.py``.
+#: The dtype codes of ``torch/_export/serde/schema.py``.
 _TYPES = {
     **{1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32"},
     **{8: "float64", 12: "bool", 13: "bfloat16"},

@@ -1,8 +1,8 @@
-"""``.pth`` of torch before 1.6: five pickles, then the storages one after the other.
+"""``.pth`` of torch before 1.6: five pickles, then the storages.
 
 The layout is that of ``_legacy_save`` in ``torch/serialization.py``: a magic number, the protocol,
-the machine's properties, the object, the storages' keys in order; then of each storage the count
-of its numbers in 8 bytes, and the numbers.
+the machine's properties, the object, the storages' keys in order; then each storage as an 8-byte
+element count and its data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BEGINS = b"\x8a\x0a" + _MAGIC.to_bytes(10, "little")
 
 
 def claims(head: bytes, _path: Path) -> bool:
-    framed = head[2:3] == b"\x95"  # from protocol 4 on, 9 bytes of a frame come first
+    framed = head[2:3] == b"\x95"  # from protocol 4 on, a frame's 9 bytes come first
     return head[:1] == b"\x80" and head[11 if framed else 2 :].startswith(_BEGINS)
 
 
@@ -34,7 +34,7 @@ def open_file(path: Path) -> Container:
 
     def persistent(asked: object) -> Storage | Name:
         match asked:
-            case ("module", Name() as kind, *_):  # a class, with the text of its program
+            case ("module", Name() as kind, *_):  # a class, with its source code
                 return kind
         parts.append(_storage(asked))
         return parts[-1][0]
@@ -54,7 +54,7 @@ def open_file(path: Path) -> Container:
 
 
 def _storage(asked: object) -> tuple[Storage, str, int]:
-    """A storage, the key of the one it lies in, and the bytes of that one before it."""
+    """A storage, the key of the storage it is a view of, and its byte offset in that."""
     match asked:
         case ("storage", Name(name=kind), str() as key, str(), int() as count, None):
             start, length = 0, count
@@ -68,20 +68,20 @@ def _storage(asked: object) -> tuple[Storage, str, int]:
         ):
             pass
         case _:
-            raise UnfitError(f"refers to {short(asked)}, which is no storage; get it again")
+            raise UnfitError(f"refers to {short(asked)}, which is not a storage; get it again")
     if kind not in STORAGES or not 0 <= start <= start + length <= count < 1 << 60:
-        raise UnfitError(f"refers to {short(asked)}, which is no storage; get it again")
+        raise UnfitError(f"refers to {short(asked)}, which is not a storage; get it again")
     storage = Storage(key=key, dtype=STORAGES[kind], count=length)
     return storage, key, start * SIZES[storage.dtype]
 
 
 def _place(parts: list[tuple[Storage, str, int]], keys: object, window: Window) -> None:
-    """Find where each storage stands. Raises ``UnfitError`` where the file is shorter."""
+    """Locate each storage. Raises ``UnfitError`` if the file is too short."""
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise UnfitError(TRUNCATED)
     size = {key: SIZES[storage.dtype] for storage, key, _ in parts}
     if len(set(keys)) != len(keys) or set(keys) != set(size):
-        raise UnfitError("lists other storages than its tensors use; get it again")
+        raise UnfitError("lists storages that do not match its tensors; get it again")
     begin, end = {}, {}
     for key in keys:
         length = window.number(8) * size[key]

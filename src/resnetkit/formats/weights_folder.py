@@ -1,4 +1,4 @@
-"""Which file of a folder has its weights: what frameworks save beside each other."""
+"""Finds the weight file in a folder saved by a framework."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from resnetkit.errors import InputError
 from resnetkit.formats.sharded import INDEX
 
-#: Names that frameworks give to the whole of the weights, first the one that is taken.
+#: Frameworks' names of weight files, preferred first.
 _USUAL = (
     *("model.safetensors", "pytorch_model.bin", "pytorch_model.safetensors", "model.bin"),
     *("model_state.pt", "model.pt", "model.pth", "last.ckpt"),
@@ -25,31 +25,31 @@ _ENDINGS = (
     ".keras",
     ".onnx",
 )
-#: What training saves beside the weights (accelerate, transformers' Trainer).
+#: Training state saved beside the weights (accelerate, transformers' Trainer).
 _STATE = re.compile(
     r"^(optimizer|scheduler|scaler|sampler|random_states|rng_state|training_args|custom_checkpoint"
     r"|dl_state)"
 )
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
-#: Folders of other kinds, by a file that each has, and what to do with them.
+#: Unsupported kinds of folders, by a characteristic file, and what to do.
 _OTHERS = (
-    ("saved_model.pb", "is a SavedModel of TensorFlow; load it with Keras and save a .keras file, "
+    ("saved_model.pb", "is a TensorFlow SavedModel; load it with Keras and save a .keras file, "
      "or convert it with tf2onnx"),
-    (".metadata", "is a distributed checkpoint of torch; make one file of it with "
+    (".metadata", "is a distributed torch checkpoint; merge it into one file with "
      "torch.distributed.checkpoint.format_utils.dcp_to_torch_save"),
-    ("zero_to_fp32.py", "is a checkpoint of DeepSpeed; make one file of it with zero_to_fp32.py, "
-     "which stands in it"),
-    ("_CHECKPOINT_METADATA", "is a checkpoint of Orbax (Flax, JAX), which is not read; "
+    ("zero_to_fp32.py", "is a DeepSpeed checkpoint; merge it into one file with zero_to_fp32.py, "
+     "which is in it"),
+    ("_CHECKPOINT_METADATA", "is an Orbax checkpoint (Flax, JAX), which is not supported; "
      "export the network to ONNX"),
-    ("checkpoint.index", "is a checkpoint of TensorFlow; load it with Keras and save "
+    ("checkpoint.index", "is a TensorFlow checkpoint; load it with Keras and save "
      "a .keras file"),
 )  # fmt: skip
 
 
 def weights_of(folder: Path) -> Path:
-    """The file of weights in a folder, or the index of its shards.
+    """The weight file in a folder, or the index of its shards.
 
-    Raises ``InputError`` where there is none, or several and none has a usual name.
+    Raises ``InputError`` if there is none, or several without a usual name.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     for sign, what in _OTHERS:
@@ -69,21 +69,20 @@ def weights_of(folder: Path) -> Path:
             return weights_of(inner)
     if any(name.endswith(".xml") for name in names):
         xml = next(name for name in names if name.endswith(".xml"))
-        raise InputError(f"{folder} holds a model of OpenVINO ({xml}); give that file")
+        raise InputError(f"{folder} holds an OpenVINO model ({xml}); give that file")
     if not found:
         raise InputError(
-            f"{folder} is a folder without a file of weights; give one that has model.safetensors, "
+            f"{folder} is a folder without a weight file; give one with model.safetensors, "
             "pytorch_model.bin, a *.index.json with its shards, or a single checkpoint"
         )
     more = f" and {len(found) - 4} more" if len(found) > 4 else ""
     raise InputError(
-        f"{folder} is a folder of {len(found)} files of weights: {', '.join(found[:4])}{more}; "
-        "give one of them"
+        f"{folder} has {len(found)} weight files: {', '.join(found[:4])}{more}; give one of them"
     )
 
 
 def index_of_shard(path: Path) -> Path | None:
-    """The index that lists a shard, where the file is one and the index is beside it."""
+    """The index beside a shard, if the file is one."""
     if not _SHARD.search(path.name):
         return None
     whole = path.parent / (_SHARD.sub(".", path.name) + INDEX)

@@ -1,4 +1,4 @@
-"""Zip files as torch and Keras write them: uncompressed entries that stand one after the other.
+"""Zip files of torch and Keras, with uncompressed entries.
 
 The layout is that of PKWARE's APPNOTE; the directory is read by Python's ``zipfile``.
 """
@@ -15,7 +15,7 @@ from typing import BinaryIO
 from resnetkit.formats.container import MOST_ARRAYS, MOST_TEXT, UnfitError, short
 from resnetkit.formats.file_window import TRUNCATED, Window
 
-#: Bytes of a directory's entry without its name.
+#: Bytes of a directory entry without its name.
 _ENTRY = 46
 _LOCAL = 30
 _DAMAGED = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, RuntimeError)
@@ -23,7 +23,7 @@ _DAMAGED = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, R
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Where an entry's bytes stand, how many, and their CRC (0 where none was made)."""
+    """The offset, length and CRC of an entry (0 if there is none)."""
 
     offset: int
     length: int
@@ -35,7 +35,7 @@ def is_zip(head: bytes) -> bool:
 
 
 def entries(path: Path) -> dict[str, Entry]:
-    """All entries by name. Raises ``UnfitError`` for compressed ones and false sizes."""
+    """All entries by name. Raises ``UnfitError`` for compressed entries and false sizes."""
     with path.open("rb") as file:
         _check_directory(Window(file))
         try:
@@ -45,7 +45,7 @@ def entries(path: Path) -> dict[str, Entry]:
             raise UnfitError(TRUNCATED) from None
         names = {info.filename for info in infos}
         if len(names) != len(infos):
-            raise UnfitError("is a zip file with two entries of one name, which is refused")
+            raise UnfitError("is a zip file with two entries of the same name, which is rejected")
         return {
             info.filename: _entry(file, info)
             for info in infos
@@ -64,13 +64,13 @@ def text(path: Path, entry: Entry, what: str) -> bytes:
 
 
 def check(entry: Entry, crc: int, what: str) -> None:
-    """Compare a CRC. torch writes 0 where ``set_crc32_options(False)`` turned it off."""
+    """Check a CRC. torch writes 0 with ``set_crc32_options(False)``."""
     if entry.crc not in (0, crc):
         raise UnfitError(f"is damaged: the checksum of {short(what)} differs; get it again")
 
 
 def _check_directory(window: Window) -> None:
-    """Bound the directory before ``zipfile`` reads it: it makes an object of each entry."""
+    """Limit the directory before ``zipfile`` reads it, which creates an object per entry."""
     tail = min(window.left, (1 << 16) + 22)
     start = window.position + window.left - tail
     window.skip(window.left - tail)
@@ -80,17 +80,17 @@ def _check_directory(window: Window) -> None:
         raise UnfitError(TRUNCATED)
     count, size = struct.unpack("<HI", data[at + 10 : at + 16])
     if count == 0xFFFF or size == 0xFFFFFFFF:
-        # The zip64 record stands before its locator, which stands before the end record.
+        # The zip64 record precedes its locator, which precedes the end record.
         record = data.rfind(b"PK\x06\x06", 0, at)
         if record < 0 or len(data) < record + 48:
             raise UnfitError(TRUNCATED)
         count, size = struct.unpack("<QQ", data[record + 32 : record + 48])
     if count > MOST_ARRAYS or size > MOST_TEXT or size > start + at:
-        raise UnfitError(f"is a zip file of {count} entries, which no checkpoint has")
+        raise UnfitError(f"is a zip file of {count} entries, too many for a checkpoint")
 
 
 def _is_code(name: str) -> bool:
-    """Whether it is a part of a TorchScript program, which torch packs and nobody reads here."""
+    """Whether it is part of a TorchScript program, which torch compresses and is not read here."""
     return "/code/" in name
 
 
@@ -99,7 +99,7 @@ def _entry(file: BinaryIO, info: zipfile.ZipInfo) -> Entry:
     if packed:
         raise UnfitError(
             f"has the compressed entry {short(info.filename)} of {info.file_size} bytes; "
-            "pack it again without compression, as torch and Keras write it"
+            "repack it without compression, as torch and Keras write it"
         )
     if info.flag_bits & 1:
         raise UnfitError("is an encrypted zip file; decrypt it first")

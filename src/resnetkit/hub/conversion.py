@@ -21,7 +21,7 @@ from resnetkit.formats.opening import LazyArrays, open_container
 from resnetkit.hub.load_options import LoadOptions, numbered
 from resnetkit.hub.loading import load_checkpoint
 
-#: The target that is our own file.
+#: The target that is our own format.
 BUNDLE = "bundle"
 
 Array = npt.NDArray[Any]
@@ -29,10 +29,10 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Converted:
-    """A conversion and its proof: the file read back and run beside the input's network.
+    """A conversion and its verification: the file was read back and compared with the input.
 
-    ``difference`` is the largest absolute difference of the logits (of the pooled maps, where
-    there is no classifier) over ``images`` images, ``largest`` the largest logit.
+    ``difference`` is the largest absolute difference of the logits (of the pooled features without
+    a classifier) over ``images`` images, ``largest`` the largest logit.
     """
 
     source: Path
@@ -70,15 +70,15 @@ def convert(
     verify: bool = False,
     **options: Any,
 ) -> Converted:
-    """Write a checkpoint, or a bundle, to ``target`` in the dialect ``to``, and compare both.
+    """Convert a checkpoint or a bundle to the dialect ``to``, and verify ``target``.
 
-    ``options`` are those of ``resnetkit.load``; the numbers keep their type unless there is a
-    ``dtype``. ``num_classes`` puts a new, untrained classifier in the place of the old one. With
-    ``verify`` the source is run in its own framework as well.
+    ``options`` are those of ``resnetkit.load``; weights keep their dtype unless ``dtype`` is given.
+    ``num_classes`` replaces the classifier by a new, untrained one. ``verify`` also runs the source
+    in its own framework.
 
-    ``target`` is replaced only by a file that answers the same. Raises ``ValueError`` as ``load``
-    does, for a network that the framework cannot hold, for an ending that is not its own, and where
-    the file read back is not the same network; then ``target`` stays as it was.
+    ``target`` is only replaced by a verified file. Raises ``ValueError`` as ``load`` does, for a
+    network that the framework does not support, for another suffix than the framework's, and if the
+    file read back differs; ``target`` is then unchanged.
 
     >>> done = resnetkit.convert("theirs.pth", "timm.pth", to="timm")
     >>> done.difference <= 1e-5 * done.largest
@@ -125,7 +125,7 @@ def _reading(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _BundleFile:
-    """Our own file, with everything that is known."""
+    """Write our own format, with all known attributes."""
 
     folds = False
     added: Mapping[str, Any] = MappingProxyType({})
@@ -137,7 +137,7 @@ class _BundleFile:
 
     def check_ending(self, target: Path) -> None:
         if target.suffix.lower() != ".safetensors":
-            raise InputError(f"{target} is to be a bundle; give a name that ends in .safetensors")
+            raise InputError(f"{target} must be a bundle; give a name that ends in .safetensors")
 
     def write(self, path: Path) -> None:
         header = {DOCUMENT: self._bundle.document(), DIGEST: "0" * 64}

@@ -23,13 +23,13 @@ from resnetkit.hub.torchvision_weights import Published, digits, imagenet, publi
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle
 
-#: What stands in the origin where a source of 1000 classes names none.
-IMAGENET = "torchvision's names of the 1000 classes of ImageNet, for the source has none"
+#: The origin's note if a source with 1000 classes has no class names.
+IMAGENET = "torchvision's names of ImageNet's 1000 classes, as the source has none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Got:
-    """A file that was fetched, and where from; ``published`` where torchvision documents it."""
+    """A fetched file and its source; ``published`` if torchvision documents it."""
 
     path: Path
     facts: Mapping[str, Any]
@@ -55,15 +55,14 @@ def fetch(
     on_progress: Told | None = None,
     **options: Any,
 ) -> Bundle:
-    """The bundle of published weights; what has been fetched before comes from the cache.
+    """Return the bundle of published weights, downloaded once and then cached.
 
-    ``source`` is ``torchvision:NETWORK[@WEIGHTS]``, ``hf:OWNER/NAME[/FILE][@REVISION]`` or an
-    address. ``sha256`` is the checksum that the file has to have, instead of the one that the
-    source tells. ``mirror`` takes the place of ``https://download.pytorch.org`` or of
-    ``https://huggingface.co``. ``offline``, or ``HF_HUB_OFFLINE=1``, forbids the network.
-    ``on_progress`` is called with the bytes that are there and the bytes in all. ``options`` are
-    those of ``resnetkit.load``; what the source documents need not be given.
-    ``origin["fetched"]`` says where the file came from.
+    ``source`` is ``torchvision:NETWORK[@WEIGHTS]``, ``hf:OWNER/NAME[/FILE][@REVISION]`` or a URL.
+    ``sha256`` is the expected checksum, instead of the source's own. ``mirror`` replaces
+    ``https://download.pytorch.org`` or ``https://huggingface.co``. ``offline``, or
+    ``HF_HUB_OFFLINE=1``, forbids network access. ``on_progress`` is called with the received and
+    the total bytes. ``options`` are those of ``resnetkit.load``; facts that the source documents
+    need not be given. ``origin["fetched"]`` records where the file came from.
 
     Raises ``ValueError`` for an unknown source, a download that fails, a wrong checksum, a missing
     extra, and as ``resnetkit.load`` does.
@@ -76,7 +75,7 @@ def fetch(
 
 
 def fetch_with(source: str, fetching: FetchOptions, choices: LoadOptions) -> Bundle:
-    """As ``fetch``, with its choices as objects."""
+    """As ``fetch``, with its options as objects."""
     place = parse(source)
     wanted = _wanted(fetching.sha256)
     offline = fetching.offline or download_cache.is_offline()
@@ -111,14 +110,14 @@ def _wanted(sha256: str | None) -> str | None:
         return None
     digest = sha256.lower()
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise InputError(f"the SHA-256 {sha256!r} is no number of 64 hexadecimal digits")
+        raise InputError(f"the SHA-256 {sha256!r} is not 64 hexadecimal digits")
     return digest
 
 
 def _from_hub(place: Source, wanted: str | None, mirror: str | None, offline: bool) -> _Got:
     found = from_hub(place, offline=offline, endpoint=mirror)
     if wanted is not None and found.sha256 != wanted:
-        raise InputError(f"hf:{place.name} has the SHA-256 {found.sha256} and should have {wanted}")
+        raise InputError(f"hf:{place.name} has the SHA-256 {found.sha256}, expected {wanted}")
     return _Got(
         path=found.weights,
         facts={"revision": found.commit, "file": found.weights.name, "sha256": found.sha256},
@@ -130,14 +129,14 @@ def _from_url(place: Source, wanted: str | None, fetching: FetchOptions, offline
     weights = published(place.name, place.version) if place.kind == "torchvision" else None
     url = place.name if weights is None else _mirrored(weights.url, mirror)
     if weights is None and mirror is not None:
-        raise InputError("an address is taken as it is; leave out the mirror")
+        raise InputError("a URL has no mirror; leave out mirror")
     checksum = wanted or digits(url)
     own = weights is not None and wanted is None  # the name tells the content
     path = download_cache.place(url, "torchvision" if own else None)
     digest = cached(path, checksum)
     if digest is None and offline:
         raise InputError(
-            f"{url} is not in the cache ({cache_folder()}), and the network is not to be used; "
+            f"{url} is not in the cache ({cache_folder()}), and downloads are disabled; "
             "fetch it once without offline and without HF_HUB_OFFLINE",
             field="offline",
         )
@@ -154,27 +153,27 @@ def _mirrored(url: str, mirror: str | None) -> str:
 
 def _checked(wanted: str | None, checksum: str | None) -> str:
     if wanted is not None:
-        return "against the SHA-256 that was given"
+        return "against the given SHA-256"
     if checksum is not None:
         return f"against the {len(checksum)} digits in the file's name"
-    return "against nothing, for the source tells no checksum"
+    return "against nothing, as the source has no checksum"
 
 
 def _documented(got: _Got, prefix: str | None, ema: bool | None) -> dict[str, Any]:
-    """What torchvision's code does where tensors do not show it; its own files are of that code."""
+    """Facts of torchvision's code that tensors do not show."""
     assert got.published is not None
     reading = identify(got.path, prefix=prefix, ema=ema).reading
     name, found = got.published.network, reading.network.name
     if reading.dialect.name != "torchvision" or found != name:
         raise InputError(
-            f"{got.facts['url']} should be torchvision's {name} and is {found} of "
-            f"{reading.dialect.name}"
+            f"{got.facts['url']} is {found} of {reading.dialect.name}, "
+            f"expected torchvision's {name}"
         )
     return {fact.fact: fact.default for fact in reading.ambiguous if fact.fact != "preprocess"}
 
 
 def _with_names(bundle: Bundle, weights: Published | None) -> Bundle:
-    """The bundle with the names of its classes, where they are known."""
+    """The bundle with its class names, if they are known."""
     count = len(bundle.classes)
     if weights is not None and count == len(weights.classes):
         names, source = weights.classes, f"torchvision's {weights.network}, {weights.label}"

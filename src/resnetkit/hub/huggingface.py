@@ -1,7 +1,7 @@
 """Weights from the Hugging Face Hub, through huggingface_hub and its own cache.
 
-The Hub marks each file with a digest, by which the cache names it: the SHA-256 of a large file,
-git's SHA-1 of a small one. huggingface_hub does not compare it with what has come; this does.
+The Hub gives each file a digest, which is its name in the cache: the SHA-256 of a large file, git's
+SHA-1 of a small one. huggingface_hub does not verify it; this module does.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from resnetkit.files import sha256_of
 if TYPE_CHECKING:
     from resnetkit.hub.source import Source
 
-#: The names under which weights are kept, the best first.
+#: The usual names of weight files, the preferred first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repository:
-    """Files of one revision: the weights, with the configurations beside them in the cache."""
+    """Files of one revision: the weights, and the configuration files beside them."""
 
     weights: Path
     commit: str
@@ -35,8 +35,8 @@ class Repository:
 def from_hub(source: Source, *, offline: bool, endpoint: str | None) -> Repository:
     """The weights of a repository, downloaded or from the cache; all files of one commit.
 
-    Raises ``InputError`` for a repository, revision or file that is not there or needs a login,
-    for a server that cannot be reached, and for a file that is not what the server says.
+    Raises ``InputError`` for a repository, revision or file that does not exist or needs a login,
+    for an unreachable server, and for a digest mismatch.
     """
     hub = _Hub(source, offline=offline, endpoint=endpoint)
     names = (source.file,) if source.file else WEIGHTS
@@ -49,7 +49,7 @@ def from_hub(source: Source, *, offline: bool, endpoint: str | None) -> Reposito
         for beside in (CONFIG, PROCESSOR):
             hub.get(f"{folder}/{beside}" if folder else beside, commit)
         return Repository(weights=weights, commit=commit, sha256=sha256_of(weights))
-    where = "the cache, and the network is not to be used" if offline else "the repository"
+    where = "the cache, and downloads are disabled" if offline else "the repository"
     raise InputError(
         f"hf:{source.name}: {' or '.join(names)} is not in {where}"
         + ("" if offline else "; name a file with hf:OWNER/NAME/FILE")
@@ -57,16 +57,16 @@ def from_hub(source: Source, *, offline: bool, endpoint: str | None) -> Reposito
 
 
 class _Hub:
-    """A repository; files are asked for one by one."""
+    """A repository, whose files are downloaded one by one."""
 
     def __init__(self, source: Source, *, offline: bool, endpoint: str | None) -> None:
         self._name, self._offline, self._endpoint = source.name, offline, endpoint
 
     def get(self, name: str, revision: str | None) -> Path | None:
-        """The file in the cache; None where the repository does not have it."""
+        """The file in the cache; None if the repository does not have it."""
         hub = require("huggingface_hub", "fetching", "hub")
         errors = require("huggingface_hub.errors", "fetching", "hub")
-        # The errors of the HTTP library below, which is another one in each major version.
+        # The errors of the HTTP library, which differs between major versions.
         http = errors.HfHubHTTPError.__mro__[1]
         try:
             path = hub.hf_hub_download(
@@ -85,12 +85,12 @@ class _Hub:
             return None
         except errors.GatedRepoError:
             raise InputError(
-                f"hf:{self._name} asks for a login and its owner's consent; accept its conditions "
+                f"hf:{self._name} requires a login and its owner's consent; accept its conditions "
                 "on its page and run `hf auth login`"
             ) from None
         except errors.RepositoryNotFoundError:
             raise InputError(
-                f"hf:{self._name} is not there, or is private; check the name, or `hf auth login`"
+                f"hf:{self._name} does not exist or is private; check the name, or `hf auth login`"
             ) from None
         except errors.RevisionNotFoundError:
             raise InputError(f"hf:{self._name} has no revision {revision!r}") from None
@@ -100,7 +100,7 @@ class _Hub:
 
 
 def _checked(path: Path, name: str) -> Path:
-    """The file, if it has the digest by which the cache names it; else it is removed."""
+    """The file, if it matches the digest in its cache name; else it is removed."""
     blob = path.resolve()
     wanted = blob.name
     if re.fullmatch(r"[0-9a-f]{64}", wanted):
@@ -113,7 +113,7 @@ def _checked(path: Path, name: str) -> Path:
         path.unlink()
         blob.unlink(missing_ok=True)
         raise InputError(
-            f"{name} has the digest {actual} and should have {wanted}; nothing was kept, try again"
+            f"{name} has the digest {actual}, expected {wanted}; it was removed, try again"
         )
     return path
 
@@ -124,6 +124,6 @@ def _git_sha1(path: Path) -> str:
 
 
 def _reason(error: Any) -> str:
-    """The first line of what huggingface_hub says."""
+    """The first line of huggingface_hub's message."""
     lines = str(error.__cause__ or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -11,13 +11,13 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 
-#: The types of numbers that a network is computed from.
+#: The dtypes of weights.
 FRACTIONS = ("float32", "float16", "bfloat16", "float64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """See ``resnetkit.load`` for each; ``facts`` are the options of the network.
+    """See ``resnetkit.load``; ``facts`` are the options of the network.
 
     Raises ``ValueError`` for an unknown ``dtype``.
     """
@@ -34,34 +34,33 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in FRACTIONS:
-            raise InputError(f"dtype is {self.dtype!r}; it may be {', '.join(FRACTIONS)}, or None")
+            raise InputError(f"dtype is {self.dtype!r}; it must be {', '.join(FRACTIONS)}, or None")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> LoadOptions:
-        """The keyword arguments of ``resnetkit.load``; what is none of its own is a fact."""
+        """Parse the keyword arguments of ``resnetkit.load``; unknown names are facts."""
         names = {option.name for option in fields(cls)} - {"facts"}
         own = {name: value for name, value in given.items() if name in names}
         facts = {name: value for name, value in given.items() if name not in names}
         return cls(**{**own, "drop": tuple(own.get("drop", ()))}, facts=facts)
 
     def check_none_given(self, path: str | Path) -> None:
-        """Raise ``InputError`` where a choice is made that a bundle would ignore: it says all of
-        itself."""
+        """Raise ``InputError`` for options that a bundle would ignore, because it is complete."""
         given = {**self.facts, "prefix": self.prefix, "ema": self.ema, "head": self.head}
         given |= {"preprocess": self.preprocess, "drop": self.drop}
         told = [name for name, value in given.items() if value not in (None, ())]
         if told:
             raise InputError(
-                f"{path} is a bundle, which says all of this itself; leave out {', '.join(told)}"
+                f"{path} is a bundle, which already defines this; leave out {', '.join(told)}"
             )
 
     def with_head(self, bundle: Bundle) -> Bundle:
-        """The bundle, with a new classifier where one is asked for."""
+        """The bundle, with a new classifier if requested."""
         return (
             bundle if self.num_classes is None else bundle.with_new_head(numbered(self.num_classes))
         )
 
 
 def numbered(classes: int | None) -> tuple[str, ...]:
-    """Class names where a file has none."""
+    """Class names for a file without any."""
     return tuple(str(number) for number in range(classes or 0))

@@ -1,8 +1,8 @@
 """Loads a checkpoint of any framework as a bundle.
 
-Total inside the network: every tensor there is used once and every shape is equal. What the tensors
-do not show is told, or taken as the framework documents it and said; both are written into the
-bundle's origin. A bundle is opened without torch.
+Every tensor inside the network is used exactly once, with its exact shape. Attributes that the
+tensors do not show are given, or default to the framework's documented values with a warning; both
+are recorded in the bundle's origin. A bundle is opened without torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
     found = identify(container, prefix=options.prefix, ema=options.ema, head=options.head)
     either = options.ema is None and options.prefix is None
     if either and averaged(found.reading) and found.reading.copies:
-        text = f"{path} has weights and their average over training; choose with"
+        text = f"{path} has raw and averaged (EMA) weights; choose with"
         raise InputError(f"{text} ema=True or ema=False", field="ema")
     _check_norms(found, options.facts)
     reading, origin = _settled(found, options)
@@ -51,7 +51,7 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
     except InputError as error:
         raise error.behind(f"{path}: ") from None
     _check_fractions(found.container, reading)
-    # Each is turned and let go before the next is read.
+    # Each is converted and freed before the next is read.
     theirs = LazyArrays(found.container.read, found.container.arrays)
     arrays = {
         name: np.asarray(_of_type(reading.ours(name, theirs), options.dtype), order="C")
@@ -83,32 +83,32 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
 
 
 def spoken_lines(bundle: Bundle) -> list[str]:
-    """What is to be said of a file that was just loaded: what was assumed, and what was odd."""
+    """Warnings about a loaded file: assumptions and irregularities."""
     assumed = bundle.origin.get("assumed", {})
     if not assumed and not bundle.origin.get("warnings"):
         return []
     taken = ", ".join(f"{name} {plain(value)}" for name, value in assumed.items())
-    lines = [f"taken as {bundle.origin['dialect']} documents: {taken}"] if assumed else []
+    lines = [f"assumed as {bundle.origin['dialect']} documents: {taken}"] if assumed else []
     return [*lines, *bundle.origin.get("doubts", ()), *bundle.origin.get("warnings", ())]
 
 
 def _check_norms(found: Identification, facts: Mapping[str, Any]) -> None:
-    """Norms without statistics are those over groups only where somebody says so."""
+    """Norms without statistics are group norms only if stated."""
     reading = found.reading
     if reading.network.options.norm != "group" or "norm" in facts:
         return
     if reading.known.get("norm") != SHAPES:
-        return  # a configuration or a graph says it
+        return  # stated by a configuration or a graph
     text = (
-        f"{found.container.path} has scales and biases of norms and no running statistics. Batch "
-        "norms need them: save state_dict(), which named_parameters() and averages of parameters "
-        "are not. If these are group norms, say so with"
+        f"{found.container.path} has scales and biases of norms but no running statistics. Batch "
+        "norms need them: save state_dict(), as named_parameters() and averaged parameters "
+        "lack them. If these are group norms, give"
     )
     raise InputError(f"{text} norm='group'", field="norm")
 
 
 def _of_type(array: Array, dtype: str | None) -> Array:
-    """Fractions in another type; whole numbers as they are."""
+    """Cast floating-point arrays; keep integers."""
     if dtype is None or array.dtype.name == dtype or array.dtype.name not in FRACTIONS:
         return array
     from resnetkit.formats.dtypes import numpy_dtype
@@ -117,42 +117,42 @@ def _of_type(array: Array, dtype: str | None) -> Array:
 
 
 def _check_fractions(container: Container, reading: Reading) -> None:
-    """Weights of whole numbers are quantised, and what they stand for is elsewhere."""
+    """Integer weights are quantised, and their scales are stored elsewhere."""
     for ours, theirs in reading.names.items():
         dtype = container.arrays[theirs].dtype
         if dtype not in FRACTIONS and not ours.endswith(COUNTER):
             raise InputError(
-                f"{container.path} has {theirs} in {dtype}, and weights are read in "
-                f"{', '.join(FRACTIONS)}; give the file from before it was quantised"
+                f"{container.path} has {theirs} in {dtype}, and weights must be "
+                f"{', '.join(FRACTIONS)}; give the unquantised file"
             )
 
 
 def _dropped(reading: Reading, drop: Sequence[str]) -> list[str]:
-    """A line on tensors inside the network that were dropped all the same."""
+    """A message about tensors inside the network that were dropped anyway."""
     found = [name for name in reading.inside if any(begins(name, start) for start in drop)]
     if not found:
         return []
-    return [f"{len(found)} tensors inside the network are dropped as told: {', '.join(found[:3])}"]
+    return [
+        f"{len(found)} tensors inside the network were dropped on request: {', '.join(found[:3])}"
+    ]
 
 
 def _not_finite(arrays: Mapping[str, Array]) -> list[str]:
-    """A line on the tensors with numbers that are NaN or infinite, if there are any."""
+    """A message about tensors with NaN or infinite values, if there are any."""
     found = [name for name, array in arrays.items() if not _finite(array)]
     if not found:
         return []
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return [
-        f"{len(found)} tensors have numbers that are NaN or infinite: {', '.join(found[:3])}{more}"
-    ]
+    return [f"{len(found)} tensors have NaN or infinite values: {', '.join(found[:3])}{more}"]
 
 
 def _finite(array: Array) -> bool:
-    """Whether all numbers are; a finite sum says so without a copy of the array."""
+    """Whether all values are finite; a finite sum proves it without copying the array."""
     return math.isfinite(array.sum(dtype=np.float32)) or bool(np.isfinite(array).all())
 
 
 def _settled(found: Identification, choices: LoadOptions) -> tuple[Reading, dict[str, Any]]:
-    """The reading with nothing left open, and where each fact came from."""
+    """Resolve every open fact, and record where each came from."""
     given, preprocess = dict(choices.facts), choices.preprocess
     if preprocess is not None:
         given["preprocess"] = "given" if isinstance(preprocess, Preprocess) else preprocess
@@ -163,21 +163,21 @@ def _settled(found: Identification, choices: LoadOptions) -> tuple[Reading, dict
             f"{fact.fact} ({' or '.join(map(str, fact.candidates))})" for fact in still_open
         )
         first = still_open[0]
-        text = f"{found.container.path} cannot tell {questions}; give each, e.g."
-        rest = "or take the documented ones (the first of each) without"
+        text = f"{found.container.path} does not determine {questions}; give each, e.g."
+        rest = "or accept the documented values (the first of each) without"
         raise InputError(
             f"{text} {first.fact}={first.default!r}, {rest} strict=True",
             field=(f"{first.fact}=", "strict"),
         )
     options = {name: value for name, value in given.items() if name != "preprocess"}
-    # What is taken is in the reading already; what is given may change what is natural.
+    # Assumed facts are in the reading already; given ones may change the natural choices.
     reading = found.reading.settle(**options) if options else found.reading
     final = reading.network.options
     assumed = {k: v if k == "preprocess" else getattr(final, k) for k, v in assumed.items()}
     if final.output_stride != final.natural_stride and "dilation_entry" not in reading.known:
         assumed["dilation_entry"] = final.dilation_entry
     settled = {**given, **assumed}
-    if found.reading.choices:  # what a configuration tells is known, unless another is given
+    if found.reading.choices:  # a configuration's value is known, unless another is given
         settled.setdefault("preprocess", found.reading.choices[0].label)
     origin = {
         "made_by": "resnetkit convert",

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from resnetkit.errors import InputError
 
 _EXAMPLES = "torchvision:resnet50, hf:timm/resnet50.a1_in1k or https://..."
-#: Hosts that are this machine, to which nobody stands in between (W3C Secure Contexts).
+#: Names of the local host, a trustworthy origin (W3C Secure Contexts).
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PART = r"[A-Za-z0-9][\w.-]*"
 _HUB = re.compile(rf"(?P<name>{_PART}/{_PART})(?:/(?P<file>[^@]+))?")
@@ -19,10 +19,10 @@ _HUB = re.compile(rf"(?P<name>{_PART}/{_PART})(?:/(?P<file>[^@]+))?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A place of weights.
+    """A source of weights.
 
-    ``name`` is a network of torchvision, a repository of the Hugging Face Hub, or an address;
-    ``version`` the name of a weight set or a revision, ``file`` a file of the repository.
+    ``name`` is a network of torchvision, a repository of the Hugging Face Hub, or a URL;
+    ``version`` a weight set or a revision, ``file`` a file of the repository.
     """
 
     kind: Literal["torchvision", "hf", "url"]
@@ -32,33 +32,33 @@ class Source:
 
     @property
     def short(self) -> str:
-        """A name for what comes from here, without an ending."""
+        """A file name for this source, without a suffix."""
         if self.kind == "url":
             return PurePosixPath(unquote(urlsplit(self.name).path)).stem or "weights"
         return self.name.rpartition("/")[2]
 
 
 def parse(text: str) -> Source:
-    """The source that ``text`` names. Raises ``InputError`` for what is none."""
+    """Parse a source. Raises ``InputError`` if it is invalid."""
     kind, colon, rest = text.partition(":")
     if colon and kind.lower() in ("http", "https"):
         if not urlsplit(text).hostname or text.endswith("/"):
-            raise InputError(f"{text} is no address of a file; give e.g. https://host/net.pth")
+            raise InputError(f"{text} is not the URL of a file; give e.g. https://host/net.pth")
         return Source(kind="url", name=text)
     name, at, version = rest.partition("@")
     if at and not version:
-        raise InputError(f"{text} has nothing behind the @; leave it out or name a version")
+        raise InputError(f"{text} has nothing after the @; leave it out or name a version")
     if kind == "torchvision" and name:
         return Source(kind="torchvision", name=name, version=version or None)
     if kind == "hf":
         found = _HUB.fullmatch(name)
         if found is None:
-            raise InputError(f"{text} is no repository; give e.g. hf:timm/resnet50.a1_in1k")
+            raise InputError(f"{text} is not a repository; give e.g. hf:timm/resnet50.a1_in1k")
         return Source(kind="hf", name=found["name"], version=version or None, file=found["file"])
-    raise InputError(f"{text!r} is no source of weights; give e.g. {_EXAMPLES}")
+    raise InputError(f"{text!r} is not a source of weights; give e.g. {_EXAMPLES}")
 
 
 def is_safe(url: str) -> bool:
-    """Whether nobody on the way can change what is sent: https, or this machine itself."""
+    """Whether the transfer cannot be tampered with: https, or the local host."""
     parts = urlsplit(url)
     return parts.scheme == "https" or parts.hostname in LOOPBACK

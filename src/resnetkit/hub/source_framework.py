@@ -1,7 +1,7 @@
-"""Runs a checkpoint in the framework that it comes from, beside our network.
+"""Runs a checkpoint in its source framework, to compare it with our network.
 
-One function a framework builds the network of a checkpoint's options and lets the framework load
-the original file. The frameworks are imported only here.
+One function per framework builds the network from a checkpoint's options and lets the framework
+load the original file. The frameworks are imported only here.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from resnetkit.formats.opening import Container, open_container
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
 
-#: Relative difference above which it is not the same network.
+#: Relative difference above which networks are not the same.
 MOST = 1e-4
-#: What a catalogue's network may be given besides its name.
+#: Options that a catalogue network may have besides its name.
 _BESIDES = {"num_classes", "in_chans", "output_stride"}
 _STANDARD = (64, 128, 256, 512)
 
 
-#: A framework's network: pixels ``(N, C, size, size)`` to logits, or to the pooled map without fc.
+#: A framework's network: pixels ``(N, C, size, size)`` to logits, or to pooled features without fc.
 Model = Callable[[Tensor], Tensor]
 
 
 class _NoNetworkError(Exception):
-    """The framework has no network of these options; why."""
+    """The framework has no network with these options; says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A checkpoint to be run by its own framework."""
+    """A checkpoint to run in its own framework."""
 
     path: Path
     kind: str
@@ -62,13 +62,13 @@ class Source:
 
     @property
     def options(self) -> Options:
-        """The options that were found, asked for and assumed."""
+        """The options that were found, given and assumed."""
         return self.network.options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """The framework with its version, and how its network's answers compare with ours."""
+    """The framework with its version, and the difference between its outputs and ours."""
 
     framework: str
     found: OutputComparison
@@ -85,12 +85,12 @@ def verify(
     prefix: str | None = None,
     ema: bool | None = None,
 ) -> Verified:
-    """Run ``source`` in the framework that it comes from, and ``bundle``, which was loaded from it,
-    or is now.
+    """Run ``source`` in its own framework and compare it with ``bundle``, by default loaded from
+    it.
 
-    ``prefix`` and ``ema`` are those that it was loaded with. Raises ``ValueError`` where nothing
-    can be run: for a bundle, for a framework that is not installed or has no such network; and
-    where the answers differ by more than ``MOST`` of the largest.
+    ``prefix`` and ``ema`` are those it was loaded with. Raises ``ValueError`` for a bundle, for a
+    framework that is not installed or has no such network, and if the outputs differ by more than
+    ``MOST`` of the largest.
 
     >>> resnetkit.verify("theirs.pth").found.relative < 1e-5
     True
@@ -99,7 +99,7 @@ def verify(
     if bundle is None:
         bundle = load_checkpoint(source, LoadOptions(prefix=prefix, ema=ema))
     if is_bundle(container):
-        raise InputError(f"{source} is a bundle; verify when another framework's file is converted")
+        raise InputError(f"{source} is a bundle; only other frameworks' files can be verified")
     reading = identify(container, prefix=prefix, ema=ema).reading
     origin = _source(bundle, container, reading)
     reasons = []
@@ -112,7 +112,7 @@ def verify(
         except InputError as error:
             reasons.append(str(error))
             continue
-        if package == "pytorchcv":  # its head has a pool of a fixed size
+        if package == "pytorchcv":  # its head has a pool of fixed size
             origin = replace(origin, size=32 if bundle.network.options.stem == "3x3" else 224)
         pixels = images(bundle.network.options.in_chans, origin.size)
         try:
@@ -125,24 +125,23 @@ def verify(
         version = f"{package} {importlib.metadata.version(package)}"
         if found.relative > MOST:
             raise InputError(
-                f"{source}: the own network of {version} answers differently, by "
-                f"{found.relative:.2g} of the largest logit; what was given or assumed is not so"
+                f"{source}: the network of {version} differs by "
+                f"{found.relative:.2g} of the largest logit; a given or assumed fact is wrong"
             )
         return Verified(framework=version, found=found)
     if not reasons:
-        reasons = [f"{reading.dialect.name} is not run; run are {', '.join(FRAMEWORKS)}"]
+        reasons = [f"{reading.dialect.name} cannot be run; supported are {', '.join(FRAMEWORKS)}"]
     raise InputError(f"{source} cannot be verified with its source: {'; '.join(reasons)}")
 
 
 def rival(bundle: Bundle, package: str, folder: Path) -> Model:
-    """The network of ``package`` with the weights of ``bundle``, loaded by it from a file that is
-    written into ``folder``.
+    """The network of ``package`` with the weights of ``bundle``, loaded from a file written into
+    ``folder``.
 
-    Raises ``ValueError`` for a package that is not known or not installed, and for a network that
-    it does not have.
+    Raises ``ValueError`` for a package that is unknown or not installed, or lacks the network.
     """
     if package not in RIVALS:
-        raise InputError(f"{package!r} is none that is run; run are {', '.join(RIVALS)}")
+        raise InputError(f"{package!r} is not supported; supported are {', '.join(RIVALS)}")
     check_installed(package, "the comparison")
     path = folder / f"{package}.safetensors"
     bundle.save(path, dialect=package)
@@ -188,15 +187,15 @@ def _need(option: str, value: object, *allowed: object) -> None:
 
 
 def _state(source: Source) -> dict[str, Tensor]:
-    """The original file as torch or safetensors load it: the network's tensors by their names."""
+    """The original file loaded by torch or safetensors: the network's tensors by name."""
     if source.kind == "safetensors":
         loaded: Any = safetensors.torch.load_file(source.path)
     elif source.kind in ("torch", "torch-legacy"):
-        # timm's training checkpoints hold one; it is a bag of values and runs nothing.
+        # timm's training checkpoints contain one; it only holds values.
         with torch.serialization.safe_globals([argparse.Namespace]):
             loaded = torch.load(source.path, map_location="cpu", weights_only=True)
     else:
-        raise _NoNetworkError("it loads torch and safetensors files, and this is none")
+        raise _NoNetworkError("it only loads torch and safetensors files")
     tensors = dict(_tensors(loaded))
     prefix = source.reading.prefix
     return {name.removeprefix(prefix): tensors[name] for name in source.reading.names.values()}
@@ -283,7 +282,7 @@ def _timm(source: Source) -> Model:
 
 
 def _catalogued(network: Network) -> bool:
-    """Whether it is the catalogue's network of that name, but for classes and the like."""
+    """Whether it is the catalogue's network of that name, apart from classes and the like."""
     if network.name not in {entry.name for entry in registry.catalog()}:
         return False
     return set(network.options.differences(registry.network(network.name).options)) <= _BESIDES
@@ -359,7 +358,7 @@ def _pytorchcv(source: Source) -> Model:
 
 def _keras(source: Source) -> Model:
     if not source.path.name.lower().endswith((".h5", ".hdf5", ".keras")):
-        raise _NoNetworkError("load_weights takes .h5, .weights.h5 and .keras files")
+        raise _NoNetworkError("load_weights requires a .h5, .weights.h5 or .keras file")
     os.environ.setdefault("KERAS_BACKEND", "torch")
     keras, code = import_module("keras"), import_module("keras.src.applications.resnet")
     options = source.options
@@ -386,7 +385,7 @@ def _keras(source: Source) -> Model:
     return answer
 
 
-#: What is run, by the name of the package.
+#: The supported frameworks, by package name.
 FRAMEWORKS: Mapping[str, Callable[[Source], Model]] = {
     "torchvision": _torchvision,
     "timm": _timm,
@@ -394,5 +393,5 @@ FRAMEWORKS: Mapping[str, Callable[[Source], Model]] = {
     "pytorchcv": _pytorchcv,
     "keras": _keras,
 }
-#: Those that load what `bundle.save` writes, for races.
+#: Those that load what `bundle.save` writes, for benchmarks.
 RIVALS = ("torchvision", "timm", "transformers")

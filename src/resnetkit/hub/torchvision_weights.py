@@ -1,4 +1,4 @@
-"""torchvision's published weights: addresses, preprocessing, classes.
+"""torchvision's published weights: URLs, preprocessing, classes.
 
 All of it is read from the installed torchvision (``torchvision.models.get_model_weights``).
 """
@@ -31,9 +31,9 @@ class Published:
 
 
 def published(name: str, label: str | None = None) -> Published:
-    """The weight set ``label`` of torchvision's network ``name``, or the one that it recommends.
+    """The weight set ``label`` of torchvision's network ``name``, or its default.
 
-    Raises ``InputError`` for unknown names, with the nearest, and with all weight sets.
+    Raises ``InputError`` for unknown names, with the nearest name and all weight sets.
     """
     from torchvision import models
 
@@ -41,9 +41,7 @@ def published(name: str, label: str | None = None) -> Published:
     if name not in resnets:
         near = difflib.get_close_matches(name, resnets, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(
-            f"torchvision has no ResNet {name!r}; {hint}there are {', '.join(resnets)}"
-        )
+        raise InputError(f"torchvision has no ResNet {name!r}; {hint}it has {', '.join(resnets)}")
     sets = models.get_model_weights(name)
     if label is None:
         chosen = sets["DEFAULT"]
@@ -54,7 +52,7 @@ def published(name: str, label: str | None = None) -> Published:
         near = difflib.get_close_matches(label.upper(), labels, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(
-            f"torchvision's {name} has no weights {label!r}; {hint}there are {', '.join(labels)}"
+            f"torchvision's {name} has no weights {label!r}; {hint}it has {', '.join(labels)}"
         )
     return Published(
         network=name,
@@ -77,18 +75,18 @@ def networks() -> tuple[str, ...]:
 
 
 def imagenet() -> tuple[str, ...]:
-    """The names of ImageNet's 1000 classes as torchvision has them."""
+    """torchvision's names of ImageNet's 1000 classes."""
     return published("resnet50").classes
 
 
 def digits(url: str) -> str | None:
-    """The first digits of the SHA-256 that the name of a file tells, or None."""
+    """The first digits of the SHA-256 in a file's name, or None."""
     found = _DIGITS.search(urlsplit(url).path)
     return found[1] if found else None
 
 
 def _preprocess(preset: Any) -> Preprocess:
-    """The facts of torchvision's ``ImageClassification``."""
+    """The preprocessing of torchvision's ``ImageClassification``."""
     return Preprocess(
         size=preset.crop_size[0],
         resize_to=preset.resize_size[0],

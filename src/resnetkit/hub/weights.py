@@ -35,26 +35,26 @@ def load(
     preprocess: str | Preprocess | None = None,
     **facts: Any,
 ) -> Bundle:
-    """The bundle of a checkpoint of any framework, of one of our own files, or of a source.
+    """Load a checkpoint of any framework, a bundle, or a published source as a bundle.
 
-    ``source`` is a file, a folder that ``save_pretrained`` or ``save_state`` wrote, or what
-    ``fetch`` takes, where no file has that name.
+    ``source`` is a file, a folder written by ``save_pretrained`` or ``save_state``, or a source of
+    ``fetch``; an existing file takes precedence.
 
     ``facts`` are options that the tensors do not show, e.g. ``stride_on="1x1"``; ``preprocess`` is
-    one of the labels that ``identify`` lists, or a ``Preprocess``. What is not told is taken as the
-    framework documents it: it is in ``origin["assumed"]``, and a warning says it. With ``strict``
-    nothing is assumed, and nothing is left over without being named in ``drop``.
+    one of the labels that ``identify`` lists, or a ``Preprocess``. Facts that are not given default
+    to the framework's documented values, are recorded in ``origin["assumed"]`` and warned about.
+    With ``strict``, nothing is assumed, and leftover tensors must be named in ``drop``.
 
-    ``prefix`` chooses one of several networks in a file, ``ema`` between weights and their average
-    over training, ``head`` the linear layer that is the classifier, where its name does not tell.
-    ``drop`` names tensors beside the network (or beginnings of them, ``*`` for any text) to do
-    without, or the classifier. Tensors beside the network are left out, listed in
-    ``origin["left_out"]`` and warned of. ``num_classes`` puts a new, untrained classifier in the
-    place of the old one. Weights become ``dtype``; None keeps the file's.
+    ``prefix`` selects one of several networks in a file, ``ema`` averaged or raw weights, ``head``
+    the classifier's linear layer if its name is not recognised. ``drop`` has names or prefixes
+    (``*`` matches any text) of tensors outside the network to skip, or of the classifier. Tensors
+    outside the network are skipped, listed in ``origin["left_out"]`` and warned about.
+    ``num_classes`` replaces the classifier by a new, untrained one. Weights are cast to ``dtype``;
+    None keeps the file's.
 
-    Raises ``ValueError`` for a file that cannot be read, in which no ResNet is found or several
-    are, whose tensors inside the network are not exactly those of the network, and with ``strict``
-    for facts that stay open. Warns with ``AssumptionWarning``, once for a file.
+    Raises ``ValueError`` for an unreadable file, for none or several ResNets in it, for missing,
+    unexpected or misshapen tensors inside the network, and with ``strict`` for open facts. Warns
+    with ``AssumptionWarning``, once per file.
 
     >>> resnetkit.load(model).classes[:3]
     ('0', '1', '2')
@@ -86,16 +86,16 @@ def build(
     out_indices: Sequence[int] | None = None,
     **options: Any,
 ) -> Any:
-    """The torch module of a network, in training mode: ``(N, C, H, W) -> (N, num_classes)``.
+    """Build the torch module of a network, in training mode: ``(N, C, H, W) -> (N, num_classes)``.
 
-    ``num_classes``, ``in_chans`` and ``options`` change the named network, whose own are taken by
-    default; None or 0 ``num_classes`` leave the classifier out. ``pretrained`` are
-    weights, as ``load`` takes them, or True for torchvision's of that name; ``num_classes`` then
-    puts a new classifier in the place of theirs. With ``features_only`` the module gives a list of
-    the maps ``out_indices``, as timm's. ``zero_init_last`` starts every block as its shortcut.
+    ``num_classes``, ``in_chans`` and ``options`` override those of the named network;
+    ``num_classes`` None or 0 omits the classifier. ``pretrained`` is a source of weights as in
+    ``load``, or True for torchvision's weights of that name; ``num_classes`` then replaces their
+    classifier. With ``features_only`` the module returns a list of the maps ``out_indices``, as in
+    timm. ``zero_init_last`` initialises every block as its shortcut.
 
-    Raises ``ValueError`` for an unknown name or option, for options that contradict each other, and
-    for weights of another network.
+    Raises ``ValueError`` for an unknown name or option, for contradictory options, and for weights
+    of another network.
 
     >>> module = resnetkit.build("resnet18", num_classes=10).eval()
     >>> module(torch.rand(2, 3, 64, 64)).shape
@@ -114,14 +114,14 @@ def build(
             _pretrained(described, pretrained, new_head=num_classes is not ...).module().train()
         )
     if out_indices is not None and not features_only:
-        raise InputError("out_indices is about features_only; give features_only=True")
+        raise InputError("out_indices requires features_only; give features_only=True")
     return resnet.FeatureNet(module, out_indices) if features_only else module
 
 
 def _pretrained(
     described: Network, weights: bool | str | Path | Bundle, *, new_head: bool
 ) -> Bundle:
-    """The weights, which have to be those of the network but for the classifier."""
+    """Load the weights, which must match the network except for the classifier."""
     source = f"torchvision:{described.name}" if weights is True else weights
     bundle = load(source) if isinstance(source, str | Path) else source
     assert not isinstance(bundle, bool)
@@ -131,7 +131,7 @@ def _pretrained(
         differing = ", ".join(theirs.options.differences(described.options))
         raise InputError(
             f"pretrained has weights of {bundle.network.name}, which differs from "
-            f"{described.name} in {differing}; give the network that they are of"
+            f"{described.name} in {differing}; give the matching network"
         )
     if not new_head or wanted == bundle.network.options.num_classes:
         return bundle
@@ -142,31 +142,31 @@ def _pretrained(
 
 
 def load_or_fetch(start: str, fetching: FetchOptions, options: LoadOptions) -> Bundle:
-    """As ``load``, with the choices of ``fetch`` as well.
+    """As ``load``, with the options of ``fetch`` as well.
 
-    Raises ``ValueError`` where there is neither such a file nor such a source, and where a checksum
-    or a mirror is given for a file.
+    Raises ``ValueError`` if there is neither such a file nor such a source, and if a checksum or a
+    mirror is given for a file.
     """
     if is_source(start):
         return fetch_with(start, fetching, options)
     if not Path(start).exists():
         raise InputError(
-            f"{start} does not exist, and is no source of weights; give a bundle, a checkpoint, "
+            f"{start} does not exist and is not a source of weights; give a bundle, a checkpoint, "
             "or e.g. torchvision:resnet50"
         )
     if fetching.sha256 is not None or fetching.mirror is not None:
         raise InputError(
-            f"{start} is a file, and sha256 and mirror are about sources",
+            f"{start} is a file; sha256 and mirror require a source",
             field=("sha256", "mirror"),
         )
     return load_checkpoint(start, options)
 
 
 def is_source(start: str | Path) -> bool:
-    """Whether it is to be fetched: no file has that name, and it has a colon as sources do."""
+    """Whether to fetch it: no file has that name, and it has a colon as sources do."""
     return ":" in str(start) and not Path(start).exists()
 
 
 def short_name(start: str) -> str:
-    """A name for a file or a source, without an ending. Raises ``ValueError`` for no source."""
+    """The name of a file or a source, without suffix. Raises ``ValueError`` if it is neither."""
     return parse(start).short if is_source(start) else Path(start).stem

@@ -33,16 +33,16 @@ __all__ = [
     "stream",
 ]
 
-#: So many images without a single readable one are handed on without waiting for one.
+#: Maximum run of unreadable images before a batch is flushed.
 PATIENCE = 1024
-#: Why there are no classes where logits are NaN or infinite, as of numbers too large for float16.
-NOT_FINITE = "the network answers with numbers that are not finite"
+#: The problem of images with NaN or infinite logits, e.g. by float16 overflow.
+NOT_FINITE = "the model's output is not finite (NaN or Inf)"
 Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassScore:
-    """One class and how probable the network thinks it is, 0 to 1."""
+    """One class and its predicted probability, 0 to 1."""
 
     label: str
     probability: float
@@ -50,8 +50,8 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The most probable classes of one image, best first, or its embedding ``(features,)``; or
-    why it could not be read."""
+    """The most probable classes of one image, best first, or its embedding ``(features,)``; or the
+    ``problem`` of an unreadable one."""
 
     name: str
     scores: tuple[ClassScore, ...] = ()
@@ -60,7 +60,7 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The most probable class. Raises ``IndexError`` where the image could not be read."""
+        """The most probable class. Raises ``IndexError`` if the image could not be read."""
         return self.scores[0].label
 
     @property
@@ -69,7 +69,7 @@ class Prediction:
         return self.scores[0].probability
 
     def to_dict(self) -> dict[str, Any]:
-        """The prediction as JSON types; ``problem`` is there where there is one."""
+        """The prediction as JSON types; ``problem`` only if there is one."""
         found: dict[str, Any] = {"image": self.name}
         if self.embedding is not None:
             found["embedding"] = self.embedding.tolist()
@@ -89,12 +89,12 @@ def predict(
     *,
     batch_size: int = 32,
 ) -> list[Prediction]:
-    """The ``topk`` classes of each image, in the order given.
+    """Predict the ``topk`` classes of each image, in the given order.
 
     ``images`` is one image or a sequence: paths, encoded bytes, PIL images, uint8 arrays
     ``(H, W)``, ``(H, W, C)`` or ``(N, H, W, C)``, or uint8 tensors ``(H, W)``, ``(C, H, W)`` or
-    ``(N, C, H, W)``. Raises ``UnreadableImageError``, an ``InputError``, for the first one
-    that cannot be read.
+    ``(N, C, H, W)``. Raises ``UnreadableImageError``, an ``InputError``, for the first unreadable
+    one.
     """
     found = []
     many = cast("Sequence[Image]", [images] if is_one(images) else images)
@@ -116,17 +116,16 @@ def stream(
     exact: bool = True,
     threads: int | None = None,
 ) -> Iterator[Prediction]:
-    """As ``predict``, one prediction at a time; never more than a few batches are in memory.
+    """As ``predict``, one prediction at a time, with at most a few batches in memory.
 
-    An image that cannot be read, or that is answered with numbers that are not finite, gives a
-    prediction with a ``problem`` in its place. An engine of
-    embeddings gives embeddings, and ``classes`` and ``topk`` do not matter. Raises ``ValueError``
-    for a ``topk`` or ``batch_size`` below 1, and where there are no classes to rank.
+    An unreadable image, or one with non-finite output, yields a prediction with a ``problem``. An
+    engine for embeddings yields embeddings and ignores ``classes`` and ``topk``. Raises
+    ``ValueError`` for a ``topk`` or ``batch_size`` below 1, and if there are no classes to rank.
     """
     if engine.output == "logits" and not classes:
         raise InputError(f"the network {NO_CLASSES}")
     if topk < 1 or batch_size < 1:
-        raise InputError(f"topk is {topk} and the batch size {batch_size}; both take a number >= 1")
+        raise InputError(f"topk is {topk} and the batch size {batch_size}; both must be >= 1")
     results = predict_batches(
         engine, preprocess, images, batch_size=batch_size, exact=exact, threads=threads
     )
@@ -142,24 +141,24 @@ def stream(
 
 
 def check_classes(logits: Vector, classes: Sequence[str]) -> None:
-    """Raise ``InputError`` where a file's class names are not those of its graph."""
+    """Raise ``InputError`` if a file's class names do not match its graph."""
     if len(logits) != len(classes):
         raise InputError(
-            f"the network answers with {len(logits)} numbers, and there are {len(classes)} class "
+            f"the network has {len(logits)} logits, and there are {len(classes)} class "
             "names; get the file again, or export it again"
         )
 
 
 def finite(row: Vector) -> bool:
-    """Whether there is an order among the numbers of a row."""
+    """Whether all logits are finite."""
     return bool(np.isfinite(row).all())
 
 
 def ranked(logits: Vector, classes: Sequence[str], topk: int) -> tuple[ClassScore, ...]:
     """The ``topk`` classes of the logits ``(classes,)`` of one image, with their softmax.
 
-    Of equal ones the first comes first, as ``evaluate`` counts them. Raises ``ValueError`` for
-    another number of logits than of classes.
+    Ties are in class order, as in ``evaluate``. Raises ``ValueError`` if the numbers of logits and
+    classes differ.
     """
     check_classes(logits, classes)
     topk = min(topk, len(classes))
@@ -176,7 +175,7 @@ def ranked(logits: Vector, classes: Sequence[str], topk: int) -> tuple[ClassScor
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DecodedImage:
-    """An image read: ``pixels`` is uint8 ``(size, size, C)``, or None and ``problem`` says why."""
+    """A decoded image: ``pixels`` is uint8 ``(size, size, C)``, or None with a ``problem``."""
 
     name: str
     pixels: Cut | None = None
@@ -192,11 +191,11 @@ def predict_batches(
     exact: bool = True,
     threads: int | None = None,
 ) -> Iterator[tuple[DecodedImage, Vector | None]]:
-    """Each image, in order, with its row of the engine; None where it is unreadable.
+    """Each image, in order, with its row from the engine; None if it is unreadable.
 
-    Several threads read, decode and cut ahead while the engine computes. ``exact`` takes the pixels
-    of ``decode``, otherwise those of ``fast_decode``; an engine that cuts images itself is
-    given whole ones, one at a time.
+    Several threads read, decode and crop ahead while the engine computes. ``exact`` uses
+    ``decode``, otherwise ``fast_decode``; an engine that crops images itself gets whole ones, one
+    at a time.
     """
     cut = decode.pixels_of if exact else fast_decode.pixels_of
     if engine.options.cuts:
@@ -216,7 +215,7 @@ def predict_batches(
     sent: deque[list[DecodedImage]] = deque()
     for rows in engine.infer_batches(_batches(reads, batch_size, sent, preprocess)):
         yield from _joined(sent.popleft(), rows)
-    # What came after the last readable image went in no batch.
+    # Images after the last readable one were in no batch.
     while sent:
         yield from _joined(sent.popleft(), np.empty((0, 0), np.float32))
 
@@ -227,10 +226,10 @@ def _batches(
     sent: deque[list[DecodedImage]],
     preprocess: Preprocess,
 ) -> Iterator[Pixels]:
-    """Batches of ``size`` readable images; what is in each goes into ``sent``, with the unreadable.
+    """Batches of ``size`` readable images; ``sent`` gets the images of each, and unreadable ones.
 
-    An engine answers nothing but batches, so a long run of unreadable images takes along an
-    unfinished batch, or a black image that nobody asks for.
+    Engines only take batches, so a long run of unreadable images flushes a partial batch, or sends
+    one black image.
     """
     group: list[DecodedImage] = []
     found: list[Cut] = []
@@ -240,7 +239,7 @@ def _batches(
         side = preprocess.size
         black = np.zeros((side, side, preprocess.channel_count), np.uint8)
         batch: Pixels = np.stack(found or [black])
-        # The pixels are in the batch now.
+        # The batch has the pixels now.
         sent.append([DecodedImage(name=one.name, problem=one.problem) for one in group])
         group, found = [], []
         return batch
@@ -266,7 +265,7 @@ def _joined(
 
 
 def is_one(images: object) -> bool:
-    """Whether it is one image, not several."""
+    """Whether this is a single image."""
     if hasattr(images, "ndim"):
         return bool(images.ndim < 4)
     return isinstance(images, str | bytes | Path | PIL.Image.Image)

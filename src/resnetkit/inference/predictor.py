@@ -19,13 +19,13 @@ from resnetkit.inference.prediction import Prediction, stream
 from resnetkit.inference.results.formats import open_format
 from resnetkit.inference.results.resumable_file import ResumableFile
 
-#: For fewer images, exact pixels are made, and a batch size that nobody measured will do.
+#: Fewer images use exact pixels and an unmeasured batch size.
 FEW = 64
 SOME = 8
 
 
 class Model(HasWeights, Protocol):
-    """What predicts; a bundle is one. ``digest`` tells models apart."""
+    """A model for prediction, e.g. a bundle. ``digest`` identifies it."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
@@ -35,11 +35,11 @@ class Model(HasWeights, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions:
-    """How images are predicted.
+    """Options of a prediction.
 
     ``topk`` classes or an embedding for each image; see ``open_engine`` for ``engine`` and
-    ``device``. Without a ``batch_size``, the fastest one is measured once. ``exact`` makes pixels
-    as torchvision does, bit for bit; otherwise they are made faster from 64 images on.
+    ``device``. ``batch_size`` defaults to the fastest, measured once. ``exact`` makes pixels
+    bit-equal to torchvision's; otherwise a faster path is used from 64 images on.
 
     Raises ``ValueError`` for a ``topk`` or ``batch_size`` below 1.
     """
@@ -55,7 +55,7 @@ class PredictOptions:
         for name in ("topk", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; it takes a whole number from 1", field=name)
+                raise InputError(f"{name} is {value}; it must be a whole number from 1", field=name)
 
 
 class Predictor:
@@ -79,11 +79,11 @@ class Predictor:
         on_start: Callable[[int], None] = lambda _: None,
         on_prediction: Callable[[Prediction], None] = lambda _: None,
     ) -> int:
-        """Write the predictions in the format ``kind``; the number of unreadable images.
+        """Write the predictions in the format ``kind``; return the number of unreadable images.
 
-        What a kill has interrupted goes on; ``on_start`` is given the number of images that are
-        there already, ``on_prediction`` each new one. Raises ``ValueError`` for a file that cannot
-        be written, or that another model, other images or other options have begun.
+        An interrupted file is resumed; ``on_start`` gets the number of images already written,
+        ``on_prediction`` each new prediction. Raises ``ValueError`` for a file that cannot be
+        written, or that was started with another model, images or options.
         """
         engine = {name: str(value) for name, value in self.engine.to_dict().items()}
         run = {

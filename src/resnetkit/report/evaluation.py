@@ -1,8 +1,9 @@
-"""Shows evaluations: on the console, as JSON, as a page and as ``confusion.png``."""
+"""Shows evaluations: on the console, as JSON, as an HTML page and as ``confusion.png``."""
 
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def show(measurement: Measurement, kind: str, out: Path | None) -> None:
-    """The figures as ``kind``: a table or JSON, with ``confusion.png`` in the folder ``out`` or the
-    run's; or html, a page on stdout or in ``out``. What is to be said of them goes to stderr.
+    """Print the metrics as a table or JSON, and write ``confusion.png`` into the folder ``out`` or
+    the run's; or with html write a page to stdout or ``out``. Notes go to stderr.
 
-    Raises ``ValueError`` where ``confusion.png`` cannot be written.
+    Raises ``ValueError`` if ``confusion.png`` cannot be written.
     """
     for note in (*measurement.notes, *filter(None, [measurement.warning])):
         print(f"resnetkit: {printable(note)}", file=sys.stderr)
@@ -34,11 +35,19 @@ def show(measurement: Measurement, kind: str, out: Path | None) -> None:
         return
     if kind == "json":
         print(measurement.to_json())
-    else:  # page and JSON have the engine
+    else:  # the page and JSON already name the engine
         tell_engine(measurement.engine, measurement.engine_reason)
         _show_table(measurement)
     folder = out or measurement.run
-    if folder is not None:  # after the numbers, which a folder that cannot be written to loses not
+    if folder is None:
+        return
+    if find_spec("matplotlib") is None:
+        print(
+            "resnetkit: confusion.png is not written: it requires matplotlib; "
+            "pip install 'resnetkit[train]'",
+            file=sys.stderr,
+        )
+    else:  # last, so that an unwritable folder does not lose the results
         from resnetkit.report import plots
 
         try:
@@ -52,7 +61,7 @@ def show(measurement: Measurement, kind: str, out: Path | None) -> None:
 
 
 def _show_table(measurement: Measurement, matrix: int = 20) -> None:
-    """The figures of an evaluation; the confusion matrix as well up to ``matrix`` classes."""
+    """Print the metrics, with the confusion matrix for up to ``matrix`` classes."""
     evaluation = measurement.evaluation
     say(f"{measurement.title}: {evaluation.images} images", "bold")
     interval = between(evaluation.accuracy_interval)
@@ -78,8 +87,8 @@ def _show_table(measurement: Measurement, matrix: int = 20) -> None:
 
 
 def show_trial(trial: AmbiguityTrial, kind: str) -> None:
-    """The candidates of a trial, best first, and whether the best is the right one, as a table or
-    JSON; what could not be read goes to stderr."""
+    """Print the candidates of a trial, best first, and whether the result is significant, as a
+    table or JSON; unreadable images are named on stderr."""
     for name, reason in trial.problems:
         tell_unreadable(name, reason)
     if kind == "json":
@@ -87,7 +96,7 @@ def show_trial(trial: AmbiguityTrial, kind: str) -> None:
         return
     say(f"{trial.file} on {trial.data} ({trial.part}): {trial.images} images", "bold")
     if trial.in_order:
-        say("the file has no class names: the data's are taken in alphabetical order")
+        say("the file has no class names: the data's are used in alphabetical order")
     heads = (*trial.candidates[0].facts, "accuracy", "loss")
     rows = [
         (*map(str, c.facts.values()), percent(c.accuracy), f"{c.loss:.4f}")
@@ -96,11 +105,11 @@ def show_trial(trial: AmbiguityTrial, kind: str) -> None:
     _table(aligned([heads, *rows], left=set(range(len(heads) - 2))))
     best, second = (_facts(candidate) for candidate in trial.candidates[:2])
     if trial.is_sure:
-        say(f"{best}: {second} does so much worse by chance with p = {trial.chance:.1g}", "green")
+        say(f"{best}: {second} is this much worse by chance with p = {trial.chance:.1g}", "green")
     else:
         say(
-            f"these images do not tell {best} from {second} (p = {trial.chance:.2g}); give more, "
-            "or other ones"
+            f"these images do not separate {best} and {second} (p = {trial.chance:.2g}); give more "
+            "or other images"
         )
 
 

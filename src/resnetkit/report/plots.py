@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it needs torch
     from resnetkit.training.lr_finder import LRFinderResult
 
 _TRAIN, _VALIDATION, _GREY = "#3b6fb6", "#c8553d", "#777777"
-#: Up to so many classes every cell has its number, and every row its name.
+#: Up to this many classes cells are numbered, and rows named.
 _NUMBERED, _NAMED = 30, 60
 
 
@@ -63,9 +63,9 @@ def save_curves(rows: Sequence[Row], path: Path) -> None:
 
 
 def save_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
-    """The confusion matrix: each row in shares of its true class, numbers of images in the cells.
+    """The confusion matrix: rows as shares of the true class, cells with numbers of images.
 
-    Above 30 classes the numbers are left out, above 60 most names.
+    Above 30 classes the numbers are omitted, above 60 most names.
     """
     names, counts = evaluation.names, evaluation.confusion
     size = float(np.clip(1.6 + 0.42 * len(names), 4.2, 16))
@@ -93,20 +93,22 @@ def save_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
     _save(figure, path)
 
 
-#: What a picture's name may end in.
+#: The supported suffixes.
 PICTURES = (".png", ".svg", ".pdf")
 
 
 def check_picture(path: Path) -> None:
-    """Raise ``ValueError`` where ``path`` cannot become a picture."""
+    """Raise ``ValueError`` if ``path`` cannot be written as a picture."""
     if path.suffix.lower() not in PICTURES:
-        raise InputError(f"{path} is no picture's name; let it end in {', '.join(PICTURES)}")
+        raise InputError(
+            f"{path} has no picture suffix; give a name that ends in {', '.join(PICTURES)}"
+        )
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}")
 
 
 def save_range(found: LRFinderResult, path: Path, title: str) -> None:
-    """The loss over the learning rate of a range test, with the rate that is suggested."""
+    """The loss over the learning rate of a range test, with the suggested rate."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -132,13 +134,13 @@ def _lines(axes: Axes, epochs: list[int], train: list[float], held: list[float])
 
 
 def _short(name: str, most: int = 24) -> str:
-    # A dollar sign would begin a formula.
+    # A dollar sign would start a formula.
     name = printable(name).replace("$", r"\$")
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _save(figure: Figure, path: Path, kind: str = "png") -> None:
     with atomic(path) as temporary, warnings.catch_warnings():
-        # The font may lack a class's characters; then a box stands for each.
+        # The font may lack characters of class names; boxes replace them.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(temporary, format=kind, dpi=120)

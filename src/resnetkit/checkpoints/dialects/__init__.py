@@ -1,4 +1,4 @@
-"""The dialects: one small file a framework, each with ``path`` and ``DIALECTS``.
+"""The dialects: one module per framework, each with ``path`` and ``DIALECTS``.
 
 The order decides between dialects that read the same names equally well: frameworks with fewer
 networks come first, resnetkit's own names last.
@@ -36,7 +36,7 @@ DIALECTS: tuple[Dialect, ...] = (
     *pytorchcv.DIALECTS,
     *resnetkit.DIALECTS,
 )
-#: Those that are written as well.
+#: Those that can also be written.
 WRITTEN: tuple[Dialect, ...] = tuple(
     one for one in DIALECTS if not one.evidence and not one.read_only
 )

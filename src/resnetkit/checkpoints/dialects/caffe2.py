@@ -1,10 +1,10 @@
-"""Caffe2: the pickles of Detectron's model zoo (MSRA's R-50.pkl and its kin).
+"""Caffe2: the pickles of Detectron's model zoo (MSRA's R-50.pkl and similar).
 
 Source: detectron/modeling/ResNet.py and the renaming in detectron2/checkpoint/c2_model_loading.py.
 Norms are folded into a scale ``_bn_s`` and a bias ``_bn_b``; files that are not folded have
 ``_bn_rm`` and ``_bn_riv`` besides; others spell these four ``_bn_gamma``, ``_bn_beta``,
 ``_bn_running_mean`` and ``_bn_running_var`` (``respelled.py``). The head is ``pred``, in MSRA's
-files ``fc1000``. These have a ``conv1_b`` too, which no reader of them uses: it is left over.
+files ``fc1000``. These also have a ``conv1_b``, which no reader uses and is a leftover.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _CAFFE2 = Dialect(
     },
     facts=(
         stride_on("1x1", f"{_CODE}: RESNETS.STRIDE_1X1, true by default; ResNeXt is 3x3"),
-        epsilon("no matter while norms are folded"),
+        epsilon("irrelevant while norms are folded"),
         stem_pool(f"{_CODE}: max pool padded by 1"),
         head_pool(_CODE),
     ),
@@ -84,7 +84,7 @@ DIALECTS = (
     replace(
         _CAFFE2,
         name="caffe2-biased",
-        about="Caffe2's ResNets whose convolutions have biases besides their norms",
+        about="Caffe2's ResNets with biased convolutions as well as norms",
         evidence=("res2_0_branch2a_b",),
         holds={**_CAFFE2.holds, "conv_bias": (True,)},
     ),

@@ -1,4 +1,4 @@
-"""pytorch-cifar (kuangliu) and its kin: torchvision's names with ``shortcut`` for ``downsample``.
+"""pytorch-cifar (kuangliu) and similar: torchvision's names with ``shortcut`` for ``downsample``.
 
 Source: kuangliu/pytorch-cifar models/resnet.py, akamaster/pytorch_resnet_cifar10 resnet.py. The
 classifier is ``linear``. akamaster's shortcuts of option A have no tensors.

@@ -1,8 +1,8 @@
 """detectron2: frozen norms, stages named res2 to res5, the head beside the body.
 
 Source: detectron2/modeling/backbone/resnet.py; the deep stem is projects/DeepLab's. Each
-convolution has its norm below itself. A FrozenBatchNorm2d has no counter of batches; files
-converted from Caffe2 have only its weight and bias. Feature pyramids and heads are left over.
+convolution has its norm as a submodule. A FrozenBatchNorm2d has no batch counter; files converted
+from Caffe2 have only its weight and bias. Feature pyramids and heads are leftovers.
 """
 
 from __future__ import annotations

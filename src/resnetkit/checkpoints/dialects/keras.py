@@ -83,7 +83,7 @@ def _layer(place: Place) -> str:
 
 
 def _listed(version: str) -> Callable[[Network, Iterable[str]], HDF5Attributes]:
-    """What legacy files list; without ``keras_version``, kernels would be taken for Keras 1's."""
+    """Attributes of legacy files; without ``keras_version``, kernels would be read as Keras 1's."""
 
     def described(network: Network, names: Iterable[str]) -> HDF5Attributes:
         layers = {_layer(place): list[str]() for place in ordered(network).values()}
@@ -97,15 +97,15 @@ def _listed(version: str) -> Callable[[Network, Iterable[str]], HDF5Attributes]:
 
 
 def _labelled(network: Network, _names: Iterable[str]) -> HDF5Attributes:
-    """The layers' names beside the numbered groups, where Keras 3 notes them for the reader."""
+    """The layers' names beside the numbered groups, as noted by Keras 3."""
     groups, layers = created(network), ordered(network)
     return {f"{groups[ours]}/vars": {"name": _layer(place)} for ours, place in layers.items()}
 
 
 def named(shapes: Mapping[str, Shape], prefix: str) -> dict[str, Shape]:
-    """Numbered tensors below ``prefix`` by the layers' names, as far as they tell a ResNet.
+    """Numbered tensors below ``prefix`` by the layers' names, as far as they form a ResNet.
 
-    A block's convolutions put out w, w, 4w, and w, w, 4w, 4w where the third is the shortcut.
+    A block's convolutions output w, w, 4w, or w, w, 4w, 4w if the third is the shortcut.
     """
     outputs: list[int] = []
     while (width := _width(shapes, prefix + _group("conv", len(outputs)))) is not None:
@@ -136,7 +136,7 @@ def _rename(
 
 
 def _parsed(outputs: list[int]) -> Iterator[Place]:
-    """The places of convolutions in the order of ``model.layers``, from their outputs."""
+    """The places of convolutions in the order of ``model.layers``, by their outputs."""
     yield Place(kind="conv", part="stem")
     at, stage, block = 1, 0, 0
     while at + 2 < len(outputs):

@@ -3,8 +3,8 @@
 Source: mmpretrain/models/backbones/{resnet,seresnet}.py, mmseg/models/backbones/resnet.py. Both
 have the body below ``backbone.``. A deep stem is ``stem.0.conv``, ``stem.0.bn`` in mmpretrain and
 ``stem.0``, ``stem.1``, ``stem.3`` ... in mmseg. A shortcut of V1d has its projection at
-``downsample.1`` only where it has a pool, so not in stage 1. ``style='caffe'`` moves the stride
-and changes no name.
+``downsample.1`` only if it has a pool, so not in stage 1. ``style='caffe'`` moves the stride
+without changing names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from resnetkit.preprocess import Preprocess
 
 _CODE = "mmpretrain/models/backbones/resnet.py"
 _MMSEG = "mmseg configs/_base_/models/*_r50-d8.py"
-#: What OpenMMLab's networks have beside the backbone.
+#: Parts of OpenMMLab's networks outside the backbone.
 _BESIDE = r"(head\.fc|neck|decode_head|auxiliary_head|roi_head|bbox_head|rpn_head|mask_head)\."
 
 
@@ -43,7 +43,7 @@ def path(place: Place) -> str:
 
 
 def path_in_mmseg(place: Place) -> str:
-    """The stem is a Sequential in which ReLUs have numbers too."""
+    """The stem is a Sequential in which ReLUs are numbered too."""
     if place.part != "stem" or place.stem != "deep":
         return path(place)
     return f"stem.{3 * (place.number - 1) + (place.kind == 'norm')}"
@@ -112,7 +112,7 @@ DIALECTS = (
             stem_pool("mmseg/models/backbones/resnet.py"),
             head_pool("mmpretrain GlobalAveragePooling"),
             output_stride(
-                f"not documented by names: {_MMSEG} dilate to 8, UPerNet to none", 8, 16, 32
+                f"not documented by names: {_MMSEG} dilate to 8, UPerNet does not", 8, 16, 32
             ),
             dilation_entry("previous", f"{_MMSEG}: contract_dilation=True"),
         ),

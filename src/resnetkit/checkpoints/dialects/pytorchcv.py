@@ -36,7 +36,7 @@ def path(place: Place) -> str:
 
 
 def _stride_on(options: Options) -> str:
-    """ResNeXt's blocks have no other choice."""
+    """ResNeXt's blocks only have this variant."""
     return "3x3" if options.groups > 1 else "1x1"
 
 

@@ -1,4 +1,4 @@
-"""resnetkit's own names: torchvision's, continued to every network that can be described.
+"""resnetkit's own names: torchvision's, extended to every supported network.
 
 A deep stem is ``conv1`` to ``conv3`` at the top; a shortcut with a pool has the pool at
 ``downsample.0`` and only then the projection at ``.1``.

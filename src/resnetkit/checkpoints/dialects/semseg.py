@@ -2,7 +2,7 @@
 
 Source: model/resnet.py and model/pspnet.py. Alone the stem is ``conv1`` to ``conv3`` at the top;
 PSPNet keeps it in a Sequential ``layer0``, and has ``ppm``, ``cls`` and ``aux`` besides, which are
-no part of the backbone and are left over.
+not part of the backbone and are leftovers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CODE = "semseg model/resnet.py"
 
 
 def path_in_pspnet(place: Place) -> str:
-    """The stem is ``layer0.0``, ``.1``, ``.3``, ``.4``, ``.6``, ``.7``: ReLUs have numbers too."""
+    """The stem is ``layer0.0``, ``.1``, ``.3``, ``.4``, ``.6``, ``.7``: ReLUs are numbered too."""
     if place.part != "stem":
         return torchvision_path(place)
     return f"layer0.{3 * (place.number - 1) + (place.kind == 'norm')}"

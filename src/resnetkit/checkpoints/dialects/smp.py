@@ -1,8 +1,8 @@
 """segmentation_models_pytorch: the encoders of DeepLabV3, DeepLabV3+ and PAN, which are dilated.
 
 Source: segmentation_models_pytorch encoders/resnet.py and decoders/{deeplabv3,pan}/model.py. Names
-are torchvision's below ``encoder.``; ``make_dilated`` gives every convolution of a dilated stage
-its dilation. Other networks of the library dilate nothing and are read as torchvision's.
+are torchvision's below ``encoder.``; ``make_dilated`` dilates every convolution of a dilated stage.
+Other networks of the library are not dilated and are read as torchvision's.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from resnetkit.errors import InputError
 from resnetkit.preprocess import Preprocess
 
 _CODE = "timm/models/resnet.py"
-#: Arguments of a timm model that leave the network's body as its name says.
+#: Arguments of a timm model that do not change the network's body.
 _HARMLESS = {"in_chans", "num_classes", "global_pool", "output_stride", "drop_rate"}
 _HARMLESS |= {"drop_path_rate", "drop_block_rate", "zero_init_last"}
 
@@ -52,21 +52,21 @@ def path(place: Place) -> str:
 
 
 def configured(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that timm's ``config.json`` tells by the name of an architecture.
+    """The options of the architecture named in timm's ``config.json``.
 
-    An architecture that the catalogue does not have, or arguments that change one in other ways,
-    tell nothing but the head's pool. Raises ``InputError`` for a pool that is not the average, and
-    for an activation that is not ReLU, of which no tensor shows anything.
+    For architectures outside the catalogue, or with other arguments, only the head's pool is known.
+    Raises ``InputError`` for a pool other than average and an activation other than ReLU, which no
+    tensor shows.
     """
     name, arguments = config.get("architecture"), config.get("model_args") or {}
     if not isinstance(name, str) or not isinstance(arguments, dict):
         return {}
     pool = arguments.get("global_pool", config.get("global_pool", "avg"))
     if pool not in ("avg", "fast", "", None):
-        raise InputError(f"the configuration has global_pool {pool!r}; resnetkit has only avg")
+        raise InputError(f"the configuration has global_pool {pool!r}; only avg is supported")
     activation = arguments.get("act_layer")
     if activation not in ("relu", "", None):
-        raise InputError(f"the configuration has act_layer {activation!r}; resnetkit has only relu")
+        raise InputError(f"the configuration has act_layer {activation!r}; only relu is supported")
     found: dict[str, Any] = {"head_pool": "global"}
     entry = next((entry for entry in registry.catalog() if entry.name == name), None)
     if entry is None or set(arguments) - _HARMLESS:

@@ -1,4 +1,4 @@
-"""torchvision: the names that most projects copied, for the networks that torchvision has.
+"""torchvision: names copied by most projects, for the networks that torchvision has.
 
 Source: torchvision/models/resnet.py. ``layer1.0.downsample.0`` is the projection, ``.1`` its norm.
 """
@@ -28,14 +28,14 @@ _SEGMENTATION = "torchvision/models/segmentation: replace_stride_with_dilation"
 
 
 def _has_one_version(options: Options) -> bool:
-    """Of these networks torchvision publishes one version of weights; of the others, two."""
+    """Whether torchvision publishes only one version of the network's weights, not two."""
     return "basic" in options.stage_blocks or options.groups == 64
 
 
 def path_of_children(stages_from: int) -> Callable[[Place], str]:
     """``0``, ``1``, ``4.0.conv1``: the places in ``nn.Sequential(*resnet.children())``.
 
-    ReLU and pool have a number of their own, so that ``stages_from`` is 4 with a pool.
+    ReLU and pool are numbered too, so ``stages_from`` is 4 with a pool.
     """
 
     def path_by_number(place: Place) -> str:
@@ -60,9 +60,9 @@ _HOLDS = {
     "head_pool": ("global",),
     "rounding": ("floor",),
 }
-#: Of whom more than torchvision's own networks are known: the parts were put together anew.
+#: Used for more than torchvision's own networks, as the parts are reassembled.
 _REBUILT = {**_HOLDS, "stem": ("7x7", "3x3"), "stem_padding": (1, 3), "stem_conv_stride": (1, 2)}
-_NOT_TOLD = "not documented: most that replace conv1 by a 3x3 take its stride away"
+_NOT_TOLD = "not documented: most that replace conv1 by a 3x3 remove its stride"
 _FACTS = (
     stride_on("3x3", f"{_CODE}: stride on conv2; weights of v1 borrow the names"),
     epsilon(f"{_CODE}: torch's default"),

@@ -1,7 +1,7 @@
 """Hugging Face transformers: ResNetForImageClassification, ResNetModel and ResNetBackbone.
 
 Source: models/resnet/modeling_resnet.py. The classifier has the body below ``resnet.``, the other
-two have it at the top. ``config.json`` tells where the stride is (``downsample_in_bottleneck``).
+two have it at the top. ``downsample_in_bottleneck`` in ``config.json`` moves the stride.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CODE = "transformers models/resnet/modeling_resnet.py"
 
 
 def path(place: Place) -> str:
-    """``encoder.stages.0.layers.0.layer.0.convolution``: everything counts from 0."""
+    """``encoder.stages.0.layers.0.layer.0.convolution``: all numbers start at 0."""
     layer = "convolution" if place.kind == "conv" else "normalization"
     if place.part == "stem":
         return f"embedder.embedder.{layer}"
@@ -31,10 +31,10 @@ def path(place: Place) -> str:
 
 
 def configured(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a ``config.json`` tells. Raises ``InputError`` for one that is no ResNet's.
+    """The options in a ``config.json``. Raises ``InputError`` if it is not a ResNet's.
 
-    Defaults are those of ``ResNetConfig``; ``hidden_sizes`` are the outputs of the stages. What the
-    configuration cannot choose, the code of this model type always does.
+    Defaults are those of ``ResNetConfig``; ``hidden_sizes`` are the outputs of the stages. Options
+    outside the configuration are fixed in the code of this model type.
     """
     if "model_type" not in config and "architecture" in config:
         return {}  # timm's
@@ -43,7 +43,7 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("downsample_in_first_stage") or config.get("hidden_act", "relu") != "relu":
         raise InputError(
             "the configuration has downsample_in_first_stage or an activation that is not relu; "
-            "resnetkit has no such network"
+            "neither is supported"
         )
     block = config.get("layer_type", "bottleneck")
     outputs = config.get("hidden_sizes", [256, 512, 1024, 2048])

@@ -1,6 +1,6 @@
-"""A ResNet found in a graph of operations by its structure; names and exporters do not matter.
+"""Finds a ResNet in a graph of operations by its structure, whatever the names and exporter.
 
-``nodes`` puts the operations in order and works out what is constant, ``translation`` makes of them
-a few kinds of operations on maps, ``structure`` finds stem, blocks and head among these,
-``network`` the options and tensors, and ``reading`` a reading as of any other checkpoint.
+``nodes`` orders the operations and computes constants, ``translation`` reduces them to a few kinds
+of operations on maps, ``structure`` finds stem, blocks and head, ``network_options`` and
+``tensors`` the options and tensors, and ``graph_checkpoint`` makes a reading as for any checkpoint.
 """

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Numbers that a graph may make besides those in the file, e.g. with ConstantOfShape: twice
+#: Maximum number of values created besides those in the file, e.g. with ConstantOfShape: twice
 #: ResNet-152's.
 MOST_MADE = 1 << 27
-#: Numbers that may be worked out in all, so that a small file does not take hours.
+#: Maximum number of values computed in total, so that a small file does not take hours.
 _MOST_WORK = 1 << 32
-#: Operations that look at the same numbers in another order.
+#: Operations that only reorder or reshape.
 _VIEWS = frozenset("Identity Transpose Unsqueeze Squeeze Reshape Flatten".split())
 #: What a Cast may make: numpy's own types, without the complex ones.
 _CASTS = {number: name for number, name in DTYPES.items() if number < 14}
 
 
 class OddError(Exception):
-    """A constant cannot be worked out; the reason continues a sentence about the operation."""
+    """A constant cannot be computed; the reason completes a sentence about the operation."""
 
 
 class Budget:
-    """How many numbers may still be worked out: of one constant, and of all of them."""
+    """Remaining budgets: for one constant, and for all of them."""
 
     def __init__(self) -> None:
         self._left = _MOST_WORK
@@ -38,25 +38,25 @@ class Budget:
         self.start()
 
     def start(self) -> None:
-        """Before the next constant is worked out."""
+        """Reset before the next constant."""
         self._here = MOST_MADE
 
     def spend(self, count: int) -> None:
-        """Before so many numbers are allocated. Raises ``OddError`` where they are too many."""
+        """Reserve values before allocation. Raises ``OddError`` above the limit."""
         self._here -= count
         self._left -= count
         if self._here < 0 or self._left < 0:
-            raise OddError(f"makes {count} numbers, more than a network needs")
+            raise OddError(f"creates {count} numbers, more than a network needs")
 
     def keep(self, count: int) -> None:
-        """Before so many numbers are kept that are not in the file."""
+        """Reserve values that are kept but not in the file."""
         self._made += max(0, count)
         if self._made > MOST_MADE:
-            raise OddError(f"makes {count} numbers, more than a network needs")
+            raise OddError(f"creates {count} numbers, more than a network needs")
 
 
 def count(shape: Sequence[int]) -> int:
-    """The numbers in an array of that shape."""
+    """The number of values of that shape."""
     return math.prod(shape)
 
 
@@ -79,7 +79,7 @@ def evaluate(
             return _constant(attributes, stored)
         size = _size(op, inputs)
         if size > MOST_MADE:
-            raise OddError(f"makes {size} numbers, more than a network needs")
+            raise OddError(f"creates {size} numbers, more than a network needs")
         if op not in ("ConstantOfShape", "Expand") and not _is_view(op, inputs):
             budget.spend(size)
         if op == "ConstantOfShape":
@@ -89,18 +89,18 @@ def evaluate(
         with np.errstate(all="ignore"):
             return np.asarray(FUNCTIONS[op](inputs, attributes))
     except (ValueError, IndexError, TypeError, KeyError, OverflowError, AttributeError):
-        raise OddError("has inputs that do not fit together; get the graph again") from None
+        raise OddError("has inconsistent inputs; get the graph again") from None
 
 
 def _is_view(op: str, inputs: Inputs) -> bool:
-    """Whether nothing is allocated; numbers that are not side by side are copied to reshape."""
+    """Whether nothing is allocated; reshaping non-contiguous values copies."""
     array = inputs[0]
     assert array is not None
     return op in _VIEWS and (op not in ("Reshape", "Flatten") or array.flags.c_contiguous)
 
 
 def _size(op: str, inputs: Inputs) -> int:
-    """The numbers that come out, or more."""
+    """Upper bound of the number of output values."""
     import numpy as np
 
     shapes = [array.shape for array in inputs if array is not None]
@@ -131,11 +131,11 @@ def _constant(attributes: Attributes, stored: Callable[[str], Array]) -> Array:
     for name in ("value_int", "value_ints"):
         if name in attributes:
             return np.array(attributes[name], dtype="i8")
-    raise OddError("has no numbers that are read")
+    raise OddError("has unsupported numbers")
 
 
 def axes_of(inputs: Inputs, attributes: Attributes) -> tuple[int, ...] | None:
-    """Axes stand in an attribute in older opsets and are the second input in newer ones."""
+    """Axes are an attribute in older opsets and the second input in newer ones."""
     if "axes" in attributes:
         return tuple(attributes["axes"])
     given = inputs[1] if len(inputs) > 1 else None
@@ -188,7 +188,7 @@ def _slice(inputs: Inputs, attributes: Attributes) -> Array:
     assert array is not None
     where = [slice(None)] * array.ndim
     for start, end, axis, step in zip(*slices(inputs, attributes), strict=True):
-        # An end before the first one is left open, for -1 would mean the last.
+        # An end before the first element is left open, as -1 would mean the last.
         stop = None if step < 0 and end < -array.shape[axis] else end
         where[axis] = slice(start, stop, step)
     return array[tuple(where)]
@@ -225,7 +225,7 @@ def _numpy() -> Any:
 
 
 _ARITHMETIC = {"Add": "add", "Sub": "subtract", "Mul": "multiply", "Pow": "power"}
-#: Operations on constants, by their names. Constant and ConstantOfShape are made in ``evaluate``.
+#: Operations on constants by name. Constant and ConstantOfShape are handled in ``evaluate``.
 FUNCTIONS: dict[str, Callable[[Inputs, Attributes], Array]] = {
     "Constant": _function("array"),
     "ConstantOfShape": _function("array"),

@@ -1,6 +1,6 @@
 """An ONNX file as a parsed checkpoint; the names in the file are ignored.
 
-The container that comes with it has the network's tensors under our names and in our layout.
+Its container has the network's tensors under our names and in our layout.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
 
 NAME = "onnx"
 _FROM = "the graph"
-#: What may be given nevertheless: a head can be left, and momentum is about training.
+#: Options that may still be given: a head can be omitted, and momentum only affects training.
 _FREE = ("num_classes", "norm_momentum")
 _OURS = next(dialect for dialect in DIALECTS if dialect.name == "resnetkit")
-#: Whose preprocessing is offered, for a graph may come from any of them.
+#: Dialects whose preprocessing is offered, as a graph may come from any of them.
 _SOURCES = ("torchvision", "mmpretrain", "keras", "caffe2")
-#: The epsilon of the norms of keras.applications.resnet, which no other framework has.
+#: The norm epsilon of keras.applications.resnet, unique among frameworks.
 _KERAS_EPSILON = 1.001e-5
-#: ImageNet's means of red, green and blue in 0..1, which tell the order of the channels; and how
-#: near to them any code's are.
+#: ImageNet's means of red, green and blue in 0..1, which identify the channel order; and their
+#: tolerance.
 _IMAGENET, _NEAR = (0.485, 0.456, 0.406), 0.01
-#: Means beyond this are of pixels in 0..255.
+#: Larger means are for pixels in 0..255.
 _LARGEST_UNIT_MEAN = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphReading(Reading):
-    """A graph understood. ``settle`` refuses what the graph itself tells otherwise."""
+    """A parsed graph. ``settle`` rejects values that contradict the graph."""
 
     def settle(self, **facts: Any) -> Reading:
-        """As ``Reading.settle``; a fact of the graph may be given, but not another one."""
+        """As ``Reading.settle``; facts of the graph may be given, but not changed."""
         options = self.network.options
         for name, value in facts.items():
             told = getattr(options, name, value)
@@ -63,7 +63,7 @@ class GraphReading(Reading):
 def read_graph(container: Container) -> tuple[Container, Reading, tuple[str, ...]]:
     """The network in a container of kind ``onnx``: its tensors, the reading, and warnings.
 
-    Raises ``InputError`` that says at which operation the graph is no ResNet.
+    Raises ``InputError`` with the operation at which the graph stops being a ResNet.
     """
     structure = matched(Translation(Graph(container)).output)
     found = described(structure)
@@ -111,7 +111,7 @@ def _container(container: Container, tensors: Mapping[str, Tensor]) -> Container
 
 
 def _known(network: Network, structure: Structure) -> dict[str, str]:
-    """All options but those that the graph has nothing of."""
+    """All options except those absent from the graph."""
     known = dict.fromkeys(network.options.to_dict(), _FROM)
     del known["norm_groups"]
     norms = [op for unit in structure.units() for op in unit.rest if op.kind == "norm"]
@@ -123,7 +123,7 @@ def _known(network: Network, structure: Structure) -> dict[str, str]:
 
 
 def _choices(image: Op, network: Network) -> tuple[DialectPreprocess, ...]:
-    """The usual ways to prepare images, for images of the graph's size."""
+    """The usual preprocessings, for the graph's image size."""
     if network.options.in_chans == 1:
         return (replace(GREY, preprocess=_sized(GREY.preprocess, image)),)
     of_keras = math.isclose(network.options.norm_epsilon, _KERAS_EPSILON, rel_tol=1e-4)
@@ -134,7 +134,7 @@ def _choices(image: Op, network: Network) -> tuple[DialectPreprocess, ...]:
 
 
 def _sized(preprocess: Preprocess, image: Op) -> Preprocess:
-    """For images of the size that the graph is made for, cut by the same share."""
+    """Scale to the graph's image size, with the same crop ratio."""
     size = image.size[0]
     if size is None or image.size[1] != size:
         return preprocess
@@ -147,10 +147,9 @@ def _sized(preprocess: Preprocess, image: Op) -> Preprocess:
 
 
 def _normalisation(structure: Structure) -> tuple[DialectPreprocess, ...]:
-    """What the graph itself does to pixels: means taken off, a division channel by channel.
+    """The graph's own normalisation: means subtracted, a division per channel.
 
-    In which order it wants the colours is told by ImageNet's means alone; of others there are two
-    choices.
+    Only ImageNet's means identify the channel order; for others there are two choices.
     """
     channels = structure.stem[0].layer.tensors["weight"].shape[1]
     if not structure.before:
@@ -159,7 +158,7 @@ def _normalisation(structure: Structure) -> tuple[DialectPreprocess, ...]:
         raise refuse(structure.before[0].text, f"prepares images of {channels} channels")
     mean, std = _mean_and_std(structure, channels)
     whole = max(map(abs, mean)) > _LARGEST_UNIT_MEAN or min(std) > _LARGEST_UNIT_MEAN
-    source = "the graph's first operations; the resizing is usual"
+    source = "the graph's first operations; the usual resizing"
 
     def choice(label: str, order: Channels) -> DialectPreprocess:
         preprocess = Preprocess(
@@ -179,28 +178,28 @@ def _normalisation(structure: Structure) -> tuple[DialectPreprocess, ...]:
     orders: Mapping[Channels, tuple[float, ...]] = {"RGB": _IMAGENET, "BGR": _IMAGENET[::-1]}
     for order, means in orders.items():
         if all(abs(one - other) < _NEAR for one, other in zip(shares, means, strict=True)):
-            source += "; the order of the channels is that of ImageNet's means"
+            source += "; the channel order is that of ImageNet's means"
             return (choice("graph", order),)
-    source += "; they do not tell the order of the channels"
+    source += "; they do not determine the channel order"
     return choice("graph-rgb", "RGB"), choice("graph-bgr", "BGR")
 
 
 def _mean_and_std(
     structure: Structure, channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """What is taken off and what is divided by: ``scale * x + offset``, the other way round."""
+    """Mean and standard deviation from ``scale * x + offset``."""
     scale, offset = line(structure.before)
     scales, offsets = ([float(number) for number in spread(part, channels)]
                        for part in (scale, offset))  # fmt: skip
     if not all(map(math.isfinite, (*scales, *offsets))) or min(scales) <= 0:
-        raise refuse(structure.before[0].text, "does something to the image that is no normalising")
+        raise refuse(structure.before[0].text, "changes the image other than by normalisation")
     mean = tuple(plain(-add / factor) for factor, add in zip(scales, offsets, strict=True))
     return mean, tuple(plain(1 / factor) for factor in scales)
 
 
 def _warnings(structure: Structure) -> tuple[str, ...]:
-    found = [f"{op.text} at the end is left out; logits are given" for op in structure.after]
+    found = [f"{op.text} at the end is removed; the output is logits" for op in structure.after]
     last = structure.linear.layer if structure.linear else None
     if structure.head_pool is None and (last is None or last.size != (1, 1)):
-        found.append("the graph ends in a map; the network pools it besides")
+        found.append("the graph ends in a map; the network pools it as well")
     return tuple(found)

@@ -1,8 +1,8 @@
 """Network options from the structure of a graph, checked against every layer.
 
-What can be read from shapes is described as for any checkpoint; strides, pads, pools, dilation and
-epsilon are in the graph. Then the described network is walked beside the graph, layer by layer, so
-that what cannot be described is refused and never taken for something else.
+Shapes are interpreted as for any checkpoint; strides, pads, pools, dilation and epsilon are in the
+graph. Then the described network is compared with the graph, layer by layer, so that unsupported
+structures are rejected and never misread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from resnetkit.errors import InputError
 
 _PADDED = Slide(kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1))
 _CAFFE = Slide(kernel=(3, 3), strides=(2, 2), ceil=True)
-#: What exporters write that know no rounding up: the same at every size.
+#: The equivalent by exporters without rounding up: the same at every size.
 _CAFFE_PADDED = Slide(kernel=(3, 3), strides=(2, 2), pads=(0, 0, 1, 1))
 
 
@@ -37,7 +37,7 @@ class MatchedNetwork:
 
 
 def described(structure: Structure) -> MatchedNetwork:
-    """The network of ``structure``. Raises ``InputError`` for what no options give."""
+    """The network of ``structure``. Raises ``InputError`` if no options describe it."""
     stages = _stages(structure.blocks)
     found = _found(structure, stages)
     refused: InputError | None = None
@@ -58,14 +58,14 @@ def described(structure: Structure) -> MatchedNetwork:
 
 
 def _stages(blocks: tuple[Block, ...]) -> list[list[Block]]:
-    """A stage begins where a shortcut changes the map, or where the dilation does."""
+    """A stage begins where a shortcut or the dilation changes the map."""
     stages: list[list[Block]] = []
     dilation = 0
     for block in blocks:
         here = _dilation(block)
         if not stages or block.starts or here != dilation != 0:
             stages.append([])
-        # The first block of a stage may be dilated as the stage before it.
+        # The first block of a stage may have the dilation of the previous stage.
         dilation = 0 if len(stages[-1]) == 0 and block.starts else here
         stages[-1].append(block)
     return stages
@@ -157,7 +157,7 @@ def _told(slide: Slide) -> str:
 
 
 def _stride_on(stages: list[list[Block]]) -> str:
-    """By the bottlenecks that have a stride; 3x3 where none has."""
+    """Determined by the strided bottlenecks; 3x3 if there are none."""
     first = [
         block.main[0].layer.slide
         for stage in stages
@@ -174,11 +174,11 @@ def _head_pool(structure: Structure) -> str:
     assert op.slide is not None
     if op.slide.kernel == (7, 7) and not any(op.slide.pads):
         return "7x7"
-    raise refuse(op.text, f"{_told(op.slide)}; a head's pool is of the whole map, or 7x7")
+    raise refuse(op.text, f"{_told(op.slide)}; a head's pool is global or 7x7")
 
 
 def _norms(structure: Structure) -> dict[str, Any]:
-    """Kind, epsilon and momentum of the norms, and whether convolutions have biases besides."""
+    """Kind, epsilon and momentum of the norms, and whether convolutions also have biases."""
     units = list(structure.units())
     norms = [op for unit in units for op in unit.rest if op.kind == "norm"]
     scaled = [unit for unit in units if _has_norm(unit)]
@@ -195,12 +195,12 @@ def _norms(structure: Structure) -> dict[str, Any]:
 
 
 def _has_norm(unit: Unit) -> bool:
-    """Whether its channels are scaled, by a norm of its own or by what is left of one."""
+    """Whether its channels are scaled, by a norm or the remains of one."""
     return any(op.kind == "norm" or op.does in ("Mul", "Div") for op in unit.rest)
 
 
 def before_norm(unit: Unit) -> tuple[Op, ...]:
-    """The addition that a norm of its own follows: a bias by another name."""
+    """An addition before a norm, i.e. a bias."""
     added = unit.rest[0].does in ("Add", "Sub") if unit.rest else False
     normed = any(op.kind == "norm" for op in unit.rest)
     return unit.rest[:1] if added and normed else ()
@@ -211,7 +211,7 @@ def _has_bias(unit: Unit) -> bool:
 
 
 def _compared(network: Network, structure: Structure, stages: list[list[Block]]) -> dict[str, Unit]:
-    """Walk the network beside the graph: the units by path. Raises at the first difference."""
+    """Compare the network with the graph: the units by path. Raises at the first difference."""
     units: dict[str, Unit] = {}
     layers = {located.path: located for located in network.layers()}
     for path, place in places(network).items():
@@ -221,7 +221,7 @@ def _compared(network: Network, structure: Structure, stages: list[list[Block]])
         layer = layers[path].layer
         if unit is None:
             what = "fully connected layer" if place.kind == "linear" else "convolution"
-            raise refuse("the network", f"would need the {what} {path}, which is not there")
+            raise refuse("the network", f"lacks the {what} {path}")
         if isinstance(layer, Conv):
             _check_conv(path, layer, unit.layer)
         units[path] = unit
@@ -234,7 +234,7 @@ def _compared(network: Network, structure: Structure, stages: list[list[Block]])
     used = {id(unit.layer) for unit in units.values()}
     for unit in _all(structure):
         if id(unit.layer) not in used:
-            raise refuse(unit.layer.text, f"has no place in {_said(network.options)}")
+            raise refuse(unit.layer.text, f"does not belong in {_said(network.options)}")
     return units
 
 
@@ -291,15 +291,13 @@ def _check_conv(path: str, layer: Conv, op: Op) -> None:
 
 
 def _check_block(block: Block, layers: list[Located]) -> None:
-    """What has no weights: the shortcut's pool, or its slice and pad."""
+    """The parts without weights: the shortcut's pool, or its slice and pad."""
     shortcut = [located.layer for located in layers if located.branch == "shortcut"]
     pools = [layer for layer in shortcut if isinstance(layer, Pool)]
     subsamples = [layer for layer in shortcut if isinstance(layer, Subsample)]
     main = sum(located.branch == "main" and isinstance(located.layer, Conv) for located in layers)
     if len(block.main) != main or (block.shortcut is not None and not shortcut):
-        raise refuse(
-            block.add.text, f"adds {len(block.main)} convolutions, where others add {main}"
-        )
+        raise refuse(block.add.text, f"adds {len(block.main)} convolutions, but others {main}")
     gated = any(located.branch == "gate" for located in layers)
     if bool(block.gate) != gated:
         raise refuse(block.add.text, "differs from other blocks in its gate")
@@ -314,11 +312,11 @@ def _check_block(block: Block, layers: list[Located]) -> None:
 
 
 def _check_pool(op: Op, layer: Pool) -> None:
-    """ResNet-D's average pool; at odd sizes the whole network only works where it rounds up."""
+    """ResNet-D's average pool; at odd sizes the network only works if it rounds up."""
     window, slide = layer.window, op.slide
     assert window is not None
     if slide is None:
-        raise refuse(op.text, "is a pool of the whole map in a shortcut")
+        raise refuse(op.text, "is a global pool in a shortcut")
     end = window.end_padding if window.stride == 1 else 0
     wanted = Slide(kernel=(2, 2), strides=(window.stride,) * 2, pads=(0, 0, end, end))
     fits = (slide.kernel, slide.strides, slide.pads) == (wanted.kernel, wanted.strides, wanted.pads)
@@ -331,17 +329,17 @@ def _check_pool(op: Op, layer: Pool) -> None:
 
 
 def _check_subsample(block: Block, layer: Subsample) -> None:
-    """Option A: every so-manyth pixel, zeros behind the channels."""
+    """Option A: strided pixels, zeros after the channels."""
     strides, behind = [1, 1], 0
     for op in block.changed:
         assert op.slide is not None or op.kind == "mean"
         if op.slide is None or op.slide.kernel != (1, 1) or any(op.slide.pads) or op.value:
-            raise refuse(op.text, "is no shortcut of every so-manyth pixel and channels of zeros")
+            raise refuse(op.text, "is not a shortcut of strided pixels and zero channels")
         strides = [one * two for one, two in zip(strides, op.slide.strides, strict=True)]
         behind += op.behind
     if strides != [layer.stride] * 2 or behind != layer.outputs - layer.inputs:
         raise refuse(
             block.changed[-1].text,
             f"takes 1 pixel in {strides[0]}x{strides[1]} and adds {behind} channels; "
-            f"{layer.stride}x{layer.stride} and {layer.outputs - layer.inputs} are described",
+            f"expected {layer.stride}x{layer.stride} and {layer.outputs - layer.inputs}",
         )

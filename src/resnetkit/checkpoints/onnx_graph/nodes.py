@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-#: From here on broadcasting is numpy's.
+#: The first opset with numpy's broadcasting.
 OLDEST_OPSET = 7
-#: More numbers than sizes, axes or pads ever have.
+#: Maximum number of sizes, axes or pads.
 _MOST_NUMBERS = 1 << 16
-#: What attributes hold, where ONNX has it so for every operation that is known here.
+#: Types of attributes that are the same for all supported operations.
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "numbers": tuple("axes dilations ends kernel_shape pads perm starts steps strides".split()),
     "number": tuple(
@@ -33,15 +33,15 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 }
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "Integer")
 
-#: The axes of a map with the channels last, in the order of torch.
+#: The axes of a channels-last map, in torch's order.
 TO_NCHW = [0, 3, 1, 2]
-#: More channels than any picture has.
+#: More channels than images have.
 _FEW = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Node:
-    """An operation as it is in the file."""
+    """An operation in the file."""
 
     op: str
     name: str
@@ -55,28 +55,28 @@ class Node:
         return f"{short(self.op)[1:-1]} {short(self.name or ''.join(self.outputs[:1]))}"
 
     def input(self, index: int) -> str:
-        """The name of an input; empty where it is left out."""
+        """The name of an input; empty if omitted."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tensor:
-    """Numbers that do not depend on the image: ``read`` works them out, in a copy of its own."""
+    """Numbers that do not depend on the image; ``read`` computes a fresh copy."""
 
     shape: Shape
     dtype: str
     read: Callable[[], Array]
 
     def map(self, shape: Shape, change: Callable[[Array], Array]) -> Tensor:
-        """Changed when it is read; ``shape`` is the shape that comes of it."""
+        """Apply a change on read; ``shape`` is the resulting shape."""
         return Tensor(shape=shape, dtype=self.dtype, read=lambda: change(self.read()))
 
 
 class Graph:
     """The graph of a container of kind ``onnx``.
 
-    ``nodes`` are the operations that its one output needs and that depend on its one input, in the
-    order in which they can run. Raises ``InputError`` for a graph that cannot run.
+    ``nodes`` are the operations between its one input and its one output, in topological order.
+    Raises ``InputError`` for an invalid graph.
     """
 
     def __init__(self, container: Container) -> None:
@@ -99,14 +99,14 @@ class Graph:
         for node in self._nodes:
             if any(word in node.op for word in _QUANTISED):
                 raise InputError(
-                    f"the graph is quantised ({node.text}), and its weights are no longer those "
-                    "of a network; give the graph from before it was quantised"
+                    f"the graph is quantised ({node.text}), so its weights are not those "
+                    "of a network; give the unquantised graph"
                 )
         self._makers: dict[str, Node] = {}
         for node in self._nodes:
             for output in filter(None, node.outputs):
                 if output in self._makers or output in container.arrays:
-                    raise InputError(f"the graph makes {short(output)} twice; get it again")
+                    raise InputError(f"the graph produces {short(output)} twice; get it again")
                 self._makers[output] = node
         self.input = self._only("inputs", facts["inputs"])
         self.output = self._only("outputs", facts["outputs"])["name"]
@@ -126,15 +126,13 @@ class Graph:
         values = [value for value in values if value["name"] not in self._container.arrays]
         if len(values) != 1:
             some = ", ".join(short(value["name"]) for value in values[:3]) or "none"
-            raise InputError(
-                f"the graph has {len(values)} {what} ({some}); a network that classifies has one"
-            )
+            raise InputError(f"the graph has {len(values)} {what} ({some}); a classifier has one")
         return values[0]
 
     def _ordered(self, wanted: str) -> list[Node]:
-        """The operations that ``wanted`` needs, each after those that it needs itself."""
+        """The operations that ``wanted`` depends on, in topological order."""
         done: list[Node] = []
-        state: dict[int, bool] = {}  # False while an operation waits for what it needs
+        state: dict[int, bool] = {}  # False while an operation waits for its inputs
         stack: list[tuple[str, Node | None]] = [(wanted, None)]
         while stack:
             name, finished = stack.pop()
@@ -146,10 +144,10 @@ class Graph:
                 continue
             node = self._makers.get(name)
             if node is None:
-                raise InputError(f"the graph needs {short(name)}, which nothing in it makes")
+                raise InputError(f"the graph needs {short(name)}, which nothing in it produces")
             if id(node) in state:
                 if not state[id(node)]:
-                    raise InputError(f"the graph runs in a circle through {node.text}")
+                    raise InputError(f"the graph has a cycle through {node.text}")
                 continue
             state[id(node)] = False
             stack.append((name, node))
@@ -157,11 +155,11 @@ class Graph:
         return done
 
     def is_constant(self, name: str) -> bool:
-        """Whether it is there without an image; a name that is left out is not."""
+        """Whether it is independent of the image; an omitted name is not."""
         return name in self._container.arrays or name in self._constant
 
     def tensor(self, name: str) -> Tensor:
-        """A constant. Only its form is worked out now, and its numbers when they are read."""
+        """A constant. Only its shape is computed now, its numbers on read."""
         shape, dtype = self._form(name)
         return Tensor(shape=shape, dtype=dtype, read=lambda: self._value(name))
 
@@ -169,7 +167,7 @@ class Graph:
         """A small constant's numbers: sizes, axes, pads."""
         if not self.is_constant(name):
             raise InputError(
-                f"the graph works out {short(name)} from the image; it has to be fixed"
+                f"the graph computes {short(name)} from the image; it must be constant"
             )
         tensor = self.tensor(name)
         if constant_folding.count(tensor.shape) > _MOST_NUMBERS:
@@ -177,10 +175,10 @@ class Graph:
         return tensor.read()
 
     def number(self, name: str) -> float:
-        """A constant that is one number."""
+        """A scalar constant."""
         numbers = self.numbers(name).reshape(-1)
         if numbers.size != 1:
-            raise InputError(f"the graph has {numbers.size} numbers in {short(name)}, and 1 is due")
+            raise InputError(f"the graph has {numbers.size} numbers in {short(name)}, expected 1")
         return float(numbers[0])
 
     def _form(self, name: str) -> tuple[Shape, str]:
@@ -193,7 +191,7 @@ class Graph:
         return self._forms[name]
 
     def _value(self, name: str) -> Array:
-        """A constant's numbers. What is worked out on the way is not kept."""
+        """A constant's numbers. Intermediate results are not kept."""
         import numpy as np
 
         container, budget = self._container, self._budget
@@ -228,12 +226,12 @@ class Graph:
 
 
 def _checked(op: str, name: str, value: Any) -> Any:
-    """An attribute of the kind that ONNX gives it. Raises ``InputError`` for another."""
+    """An attribute of its ONNX type. Raises ``InputError`` for another type."""
     kind = next((kind for kind, names in _KINDS.items() if name in names), None)
     if kind == "fraction":
         if isinstance(value, int | float):
             return float(value)
-        if value in ("inf", "-inf", "nan"):  # as the container tells what is not finite
+        if value in ("inf", "-inf", "nan"):  # as the container represents non-finite numbers
             return float(value)
     fits = {
         "numbers": isinstance(value, list) and all(type(number) is int for number in value),
@@ -251,13 +249,13 @@ def _check_opset(opset: Mapping[str, Any]) -> None:
     number = opset.get("", opset.get("ai.onnx"))
     if not isinstance(number, int) or number < OLDEST_OPSET:
         raise InputError(
-            f"the graph is of opset {number}, and {OLDEST_OPSET} or newer is read; convert it with "
+            f"the graph has opset {number}; {OLDEST_OPSET} or newer is required; convert it with "
             "onnx.version_converter.convert_version(MODEL, 13)"
         )
 
 
 def is_channels_last(graph: Graph, sizes: list[int | None]) -> bool:
-    """By the order in which the first convolution is given the image, or by its sizes."""
+    """Determined by the input layout of the first convolution, or by the sizes."""
     for node in graph.nodes:
         if node.op == "Conv":
             break

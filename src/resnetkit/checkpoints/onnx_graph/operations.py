@@ -1,4 +1,4 @@
-"""The kinds of operations that a ResNet consists of, independent of the exporter."""
+"""The kinds of operations in a ResNet, independent of the exporter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from resnetkit.checkpoints.onnx_graph.nodes import Tensor
 from resnetkit.errors import InputError
 
-#: ``change`` adds or multiplies channel by channel, ``gate`` multiplies a map by a 1x1 map.
+#: ``change`` adds or multiplies per channel, ``gate`` multiplies a map by a 1x1 map.
 OpKind = Literal[
     "input",
     "conv",
@@ -26,13 +26,13 @@ OpKind = Literal[
     "slice",
     "softmax",
 ]
-#: Height and width; None where they depend on the image.
+#: Height and width; None if they depend on the image.
 Size = tuple[int | None, int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slide:
-    """A window as a graph tells it. ``pads`` are top, left, bottom and right, ``counted`` in means.
+    """A window in a graph. ``pads`` are top, left, bottom and right, ``counted`` in means.
 
     ``ceil`` is ONNX' rounding up of the size of a pool.
     """
@@ -45,7 +45,7 @@ class Slide:
     counted: bool = False
 
     def output(self, size: Size) -> Size:
-        """The size of the map that comes of one of ``size``."""
+        """The output size for a map of ``size``."""
         rows, columns = (self._positions(axis, size[axis]) for axis in (0, 1))
         return rows, columns
 
@@ -57,14 +57,14 @@ class Slide:
         return (-(-slack // self.strides[axis]) if self.ceil else slack // self.strides[axis]) + 1
 
     def padded(self, pads: tuple[int, int, int, int]) -> Slide:
-        """With further pads outside of its own."""
+        """With further pads outside its own."""
         top, left, bottom, right = (a + b for a, b in zip(self.pads, pads, strict=True))
         return replace(self, pads=(top, left, bottom, right))
 
     def balanced(self, size: Size) -> Slide:
-        """The same with equal pads, where at this size no position of the window changes.
+        """The same with equal pads, if at this size the window positions do not change.
 
-        Below and right a map may be padded by more or less than is looked at.
+        Below and right a map may be padded by more or less than is used.
         """
         top, left, _, _ = self.pads
         even = replace(self, pads=(top, left, top, left), ceil=False)
@@ -74,12 +74,12 @@ class Slide:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Op:
-    """An operation; ``text`` names its node, ``channels`` and ``size`` are those of its output.
+    """An operation; ``text`` names its node, ``channels`` and ``size`` are its output's.
 
     ``tensors`` are a convolution's ``weight`` (OIHW) and ``bias``, a linear layer's ``weight``
-    (out, in) and ``bias``, a norm's five by torch's names without the counter, or what a change
-    ``by``; ``does`` is what the change does. ``behind`` are channels of zeros, ``value`` the number
-    that a pad pads with. A linear ``size`` is (1, 1).
+    (out, in) and ``bias``, a norm's tensors by torch's names without the counter, or a change's
+    ``by``; ``does`` is the change's operation. ``behind`` are appended zero channels, ``value`` is
+    the padding value. A linear ``size`` is (1, 1).
     """
 
     kind: OpKind
@@ -98,5 +98,5 @@ class Op:
 
 
 def refuse(text: str, why: str) -> InputError:
-    """The error that says where a graph stops being a ResNet."""
+    """The error for the operation at which a graph stops being a ResNet."""
     return InputError(f"no ResNet is recognised in the graph: {text} {why}")

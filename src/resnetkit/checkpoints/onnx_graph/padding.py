@@ -10,19 +10,19 @@ from resnetkit.checkpoints.onnx_graph.nodes import Graph, Node
 from resnetkit.checkpoints.onnx_graph.operations import Op, Size, Slide, refuse
 from resnetkit.formats.container import short
 
-#: At or below this, padding is the least of all numbers (float16's end at -65504).
+#: Padding at or below this is minus infinity (float16 ends at -65504).
 _LEAST = -65504
-#: Exporters write "to the end" as a number beyond every map.
+#: Exporters write "to the end" as a number larger than any map.
 _MOST = 1 << 20
 
 
 def slide(node: Node, before: Op, *, kernel: Sequence[int]) -> tuple[Op, Slide]:
-    """The window of a convolution or pool, with the pads before it, and what it slides over.
+    """The window of a convolution or pool, with the pads before it, and its input.
 
-    Raises ``InputError`` where the window has no two sizes, or its pads depend on the image.
+    Raises ``InputError`` if the window is not 2-dimensional, or its pads depend on the image.
     """
     if len(kernel) != 2 or min(kernel) < 1:
-        raise refuse(node.text, f"has a window of {short(list(kernel))}, not of two sizes")
+        raise refuse(node.text, f"has a window of {short(list(kernel))}, not two sizes")
     given = node.attributes
     pair = {name: given.get(name) or [1, 1] for name in ("strides", "dilations")}
     pads = given.get("pads") or [0] * 4
@@ -49,7 +49,7 @@ def _merged(node: Node, before: Op, found: Slide) -> tuple[Op, Slide]:
         assert before.slide is not None
         if node.op == "AveragePool":
             if any(found.pads) and not found.counted:
-                raise refuse(node.text, "averages a padded map without its own pads")
+                raise refuse(node.text, "averages a padded map without its pads")
             found = replace(found, counted=any(before.slide.pads) or found.counted)
         found = found.padded(before.slide.pads)
         (before,) = before.inputs
@@ -60,14 +60,14 @@ def _merged(node: Node, before: Op, found: Slide) -> tuple[Op, Slide]:
 
 
 def _pads_well(node: Node, pad: Op) -> bool:
-    """Whether it pads with what the operation itself would; after a ReLU nothing is below 0."""
+    """Whether it pads with the operation's own value; after a ReLU nothing is below 0."""
     if node.op != "MaxPool":
         return pad.value == 0
     return pad.value <= _LEAST or (pad.value == 0 and pad.inputs[0].kind == "relu")
 
 
 def _automatic(node: Node, found: Slide, auto: str, size: Size) -> tuple[int, int, int, int]:
-    """The pads of ``auto_pad``, where they are the same at every size or the size is known."""
+    """The pads of ``auto_pad``, if they are the same at every size or the size is known."""
     if auto == "VALID":
         return 0, 0, 0, 0
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
@@ -92,14 +92,14 @@ def _automatic(node: Node, found: Slide, auto: str, size: Size) -> tuple[int, in
 
 
 def pad(graph: Graph, node: Node, before: Op, channels_last: bool) -> Op:
-    """A Pad: of the map with one number, or of channels of zeros behind."""
+    """A Pad of the map with one value, or of zero channels at the end."""
     given = node.attributes
     pads = given.get("pads")
     if node.input(1):
         pads = graph.numbers(node.input(1)).reshape(-1).tolist()
     if given.get("mode", "constant") != "constant" or pads is None or len(pads) != 8:
         axes = " of some axes" if node.input(3) else ""
-        raise refuse(node.text, f"pads{axes} by {short(given.get('mode', pads))}, not all of them")
+        raise refuse(node.text, f"pads{axes} by {short(given.get('mode', pads))}")
     value = float(given.get("value", 0.0))
     if node.input(2):
         value = graph.number(node.input(2))
@@ -121,19 +121,19 @@ def pad(graph: Graph, node: Node, before: Op, channels_last: bool) -> Op:
 
 
 def subsample(graph: Graph, node: Node, before: Op, channel_axis: int) -> Op:
-    """A Slice that takes every so-manyth pixel; one that takes all is left out."""
+    """A Slice with strides; one that takes all pixels is removed."""
     inputs = [None, *(graph.numbers(name) if name else None for name in node.inputs[1:])]
     axes = {1: (2, 3), 3: (1, 2)}[channel_axis]
     strides = [1, 1]
     parts = slices(inputs, node.attributes)
     if len(set(map(len, parts))) > 1:
-        raise refuse(node.text, "has other numbers of starts than of ends, axes or steps")
+        raise refuse(node.text, "has different numbers of starts, ends, axes or steps")
     for start, end, axis, step in zip(*parts, strict=True):
         at = axis % 4
         size = before.size[axes.index(at)] if at in axes else before.channels
         whole = start == 0 and (end >= _MOST or (size is not None and end >= size))
         if not whole or step < 1 or (at not in axes and step != 1):
-            raise refuse(node.text, f"cuts the axis {axis} to {start}:{end}:{step}")
+            raise refuse(node.text, f"slices the axis {axis} to {start}:{end}:{step}")
         if at in axes:
             strides[axes.index(at)] = step
     if strides == [1, 1]:

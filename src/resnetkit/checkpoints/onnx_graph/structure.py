@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from resnetkit.checkpoints.onnx_graph.operations import Op, Slide, refuse
 
-#: What may follow a convolution before its ReLU.
+#: Operations allowed between a convolution and its ReLU.
 _BY_CHANNEL = ("norm", "change")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Unit:
-    """A convolution or linear layer, and what is done to its output channel by channel."""
+    """A convolution or linear layer, and the per-channel operations on its output."""
 
     layer: Op
     rest: tuple[Op, ...] = ()
@@ -32,19 +32,19 @@ class Block:
 
     @property
     def starts(self) -> bool:
-        """Whether its shortcut changes the map, as that of a stage's first block does."""
+        """Whether its shortcut changes the map, as in a stage's first block."""
         return self.shortcut is not None or bool(self.changed)
 
     @property
     def stride(self) -> int:
-        """How much smaller its output is."""
+        """The factor by which its output is smaller."""
         strides = [unit.layer.slide.strides[0] for unit in self.main if unit.layer.slide]
         return max(strides)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Structure:
-    """All that the output needs; ``before`` is done to the image, ``after`` to the logits."""
+    """The parts of the graph; ``before`` are operations on the image, ``after`` on the logits."""
 
     input: Op
     before: tuple[Op, ...]
@@ -56,7 +56,7 @@ class Structure:
     after: tuple[Op, ...]
 
     def units(self) -> Iterator[Unit]:
-        """Convolutions that may have norms: all but those of gates."""
+        """Convolutions that may have norms: all except those of gates."""
         yield from self.stem
         for block in self.blocks:
             yield from block.main
@@ -67,7 +67,7 @@ class Structure:
 def matched(output: Op) -> Structure:
     """The structure of the graph that ends in ``output``.
 
-    Raises ``InputError`` with the operation at which it is no ResNet.
+    Raises ``InputError`` with the operation at which it stops being a ResNet.
     """
     return _Matching(output).structure()
 
@@ -90,9 +90,7 @@ class _Matching:
         stem, stem_pool, op = self._stem(op)
         adds = [op for op in self.ops if op.kind == "add"]
         if not adds:
-            raise refuse(
-                "after the stem", f"comes {self._said(op)}, and nothing is added to a shortcut"
-            )
+            raise refuse("after the stem", f"comes {self._said(op)}, but no block with a shortcut")
         blocks = []
         for add in adds:
             block, op = self._block(add, op)
@@ -100,7 +98,7 @@ class _Matching:
         head_pool, linear, after = self._head(op)
         for op in self.ops:
             if id(op) not in self.used:
-                raise refuse(op.text, "stands beside the blocks of a ResNet")
+                raise refuse(op.text, "is outside the blocks of a ResNet")
         return Structure(
             input=first,
             before=before,
@@ -113,12 +111,12 @@ class _Matching:
         )
 
     def _next(self, op: Op) -> Op | None:
-        """What alone uses ``op``; None where nothing or more does."""
+        """The only user of ``op``; None if there is none or several."""
         users = self.users[id(op)]
         return users[0] if len(users) == 1 else None
 
     def _by_channel(self, op: Op) -> tuple[tuple[Op, ...], Op]:
-        """What is done to ``op`` channel by channel, and the result."""
+        """The per-channel operations on ``op``, and the result."""
         rest = []
         while (after := self._next(op)) is not None and after.kind in _BY_CHANNEL:
             self.used.add(id(after))
@@ -137,11 +135,11 @@ class _Matching:
             rest, end = self._by_channel(self._take(after))
             relu = self._next(end)
             if relu is None or relu.kind != "relu":
-                raise refuse(end.text, f"is followed by {self._said(end)}; the stem has a ReLU")
+                raise refuse(end.text, f"is followed by {self._said(end)}, but a stem has a ReLU")
             units.append(Unit(layer=after, rest=rest))
             op = self._take(relu)
         if not units:
-            raise refuse("the image", f"goes into {self._said(op)}; the stem is a convolution")
+            raise refuse("the image", f"goes into {self._said(op)}, but a stem is a convolution")
         if after is not None and after.kind == "max":
             pool = op = self._take(after)
         if len(units) not in (1, 3):
@@ -156,7 +154,7 @@ class _Matching:
         return " and ".join(user.text for user in users[:3]) or "nothing"
 
     def _block(self, add: Op, start: Op) -> tuple[Block, Op]:
-        """The block that begins at ``start`` and is added up by ``add``; its last ReLU."""
+        """The block that begins at ``start`` and ends with ``add``, and its last ReLU."""
         chains = [self._chain(end, start, add) for end in add.inputs]
         chains.sort(key=lambda chain: sum(op.kind == "conv" for op in chain), reverse=True)
         main, gate = self._gated(chains[0])
@@ -165,12 +163,12 @@ class _Matching:
         self._take(add)
         relu = self._next(add)
         if relu is None or relu.kind != "relu":
-            raise refuse(add.text, f"is followed by {self._said(add)}; a block ends in a ReLU")
+            raise refuse(add.text, f"is followed by {self._said(add)}, but a block ends in a ReLU")
         block = Block(add=add, main=units, gate=gate, shortcut=shortcut, pool=pool, changed=changed)
         return block, self._take(relu)
 
     def _chain(self, end: Op, start: Op, add: Op) -> list[Op]:
-        """The operations from ``start`` to ``end``; a gate stands there for its two branches."""
+        """The operations from ``start`` to ``end``; a gate represents its two branches."""
         chain: list[Op] = []
         op = end
         while op is not start:
@@ -196,7 +194,7 @@ class _Matching:
         for op in chain:
             if op.kind == "change":
                 if not after:
-                    raise refuse(op.text, "stands in a gate, and not behind one of its layers")
+                    raise refuse(op.text, "is in a gate, but not after one of its layers")
                 units[-1] = Unit(layer=units[-1].layer, rest=(*units[-1].rest, op))
                 continue
             after = op.kind in _LAYERS
@@ -218,7 +216,7 @@ class _Matching:
             elif op.kind == "relu" and units and not ready:
                 ready = True
             else:
-                raise refuse(op.text, f"({op.kind}) stands where the block of {add.text} has none")
+                raise refuse(op.text, f"({op.kind}) is not expected in the block of {add.text}")
             self._take(op)
         if ready or len(units) not in (2, 3):
             raise refuse(
@@ -235,10 +233,10 @@ class _Matching:
             return None, None, tuple(chain)
         pool = chain.pop(0) if kinds[0] == "average" else None
         if not chain or chain[0].kind != "conv":
-            raise refuse(chain[0].text if chain else add.text, "is no shortcut of a ResNet")
+            raise refuse(chain[0].text if chain else add.text, "is not a shortcut of a ResNet")
         for op in chain[1:]:
             if op.kind not in _BY_CHANNEL:
-                raise refuse(op.text, "stands in a shortcut, where no ResNet has it")
+                raise refuse(op.text, "is in a shortcut, which no ResNet has")
         return Unit(layer=chain[0], rest=tuple(chain[1:])), pool, ()
 
     def _head(self, op: Op) -> tuple[Op | None, Unit | None, tuple[Op, ...]]:
@@ -250,7 +248,7 @@ class _Matching:
         if after is not None and after.kind in ("conv", "linear"):
             layer = self._take(after)
             if layer.kind == "conv" and (layer.slide != _POINT or layer.groups != 1):
-                raise refuse(layer.text, "is a classifier that is no 1x1 convolution of all maps")
+                raise refuse(layer.text, "is a classifier, but not a 1x1 convolution of all maps")
             rest, op = self._by_channel(layer)
             linear = Unit(layer=layer, rest=rest)
             after = self._next(op)
@@ -271,7 +269,7 @@ _WITHOUT_WEIGHTS = ("slice", "pad", "average", "max")
 
 
 def _ordered(output: Op) -> list[Op]:
-    """What ``output`` needs, each operation after those that it needs itself."""
+    """The operations that ``output`` depends on, in topological order."""
     done: list[Op] = []
     seen: set[int] = set()
     stack = [(output, False)]

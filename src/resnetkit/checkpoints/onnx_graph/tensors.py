@@ -1,8 +1,7 @@
-"""The tensors of a network from the units of its graph, each worked out when it is read.
+"""The tensors of a network from the units of its graph, each computed on access.
 
-Weights stay as they are. What an exporter has folded is put where our network has a place for it:
-a scale and an addition into a norm of mean 0 and variance ``1 - epsilon``, in float64 where
-anything has to be computed.
+Weights are unchanged. Folded operations are mapped to layers of our network: a scale and an
+addition become a norm with mean 0 and variance ``1 - epsilon``, computed in float64 if necessary.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def tensors_of(found: MatchedNetwork) -> dict[str, Tensor]:
-    """All tensors of the network but the norms' counters, which no graph has."""
+    """All tensors of the network except the norms' counters, which graphs lack."""
     wanted = tensors(found.network)
     epsilon = found.network.options.norm_epsilon
     made: dict[str, Tensor] = {}
@@ -42,7 +41,7 @@ def tensors_of(found: MatchedNetwork) -> dict[str, Tensor]:
 
 
 def _shaped(tensor: Tensor, shape: Shape) -> Tensor:
-    """A linear layer of a gate as a convolution; one number for all channels spread out."""
+    """A linear layer of a gate as a convolution; scalars are expanded to all channels."""
     if tensor.shape == shape:
         return tensor
 
@@ -53,14 +52,14 @@ def _shaped(tensor: Tensor, shape: Shape) -> Tensor:
 
 
 def spread(array: Any, channels: int) -> Array:
-    """One number for each channel, of one for all of them or of as many as there are."""
+    """One number per channel, from a scalar or a vector."""
     import numpy as np
 
     return np.broadcast_to(np.reshape(array, -1), (channels,)).copy()
 
 
 def _computed(unit: Unit, work: Callable[[], Any]) -> Tensor:
-    """Numbers by channel, worked out in float64 and kept in the type of the weights."""
+    """Numbers per channel, computed in float64 and stored in the weights' dtype."""
     weight = unit.layer.tensors["weight"]
 
     def read() -> Array:
@@ -77,7 +76,7 @@ def _wide(tensor: Tensor | None) -> Any:
 
 
 def line(changes: Sequence[Op], scale: Any = 1.0, offset: Any = 0.0) -> tuple[Any, Any]:
-    """``scale * x + offset`` after changes one by one, and norms among them, in float64."""
+    """``scale * x + offset`` after successive changes and norms, in float64."""
     for op in changes:
         if op.kind == "norm":
             weight, bias, mean, variance = map(_wide, op.tensors.values())
@@ -94,7 +93,7 @@ def line(changes: Sequence[Op], scale: Any = 1.0, offset: Any = 0.0) -> tuple[An
 
 
 def _bias(unit: Unit) -> Tensor:
-    """What a convolution adds before its norm."""
+    """The bias of a convolution before its norm."""
     bias, added = unit.layer.tensors.get("bias"), before_norm(unit)
     if not added:
         return bias or _computed(unit, lambda: 0.0)
@@ -104,7 +103,7 @@ def _bias(unit: Unit) -> Tensor:
 
 
 def _offset(unit: Unit) -> Tensor:
-    """All that is added, where there is no norm."""
+    """The total bias without a norm."""
     bias = unit.layer.tensors.get("bias")
     for op in unit.rest:
         if op.does not in ("Add", "Sub"):
@@ -117,7 +116,7 @@ def _offset(unit: Unit) -> Tensor:
 
 
 def _norm(unit: Unit, epsilon: float, biased: bool) -> dict[str, Tensor]:
-    """The tensors of the norm after ``unit``, whose convolution has its bias where ``biased``."""
+    """The tensors of the norm after ``unit``, whose convolution keeps its bias if ``biased``."""
     norms = [op for op in unit.rest if op.kind == "norm"]
     if not norms:
         return _made_norm(unit, epsilon, biased)
@@ -137,7 +136,7 @@ def _norm(unit: Unit, epsilon: float, biased: bool) -> dict[str, Tensor]:
 
 
 def _made_norm(unit: Unit, epsilon: float, biased: bool) -> dict[str, Tensor]:
-    """A norm of what is left of one: a mean taken off, a scale, an addition, or a bias alone."""
+    """A norm from its remains: a subtracted mean, a scale, an addition, or only a bias."""
     bias = None if biased else unit.layer.tensors.get("bias")
     rest, mean = unit.rest, _computed(unit, lambda: 0.0)
     if rest and rest[0].does == "Sub" and bias is None:

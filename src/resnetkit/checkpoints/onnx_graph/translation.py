@@ -1,7 +1,7 @@
-"""Translates ONNX operations to the few kinds that a ResNet consists of.
+"""Translates ONNX operations to the few kinds in a ResNet.
 
-Layouts are followed, so that a graph may hold its maps with the channels last; casts, copies and
-reshapes without effect disappear, and pads become part of the windows that follow them.
+Layouts are tracked, so a graph may be channels-last; casts, copies and reshapes without effect are
+removed, and pads are merged into the windows that follow them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from resnetkit.formats.container import short
 
 _TO_NHWC = [0, 2, 3, 1]
 _CHANNEL_AXES = {"NCHW": 1, "NHWC": 3, "NC": 1}
-#: TensorProto's numbers of float32, float16, float64 and bfloat16.
+#: TensorProto's codes of float32, float16, float64 and bfloat16.
 _FRACTIONS = (1, 10, 11, 16)
 
 
 class Translation:
-    """``Translation(graph).output`` is the operation that makes the output of ``graph``.
+    """``Translation(graph).output`` is the operation that produces the output of ``graph``.
 
-    Raises ``InputError`` at the first operation that no ResNet has.
+    Raises ``InputError`` at the first operation that is not part of a ResNet.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -48,13 +48,13 @@ class Translation:
 
     def value(self, name: str, text: str) -> Value:
         if name not in self._values:
-            raise refuse(text, f"uses {short(name)}, which is no map of the image")
+            raise refuse(text, f"uses {short(name)}, which is not a map of the image")
         return self._values[name]
 
     def _start(self) -> Value:
         sizes = list(self.graph.input["shape"] or [None] * 4)
         if len(sizes) != 4:
-            raise refuse("the input", f"has {len(sizes)} dimensions; images in batches have 4")
+            raise refuse("the input", f"has {len(sizes)} dimensions; batches of images have 4")
         layout: Layout = "NHWC" if is_channels_last(self.graph, sizes) else "NCHW"
         if layout == "NHWC":
             sizes = [sizes[axis] for axis in TO_NCHW]
@@ -74,34 +74,34 @@ class Translation:
             return Value(op=Op(kind="input", text=node.text), layout="shape")
         function = _FUNCTIONS.get(node.op)
         if function is None:
-            raise refuse("matching", f"stops at {node.text}, an operation that is not described")
+            raise refuse("matching", f"stops at {node.text}, an unsupported operation")
         return function(self, node)
 
     def first(self, node: Node) -> Value:
-        """What an operation with one map is given."""
+        """The input of an operation with one map."""
         value = self.value(node.input(0), node.text)
         if value.layout == "shape":
-            raise refuse(node.text, "works with the sizes of a map and not with the map")
+            raise refuse(node.text, "uses the sizes of a map instead of the map")
         return value
 
     def map(self, node: Node) -> Op:
-        """The map that a convolution or pool is given; they want the channels first."""
+        """The input map of a convolution or pool, which is channels-first."""
         value = self.first(node)
         if value.layout != "NCHW":
-            raise refuse(node.text, f"is given numbers in the order {value.layout}, not NCHW")
+            raise refuse(node.text, f"has an input in the layout {value.layout}, not NCHW")
         return value.op
 
     def _same(self, node: Node) -> Value:
         return self.first(node)
 
     def _cast(self, node: Node) -> Value:
-        """To fractions, which changes nothing but the precision."""
+        """A cast to floating point, which only changes the precision."""
         if node.attributes.get("to") not in _FRACTIONS:
-            raise refuse(node.text, "makes whole numbers of a map, which no ResNet does")
+            raise refuse(node.text, "casts a map to integers, which no ResNet does")
         return self.first(node)
 
     def _after(self, node: Node, kind: OpKind, **parts: Any) -> Value:
-        """An operation of ``kind`` that leaves the shape as it is."""
+        """An operation of ``kind`` that keeps the shape."""
         value = self.first(node)
         op = Op(
             kind=kind,
@@ -123,7 +123,7 @@ class Translation:
         return self._after(node, "softmax")
 
     def _clip(self, node: Node) -> Value:
-        """A clip from 0 on without an end is a ReLU."""
+        """A clip at 0 without an upper bound is a ReLU."""
         bounds = []
         for index, name in enumerate(("min", "max"), start=1):
             bound = node.attributes.get(name, (-1, 1)[index - 1] * math.inf)
@@ -140,7 +140,7 @@ class Translation:
         names = [name for name in node.inputs if not self.graph.is_constant(name)]
         zeros = [name for name in node.inputs if self.graph.is_constant(name)]
         if len(names) != 1 or len(zeros) != 1 or self.graph.numbers(zeros[0]).any():
-            raise refuse(node.text, "is no ReLU: it takes the larger of something else than 0")
+            raise refuse(node.text, "is not a ReLU: it is the maximum with another value than 0")
         return self._relu(replace(node, inputs=tuple(names)))
 
     def _dropout(self, node: Node) -> Value:
@@ -154,7 +154,7 @@ class Translation:
             return Value(op=value.op, layout="NCHW")
         if (value.layout, turn) == ("NCHW", _TO_NHWC):
             return Value(op=value.op, layout="NHWC")
-        raise refuse(node.text, f"turns axes by {turn}; known are NCHW and NHWC")
+        raise refuse(node.text, f"transposes axes by {turn}; supported are NCHW and NHWC")
 
     def _conv(self, node: Node) -> Value:
         before, weight = self.map(node), self._weight(node, 1, 4)
@@ -182,14 +182,14 @@ class Translation:
     def _weight(self, node: Node, index: int, dimensions: int) -> Tensor:
         name = node.input(index)
         if not self.graph.is_constant(name):
-            raise refuse(node.text, "takes its weights from the image")
+            raise refuse(node.text, "has weights that depend on the image")
         tensor = self.graph.tensor(name)
         if len(tensor.shape) != dimensions or 0 in tensor.shape:
-            raise refuse(node.text, f"has weights of the shape {list(tensor.shape)}")
+            raise refuse(node.text, f"has weights of the unsupported shape {list(tensor.shape)}")
         return tensor
 
     def _vector(self, node: Node, name: str, channels: int | None) -> Tensor:
-        """A constant of as many numbers as there are channels, whatever its shape."""
+        """A constant with one number per channel, of any shape."""
         tensor = self.graph.tensor(name) if self.graph.is_constant(name) else None
         if tensor is None or channels is None or math.prod(tensor.shape) not in (1, channels):
             raise refuse(node.text, f"does not have one number for each of {channels} channels")
@@ -199,7 +199,7 @@ class Translation:
     def _norm(self, node: Node) -> Value:
         before, attributes = self.first(node), node.attributes
         if before.layout == "NHWC":
-            raise refuse(node.text, "is given the channels last")
+            raise refuse(node.text, "has a channels-last input")
         if attributes.get("training_mode", 0) or not attributes.get("spatial", 1):
             raise refuse(node.text, "is in training mode, or not spatial; export after .eval()")
         names = ("weight", "bias", "running_mean", "running_var")
@@ -247,7 +247,7 @@ class Translation:
             if not node.attributes.get("keepdims", 1):
                 layout = "NC"
         elif layout != "NCHW":
-            raise refuse(node.text, "is given the channels last")
+            raise refuse(node.text, "has a channels-last input")
         op = Op(
             kind="mean",
             text=node.text,
@@ -258,7 +258,7 @@ class Translation:
         return Value(op=op, layout=layout)
 
     def _reshape(self, node: Node) -> Value:
-        """Between a 1x1 map and a vector; other reshapes are no part of a ResNet."""
+        """Between a 1x1 map and a vector; other reshapes are not part of a ResNet."""
         value = self.first(node)
         if value.layout != "NC" and not may_be(value.op.size, (1, 1)):
             rows, columns = value.op.size
@@ -288,7 +288,7 @@ class Translation:
         value, attributes = self.first(node), node.attributes
         weight = self._weight(node, 1, 2)
         if attributes.get("transA", 0):
-            raise refuse(node.text, "turns the image's numbers around")
+            raise refuse(node.text, "inverts the image's values")
         if not attributes.get("transB", 0):
             weight = weight.map(weight.shape[::-1], lambda array: array.T)
         alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
@@ -305,9 +305,9 @@ class Translation:
     def _linear(self, node: Node, value: Value, tensors: dict[str, Tensor]) -> Value:
         outputs, inputs = tensors["weight"].shape
         if value.layout not in ("NC", "NHWC") or not may_be(value.op.size, (1, 1)):
-            raise refuse(node.text, "is given a map and not a vector of pooled channels")
+            raise refuse(node.text, "has a map as input, not a vector of pooled channels")
         if value.op.channels != inputs:
-            raise refuse(node.text, f"takes {inputs} numbers and is given {value.op.channels}")
+            raise refuse(node.text, f"takes {inputs} inputs and gets {value.op.channels}")
         op = Op(
             kind="linear",
             text=node.text,
@@ -319,17 +319,17 @@ class Translation:
         return Value(op=op, layout=value.layout)
 
     def _join(self, node: Node) -> Value:
-        """Two maps added or multiplied, or numbers that change a map channel by channel."""
+        """Two maps added or multiplied, or a per-channel change of a map."""
         names = [name for name in node.inputs if not self.graph.is_constant(name)]
         if len(names) == 1 and len(node.inputs) == 2:
             return self._change(node, names[0])
         if len(names) == len(node.inputs) == 1:
             return self.first(node)
         if len(names) != 2 or len(node.inputs) != 2 or node.op not in ("Add", "Sum", "Mul"):
-            raise refuse(node.text, f"joins {len(names)} maps, which no ResNet does")
+            raise refuse(node.text, f"combines {len(names)} maps, which no ResNet does")
         one, other = (self.value(name, node.text) for name in names)
         if one.layout != other.layout or one.layout == "shape":
-            raise refuse(node.text, "joins maps of different order")
+            raise refuse(node.text, "combines maps of different layouts")
         if node.op == "Mul" and "sigmoid" in (one.op.kind, other.op.kind):
             kind: OpKind = "gate"
             one, other = (other, one) if one.op.kind == "sigmoid" else (one, other)
@@ -338,7 +338,7 @@ class Translation:
             kind = "add"
             fits = node.op != "Mul" and may_be(one.op.size, other.op.size)
         if not fits or one.op.channels != other.op.channels:
-            raise refuse(node.text, "joins maps that no ResNet joins so")
+            raise refuse(node.text, "combines maps unlike any ResNet")
         op = Op(
             kind=kind,
             text=node.text,
@@ -352,12 +352,12 @@ class Translation:
         value = self.value(name, node.text)
         second = node.input(0) == name
         if value.layout == "shape" or (node.op in ("Sub", "Div") and not second):
-            raise refuse(node.text, "takes the image's numbers from others, or divides others")
+            raise refuse(node.text, "subtracts or divides by the image's values")
         tensor = self.graph.tensor(node.input(1) if second else node.input(0))
         axis = _CHANNEL_AXES[value.layout] - (2 if value.layout == "NC" else 4)
         sizes = [size for at, size in enumerate(tensor.shape) if at - len(tensor.shape) != axis]
         if any(size != 1 for size in sizes):
-            raise refuse(node.text, f"changes a map by {list(tensor.shape)} numbers")
+            raise refuse(node.text, f"changes a map by a tensor of shape {list(tensor.shape)}")
         by = self._vector(node, node.input(1) if second else node.input(0), value.op.channels)
         does = "Add" if node.op == "Sum" else node.op
         return self._after(replace(node, inputs=(name,)), "change", does=does, tensors={"by": by})

@@ -1,8 +1,7 @@
 """Images in Arrow and Parquet files, located and read by pyarrow.
 
-Of an Arrow stream only the places of the images are kept, so that an image is read from the file
-when it is needed, and not before. Parquet is compressed, and is written out as Arrow into the cache
-folder once, some rows at a time.
+For an Arrow stream only the offsets of the images are kept; an image is read from the file when it
+is needed. Compressed Parquet is converted to Arrow in the cache folder once, some rows at a time.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from resnetkit.data.datasets.webdataset import Packed
 from resnetkit.errors import InputError, require
 from resnetkit.files import atomic, cache_folder
 
-#: The last bytes of an Arrow stream that is whole.
+#: The last bytes of a complete Arrow stream.
 _END = b"\xff\xff\xff\xff\0\0\0\0"
-#: Rows of Parquet that are in memory at a time.
+#: Parquet rows in memory at a time.
 _ROWS = 256
 #: The length of an image that is not in the file.
 _ABSENT = -1
@@ -31,7 +30,7 @@ _ABSENT = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Which columns are read; ``names`` are the label's, none where it has no list of them."""
+    """The columns to read; ``names`` are the label's class names, if it has any."""
 
     image: str
     label: str | None
@@ -40,7 +39,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class ArrowRow:
-    """An image and its label: a number, a word, or None."""
+    """An image and its label: a number, a string, or None."""
 
     name: str
     image: Packed | Path
@@ -56,7 +55,7 @@ def pyarrow_for(path: Path) -> tuple[Any, Any]:
 
 
 def opened(path: Path, read: Callable[[], Any]) -> Any:
-    """What ``read`` gives. Raises ``ValueError`` for whatever pyarrow finds wrong with the file."""
+    """The result of ``read``. Raises ``ValueError`` for any error of pyarrow."""
     arrow, _ = pyarrow_for(path)
     try:
         return read()
@@ -83,7 +82,7 @@ def is_image(kind: Any) -> bool:
 
 
 def rows(path: Path, files: Iterable[Path], columns: Columns) -> Iterator[ArrowRow]:
-    """The rows of some files, named by their place below the folder ``path`` and their number.
+    """The rows of files, named by file path relative to the folder ``path`` and row number.
 
     Raises ``ValueError`` for a file that is damaged or lacks one of ``columns``.
     """
@@ -95,7 +94,7 @@ def rows(path: Path, files: Iterable[Path], columns: Columns) -> Iterator[ArrowR
 
 
 def _unpacked(file: Path, columns: Columns) -> Path:
-    """The Parquet file as Arrow in the cache folder, written once for each content."""
+    """The Parquet file as Arrow in the cache folder, written once per content."""
     arrow, parquet = pyarrow_for(file)
     wanted = [columns.image, *([] if columns.label is None else [columns.label])]
     about = file.stat()
@@ -110,7 +109,7 @@ def _unpacked(file: Path, columns: Columns) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise InputError(f"cannot create the folder {folder}: {error.strerror}") from None
     with atomic(target) as temporary:
         schema = arrow.schema([source.schema_arrow.field(name) for name in wanted])
         with arrow.ipc.new_stream(str(temporary), schema) as sink:
@@ -132,15 +131,15 @@ def _check_columns(file: Path, schema: Any, columns: Columns) -> None:
 
 
 def _of_file(root: Path, name: str, file: Path, columns: Columns) -> Iterator[ArrowRow]:
-    """The rows of an Arrow stream: where each image lies in the file."""
+    """The rows of an Arrow stream, with the offset of each image in the file."""
     arrow, _ = pyarrow_for(file)
     with file.open("rb") as handle:
         size = file.stat().st_size
         if size < len(_END):
-            raise InputError(f"{file} has no rows and no end; get it again")
+            raise InputError(f"{file} is truncated; get it again")
         mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
     if mapped[-len(_END) :] != _END:
-        raise InputError(f"{file} ends in the middle of its rows; get it again")
+        raise InputError(f"{file} is truncated; get it again")
     buffer = arrow.py_buffer(mapped)
     stream = opened(file, lambda: arrow.ipc.open_stream(buffer))
     _check_columns(file, stream.schema, columns)
@@ -166,19 +165,19 @@ def _of_file(root: Path, name: str, file: Path, columns: Columns) -> Iterator[Ar
 
 
 def _places(file: Path, images: Any, whole: Any) -> Iterator[tuple[int, int]]:
-    """Offset in the file and length of each image; the length -1 where there are no bytes."""
+    """Offset in the file and length of each image; length -1 if it has no bytes."""
     import pyarrow
 
     data = _child(images, "bytes")
     wide = pyarrow.types.is_large_binary(data.type)
     if not wide and not pyarrow.types.is_binary(data.type):
-        raise InputError(f"the images of {file} are no bytes, but {data.type}; save it again")
+        raise InputError(f"the images of {file} are {data.type}, not bytes; save it again")
     _, offsets, values = data.buffers()
     if values is None or not len(data):
         return iter([(0, _ABSENT)] * len(data))
     first = values.address - whole.address
     if not 0 <= first <= whole.size - values.size:
-        raise InputError(f"{file} is compressed within; save it again with datasets, or as Parquet")
+        raise InputError(f"{file} has compressed data; save it again with datasets or as Parquet")
     edges: npt.NDArray[Any] = np.frombuffer(offsets, np.int64 if wide else np.int32)
     edges = edges[data.offset : data.offset + len(data) + 1].astype(np.int64)
     lengths = np.where(data.is_valid().to_numpy(zero_copy_only=False), np.diff(edges), _ABSENT)

@@ -10,24 +10,24 @@ from pathlib import Path
 
 from resnetkit.errors import InputError
 
-#: What the first line of a table may say.
+#: Allowed header cells of a table.
 _HEADS = {("folder", "class"), ("name", "class"), ("wnid", "class"), ("synset", "words")}
-#: No list of classes is larger.
+#: Maximum bytes of a list of classes.
 MOST_BYTES = 64 << 20
 
 
 def mapped(path: str | Path, folders: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
-    """The number in ``classes`` of each of ``folders``, by the file at ``path``.
+    """The index in ``classes`` of each of ``folders``, by the file at ``path``.
 
-    It has a folder and a class on each line: ``n01440764 tench, Tinca tinca`` (ImageNet's
+    It has a folder and a class per line: ``n01440764 tench, Tinca tinca`` (ImageNet's
     ``LOC_synset_mapping.txt``), two columns of CSV or TSV, or a JSON object: name to class, name to
-    the class's number, or number to name and class (Keras' ``imagenet_class_index.json``). A class
-    is looked up as it is written, then by the first of several names between commas. ImageNet has
-    names twice (two cranes): where a file has as many lines as there are classes, and every class
-    that can be told by its name stands at its own number, so do all others.
+    class index, or index to name and class (Keras' ``imagenet_class_index.json``). A class is
+    looked up by its full name, then by the first of its comma-separated names. ImageNet has
+    duplicate names (two cranes): if a file has one line per class, and every unambiguous class is
+    at its own index, so are all others.
 
-    Raises ``ValueError`` for a file that cannot be understood, a folder that it does not have, one
-    that stands twice in it, a class that is not there, and two folders of one class.
+    Raises ``ValueError`` for an invalid file, a folder that is missing or mapped twice, an unknown
+    class, and two folders of one class.
     """
     path = Path(path)
     entries = _entries(path)
@@ -66,7 +66,7 @@ def _numbers(path: Path, wanted: Sequence[str | int], classes: Sequence[str]) ->
     for one in wanted:
         if isinstance(one, int):
             if not 0 <= one < len(classes):
-                raise InputError(f"{path} has the class number {one}, and the bundle has "
+                raise InputError(f"{path} has the class index {one}, and the bundle has "
                                  f"{len(classes)} classes, from 0")  # fmt: skip
             found.append(one)
         else:
@@ -80,15 +80,15 @@ def _numbers(path: Path, wanted: Sequence[str | int], classes: Sequence[str]) ->
 
 
 def _entries(path: Path) -> list[tuple[str, str | int]]:
-    """Folder and class, in the order of the file."""
+    """Folder and class, in file order."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} is larger than any list of classes; give another file")
+            raise InputError(f"{path} is too large for a list of classes; give another file")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no text in UTF-8; give a table of folders and classes"
+        raise InputError(f"{path} is not UTF-8 text; give a table of folders and classes"
                          ) from None  # fmt: skip
     kind = path.suffix.lower()
     if kind == ".json":
@@ -98,7 +98,7 @@ def _entries(path: Path) -> list[tuple[str, str | int]]:
     else:
         entries = _of_lines(path, text)
     if not entries:
-        raise InputError(f"{path} maps nothing; give a folder and a class on each line")
+        raise InputError(f"{path} is empty; give a folder and a class per line")
     return entries
 
 
@@ -119,14 +119,14 @@ def _of_table(path: Path, text: str, delimiter: str) -> list[tuple[str, str | in
     try:
         rows = list(csv.reader(text.splitlines(), delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise InputError(f"{path} cannot be understood: {error}") from None
+        raise InputError(f"{path} cannot be parsed: {error}") from None
     for number, row in enumerate(rows, 1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (number == 1 and tuple(map(str.lower, cells)) in _HEADS):
             continue
         if len(cells) != 2 or not all(cells):
             raise InputError(f"{path}, line {number}, has {len(cells)} columns or an empty one; "
-                             "it takes two, folder and class")  # fmt: skip
+                             "it must have two, folder and class")  # fmt: skip
         entries.append((cells[0], cells[1]))
     return entries
 
@@ -141,9 +141,9 @@ def _of_json(path: Path, text: str) -> list[tuple[str, str | int]]:
     try:
         document = json.loads(text, object_pairs_hook=keep)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from None
+        raise InputError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(document, dict):
-        raise InputError(f"{path} is no JSON object of folders and classes")
+        raise InputError(f"{path} is not a JSON object of folders and classes")
     entries: list[tuple[str, str | int]] = []
     numbered: dict[int, tuple[str, str | int]] = {}
     for key, value in pairs:
@@ -157,8 +157,8 @@ def _of_json(path: Path, text: str) -> list[tuple[str, str | int]]:
         ):
             numbered[int(key)] = (value[0], value[1])
         else:
-            raise InputError(f"{path} has {json.dumps(value)[:60]} at {key!r}; it takes the name "
-                             "or the number of a class")  # fmt: skip
+            raise InputError(f"{path} has {json.dumps(value)[:60]} at {key!r}; it must be the name "
+                             "or the index of a class")  # fmt: skip
     return [*entries, *(numbered[number] for number in sorted(numbered))]
 
 

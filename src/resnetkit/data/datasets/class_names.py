@@ -6,12 +6,12 @@ from pathlib import Path
 
 from resnetkit.errors import InputError
 
-#: Class names in order, one a line.
+#: Class names in order, one per line.
 CLASSES = "classes.txt"
 
 
 def listed_names(folder: Path) -> tuple[str, ...] | None:
-    """The lines of ``classes.txt``, None where there is none. Raises ``ValueError``."""
+    """The lines of ``classes.txt``, or None if it is missing. Raises ``ValueError``."""
     file = folder / CLASSES
     if not file.exists():
         return None
@@ -23,7 +23,7 @@ def listed_names(folder: Path) -> tuple[str, ...] | None:
 
 
 def numbered_names(folder: Path, highest: int, where: str) -> tuple[str, ...]:
-    """Those, or the numbers from 0 to ``highest``, the highest label, which ``where`` has.
+    """The lines of ``classes.txt``, or the numbers from 0 to ``highest``, the highest label.
 
     Raises ``ValueError`` for fewer names than labels.
     """
@@ -33,6 +33,6 @@ def numbered_names(folder: Path, highest: int, where: str) -> tuple[str, ...]:
     if highest >= len(names):
         raise InputError(
             f"{where} has the label {highest}, and {CLASSES} has {len(names)} names, from 0; "
-            "add the names that are missing"
+            "add the missing names"
         )
     return names

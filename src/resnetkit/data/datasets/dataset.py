@@ -1,4 +1,4 @@
-"""Labelled images: samples, datasets and their parts."""
+"""Labelled images: samples, datasets and their splits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnetkit.data.decoding.decode import HEIC, Image
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
-#: The file name endings of the images in a folder; of HEIC where its decoder is installed.
+#: The suffixes of image files; with HEIC if its decoder is installed.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
     *(".avif", ".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
@@ -22,10 +22,10 @@ SUFFIXES = (
     *((".heic", ".heif", ".hif") if HEIC else ()),
 )
 DIGITS = "digits"
-#: What ``Sample.brief`` begins with.
+#: The prefix of ``Sample.brief``.
 BRIEF = "size:"
 
-#: What the parts are called in folders, columns and the names of shards, in lower case.
+#: The names of splits in folders, columns and shard names, in lower case.
 PART_OF: dict[str, Part] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
@@ -35,7 +35,7 @@ PART_OF: dict[str, Part] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """One image and the number of its class. ``name`` is its path inside the source."""
+    """One image and its class index. ``name`` is its path inside the source."""
 
     name: str
     label: int
@@ -43,18 +43,18 @@ class Sample:
 
     @property
     def encoded(self) -> bool:
-        """Whether the image has to be decoded; it is not read to tell."""
+        """Whether the image has to be decoded; does not read it."""
         return isinstance(self.image, Path | bytes)
 
     def digest(self) -> str:
-        """SHA-256 of the file, or of the pixels where there is no file."""
+        """SHA-256 of the file, or of the pixels if there is no file."""
         if isinstance(self.image, Path):
             with self.image.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         return hashlib.sha256(np.asarray(self.image).tobytes()).hexdigest()
 
     def brief(self) -> str:
-        """The size of the file, where a digest of very many would take long."""
+        """The size of the file, a cheap substitute for its digest."""
         if isinstance(self.image, Path):
             return f"{BRIEF}{self.image.stat().st_size}"
         return self.digest()
@@ -64,9 +64,9 @@ class Sample:
 class Dataset:
     """The images of one place by class.
 
-    ``parts`` are those that the folder itself has; a flat folder has all images in ``flat``.
-    ``shape`` is ``(C, H, W)`` where all images are arrays of that shape. ``notes`` say, a line
-    each, what was passed over or taken for granted.
+    ``parts`` are the folder's own splits; a flat folder has all images in ``flat``. ``shape`` is
+    ``(C, H, W)`` if all images are arrays of that shape. ``notes`` are messages about skipped files
+    and assumptions.
     """
 
     name: str

@@ -8,14 +8,14 @@ from resnetkit.data.datasets.dataset import DIGITS, PARTS, Dataset, Sample
 from resnetkit.data.datasets.splits import stratified
 from resnetkit.errors import require
 
-#: Shares of the images of each class that are kept for validation and test.
+#: Shares of each class for validation and test.
 VALIDATION, TEST = 0.15, 0.20
-#: A constant, so that no run trains on another's test images.
+#: Constant, so that no run trains on another's test images.
 _SEED = 0
 
 
 def digits() -> Dataset:
-    """1797 grey images of ten classes; 1-in-5 are test images, whatever the seed of a run.
+    """1797 grey images of ten classes; one in five is a test image, whatever the seed.
 
     The grey values 0..16 become ``round(v * 255 / 16)``, uint8. Source: Alpaydin & Kaynak 1998,
     UCI optical recognition of handwritten digits, as shipped by scikit-learn.

@@ -1,6 +1,6 @@
-"""Folders that Hugging Face's ``datasets`` has written: Arrow by ``save_to_disk``, and Parquet.
+"""Folders written by Hugging Face's ``datasets``: Arrow by ``save_to_disk``, and Parquet.
 
-Read by pyarrow alone, so that nothing in the folder is ever run and ``datasets`` need not be there.
+Read by pyarrow alone, so nothing in the folder is run and ``datasets`` is not required.
 Formats: huggingface.co/docs/datasets, "Save" and "Structure your repository"; an image is a struct
 of ``bytes`` and ``path``, a label's names are in the features (``dataset_info.json``, and in the
 schema of each file under ``huggingface``).
@@ -20,21 +20,21 @@ from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part, Sampl
 from resnetkit.data.datasets.webdataset import Packed
 from resnetkit.errors import InputError, parsed
 
-#: What ``datasets`` takes for the three parts in names of files and folders.
+#: The names of splits that ``datasets`` recognises in files and folders.
 _PART_OF: dict[str, Part] = {
     **PART_OF,
     **{"training": "train", "valid": "validation", "dev": "validation"},
     **{"testing": "test", "eval": "test", "evaluation": "test"},
 }
 _DICT, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
-#: What the columns are called where the features do not tell.
+#: Column names, used if the features do not determine them.
 _IMAGES, _LABELS = ("image", "img", "pixel_values"), ("label", "labels", "class", "target")
-#: The label of an image that has none, as ``datasets`` writes it.
+#: The label of unlabelled images in ``datasets``.
 _MISSING = -1
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether ``path`` is a folder that ``datasets`` has written."""
+    """Whether ``path`` is a folder written by ``datasets``."""
     if not path.is_dir():
         return False
     if (path / _DICT).is_file() or ((path / _STATE).is_file() and (path / _INFO).is_file()):
@@ -43,19 +43,18 @@ def is_dataset(path: Path) -> bool:
 
 
 def has_images(path: Path) -> bool:
-    """Whether a Parquet file has images in it, and not paths of images."""
+    """Whether a Parquet file contains images, not paths."""
     schema = schema_of(path)
     return any(is_image(schema.field(name).type) for name in schema.names)
 
 
 def dataset(path: Path, *, least: int = 2) -> Dataset:
-    """The labelled images of a folder of ``datasets``, or of one Parquet file with images in it.
+    """The labelled images of a ``datasets`` folder, or of one Parquet file with images.
 
-    Splits are parts; a ``Dataset`` without splits is flat. Classes are the names of the label's
-    ``ClassLabel``; else the lines of ``classes.txt`` beside it, else the numbers from 0 to the
-    highest label, or the words in order. A split in which no image has a label (-1, as ``datasets``
-    has it) is left out. Raises ``ValueError`` for what is damaged, lacks a column, or has a label
-    that is not in the class list.
+    A ``Dataset`` without splits is flat. Classes are the names of the label's ``ClassLabel``; else
+    the lines of ``classes.txt`` beside it, else the numbers from 0 to the highest label, or the
+    sorted strings. A split without labels (-1 in ``datasets``) is skipped. Raises ``ValueError``
+    for damaged data, a missing column, and a label outside the class list.
     """
     files = _files(path)
     if not any(files.values()):
@@ -88,7 +87,7 @@ def dataset(path: Path, *, least: int = 2) -> Dataset:
 
 
 def images_of(path: Path) -> Iterator[tuple[str, Packed | Path]]:
-    """Name and image of each row, in order, labelled or not. Raises as ``dataset`` does."""
+    """Name and image of each row, labelled or not, in order. Raises as ``dataset`` does."""
     files = _files(path)
     if not any(files.values()):
         return
@@ -130,12 +129,12 @@ def _classes(
     elif not classes:
         classes = tuple(sorted({str(row.label) for row in trained if row.label is not None}))
     if len(classes) < least:
-        raise InputError(f"{path} has one class; training takes at least {least} classes")
+        raise InputError(f"{path} has one class; training requires at least {least} classes")
     return classes
 
 
 def _files(path: Path) -> dict[Part | None, list[Path]]:
-    """The files of each part, those of a flat dataset under None."""
+    """The files of each split, those of a flat dataset under None."""
     if not path.is_dir():
         return {None: [path]}
     if (path / _DICT).is_file():
@@ -158,7 +157,7 @@ def _arrow_files(folder: Path) -> list[Path]:
         raise InputError(f"{folder} has no {_STATE}; save the dataset again")
     document = _json(state)
     if document.get("_indices_data_files"):
-        raise InputError(f"{folder} was saved by an old datasets, with an index; save it again")
+        raise InputError(f"{folder} was saved by an old datasets version; save it again")
     entries = document.get("_data_files")
     names = [str(e.get("filename")) for e in entries or [] if isinstance(e, dict)]
     if entries is None or not all(map(_is_name, names)):
@@ -170,14 +169,14 @@ def _arrow_files(folder: Path) -> list[Path]:
 
 
 def _is_name(value: object) -> bool:
-    """Whether it is the name of a file or folder, and leads nowhere else."""
+    """Whether it is a plain name of a file or folder, without a path."""
     return (
         isinstance(value, str) and value not in ("", ".", "..") and not re.search(r"[/\\]", value)
     )
 
 
 def _parquet_files(path: Path) -> list[Path]:
-    """Parquet files of the folder, its ``data`` folder, and folders that are named as a part."""
+    """Parquet files of the folder, its ``data`` folder, and folders named like a split."""
     places = [path, path / "data", *(path / name for name in _PART_OF)]
     return [file for place in places if place.is_dir() for file in sorted(place.glob("*.parquet"))]
 
@@ -190,7 +189,7 @@ def _by_part(path: Path, files: Iterable[Path]) -> dict[Part | None, list[Path]]
         found.setdefault(part, []).append(file)
     if None in found and len(found) > 1:
         raise InputError(
-            f"of {path} some files begin with train, validation or test, and "
+            f"some files of {path} begin with train, validation or test, and "
             f"{found[None][0].name} does not; rename it, or remove it"
         )
     return found
@@ -199,8 +198,8 @@ def _by_part(path: Path, files: Iterable[Path]) -> dict[Part | None, list[Path]]
 def _part(path: Path, name: str) -> Part:
     if name not in _PART_OF:
         raise InputError(
-            f"{path} has the split {name}; it may be train, validation or test: save it without "
-            "that split, or by another name"
+            f"{path} has the split {name}; allowed are train, validation and test: save it without "
+            "that split, or under another name"
         )
     return _PART_OF[name]
 
@@ -209,7 +208,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return parsed(path.read_bytes(), "its JSON")
     except (OSError, InputError) as error:
-        raise InputError(f"{path} cannot be understood ({error}); get it again") from None
+        raise InputError(f"{path} is invalid ({error}); get it again") from None
 
 
 def _first(files: Mapping[Part | None, list[Path]]) -> Path:
@@ -221,7 +220,7 @@ def _named(files: Mapping[Part | None, list[Path]]) -> str:
 
 
 def _columns_of(path: Path, files: Mapping[Part | None, list[Path]]) -> Columns:
-    """Which columns have the images and the labels, by the features or by their types and names."""
+    """The image and label columns, by the features or by their types and names."""
     first = _first(files)
     schema = schema_of(first)
     features = _features(first, schema)
@@ -231,8 +230,8 @@ def _columns_of(path: Path, files: Mapping[Part | None, list[Path]]) -> Columns:
     ]
     if not images:
         raise InputError(
-            f"{path} has no column of images; its columns are {', '.join(names)}: one of them "
-            "takes the feature Image"
+            f"{path} has no image column; its columns are {', '.join(names)}: give one of them "
+            "the feature Image"
         )
     labels = [n for n in names if _kind(features, n) == "ClassLabel"]
     usual = [n for n in names if n in _LABELS]

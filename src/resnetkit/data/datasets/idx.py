@@ -1,4 +1,4 @@
-"""IDX files: MNIST, Fashion-MNIST, KMNIST, EMNIST and their like, as they are published.
+"""IDX files, as published: MNIST, Fashion-MNIST, KMNIST, EMNIST and similar.
 
 Format: LeCun, Cortes & Burges, THE MNIST DATABASE: two zero bytes, the type (8: unsigned byte), the
 number of dimensions, each dimension as a big-endian 32-bit number, then the values.
@@ -18,10 +18,10 @@ from resnetkit.data.datasets.class_names import CLASSES, numbered_names
 from resnetkit.data.datasets.dataset import Dataset, Part, Sample
 from resnetkit.errors import InputError
 
-#: How the published files begin; EMNIST's have a name before that.
+#: Prefixes of the published files; EMNIST's have a name before them.
 _PARTS: dict[str, Part] = {"train": "train", "t10k": "test", "test": "test"}
-#: The names of Fashion-MNIST's classes (its README; Xiao et al. 2017, arXiv:1708.07747), whose
-#: files have only numbers, by the digests of its training and test labels.
+#: Fashion-MNIST's class names (its README; Xiao et al. 2017, arXiv:1708.07747), which its files
+#: lack, by the digests of its training and test labels.
 _FASHION = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -33,7 +33,7 @@ _PUBLISHED = {
 
 
 def idx_files(path: Path) -> dict[Part, tuple[Path, Path]]:
-    """The files of images and of labels by part, none where the folder has no such files."""
+    """The files of images and of labels by split; empty if the folder has none."""
     found: dict[Part, tuple[Path, Path]] = {}
     if not path.is_dir():
         return found
@@ -53,11 +53,10 @@ def _is(name: str, word: str, kind: str) -> bool:
 
 
 def idx(path: Path, *, least: int = 2) -> Dataset:
-    """The images of a folder of IDX files, ``.gz`` or not: train and test part.
+    """The images of a folder of IDX files, ``.gz`` or not: train and test split.
 
-    Classes are named by the lines of ``classes.txt``, else as published where the labels are those
-    of Fashion-MNIST, else by their numbers. Raises ``ValueError`` for files that are damaged or do
-    not go together.
+    Class names are the lines of ``classes.txt``, else the published ones if the labels are those of
+    Fashion-MNIST, else numbers. Raises ``ValueError`` for files that are damaged or do not match.
     """
     arrays = {part: _pair(*files) for part, files in idx_files(path).items()}
     if "train" not in arrays and least > 1:
@@ -68,7 +67,7 @@ def idx(path: Path, *, least: int = 2) -> Dataset:
         known = (hashlib.sha256(labels.tobytes()).hexdigest() for _, labels in arrays.values())
         classes = next((_PUBLISHED[digest] for digest in known if digest in _PUBLISHED), classes)
     if len(classes) < least:
-        raise InputError(f"{path} has one class; training takes at least {least} classes")
+        raise InputError(f"{path} has one class; training requires at least {least} classes")
     first = next(iter(arrays.values()))[0]
     parts: dict[Part, tuple[Sample, ...]] = {
         part: tuple(
@@ -100,7 +99,7 @@ def _array(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
         raise InputError(f"{path} cannot be read ({error}); get it again") from None
     head = 4 + 4 * dimensions
     if len(data) < head or data[:4] != bytes([0, 0, 8, dimensions]):
-        raise InputError(f"{path} is no IDX file of bytes in {dimensions} dimensions")
+        raise InputError(f"{path} is not an IDX file of bytes in {dimensions} dimensions")
     shape = tuple(int.from_bytes(data[place : place + 4], "big") for place in range(4, head, 4))
     if len(data) - head != int(np.prod(shape, dtype=np.int64)):
         size = "x".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""Folders of class folders: parts, unpacked archives, files to skip."""
+"""Folders of class folders: splits, unpacked archives, files to skip."""
 
 from __future__ import annotations
 
@@ -11,48 +11,47 @@ from pathlib import Path
 from resnetkit.data.datasets.dataset import DIGITS, PART_OF, PARTS, SUFFIXES, Dataset, Part, Sample
 from resnetkit.errors import InputError
 
-#: What operating systems, archives and storage servers leave in folders, in lower case; names that
-#: begin with a dot are of that kind, too.
+#: Leftovers of operating systems, archives and storage servers, in lower case; hidden files count
+#: as well.
 _LITTER = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "thumbs.db",
            "desktop.ini")  # fmt: skip
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is nobody's picture and no class."""
+    """Whether a file or folder is a system leftover, not an image or a class."""
     return name.startswith(".") or name.lower() in _LITTER
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is taken for a picture, by its ending."""
+    """Whether a file is an image, by its suffix."""
     return name.lower().endswith(SUFFIXES)
 
 
 def left_out(endings: Mapping[str, int]) -> str:
-    """What files are passed over, by how often each ending occurs; empty for none."""
+    """A message about skipped files with the count of each suffix; empty for none."""
     total = sum(endings.values())
     each = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
-    files = "file is no picture" if total == 1 else "files are no pictures"
-    return f"{total} {files} by the ending and left out: {each}" if total else ""
+    files = "file is" if total == 1 else "files are"
+    return f"{total} {files} skipped by suffix: {each}" if total else ""
 
 
 def ending_of(name: str) -> str:
-    """The ending of a file's name as it is counted."""
-    return os.path.splitext(name)[1].lower() or "without an ending"
+    """The suffix of a file's name, as counted."""
+    return os.path.splitext(name)[1].lower() or "without a suffix"
 
 
 def folder(path: Path, *, least: int = 2) -> Dataset:
     """``path/CLASS/*.jpg`` (a flat folder) or ``path/train/CLASS/*.jpg`` with ``val`` and ``test``.
 
-    Parts have any of the names in ``PART_OF``, in any case. Images may lie deeper below the class
-    folder, where links to folders are followed. One folder that holds everything is gone through.
-    Litter (``is_litter``) is passed over; what else is left out stands in the source's ``notes``.
+    Splits have any of the names in ``PART_OF``, in any case. Images may be nested below the class
+    folder, following links to folders. A single enclosing folder is entered. Litter (``is_litter``)
+    is ignored; other skipped files are listed in the source's ``notes``.
 
-    Raises ``ValueError`` where there is no such folder, for one without class folders or with fewer
-    than ``least`` of them that have images, and for folders of folders that can be read in two
-    ways.
+    Raises ``ValueError`` for a missing folder, one with fewer than ``least`` class folders with
+    images, and for ambiguous nested folders.
     """
     if not path.is_dir():
-        what = "is no folder" if path.exists() else "does not exist"
+        what = "is not a folder" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}; give a folder of class folders, or {DIGITS}")
     notes: list[str] = []
     root = _unpacked(path)
@@ -64,8 +63,8 @@ def folder(path: Path, *, least: int = 2) -> Dataset:
         return _divided(path, root, inside, divided, least, notes)
     if inside and len(divided) == len(inside) > 1:
         raise InputError(
-            f"{root} has the parts {', '.join(inside)} and no class folders in them; put the "
-            "images of each class into a folder of its own, in each part"
+            f"{root} has the splits {', '.join(inside)} and no class folders in them; put the "
+            "images of each class into a folder of its own, in each split"
         )
     _check_not_nested(root, inside)
     endings: Counter[str] = Counter()
@@ -73,19 +72,19 @@ def folder(path: Path, *, least: int = 2) -> Dataset:
     classes = _classes(root, found, least, notes)
     beside = sum(is_picture(name) and not is_litter(name) for name in os.listdir(root))
     if beside:
-        notes.append(f"{beside} image(s) beside the class folders are left out, e.g. in {root}")
+        notes.append(f"{beside} image(s) beside the class folders are skipped, e.g. in {root}")
     notes += filter(None, [left_out(endings)])
     flat = tuple(_examples(path, found, classes))
     return Dataset(name=str(path), classes=classes, flat=flat, parts={}, notes=tuple(notes))
 
 
 def files_in(path: Path) -> list[Path]:
-    """The images in a folder and below, sorted by path; litter is left out."""
+    """The images in a folder and its subfolders, sorted by path, without litter."""
     return _files(path, Counter())
 
 
 def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each folder from ``path`` on with its files, links followed, but not in circles."""
+    """Each folder below ``path`` with its files, following links except loops."""
     seen: set[str] = set()
     for place, folders, files in os.walk(path, followlinks=True):
         real = os.path.realpath(place)
@@ -98,7 +97,7 @@ def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _files(path: Path, endings: Counter[str]) -> list[Path]:
-    """The images in a folder and below; the ``endings`` of all other files are counted."""
+    """The images in a folder and its subfolders; counts the ``endings`` of other files."""
     found = []
     for place, files in walked(path):
         found += [Path(place, name) for name in files if is_picture(name)]
@@ -112,7 +111,7 @@ def _folders(path: Path) -> dict[str, Path]:
 
 
 def _has_images(path: Path) -> bool:
-    """Whether images lie in this very folder."""
+    """Whether this folder itself contains images."""
     return any(is_picture(name) and not is_litter(name) for name in os.listdir(path))
 
 
@@ -121,7 +120,7 @@ def _holds_folders(path: Path) -> bool:
 
 
 def _unpacked(path: Path) -> Path:
-    """The folder that holds class folders or parts, where one lies around it."""
+    """The folder with class folders or splits, inside any enclosing folder."""
     while True:
         inside = _folders(path)
         if len(inside) != 1 or _has_images(path):
@@ -136,7 +135,7 @@ def _unpacked(path: Path) -> Path:
 
 
 def _check_not_nested(root: Path, inside: Mapping[str, Path]) -> None:
-    """Refuse folders of folders of which it is not plain which are the classes."""
+    """Reject nested folders in which the classes are ambiguous."""
     if len(inside) < 2 or not all(map(_holds_folders, inside.values())):
         return
     below = {name: list(_folders(place)) for name, place in inside.items()}
@@ -145,8 +144,8 @@ def _check_not_nested(root: Path, inside: Mapping[str, Path]) -> None:
         return
     first, *_ = inside
     raise InputError(
-        f"{root} holds folders of folders, which can be read in two ways: as the classes "
-        f"{_few(inside)}, whose images lie deeper, or as the classes {_few(inner)} in each of "
+        f"{root} has nested folders, which can be read in two ways: as the classes "
+        f"{_few(inside)}, with nested images, or as the classes {_few(inner)} in each of "
         f"{_few(inside)}; for the first put the images into {root / first} and so on, for the "
         f"second give one of them, {root / first}, or call them train, val and test"
     )
@@ -160,7 +159,7 @@ def _few(names: Iterable[str], most: int = 4) -> str:
 def _classes(
     root: Path, found: Mapping[str, list[Path]], least: int, notes: list[str]
 ) -> tuple[str, ...]:
-    """The folders that have images."""
+    """The folders with images."""
     if not found:
         flat = _has_images(root)
         if not flat:
@@ -169,7 +168,7 @@ def _classes(
             )
         raise InputError(
             f"{root} has images and no class folders; put the images of each class into its own "
-            f"folder, or give {root}/{{label}}_* or another pattern if their names tell the class"
+            f"folder, or give {root}/{{label}}_* or another pattern if the names have the class"
         )
     empty = [name for name, files in found.items() if not files]
     classes = tuple(name for name in found if name not in empty)
@@ -178,11 +177,11 @@ def _classes(
         hollow = f" ({_few(empty)} {'has' if len(empty) == 1 else 'have'} none)" if empty else ""
         number = "one class folder" if len(classes) == 1 else f"{len(classes)} class folders"
         raise InputError(
-            f"{root} has {number} with images{which}{hollow}; it takes at least {least} classes, "
+            f"{root} has {number} with images{which}{hollow}; at least {least} classes are needed, "
             f"and images end in {', '.join(s[1:] for s in SUFFIXES)}"
         )
     if empty:
-        notes.append(f"class folder(s) of {root} without images are left out: {_few(empty)}")
+        notes.append(f"class folder(s) of {root} without images are skipped: {_few(empty)}")
     return classes
 
 
@@ -205,23 +204,23 @@ def _divided(
     others = [name for name in inside if name not in divided]
     if others:
         raise InputError(
-            f"{root} can be read in two ways: as the parts {_few(divided)}, with "
+            f"{root} can be read in two ways: as the splits {_few(divided)}, with "
             f"{_few(others)} beside them, or as the classes {_few(inside)}; for the first move "
             f"{_few(others)} elsewhere, for the second put the images into {root / others[0]} and "
-            "so on, and call no class by a part's name"
+            "so on, and name no class like a split"
         )
     by_part: dict[Part, Path] = {}
     for name, place in divided.items():
         part = PART_OF[name.lower()]
         if part in by_part:
             raise InputError(
-                f"{root} has both {by_part[part].name} and {name}, and each is the {part} part; "
+                f"{root} has both {by_part[part].name} and {name} for the {part} split; "
                 "keep one of them"
             )
         by_part[part] = place
     if {"train", "test"} <= by_part.keys() and not _folders(by_part["test"]):
         notes.append(
-            f"{by_part.pop('test')} has no class folders and measures nothing; `predict` takes it"
+            f"{by_part.pop('test')} has no class folders and is skipped; use it with `predict`"
         )
     for place in by_part.values():
         if not _folders(place):
@@ -244,13 +243,13 @@ def _divided(
         if extra:
             raise InputError(
                 f"{by_part[part]} has the class folder(s) {_few(extra)}, which "
-                f"{by_part['train']} has not{_spelled_alike(extra, classes)}; add them there, or "
+                f"{by_part['train']} lacks{_spelled_alike(extra, classes)}; add them there, or "
                 "remove them"
             )
         empty = [name for name, files in names.items() if not files]
         if empty and part != "train":
             notes.append(
-                f"class folder(s) of {by_part[part]} without images are left out: {_few(empty)}"
+                f"class folder(s) of {by_part[part]} without images are skipped: {_few(empty)}"
             )
     notes += filter(None, [left_out(endings)])
     parts = {part: tuple(_examples(path, found[part], classes)) for part in PARTS if part in found}
@@ -258,12 +257,12 @@ def _divided(
 
 
 def _spelled_alike(extra: Iterable[str], classes: Iterable[str]) -> str:
-    """Why two names that look alike are not the same."""
+    """Why two similar names differ."""
     by_form = {unicodedata.normalize("NFC", name).casefold(): name for name in classes}
     for name in extra:
         other = by_form.get(unicodedata.normalize("NFC", name).casefold())
         if other is not None:
             same = unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
-            why = "is composed otherwise in Unicode (NFC and NFD)" if same else "differs in case"
+            why = "has another Unicode normalisation (NFC and NFD)" if same else "differs in case"
             return f" ({other} {why})"
     return ""

@@ -10,46 +10,43 @@ from resnetkit.data.datasets.dataset import Dataset, Sample
 from resnetkit.data.datasets.image_folder import ending_of, is_picture, left_out, walked
 from resnetkit.errors import InputError
 
-#: What stands for the class in a pattern.
+#: The placeholder for the class in a pattern.
 LABEL = "{label}"
-#: More wildcards make a pattern slow to compare, and nobody needs them.
+#: Maximum number of wildcards; more make matching slow.
 _MOST = 8
 
 
 def is_pattern(data: str | Path) -> bool:
-    """Whether ``data`` is a pattern for labels, and not a folder."""
+    """Whether ``data`` is a label pattern."""
     return LABEL in str(data)
 
 
 def folder_of(data: str | Path) -> Path:
-    """The folder in which the pattern is looked for: what stands before its first wildcard."""
+    """The folder of a pattern: the part before its first wildcard."""
     return _divided(data)[0]
 
 
 def joined_pattern(data: str | None, pattern: str) -> str:
-    """A folder and a pattern for the names in it as one. Raises ``InputError`` for no pattern."""
+    """Join a folder and a name pattern. Raises ``InputError`` for an invalid pattern."""
     if LABEL not in pattern:
-        text = (
-            f"{pattern} has no {LABEL}; say where in the names the class stands, e.g. '{LABEL}_*'"
-        )
+        text = f"{pattern} has no {LABEL}; mark the class in the names, e.g. '{LABEL}_*'"
         raise InputError(f"label_pattern {text}", field="label_pattern")
     if data is None:
-        raise InputError("a label pattern is for a folder of images; give that too")
+        raise InputError("a label pattern requires a folder of images; give that too")
     return f"{data.rstrip('/')}/{pattern}"
 
 
 def patterned(data: str, *, least: int = 2) -> Dataset:
-    """The images whose paths fit a pattern: a folder, and in it names with ``{label}`` and ``*``.
+    """The images that match a pattern: a folder, and names in it with ``{label}`` and ``*``.
 
-    ``{label}`` is the class; ``*`` stands for any text within a name, ``?`` for one character. The
-    ending of an image may be left out. Each wildcard takes as much as it can, from the left: of
-    ``great_dane_12.jpg``, ``{label}_*`` gives ``great_dane``. Images that do not fit are counted in
-    the notes. Raises ``ValueError`` where there is no such folder, for fewer than ``least``
-    classes, and for a pattern that cannot be used.
+    ``{label}`` is the class; ``*`` matches any text within a name, ``?`` one character. The suffix
+    of an image may be omitted. Wildcards are greedy from the left: in ``great_dane_12.jpg``,
+    ``{label}_*`` gives ``great_dane``. Images that do not match are counted in the notes. Raises
+    ``ValueError`` for a missing folder, fewer than ``least`` classes, and an invalid pattern.
     """
     root, pattern = _divided(data)
     if not root.is_dir():
-        raise InputError(f"{root} is no folder; give FOLDER/{pattern} with one that is there")
+        raise InputError(f"{root} is not a folder; give FOLDER/{pattern} with an existing one")
     fits = _expression(pattern)
     depth = pattern.count("/")
     endings: Counter[str] = Counter()
@@ -69,13 +66,13 @@ def patterned(data: str, *, least: int = 2) -> Dataset:
                 labels.setdefault(match["label"], []).append(Path(place, name))
     if len(labels) < least:
         found = f"the class {next(iter(labels))} alone" if labels else "no class"
-        some = f"; {others[0]} does not fit" if others else ""
+        some = f"; {others[0]} does not match" if others else ""
         raise InputError(
-            f"the pattern {pattern} finds {found} in {root}, and it takes at least {least}{some}"
+            f"the pattern {pattern} finds {found} in {root}, and at least {least} are needed{some}"
         )
     notes = [left_out(+endings)]
     if others:
-        notes.append(f"{len(others)} image(s) do not fit {pattern} and are left out: {others[0]}")
+        notes.append(f"{len(others)} image(s) do not match {pattern} and are skipped: {others[0]}")
     classes = tuple(sorted(labels))
     flat = tuple(
         Sample(name=file.relative_to(root).as_posix(), label=number, image=file)

@@ -1,4 +1,4 @@
-"""Opens a dataset by the name or path that a user gives."""
+"""Opens a dataset by name or path."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
-    """The labelled images that ``data`` names, of at least ``least`` classes.
+    """Open the labelled images ``data``, with at least ``least`` classes.
 
-    ``digits``; a folder of class folders, of IDX files, of tar shards, or one that Hugging Face's
-    ``datasets`` has written; a pattern for names as ``pictures/{label}_*``; a table ``.csv``,
-    ``.tsv`` or ``.parquet``; shards as ``train-{000..009}.tar``, also by an address as
-    ``https://...``. Raises ``ValueError`` where there is no such thing, and for one that
-    cannot be used.
+    ``digits``; a folder of class folders, of IDX files, of tar shards, or written by Hugging Face's
+    ``datasets``; a name pattern such as ``pictures/{label}_*``; a table ``.csv``, ``.tsv`` or
+    ``.parquet``; shards such as ``train-{000..009}.tar``, also by URL. Raises ``ValueError`` for
+    missing or unusable data.
     """
     name, path = str(data), Path(data)
     if name == DIGITS:
@@ -54,12 +53,12 @@ def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
 
 
 def is_address(data: str | Path) -> bool:
-    """Whether ``data`` is somewhere else, so that it has no path here."""
+    """Whether ``data`` is remote."""
     return "://" in str(data)
 
 
 def _spelled(pattern: str) -> list[str]:
-    """``a-{08..10}.tar`` as a-08.tar, a-09.tar and a-10.tar."""
+    """Expand ``a-{08..10}.tar`` to a-08.tar, a-09.tar and a-10.tar."""
     match = _RANGE.search(pattern)
     if match is None:
         return [pattern]
@@ -75,12 +74,12 @@ def _there(pattern: str) -> list[Path]:
     paths = [Path(name) for name in _spelled(pattern)]
     for path in paths:
         if not path.is_file():
-            raise InputError(f"the shard {path} does not exist; give shards that do")
+            raise InputError(f"the shard {path} does not exist; give existing shards")
     return paths
 
 
 def _fetched(pattern: str) -> list[Path]:
-    """Shards from another place, copied into the cache folder once."""
+    """Remote shards, downloaded into the cache folder once."""
     fsspec = require("fsspec", pattern, "remote")
     shared = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     root = os.environ.get("RESNETKIT_CACHE") or Path(shared, "resnetkit")
@@ -101,7 +100,7 @@ def _fetched(pattern: str) -> list[Path]:
                 if target.name == CLASSES:
                     continue
                 reason = " ".join(str(error).split()) or type(error).__name__
-                raise InputError(f"{address} cannot be fetched: {reason}") from None
+                raise InputError(f"{address} cannot be downloaded: {reason}") from None
             partial.replace(target)
         if target.name != CLASSES:
             found.append(target)

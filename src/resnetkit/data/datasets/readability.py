@@ -1,4 +1,4 @@
-"""Checks which images can be read, before training where that is quick."""
+"""Checks which images can be read, before training if that is fast."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from resnetkit.errors import InputError
 from resnetkit.files import write_text
 from resnetkit.preprocess import Preprocess
 
-#: So many encoded images are decoded before training; of more only the sizes are taken.
+#: Up to this many encoded images are decoded before training; with more, only sizes are read.
 DECODED = 20_000
-#: The file in a run folder that names what could not be read.
+#: The file in a run folder that lists unreadable images.
 FILE = "bad-images.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """The digests of the images that can be read, and what is wrong with the others, by name."""
+    """The digests of readable images, and the problems of the others, by name."""
 
     digests: dict[str, str]
     problems: dict[str, str]
@@ -32,10 +32,10 @@ def check(
     preprocess: Preprocess,
     share: Callable[[Sequence[Sample]], Sequence[Sample]] = lambda examples: examples,
 ) -> Checked:
-    """Read every image once, of those that are this process's ``share``.
+    """Read every image of this process's ``share`` once.
 
-    Up to ``DECODED`` encoded images are decoded and their content is digested; of more, which
-    would take long, the digest is the size, and what cannot be decoded is found in training.
+    Up to ``DECODED`` encoded images are decoded and digested; with more, which would be slow, the
+    size replaces the digest, and undecodable images are found in training.
     """
     encoded = sum(example.encoded for example in examples)
     thorough = encoded <= DECODED
@@ -56,7 +56,7 @@ def check(
     examples = share(examples)
     digests: dict[str, str] = {}
     problems: dict[str, str] = {}
-    # Arrays are there already; handing each to a thread would take longer than its digest.
+    # Arrays are in memory; passing each to a thread would be slower than its digest.
     results = ordered(digest, examples) if encoded else map(digest, examples)
     for example, found in zip(examples, results, strict=True):
         if isinstance(found, UnreadableImageError):
@@ -67,32 +67,32 @@ def check(
 
 
 class BadImages:
-    """What could not be read of ``total`` images; more than ``share`` of them is too much."""
+    """The unreadable ones of ``total`` images; a ratio above ``share`` is an error."""
 
     def __init__(self, total: int, share: float) -> None:
         self.total, self.share = total, share
         self.problems: dict[str, str] = {}
 
     def add(self, name: str, reason: str) -> bool:
-        """Whether it is new."""
+        """Record an unreadable image; return whether it is new."""
         new = name not in self.problems
         self.problems[name] = reason
         return new
 
     def save(self, folder: Path) -> None:
-        """Write the names and reasons into a run folder, where there are any."""
+        """Write the names and reasons into a run folder, if there are any."""
         if self.problems:
             lines = (f"{name}: {reason}\n" for name, reason in sorted(self.problems.items()))
             write_text(folder / FILE, "".join(lines))
 
     def check(self) -> None:
-        """Raise ``ValueError`` where they are too many."""
+        """Raise ``ValueError`` if they are too many."""
         count = len(self.problems)
         if count > self.share * self.total:
             name = min(self.problems)
             raise InputError(
                 f"{count} of {self.total} images cannot be read, e.g. {name}: "
-                f"{self.problems[name]}; that is more than max_bad {self.share:g}: mend or "
-                "remove them, or give a larger one",
+                f"{self.problems[name]}; that is more than max_bad {self.share:g}: repair or "
+                "remove them, or increase the limit",
                 field="max_bad",
             )

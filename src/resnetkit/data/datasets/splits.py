@@ -13,15 +13,15 @@ from resnetkit.data.datasets.dataset import BRIEF, PARTS, Dataset, Part, Sample
 from resnetkit.errors import InputError, check, listed, mapping, parsed, text
 from resnetkit.files import write_text
 
-#: The file in a run folder that lists the images of each part.
+#: The file in a run folder that lists the images of each split.
 FILE = "split.json"
 
 
 def stratified(labels: Sequence[int], *, validation: float, test: float, seed: int) -> list[Part]:
-    """The part of each image: of every class the same shares, drawn with ``seed``.
+    """The split of each image, stratified by class, drawn with ``seed``.
 
-    Each part gets at least one image of each class; a share of 0 gets none. Raises ``ValueError``
-    for shares that leave nothing to train on, and for a class with fewer images than parts.
+    Each split gets at least one image of each class; a share of 0 gets none. Raises ``ValueError``
+    for shares that leave nothing to train on, and for a class with fewer images than splits.
     """
     if not 0 <= validation < 1 or not 0 <= test < 1 or validation + test >= 1:
         raise InputError(
@@ -44,14 +44,12 @@ def stratified(labels: Sequence[int], *, validation: float, test: float, seed: i
 def _counts(images: int, validation: float, test: float) -> tuple[int, int]:
     least = 1 + sum(share > 0 for share in (validation, test))
     if images < least:
-        raise InputError(
-            f"a class has {images} image(s) and is split into {least} parts; each part takes one"
-        )
+        raise InputError(f"a class has {images} image(s), and {least} splits need one each")
     return held_back(images, validation, test)
 
 
 def held_back(images: int, validation: float, test: float) -> tuple[int, int]:
-    """How many images of a class go into each part that is not trained on: one at least."""
+    """The number of images of a class in each held-out split, at least one."""
     shares = (validation, test)
     counts = [max(1, round(images * share)) if share > 0 else 0 for share in shares]
     while sum(counts) >= images and max(counts) > 1:
@@ -62,10 +60,10 @@ def held_back(images: int, validation: float, test: float) -> tuple[int, int]:
 def split(
     source: Dataset, *, validation: float, test: float, seed: int
 ) -> dict[Part, tuple[Sample, ...]]:
-    """The images of every part. What the source divides itself stays as it is.
+    """The images of every split. The source's own splits are kept.
 
-    A flat source is split by ``stratified``; where one only lacks validation images, they are
-    taken from its training images. Raises ``ValueError`` for too few images of a class.
+    A flat source is split by ``stratified``; if only validation images are missing, they are drawn
+    from the training images. Raises ``ValueError`` for too few images of a class.
     """
     if source.parts and "train" not in source.parts:
         raise InputError(f"{source.name} has no train folder; add one, or give a flat folder")
@@ -95,15 +93,15 @@ def _check_sizes(source: Dataset, pool: Sequence[Sample], least: int) -> None:
         if least == 1:
             raise InputError(f"{has} to train on; add images or remove the class")
         raise InputError(
-            f"{has} to train on and to hold out from, and that takes at least {least}; add images, "
-            "remove the class, or hold out nothing with validation=none test=none",
+            f"{has} to train on and to hold out, and needs at least {least}; add images, "
+            "remove the class, or disable hold-out with validation=none test=none",
             field=("validation", "test"),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRecord:
-    """What ``split.json`` says: the digest of each image by name, for every part of ``data``."""
+    """The contents of ``split.json``: image digests by name, for every split of ``data``."""
 
     data: str
     classes: tuple[str, ...]
@@ -119,24 +117,24 @@ class SplitRecord:
         write_text(folder / FILE, json.dumps(self.to_dict(), indent=1) + "\n")
 
     def trained_on(self, examples: Sequence[Sample]) -> list[str]:
-        """The names of the examples whose very content was trained on, under whatever name."""
+        """The names of the examples whose content was trained on, under any name."""
         seen = self.parts["train"]
         if self._is_brief:
-            # Sizes alone tell little: the same name as well.
+            # Sizes alone are weak evidence; the name must match as well.
             return [example.name for example in self.part_of(examples, "train")]
         known = set(seen.values())
         return [example.name for example in examples if self._content(example) in known]
 
     def copies(self, part: Part) -> list[str]:
-        """The names of a part's images that are byte for byte in the training part.
+        """The names of a split's images with identical bytes in the training split.
 
-        Where only sizes are known, that is known of none.
+        Empty if only sizes are known.
         """
         trained = {d for d in self.parts["train"].values() if not d.startswith(BRIEF)}
         return [name for name, digest in self.parts[part].items() if digest in trained]
 
     def part_of(self, examples: Sequence[Sample], part: Part) -> tuple[Sample, ...]:
-        """The examples that a part has under the same name with the same content."""
+        """The examples that are in a split with the same name and content."""
         names = self.parts[part]
         return tuple(e for e in examples if e.name in names and names[e.name] == self._content(e))
 
@@ -146,7 +144,7 @@ class SplitRecord:
         return first.startswith(BRIEF)
 
     def _content(self, example: Sample) -> str | None:
-        """The digest, or None for a file that cannot be read; measuring will tell why."""
+        """The digest, or None for an unreadable file; evaluation reports why."""
         try:
             return example.brief() if self._is_brief else example.digest()
         except OSError:
@@ -157,9 +155,9 @@ _RULES = {"data": text(), "classes": listed(text(), 1_000_000), "parts": mapping
 
 
 def load_record(folder: Path) -> SplitRecord | None:
-    """The record of a run folder, or None where there is none.
+    """The record of a run folder, or None if it has none.
 
-    Raises ``ValueError`` for a file that cannot be understood.
+    Raises ``ValueError`` for an invalid file.
     """
     path = folder / FILE
     if not path.is_file():
@@ -174,4 +172,4 @@ def load_record(folder: Path) -> SplitRecord | None:
             parts={part: dict(document["parts"][part]) for part in PARTS},
         )
     except (OSError, InputError) as error:
-        raise InputError(f"{path} cannot be understood ({error}); remove it") from None
+        raise InputError(f"{path} is invalid ({error}); remove it") from None

@@ -16,10 +16,10 @@ def matched(
     classes: Sequence[str],
     numbers: Mapping[str, int] | None = None,
 ) -> list[Sample]:
-    """The examples with the numbers that ``classes`` gives to their classes' names, or ``numbers``
-    where the folders are named otherwise (``mapping.mapped``).
+    """The examples with labels as indices of ``classes``, matched by name, or by ``numbers`` for
+    other folder names (``class_map.mapped``).
 
-    Raises ``ValueError`` for class folders that ``classes`` has not.
+    Raises ``ValueError`` for class folders that are not in ``classes``.
     """
     if numbers is None:
         numbers = {name: number for number, name in enumerate(classes)}
@@ -36,11 +36,11 @@ def matched(
 def chosen(
     source: Dataset, wanted: str | None, record: SplitRecord | None
 ) -> tuple[str, Sequence[Sample]]:
-    """The part of a source that is to be measured, and its name.
+    """The split of a source to evaluate, and its name.
 
-    Without ``wanted`` that is the test part, else the validation part, else what the run held back
-    of this very folder for testing (``record`` says), else all. Raises ``ValueError`` for a part
-    that the source has not.
+    ``wanted`` defaults to the test split, else the validation split, else the test images that the
+    run held out from this folder (by ``record``), else all. Raises ``ValueError`` for a split that
+    the source does not have.
     """
     if wanted == "all":
         return "all", source.examples
@@ -54,7 +54,7 @@ def chosen(
     if wanted is None:
         return "all", source.examples
     have = ", ".join(part for part in PARTS if held.get(part))
-    hint = f"it has {have}" if have else "its images are in no parts that the bundle's run knows"
+    hint = f"it has {have}" if have else "its images are in no split of the bundle's run"
     raise InputError(
-        f"{source.name} has no {wanted} part: {hint}; split=all measures all", field="split"
+        f"{source.name} has no {wanted} images: {hint}; split=all uses all", field="split"
     )

@@ -1,4 +1,4 @@
-"""Tables of paths and labels: CSV, and Parquet where pyarrow is installed."""
+"""Tables of paths and labels: CSV, and Parquet if pyarrow is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part, Sampl
 from resnetkit.errors import InputError, require
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-#: What the columns may be called, in any case.
+#: Column names, in any case.
 _NAMES = {
     "path": ("path", "file", "filename", "file_name", "image", "image_path"),
     "label": ("label", "class", "target", "class_name"),
@@ -22,16 +22,16 @@ _Row = Mapping[str, object]
 
 
 def table(path: Path, *, least: int = 2) -> Dataset:
-    """The images of a table with a column ``path`` and one ``label``, and perhaps one ``split``.
+    """The images of a table with the columns ``path`` and ``label``, and optionally ``split``.
 
     Paths are relative to the table's folder. A column ``split`` says train, val or test. Classes
     are the labels of the training images in order, or the lines of ``classes.txt`` beside the
-    table. Raises ``ValueError`` for a table that lacks them, an empty cell, and a label that is
-    not in the class list.
+    table. Raises ``ValueError`` for a missing column, an empty cell, and a label outside the class
+    list.
     """
     rows = list(_parquet(path) if path.suffix.lower() == ".parquet" else _csv(path))
     if not rows:
-        raise InputError(f"{path} has no rows; give one for each image")
+        raise InputError(f"{path} has no rows; give one per image")
     columns = _columns(path, rows[0])
     found: dict[Part | None, list[tuple[str, str]]] = {}
     # The first line of a CSV file is its header.
@@ -103,7 +103,7 @@ def _part(path: Path, row: _Row, column: str | None, number: int) -> Part | None
     text = _cell(path, row, column, number).lower()
     if text.lower() not in PART_OF:
         raise InputError(
-            f"{path}, line {number}, has the {column} {text}; it may be {', '.join(PART_OF)}"
+            f"{path}, line {number}, has the {column} {text}; it must be {', '.join(PART_OF)}"
         )
     return PART_OF[text.lower()]
 
@@ -123,10 +123,10 @@ def _classes(
                 f"{', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}"
             )
     if len(classes) < least:
-        raise InputError(f"{path} has one class; training takes at least {least} classes")
+        raise InputError(f"{path} has one class; training requires at least {least} classes")
     return classes
 
 
 def _in_order(label: str) -> tuple[int, str]:
-    """Numbers by their value, and before words."""
+    """Sort key: numbers by value, before words."""
     return (int(label), "") if label.isdecimal() else (1 << 62, label)

@@ -1,8 +1,7 @@
 """Reads tar archives header by header, and reports damaged or oversized ones.
 
-Python's ``tarfile`` ends without a word at a damaged header, and reads a long name of any length;
-its ``TarInfo.frombuf`` reads the headers here. The format is that of POSIX.1-2001 (pax), with GNU's
-long names.
+Python's ``tarfile`` silently stops at a damaged header, and reads long names without limit; only
+its ``TarInfo.frombuf`` is used. The format is POSIX.1-2001 (pax), with GNU's long names.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import IO, Any
 
 _BLOCK = 512
-#: A long name or a pax header that is longer is none.
+#: Maximum length of a long name or a pax header.
 _MOST_NAME = 1 << 20
-#: How much is passed over at a time where a file cannot be sought in.
+#: Bytes skipped at a time if a file is not seekable.
 _CHUNK = 1 << 20
-#: The first bytes of packed archives, and what unpacks them.
+#: Magic bytes of compressed archives, and their decompressors.
 PACKED: tuple[tuple[bytes, Any], ...] = (
     (b"\x1f\x8b", gzip.GzipFile),
     (b"BZh", bz2.BZ2File),
@@ -37,15 +36,15 @@ _RECORD = re.compile(rb"(\d{1,9}) ([^=\n]{1,200})=")
 
 
 class TarError(Exception):
-    """An archive cannot be read on; the message continues a sentence that begins with its name."""
+    """An archive cannot be read further; the message completes a sentence about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A file in an archive: its bytes begin at ``offset`` of the unpacked archive.
+    """A file in an archive, at ``offset`` in the decompressed archive.
 
-    ``link`` is the name of another file that it stands for, or None. ``read`` gives its bytes,
-    until the next member is asked for.
+    ``link`` is the target of a link, or None. ``read`` returns its bytes, until the next member is
+    requested.
     """
 
     name: str
@@ -56,10 +55,10 @@ class Member:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The files and links of an archive, in its order, packed by gzip, bzip2 or xz or not.
+    """The files and links of an archive, in order, optionally compressed by gzip, bzip2 or xz.
 
-    Archives that were put behind each other are read as one. Raises ``TarError`` where a header is
-    damaged or false and where the archive ends within a file; what stands before has been given.
+    Concatenated archives are read as one. Raises ``TarError`` at a damaged or false header and for
+    a truncated file, after yielding the members before it.
     """
     with path.open("rb") as file:
         head = file.read(6)
@@ -89,7 +88,7 @@ class _Walk:
             header = _header(block)
             if header is None:
                 if ended:
-                    return  # what stands behind the end of an archive is nobody's
+                    return  # data after the end of an archive is ignored
                 raise TarError(f"has a damaged header at byte {begin:,}")
             ended = False
             size = _size(told.get("size"), header.size, begin)
@@ -106,7 +105,7 @@ class _Walk:
             sparse = any(key.startswith("GNU.sparse") for key in told)
             told = {}
             if header.type == tarfile.GNUTYPE_SPARSE or sparse:
-                raise TarError(f"has the sparse file {name!a}, which is not read; pack it anew")
+                raise TarError(f"has the sparse file {name!a}, which is unsupported; repack it")
             if header.type in _LINKS:
                 yield Member(name=name, size=0, offset=self.at, link=link, read=bytes)
                 continue
@@ -148,7 +147,7 @@ class _Walk:
         return data[:size]
 
     def _pass(self, count: int, last: int = 0) -> None:
-        """Pass over bytes, of which ``last`` are of a file; padding may lack at the very end."""
+        """Skip bytes, of which ``last`` belong to a file; final padding may be missing."""
         if self.length is not None:
             self.file.seek(count, 1)
             self.at += count

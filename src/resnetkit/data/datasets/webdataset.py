@@ -1,7 +1,7 @@
 """WebDataset tar shards with random access.
 
-A sample is the files that share a name up to its first dot: ``000017.jpg`` with ``000017.cls``, the
-number of its class as text, or ``000017.json`` with a ``label``. Format: github.com/webdataset.
+A sample is the files with the same name up to the first dot: ``000017.jpg`` with ``000017.cls``,
+its class index as text, or ``000017.json`` with a ``label``. Format: github.com/webdataset.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from resnetkit.errors import InputError, parsed
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Packed(Sample):
-    """An image inside a larger file: ``image`` are its bytes, read each time they are asked for."""
+    """An image inside a larger file; ``image`` reads its bytes on each access."""
 
     file: Path
     offset: int
     size: int
-    # Never set, so that `__getattr__` is asked for it.
+    # Never set, so that `__getattr__` handles it.
     image: Image = field(init=False, repr=False)
 
     def __getattr__(self, name: str) -> Image:
@@ -37,7 +37,7 @@ class Packed(Sample):
 
     @property
     def encoded(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def digest(self) -> str:
@@ -67,12 +67,12 @@ class _Member:
 
 
 def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Dataset:
-    """The images of some shards; ``name`` is what the user called them.
+    """The images of shards; ``name`` is the user's name for them.
 
-    Shards whose names begin with train, val or test are those parts. Classes are the lines of
+    Shards whose names begin with train, val or test are those splits. Classes are the lines of
     ``classes.txt`` beside them, else the numbers from 0 to the highest label. Raises ``ValueError``
-    for a shard that is no tar file or ends in the middle of a file, a sample without image or
-    label, and a label that is not in the class list.
+    for a truncated shard or one that is not a tar file, a sample without image or label, and a
+    label outside the class list.
     """
     files = sorted(paths)
     samples: dict[Part | None, list[tuple[str, _Member, int]]] = {}
@@ -80,12 +80,10 @@ def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Dataset:
         part = PART_OF.get(path.name.partition("-")[0].lower())
         samples.setdefault(part, []).extend(_samples(path))
     if None in samples and len(samples) > 1:
-        raise InputError(
-            f"of {name} some shards begin with train, val or test and some do not; rename them"
-        )
+        raise InputError(f"only some shards of {name} begin with train, val or test; rename them")
     classes = _classes(files[0].parent, samples, name)
     if len(classes) < least:
-        raise InputError(f"{name} has one class; training takes at least {least} classes")
+        raise InputError(f"{name} has one class; training requires at least {least} classes")
     examples = {
         part: tuple(
             Packed(name=key, label=label, file=image.shard, offset=image.offset, size=image.size)
@@ -142,14 +140,14 @@ def _label(path: Path, key: str, files: Mapping[str, _Member]) -> int:
             raise ValueError(label)
     except (KeyError, ValueError, TypeError):
         raise InputError(
-            f"the sample {key} of {path} has no label; it takes {key}.cls with the number of its "
+            f"the sample {key} of {path} has no label; add {key}.cls with the index of its "
             "class, from 0"
         ) from None
     return label
 
 
 def _members(path: Path) -> list[_Member]:
-    """The files of a shard, which is not packed, for its files are read where they lie."""
+    """The files of an uncompressed shard, which are read in place."""
     try:
         with path.open("rb") as file:
             if file.read(6).startswith(tuple(sign for sign, _ in tar.PACKED)):
@@ -158,7 +156,7 @@ def _members(path: Path) -> list[_Member]:
     except (tar.TarError, OSError) as error:
         if "ends in the middle" in str(error):
             raise InputError(f"the shard {path} {error}; get it again") from None
-        raise InputError(f"the shard {path} is no tar file, or damaged: it {error}") from None
+        raise InputError(f"the shard {path} is damaged or not a tar file: it {error}") from None
     links = [member for member in found if member.link is not None]
     if links:
         raise InputError(

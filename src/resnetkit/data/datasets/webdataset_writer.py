@@ -21,15 +21,15 @@ from resnetkit.data.prefetch import ordered
 from resnetkit.errors import InputError
 from resnetkit.files import atomic, utf8, write_text
 
-#: What has been written by which plan, in the folder of the shards.
+#: The file with the plan of the shards, in their folder.
 PLAN = "shards.json"
-#: The order of the images is drawn by it, so that each shard has images of all classes.
+#: Shuffling seed; each shard gets images of all classes.
 _SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """What was written: ``shards`` files of ``images`` images, ``kept`` of them were there."""
+    """The result: ``shards`` files with ``images`` images; ``kept`` shards already existed."""
 
     folder: Path
     shards: int
@@ -45,20 +45,17 @@ def pack(
     megabytes: float = 256.0,
     done: Callable[[int], None] = lambda _: None,
 ) -> Packing:
-    """Write all images of ``source`` into shards of some ``megabytes`` in ``folder``.
+    """Write all images of ``source`` into shards of about ``megabytes`` in ``folder``.
 
-    ``train-000000.tar`` and so on by part, ``data-000000.tar`` where there are none, and
-    ``classes.txt``. Files stay as they are, byte by byte; arrays become PNG. Each shard is written
-    whole or not at all: called again, what is there is kept. ``done`` is told the number of images
-    of each shard. A file that is not there is left out, and named in ``missing``.
+    Names are ``train-000000.tar`` and so on by split, ``data-000000.tar`` without splits, and
+    ``classes.txt``. Files are copied byte by byte; arrays become PNG. Each shard is written
+    atomically, and a second call keeps existing ones. ``done`` is called with the number of images
+    of each shard. A missing file is skipped, and listed in ``missing``.
 
-    Raises ``ValueError`` for a ``folder`` with shards of something else, and where it cannot be
-    written.
+    Raises ``ValueError`` for a ``folder`` with other shards, and if it cannot be written.
     """
     if megabytes <= 0:
-        raise InputError(
-            f"megabytes is {megabytes:g}; it takes a number above 0", field="megabytes"
-        )
+        raise InputError(f"megabytes is {megabytes:g}; it must be above 0", field="megabytes")
     groups: dict[str, tuple[Sample, ...]] = {p: e for p, e in source.parts.items() if e}
     if source.flat:
         groups["data"] = source.flat
@@ -92,7 +89,7 @@ def _claim(folder: Path, make_recipe: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise InputError(f"cannot create the folder {folder}: {error.strerror}") from None
     path = folder / PLAN
     if path.exists():
         if path.read_text(encoding="utf-8") != make_recipe:
@@ -104,7 +101,7 @@ def _claim(folder: Path, make_recipe: str) -> None:
     else:
         write_text(path, make_recipe)
     for entry in folder.glob(".*.tar.*"):
-        # Half written by a process that was killed.
+        # Left by a process that was killed.
         entry.unlink(missing_ok=True)
 
 
@@ -116,7 +113,7 @@ def _identity(examples: Sequence[Sample], sizes: Sequence[int]) -> str:
 
 
 def _size(example: Sample) -> int:
-    if isinstance(example, Packed):  # whose image is only read when it is packed
+    if isinstance(example, Packed):  # its image is only read when it is packed
         return example.size
     image = example.image
     if isinstance(image, Path):
@@ -134,13 +131,13 @@ def _divided(
             yield members
             members, filled = [], 0.0
         members.append(examples[place])
-        # A tar file has a head of 512 bytes for each file, and the label is a block as well.
+        # A tar file has a 512-byte header per file, and the label is another block.
         filled += sizes[place] + 2048
     yield members
 
 
 def _write_unless_there(work: tuple[Path, list[Sample]]) -> list[str] | None:
-    """The names of the images that could not be read; None where the shard was there."""
+    """The names of unreadable images; None if the shard already existed."""
     path, members = work
     if path.exists():
         return None
@@ -170,18 +167,18 @@ def _encoded(example: Sample) -> tuple[bytes, str]:
 
 
 def _suffix_of(image: bytes) -> str:
-    """What a file of this kind is called. Raises ``OSError`` for no image."""
+    """The suffix for a file. Raises ``OSError`` if it is not an image."""
     with open_picture(io.BytesIO(image), "bytes", len(image)) as picture:
         kind = (picture.format or "").lower()
-    # MPO is JPEG with further pictures behind the first.
+    # MPO is JPEG with further images after the first.
     found = ".jpg" if kind in ("jpeg", "mpo") else f".{kind}"
     if found not in SUFFIXES:
-        raise OSError(f"images of the kind {kind} cannot be in a shard")
+        raise OSError(f"shards do not support {kind} images")
     return found
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    # Without times and owners the same images make the same file.
+    # Without times and owners, for reproducible files.
     entry = tarfile.TarInfo(name)
     entry.size = len(data)
     tar.addfile(entry, io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""Crop geometry: the square of an image that a network sees. No pixels."""
+"""Crop geometry: the square of an image that the network gets, without pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnetkit.preprocess import Preprocess
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """An image is resized to ``width`` x ``height``; the square is cut out at ``left``, ``top``."""
+    """Resize to ``width`` x ``height``, then crop the square at ``left``, ``top``."""
 
     width: int
     height: int
@@ -19,7 +19,7 @@ class Frame:
 
 
 def frame(width: int, height: int, preprocess: Preprocess) -> Frame:
-    """What ``preprocess`` makes of an upright image of ``width`` x ``height`` pixels.
+    """The crop of ``preprocess`` for an upright image of ``width`` x ``height`` pixels.
 
     The longer side is rounded down, as torchvision does (``_compute_resized_output_size``).
     """
@@ -35,5 +35,5 @@ def frame(width: int, height: int, preprocess: Preprocess) -> Frame:
 
 
 def _margin(pixels: int, preprocess: Preprocess) -> int:
-    """How much of a margin is cut off before the centre."""
+    """The part of a margin before the centre."""
     return pixels // 2 if preprocess.centre == "floor" else round(pixels / 2)

@@ -1,4 +1,4 @@
-"""Decodes a file, picture or array to an upright 8-bit image, resized and cropped."""
+"""Decodes a file, PIL image or array to an upright 8-bit image, resized and cropped."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from resnetkit.preprocess import Channels, Preprocess
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: What an image may be given as: a path, encoded bytes, a PIL image, an array ``(H, W)`` or
-#: ``(H, W, C)``, or a tensor ``(H, W)`` or ``(C, H, W)``; arrays and tensors are uint8.
+#: An image: a path, encoded bytes, a PIL image, an array ``(H, W)`` or ``(H, W, C)``, or a tensor
+#: ``(H, W)`` or ``(C, H, W)``; arrays and tensors are uint8.
 Image: TypeAlias = "str | Path | bytes | PIL.Image.Image | npt.NDArray[np.uint8] | Tensor"
-#: An image resized and cut: uint8 ``(size, size, C)``, RGB, or grey with one channel.
+#: An image resized and cropped: uint8 ``(size, size, C)``, RGB, or grey with one channel.
 Cut = npt.NDArray[np.uint8]
 
-#: Images with more pixels are refused before they are decoded (Pillow's own warning limit).
+#: Images with more pixels are rejected before decoding (Pillow's own warning limit).
 MAX_PIXELS = 1024 * 1024 * 1024 // 12
 
-#: The kinds of files that are read, by Pillow's names, in the order they are tried. No other
-#: decoder of Pillow is ever reached: EPS starts Ghostscript, IPTC opens what it holds as any kind,
-#: WMF and FPX hand the file to others, FITS and the like hold no photographs and are decoded in
-#: Python. None of these opens another file, or another kind inside of itself but PNG in ICO.
+#: Supported formats, by Pillow's names, in the order tried. No other decoder of Pillow is
+#: reachable: EPS starts Ghostscript, IPTC opens its content as any format, WMF and FPX delegate the
+#: file, FITS and the like contain no photographs and are decoded in Python. None of the supported
+#: formats opens another file, or another format inside itself except PNG in ICO.
 _USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
 _RARER = ("MPO", "AVIF", "JPEG2000", "DIB", "ICO", "PCX", "TGA", "HEIF")
-#: Whether HEIC files are read: their decoder, libheif, comes with a package of its own.
+#: Whether HEIC files are supported: their decoder, libheif, is in a separate package.
 HEIC = find_spec("pillow_heif") is not None
-#: So many bytes of a JPEG file are looked at for its scans.
+#: Number of bytes of a JPEG file searched for scans.
 MAX_JPEG = 256 << 20
-#: Images with more pixels are decoded one at a time, whatever the number of threads, for each takes
-#: up to 20 bytes a pixel on its way.
+#: Images with more pixels are decoded one at a time, whatever the number of threads, as each needs
+#: up to 20 bytes per pixel.
 MANY_PIXELS = 16 << 20
 _many = threading.Lock()
 _TURNS = {
@@ -67,9 +67,9 @@ FILTERS = {
 }
 _HEIC_BRANDS = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1"))
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-# What is wrong with a file is in the reason; without a handler, logging would print it as well.
+# The reason has the error; without a handler, logging would print it as well.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-# `warnings.catch_warnings` changes what all threads see, so only one may be inside.
+# `warnings.catch_warnings` affects all threads, so only one may be inside.
 _quietly = threading.Lock()
 
 
@@ -83,7 +83,7 @@ class UnreadableImageError(InputError):
 
 
 def name_of(image: Image) -> str:
-    """What to call an image in a message: its path, or what kind of thing it is."""
+    """The name of an image in a message: its path or type."""
     if isinstance(image, str | Path):
         return str(image)
     if _is_tensor(image):
@@ -92,12 +92,11 @@ def name_of(image: Image) -> str:
 
 
 def upright(image: Image, channels: Channels = "RGB") -> PIL.Image.Image:
-    """The image as people see it: turned as its EXIF data says, on white, 8 bits a channel.
+    """The image oriented by its EXIF data, on white, with 8 bits per channel.
 
-    Mode ``L`` for channels ``L``, else ``RGB`` (``BGR`` is made by the engine). Of an animation
-    or a file with several pages the first is taken; 16-bit grey values are scaled to 8 bits; EXIF
-    data that cannot be understood is left aside. Raises ``UnreadableImageError`` for what is no
-    image, truncated, empty or too large.
+    Mode ``L`` for channels ``L``, else ``RGB`` (the engine converts to ``BGR``). Only the first
+    frame or page is used; 16-bit grey values are scaled to 8 bits; invalid EXIF data is ignored.
+    Raises ``UnreadableImageError`` if it is not an image, truncated, empty or too large.
     """
     return scaled_upright(image, channels, None)[0]
 
@@ -105,7 +104,7 @@ def upright(image: Image, channels: Channels = "RGB") -> PIL.Image.Image:
 def scaled_upright(
     image: Image, channels: Channels, factor: Callable[[int, int], int] | None
 ) -> tuple[PIL.Image.Image, int, int]:
-    """As ``upright``, and the upright image's own width and height.
+    """As ``upright``, with the upright image's original width and height.
 
     A JPEG file is decoded at 1/``factor(width, height)`` of its size: 1/1, 1/2, 1/4 or 1/8.
     """
@@ -130,13 +129,13 @@ def scaled_upright(
         raise UnreadableImageError(name, reason) from None
     except MemoryError:
         raise UnreadableImageError(name, "there is not enough memory for it") from None
-    except Exception as error:  # a decoder may raise anything where a file is damaged
+    except Exception as error:  # a decoder may raise anything for a damaged file
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableImageError(name, " ".join(str(text).split())) from None
 
 
 def in_turn(width: int, height: int) -> AbstractContextManager[object]:
-    """Within, no other image of more than ``MANY_PIXELS`` is decoded, if this is one."""
+    """Lock that prevents decoding two images of more than ``MANY_PIXELS`` at once."""
     return _many if width * height > MANY_PIXELS else nullcontext()
 
 
@@ -144,7 +143,7 @@ def _decoded(
     opened: PIL.Image.Image, channels: Channels, factor: Callable[[int, int], int] | None
 ) -> tuple[PIL.Image.Image, int, int]:
     if opened.format == "TIFF":
-        opened.load()  # Pillow 10.1 and later turn TIFF files as they load, and take out the tag
+        opened.load()  # Pillow 10.1 and later orient TIFF files on load, and remove the tag
     width, height = opened.size
     turn = _orientation(opened)
     if turn >= 5:
@@ -159,21 +158,21 @@ def _decoded(
 
 
 def _orientation(picture: PIL.Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 also where its data is damaged."""
+    """The EXIF orientation, 1 to 8; 1 if its data is damaged."""
     with _quietly, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             turn = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1)
-        except Exception:  # what is wrong with the pixels is told when they are loaded
+        except Exception:  # pixel errors are reported when they are loaded
             return 1
     return turn if turn in _TURNS else 1
 
 
 def cut(picture: PIL.Image.Image, preprocess: Preprocess) -> Cut:
-    """An upright image resized and cut to uint8 ``(size, size, C)``, channels as in the picture.
+    """Resize and crop an upright image to uint8 ``(size, size, C)``, with its own channels.
 
-    Bit for bit the pixels that torchvision's classification presets make of a PIL image. Raises
-    ``UnreadableImageError`` for an image so elongated that resizing it would not fit in memory.
+    Bit-equal to torchvision's classification presets on a PIL image. Raises
+    ``UnreadableImageError`` for an image too elongated to be resized in memory.
     """
     check_shape(*picture.size, preprocess)
     where = frame(*picture.size, preprocess)
@@ -183,7 +182,7 @@ def cut(picture: PIL.Image.Image, preprocess: Preprocess) -> Cut:
 
 
 def check_shape(width: int, height: int, preprocess: Preprocess) -> None:
-    """Refuse with ``UnreadableImageError`` what would not fit in memory once it is resized."""
+    """Raise ``UnreadableImageError`` if the resized image would not fit in memory."""
     if preprocess.resize == "squash":
         return
     shorter, longer = sorted((width, height))
@@ -194,13 +193,13 @@ def check_shape(width: int, height: int, preprocess: Preprocess) -> None:
 
 
 def as_cut(picture: PIL.Image.Image) -> Cut:
-    """The pixels ``(H, W, C)`` of a picture in mode ``L`` or ``RGB``; not to be written to."""
+    """The pixels ``(H, W, C)`` of a PIL image in mode ``L`` or ``RGB``; read-only."""
     pixels: Cut = np.asarray(picture)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
-    """Decode, turn, resize and cut: uint8 ``(size, size, C)``, RGB or L.
+    """Decode, orient, resize and crop: uint8 ``(size, size, C)``, RGB or L.
 
     Raises ``UnreadableImageError``.
     """
@@ -212,11 +211,10 @@ def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
 
 
 def whole(image: Image, preprocess: Preprocess) -> Cut:
-    """Decode and turn, and leave the size: uint8 ``(H, W, C)``, RGB or L.
+    """Decode and orient without resizing: uint8 ``(H, W, C)``, RGB or L.
 
-    Raises ``UnreadableImageError``, also for what ``pixels_of`` refuses once it is decoded, and for
-    sides so long that a graph could not hold the weights of its resize, one for each pixel of the
-    side and of ``size``.
+    Raises ``UnreadableImageError`` as ``pixels_of`` does, and for sides too long for the resize
+    weights of a graph, one for each pixel of the side and of ``size``.
     """
     preprocess.check_pictures()
     picture = upright(image, preprocess.channels)
@@ -230,14 +228,14 @@ def whole(image: Image, preprocess: Preprocess) -> Cut:
 
 
 def _is_tensor(image: object) -> bool:
-    # Where nobody has imported torch, nothing is a tensor; another thread may be about to.
+    # Without torch imported, nothing is a tensor; another thread may be importing it.
     kind = getattr(sys.modules.get("torch"), "Tensor", None)
     return kind is not None and isinstance(image, kind)
 
 
 @contextmanager
 def _picture(image: Image) -> Iterator[PIL.Image.Image]:
-    """The picture; what is opened here is closed here, and one that was given stays open."""
+    """The PIL image; closed afterwards if it was opened here."""
     if isinstance(image, PIL.Image.Image):
         yield image
     elif _is_tensor(image):
@@ -251,7 +249,7 @@ def _picture(image: Image) -> Iterator[PIL.Image.Image]:
     elif isinstance(image, str | Path):
         path = Path(image)
         if path.exists() and not path.is_file():
-            raise UnreadableImageError(str(path), "it is no file")
+            raise UnreadableImageError(str(path), "it is not a file")
         with (
             path.open("rb") as file,
             open_picture(file, str(path), path.stat().st_size) as picture,
@@ -265,9 +263,9 @@ def _picture(image: Image) -> Iterator[PIL.Image.Image]:
 
 @contextmanager
 def open_picture(file: BinaryIO, name: str, size: int) -> Iterator[PIL.Image.Image]:
-    """A file of ``size`` bytes that is of one of the kinds that are read, not yet decoded.
+    """Open a file of ``size`` bytes in a supported format, not yet decoded.
 
-    Raises ``UnreadableImageError``, ``PIL.UnidentifiedImageError`` and what decoders raise.
+    Raises ``UnreadableImageError``, ``PIL.UnidentifiedImageError`` and errors of decoders.
     """
     if size == 0:
         raise UnreadableImageError(name, "the file is empty")
@@ -294,7 +292,7 @@ def _beginning(file: BinaryIO) -> bytes:
 
 def _open(file: BinaryIO, bounded: Bounded, name: str) -> PIL.Image.Image:
     given = cast("IO[bytes]", bounded)
-    # Pillow warns of odd, but readable files, and of large ones, which `upright` refuses.
+    # Pillow warns about odd but readable files, and large ones, which `upright` rejects.
     with _quietly, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -312,14 +310,14 @@ def _open(file: BinaryIO, bounded: Bounded, name: str) -> PIL.Image.Image:
 
 
 def _unknown(image: Image) -> str:
-    """Why nothing reads the file."""
+    """Why the file cannot be read."""
     beginning = image[:12] if isinstance(image, bytes) else b""
     if isinstance(image, str | Path):
         with suppress(OSError), Path(image).open("rb") as file:
             beginning = file.read(12)
     if beginning[4:] in _HEIC_BRANDS and not HEIC:
-        return "a HEIC picture, which takes the package pillow-heif; install resnetkit[heic]"
-    return "no image, or of a kind that is not known"
+        return "a HEIC image, which requires pillow-heif; install resnetkit[heic]"
+    return "not an image, or of an unsupported format"
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> PIL.Image.Image:
@@ -330,25 +328,25 @@ def _from_array(array: npt.NDArray[np.uint8]) -> PIL.Image.Image:
         shape = "x".join(map(str, array.shape))
         raise UnreadableImageError(
             f"{array.dtype} {shape}",
-            "an array is uint8 (H, W) or (H, W, C), a tensor (C, H, W), with 1, 3 or 4 channels",
+            "arrays must be uint8 (H, W) or (H, W, C), tensors (C, H, W), with 1, 3 or 4 channels",
         )
     return PIL.Image.fromarray(np.ascontiguousarray(array))
 
 
 def _eight_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Grey values of 16 bits as 8; Pillow's own conversion cuts them off at 255.
+    """Scale 16-bit grey values to 8 bits; Pillow's own conversion clips them at 255.
 
-    Files do not say how many of the bits are used. Where no value is above 255 or 4095, white is
-    taken to be that, as cameras and scanners with 8 and 12 bits write them.
+    Files do not record how many bits are used. White is 255 or 4095 if no value is above it, as
+    written by cameras and scanners with 8 and 12 bits.
     """
     if picture.mode == "F":
-        raise ValueError("it has floating-point pixels, and where white lies is not known")
+        raise ValueError("it has floating-point pixels, whose white level is unknown")
     if picture.mode not in _SIXTEEN_BITS:
         return picture
     values = np.asarray(picture)
     highest = int(values.max())
     if values.min() < 0 or highest > 65535:
-        raise ValueError("it has 32-bit pixels, and where white lies is not known")
+        raise ValueError("it has 32-bit pixels, whose white level is unknown")
     white = next(white for white in (255, 4095, 65535) if highest <= white)
     scaled = values.astype(np.uint32)
     scaled *= 255

@@ -12,15 +12,15 @@ import numpy.typing as npt
 Pixels = TypeVar("Pixels", bound=npt.NDArray[np.uint8])
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _ORIENTATION, _SHORT = 0x0112, 3
-#: Bytes of a value of each kind (TIFF 6.0, section 2).
+#: Bytes per value of each type (TIFF 6.0, section 2).
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-#: Start of scan; what follows is no marker segment.
+#: Start of scan, after which come no marker segments.
 _SCAN = 0xDA
 SCAN = bytes((0xFF, _SCAN))
-#: A JPEG file with more scans is refused, for each goes over the whole image: encoders make up to
-#: about 12, and a file of a few hundred kilobytes may have thousands.
+#: Maximum number of scans, each of which covers the whole image: encoders make up to about 12, and
+#: a file of a few hundred kilobytes may have thousands.
 MAX_SCANS = 100
-#: So many segments of a JPEG file are looked at; encoders make a few dozen.
+#: Maximum number of segments of a JPEG file; encoders make a few dozen.
 MAX_SEGMENTS = 10_000
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -28,8 +28,8 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 def orientation(data: bytes) -> int | None:
     """The EXIF orientation of a JPEG file, 1 to 8 (JEITA CP-3451, tag 0x0112); 1 without one.
 
-    None where the file is not put together as usual, or says it in another way (XMP, two segments):
-    then Pillow has to find out.
+    None for an unusual file, or one that stores it differently (XMP, two segments), which is left
+    to Pillow.
     """
     exif: bytes | None = None
     place = 2
@@ -63,14 +63,14 @@ def _in_exif(exif: bytes) -> int | None:
     try:
         (start,) = struct.unpack_from(order + "L", exif, 4)
         (count,) = struct.unpack_from(order + "H", exif, start)
-        if len(exif) < start + 2 + 12 * count + 4:  # entries, and where the next table is
+        if len(exif) < start + 2 + 12 * count + 4:  # entries, and the offset of the next table
             return None
         found = 1
         for number in range(count):
             entry = start + 2 + 12 * number
             tag, kind, size, value = struct.unpack_from(order + "HHLH", exif, entry)
             length = size * _BYTES.get(kind, 0)
-            if length > 4:  # what does not fit lies elsewhere; Pillow reads no further if not there
+            if length > 4:  # longer values are stored elsewhere; Pillow stops if they are missing
                 (place,) = struct.unpack_from(order + "L", exif, entry + 8)
                 if place + length > len(exif):
                     return None
@@ -84,7 +84,7 @@ def _in_exif(exif: bytes) -> int | None:
 
 
 def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """Pixels ``(H, W, ...)`` as people see them; a view."""
+    """Apply an orientation to pixels ``(H, W, ...)``; a view."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -95,12 +95,12 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def jpeg_problem(data: bytes) -> str | None:
-    """Why a JPEG file is not decoded: for the scans of its first picture; None where they are few.
+    """Why a JPEG file must not be decoded: too many scans of its first image; else None.
 
-    What stands in segments before a scan, such as a thumbnail, and behind the end of the picture,
-    such as the film of a phone's moving photograph, does not count.
+    Segments before a scan, such as a thumbnail, and data after the image, such as the video of a
+    phone's motion photo, do not count.
     """
-    # Almost all files have fewer of these bytes anywhere.
+    # Almost all files have fewer of these bytes.
     if data.count(SCAN) <= MAX_SCANS:
         return None
     count, place = 0, 0

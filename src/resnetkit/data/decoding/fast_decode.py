@@ -1,11 +1,10 @@
-"""Fast decoding: libjpeg-turbo where installed, and torch's vectorised resize.
+"""Fast decoding: libjpeg-turbo if installed, and torch's vectorised resize.
 
-The same images are read and refused as by ``pixels``, and JPEG files are decoded to the same
-pixels, except that large ones are decoded at a half, a quarter or an eighth of their size (by the
-discrete cosine transform), as long as at least ``GAP`` times the wanted size remains. Only the part
-that the square needs is resized. What is no usual JPEG file is decoded by Pillow, by the same
-rules. ``benchmarks/pixels.py`` measures by how much the answers differ. torch is loaded with the
-first image.
+Accepts and rejects the same images as ``decode``. JPEG files are decoded to the same pixels, except
+that large ones are decoded at 1/2, 1/4 or 1/8 of their size (by the discrete cosine transform), as
+long as at least ``GAP`` times the target size remains. Only the cropped part is resized. Other
+files are decoded by Pillow, by the same rules. ``benchmarks/pixels.py`` measures the effect on
+predictions. torch is imported with the first image.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ try:
 except ImportError:
     simplejpeg = None
 
-#: A scaled-down decode leaves at least so many times the size to which the image is resized then;
-#: Pillow's ``thumbnail`` has the same number (``reducing_gap``).
+#: Minimum size of a scaled-down decode, as a multiple of the resize target; as in Pillow's
+#: ``thumbnail`` (``reducing_gap``).
 GAP = 2.0
-#: Larger files are not read as a whole, but left to Pillow.
+#: Larger files are left to Pillow instead of being read as a whole.
 MAX_BYTES = 64 << 20
-#: By how much of a pixel the square may be moved, so that less has to be resized.
+#: Maximum shift of the crop, in pixels, to resize less.
 SHIFT = 0.03
 
 Pixels = npt.NDArray[np.uint8]
@@ -55,12 +54,12 @@ def missing() -> tuple[str, ...]:
 
 
 def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
-    """Decode, turn, resize and cut: uint8 ``(size, size, C)``, RGB or L.
+    """Decode, orient, resize and crop: uint8 ``(size, size, C)``, RGB or L.
 
-    Raises ``UnreadableImageError`` for what ``pixels.pixels_of`` refuses, with the same reason.
+    Raises ``UnreadableImageError`` as ``decode.pixels_of`` does, with the same reason.
     """
     preprocess.check_pictures()
-    if preprocess.interpolation == "nearest":  # which picks pixels: others are no approximation
+    if preprocess.interpolation == "nearest":  # nearest picks pixels, so it cannot be approximated
         return decode.pixels_of(image, preprocess)
     try:
         return _square(_jpeg(image, preprocess) or _any(image, preprocess), preprocess)
@@ -70,8 +69,8 @@ def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """Upright pixels ``(H, W)`` or ``(H, W, 3)``; what they would be at full size is ``width`` x
-    ``height``, and they stand for ``across`` x ``down`` of their own pixels."""
+    """Upright pixels ``(H, W)`` or ``(H, W, 3)`` of an image of full size ``width`` x ``height``,
+    which spans ``across`` x ``down`` of them."""
 
     pixels: Pixels
     width: int
@@ -88,9 +87,9 @@ def _any(image: Image, preprocess: Preprocess) -> _Decoded:
 
 
 def _jpeg(image: Image, preprocess: Preprocess) -> _Decoded | None:
-    """A JPEG file's pixels, perhaps scaled down.
+    """A JPEG file's pixels, possibly scaled down.
 
-    None for everything else, and for whatever is odd about one: then Pillow has the say.
+    None for any other or unusual file, which is left to Pillow.
     """
     if simplejpeg is None:
         return None
@@ -119,20 +118,20 @@ def _jpeg(image: Image, preprocess: Preprocess) -> _Decoded | None:
     found = turned(found[..., 0] if space == "Gray" else found, turn)
     if space != "Gray" and preprocess.channels == "L":
         found = np.asarray(PIL.Image.fromarray(found).convert("L"))
-    if turn > 1:  # the edge that was filled up to a whole pixel may be any
+    if turn > 1:  # the edge padded to a whole pixel is arbitrary
         return _Decoded(found, wide, tall, found.shape[1], found.shape[0])
     return _Decoded(found, wide, tall, width / factor, height / factor)
 
 
 def _bytes(image: Image) -> bytes | None:
-    """The whole of a file that may be a JPEG file."""
+    """The bytes of a potential JPEG file."""
     if isinstance(image, bytes):
         return image if image[:2] == b"\xff\xd8" and len(image) <= MAX_BYTES else None
     if not isinstance(image, str | Path):
         return None
     try:
         path = Path(image)
-        if not path.is_file():  # opening a pipe would wait for somebody to write to it
+        if not path.is_file():  # opening a pipe would block
             return None
         with path.open("rb", buffering=0) as file:
             head = file.read(MAX_BYTES + 1)
@@ -142,7 +141,7 @@ def _bytes(image: Image) -> bytes | None:
 
 
 def _factor(width: int, height: int, preprocess: Preprocess) -> int:
-    """To what part of its size an image may be scaled down when it is decoded."""
+    """The factor by which an image may be scaled down when decoded."""
     where = frame(width, height, preprocess)
     ratio = min(width / where.width, height / where.height) / GAP
     return next((factor for factor in (8, 4, 2) if factor <= ratio), 1)
@@ -153,12 +152,12 @@ def _square(image: _Decoded, preprocess: Preprocess) -> Cut:
     where = frame(image.width, image.height, preprocess)
     across, down = image.across / where.width, image.down / where.height
     found = image.pixels
-    if min(across, down) < 1:  # a small image: there is nothing to win
+    if min(across, down) < 1:  # a small image: nothing to gain
         square = decode.cut(PIL.Image.fromarray(np.ascontiguousarray(found)), preprocess)
         return square.repeat(3, -1) if square.shape[-1] < preprocess.channel_count else square
     x, left = _skipped(where.left, across, found.shape[1])
     y, top = _skipped(where.top, down, found.shape[0])
-    # What the last pixels of the square are made of lies at most two of them behind it.
+    # The last pixels of the crop depend on at most two source pixels after it.
     right = x + ceil((left + where.size + 2) * across) + 2
     bottom = y + ceil((top + where.size + 2) * down) + 2
     square = _resized(
@@ -168,10 +167,10 @@ def _square(image: _Decoded, preprocess: Preprocess) -> Cut:
 
 
 def _skipped(margin: int, scale: float, side: int) -> tuple[int, int]:
-    """How many pixels at the edge need not be resized, and how much of the margin is left then.
+    """The number of edge pixels to skip in the resize, and the remaining margin.
 
-    ``margin`` pixels of the result are cut off, each ``scale`` pixels of the image wide. Only a
-    whole number of both can be left out, or nearly; two are kept, for the filter reaches so far.
+    ``margin`` pixels of the result are cropped, each ``scale`` pixels of the image wide. Only a
+    (nearly) whole number of both can be skipped; two are kept for the filter's support.
     """
     for count in range(margin - 2, 0, -1):
         whole = round(count * scale)
@@ -188,16 +187,16 @@ def _resized(
     scales: tuple[float, float],
     preprocess: Preprocess,
 ) -> Cut:
-    """Resized by ``scales``, antialiased, and cut from ``top`` and ``left`` on.
+    """Resize by ``scales``, antialiased, and crop from ``top`` and ``left``.
 
-    By torch, whose filters for uint8 in channels-last are vectorised.
+    Uses torch, whose filters for channels-last uint8 are vectorised.
     """
     import torch
 
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     source = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-    # Not torch.nn.functional.interpolate, which would take the scale from the part's size.
+    # Not torch.nn.functional.interpolate, which derives the scale from the part's size.
     bilinear = preprocess.interpolation == "bilinear"
     aten = torch.ops.aten
     resize = aten._upsample_bilinear2d_aa if bilinear else aten._upsample_bicubic2d_aa

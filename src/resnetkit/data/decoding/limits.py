@@ -6,22 +6,22 @@ from typing import Any, BinaryIO
 
 import PIL.Image
 
-#: Files that Pillow decodes in Python, at 1 to 2 MB a second, may have so many bytes: PPM as text
-#: or with other maxima than 255, BMP with runs.
+#: Maximum bytes of files that Pillow decodes in Python, at 1 to 2 MB per second: PPM as text or
+#: with maxima other than 255, run-length encoded BMP.
 MAX_SLOW = 16 << 20
-#: So many comments may stand among the numbers of a PPM file: each costs a copy of what is read.
+#: Maximum comments among the numbers of a PPM file: each copies the data read.
 MAX_COMMENTS = 100
-#: An icon's side may be so long; what says that it is 256 at most is a byte of the file.
+#: Maximum side of an icon, whose declared size (at most 256) is not trusted.
 MAX_ICON = 2048
-#: Pillow may read from a file so often, and once more for each 256 bytes of it: segments, chunks
-#: and comments are read one by one, in Python, and some are kept.
+#: Maximum number of reads by Pillow, plus one per 256 bytes of the file: segments, chunks and
+#: comments are read one by one, in Python, and some are kept.
 MOST_READS = 10_000
 _ICON = b"\x00\x00\x01\x00"
 _PLAIN = (b"P1", b"P2", b"P3")
 
 
 class Bounded:
-    """A file that may be read from so often, by its size; it raises ``ValueError`` then."""
+    """A file with a limited number of reads by its size; raises ``ValueError`` above it."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -31,11 +31,11 @@ class Bounded:
         """As the file's own."""
         self._left -= 1
         if self._left < 0:
-            raise ValueError("its header has too many parts to be read")
+            raise ValueError("its header has too many parts")
         return self._file.read(size)
 
     def allow(self, reads: int) -> None:
-        """Let it be read from so many times more: a decoder in Python reads pixel by pixel."""
+        """Allow that many more reads: a decoder in Python reads pixel by pixel."""
         self._left += reads
 
     def __getattr__(self, name: str) -> Any:
@@ -43,12 +43,12 @@ class Bounded:
 
 
 def is_slow(picture: PIL.Image.Image) -> bool:
-    """Whether an opened file is decoded in Python."""
+    """Whether Pillow decodes an opened file in Python."""
     return any(tile[0] in PIL.Image.DECODERS for tile in getattr(picture, "tile", None) or ())
 
 
 def slow_problem(data: bytes, size: int) -> str | None:
-    """Why a file of ``size`` bytes, ``data`` at its beginning, is not decoded in Python."""
+    """Why a file of ``size`` bytes, starting with ``data``, must not be decoded in Python."""
     if size > MAX_SLOW:
         return (
             f"a kind of {size:,} bytes that is decoded slowly; at most {MAX_SLOW:,} are read: "
@@ -60,9 +60,9 @@ def slow_problem(data: bytes, size: int) -> str | None:
 
 
 def icon_problem(data: bytes) -> str | None:
-    """Why an ICO file is not opened, for then Pillow decodes its largest picture; else None.
+    """Why an ICO file must not be opened, which decodes its largest image; else None.
 
-    An entry of 16 bytes has its picture's place at byte 12: a PNG file, or a BMP of twice the
+    An entry of 16 bytes has its image's offset at byte 12: a PNG file, or a BMP of twice the
     height.
     """
     if not data.startswith(_ICON):
@@ -75,5 +75,5 @@ def icon_problem(data: bytes) -> str | None:
         else:
             width, height = (int.from_bytes(inner[i : i + 4], "little") for i in (4, 8))
         if max(width, height) > MAX_ICON:
-            return f"an icon of {width}x{height} pixels; at most {MAX_ICON} a side are read"
+            return f"an icon of {width}x{height} pixels; at most {MAX_ICON} per side are read"
     return None

@@ -18,12 +18,12 @@ INTERPOLATIONS = {
 
 
 def to_tensor(pixels: Cut) -> Tensor:
-    """uint8 ``(..., H, W, C)`` as a tensor ``(..., C, H, W)`` of its own."""
+    """Copy uint8 ``(..., H, W, C)`` into a new tensor ``(..., C, H, W)``."""
     return torch.tensor(pixels).movedim(-1, -3).contiguous()
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """uint8 ``(..., C, size, size)`` in RGB or L to what the network takes, float32."""
+    """Convert uint8 ``(..., C, size, size)`` in RGB or L to the network's float32 input."""
     if preprocess.channels == "BGR":
         pixels = pixels.flip(-3)
     mean = torch.tensor(preprocess.mean).view(-1, 1, 1)
@@ -32,5 +32,5 @@ def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
 
 
 def to_input(image: Image, preprocess: Preprocess) -> Tensor:
-    """From an image to float32 ``(C, size, size)``. Raises ``UnreadableImageError``."""
+    """Convert an image to float32 ``(C, size, size)``. Raises ``UnreadableImageError``."""
     return normalise(to_tensor(pixels_of(image, preprocess)), preprocess)

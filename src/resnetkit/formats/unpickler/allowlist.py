@@ -1,9 +1,8 @@
-"""What a pickle may ask for, and what it means here; nothing of numpy or torch is ever called.
+"""The allowed globals of a pickle and their meaning; numpy and torch are never called.
 
-The names are those under which numpy and torch pickle their arrays (``ndarray.__reduce__``,
-``torch._utils``), the plain containers, and ``argparse.Namespace``, in which timm keeps the
-arguments of a training run. Whatever else a pickle asks for is data without a meaning
-(``machine.Inert``).
+These are the names that numpy and torch use to pickle arrays (``ndarray.__reduce__``,
+``torch._utils``), plain containers, and ``argparse.Namespace``, in which timm stores training
+arguments. Any other global is inert data (``machine.Inert``).
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def _set(args: tuple[Any, ...]) -> set[Any]:
 
 
 def _bytes(args: tuple[Any, ...]) -> bytes | str | Span:
-    """Bytes as protocol 2 writes them: a text whose characters are the bytes. It is not copied."""
+    """Bytes in protocol 2: a string whose characters are the bytes. It is not copied."""
     match args:
         case ():
             return b""
@@ -146,7 +145,7 @@ def _scalar(args: tuple[Any, ...]) -> Any:
 
 
 def _tensor(args: tuple[Any, ...]) -> Tensor:
-    """``_rebuild_tensor_v2(storage, offset, size, stride, ...)``, and its forerunner."""
+    """``_rebuild_tensor_v2(storage, offset, size, stride, ...)``, and its predecessor."""
     match args:
         case (Storage() as storage, int() as offset, tuple() as shape, tuple() as strides, *_):
             return Tensor(storage, storage.dtype, offset, ints(shape), ints(strides))
@@ -154,7 +153,7 @@ def _tensor(args: tuple[Any, ...]) -> Tensor:
 
 
 def _tensor_of_dtype(args: tuple[Any, ...]) -> Tensor:
-    """``_rebuild_tensor_v3``: the same of an untyped storage, with the type as seventh."""
+    """``_rebuild_tensor_v3``: the same with an untyped storage, and the dtype as seventh."""
     match args:
         case (Storage() as storage, int() as offset, tuple() as shape, tuple() as strides, *rest):
             if len(rest) >= 3 and isinstance(rest[2], Name) and rest[2].name in _DTYPES:
@@ -164,7 +163,7 @@ def _tensor_of_dtype(args: tuple[Any, ...]) -> Tensor:
 
 
 def _quantised(args: tuple[Any, ...]) -> Quantised | Inert:
-    """``_rebuild_qtensor``: whole numbers, with one scale for all or one for each channel."""
+    """``_rebuild_qtensor``: integers, with one scale per tensor or per channel."""
     match args:
         case (Storage() as storage, int() as offset, tuple() as shape, tuple() as strides, how, *_):
             whole = Tensor(storage, storage.dtype, offset, ints(shape), ints(strides))
@@ -187,7 +186,7 @@ def _parameter(args: tuple[Any, ...]) -> Tensor | Inert:
 
 
 def _default_dict(_args: tuple[Any, ...]) -> dict[Any, Any]:
-    """Its items follow; what makes a missing one is nobody's to call."""
+    """A defaultdict whose items follow; its factory is ignored."""
     return {}
 
 
@@ -211,7 +210,7 @@ def _device(args: tuple[Any, ...]) -> str:
 
 _DTYPES = {f"torch.{name}" for name in SIZES}
 
-#: By name, what a call means; None for what may only be an argument.
+#: The meaning of calls by name; None for names that may only be arguments.
 ALLOWED: Mapping[str, Callable[[tuple[Any, ...]], Any] | None] = {
     "_codecs.encode": _bytes,
     "argparse.Namespace": _namespace,

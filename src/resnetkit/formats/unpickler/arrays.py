@@ -1,4 +1,4 @@
-"""Arrays that a pickle describes: where in the file their numbers stand, and how to read them."""
+"""Arrays of a pickle: the location of their values in the file, and how to read them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from resnetkit.formats.unpickler.machine import Built, Inert, Span, unescaped
 if TYPE_CHECKING:
     import numpy as np
 
-#: numpy's codes of types that weights come in, with struct's letters of each.
+#: numpy's codes of supported dtypes, with their struct formats.
 _CODES = {
     **{"b1": ("bool", "?"), "i1": ("int8", "b"), "u1": ("uint8", "B"), "i2": ("int16", "h")},
     **{"u2": ("uint16", "H"), "i4": ("int32", "i"), "u4": ("uint32", "I"), "i8": ("int64", "q")},
     **{"u8": ("uint64", "Q"), "f2": ("float16", "e"), "f4": ("float32", "f")},
     **{"f8": ("float64", "d"), "c8": ("complex64", "ff"), "c16": ("complex128", "dd")},
 }
-#: The most bytes that a coding takes for one.
+#: The maximum expansion of each encoding.
 _LONGEST = {"raw": 1, "utf-8": 2, "escape": 4, "raw-unicode-escape": 6}
 _ODD = "has a numpy array of an unknown form; get it again"
 
 
 def is_number(code: str) -> bool:
-    """Whether numpy's code of a type is one of numbers; there are texts, dates and records too."""
+    """Whether a numpy dtype code is numeric, not text, dates or records."""
     return code.lstrip("<>|=") in _CODES
 
 
@@ -49,9 +49,9 @@ class Dtype(Built):
 
 
 class PickledArray(Built):
-    """A ``numpy.ndarray`` of a pickle; its numbers are bytes, or a text of as many characters.
+    """A ``numpy.ndarray`` of a pickle; its values are bytes, or a string of as many characters.
 
-    One of texts or objects has no ``dtype``, and cannot be read.
+    Arrays of strings or objects have no ``dtype``, and cannot be read.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class PickledArray(Built):
         self._check(math.prod(self.shape) * SIZES[self.dtype])
 
     def _check(self, wanted: int) -> None:
-        """The size has to be that of the data, before anything is allocated for it."""
+        """Check the size against the data before allocating memory."""
         data = self.data
         coding = data.coding if isinstance(data, Span) else "raw"
         have = data.length if isinstance(data, Span) else len(data)
@@ -122,13 +122,13 @@ class PickledArray(Built):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Storage:
-    """A run of numbers in a torch file; ``offset`` is where it begins, once that is known."""
+    """A storage in a torch file; ``offset`` is set once known."""
 
     key: str
     dtype: str
     count: int
     offset: int | None = None
-    #: The checksum of all its bytes, 0 where none was made.
+    #: The checksum of its bytes, 0 if there is none.
     crc: int = 0
 
     @property
@@ -137,7 +137,7 @@ class Storage:
 
 
 class Tensor:
-    """A view of a storage: its numbers by offset, shape and strides, counted in numbers."""
+    """A view of a storage by offset, shape and strides, counted in elements."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Tensor:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the numbers stand in C order, one after the other."""
+        """Whether the view is C-contiguous."""
         step = 1
         for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if size != 1 and stride != step:
@@ -173,7 +173,7 @@ class Tensor:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of its storage."""
+        """Whether the view covers its whole storage."""
         return self.offset == 0 and self.extent * SIZES[self.dtype] == self.storage.nbytes
 
     def load(self, path: Path) -> np.ndarray[Any, Any]:
@@ -196,9 +196,9 @@ class Tensor:
 
 
 class Quantised(Tensor):
-    """Whole numbers that stand for ``(number - zero) * scale``; read as those, in float32.
+    """Quantised integers, read as ``(number - zero) * scale`` in float32.
 
-    ``scale`` and ``zero`` are numbers, or tensors with one for each place along ``axis``.
+    ``scale`` and ``zero`` are numbers, or tensors with one value per index of ``axis``.
     """
 
     def __init__(self, whole: Tensor, scale: float | Tensor, zero: int | Tensor, axis: int) -> None:

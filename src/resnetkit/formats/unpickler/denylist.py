@@ -1,13 +1,13 @@
-"""Names that a pickle asks for only to run something: files that hold one are refused by it.
+"""Names that a pickle only needs to execute something; files with one are rejected.
 
-Nothing of a pickle is ever looked up or run, so that such a file is harmless here; it is not to
-anybody who loads it otherwise. The list is of what scanners of pickles (picklescan, fickling) call
-dangerous: what starts programs, opens files and connections, imports, or fetches attributes.
+Nothing of a pickle is looked up or executed, so such a file is harmless here, but not to other
+loaders. The list follows pickle scanners (picklescan, fickling): functions that start programs,
+open files and connections, import, or get attributes.
 """
 
 from __future__ import annotations
 
-#: Modules of which everything is refused, with all below them.
+#: Modules that are rejected with all their submodules.
 _MODULES = frozenset(
     "os nt posix sys subprocess commands popen2 pty socket ssl shutil tempfile runpy importlib imp "
     "pkgutil zipimport code codeop bdb pdb cProfile profile trace timeit doctest marshal shelve "
@@ -39,7 +39,7 @@ _NAMES = frozenset(
 
 
 def is_attack(name: str) -> bool:
-    """Whether ``module.name`` is what only an attack asks for."""
+    """Whether ``module.name`` is on the list."""
     if name in _NAMES:
         return True
     parts = name.split(".")

@@ -1,13 +1,13 @@
-"""Reads a pickle as data: the stack machine of pickle's opcodes, without anything to run.
+"""Reads a pickle as data: a stack machine for pickle's opcodes that executes nothing.
 
-A pickle is a program that names functions and has them called. Here no name is ever looked up. For
-those in ``allowed.ALLOWED`` a function of ours says what a call means; every other call makes an
-``Inert``: the name, the arguments, and the state and items that the pickle gives it, as data. What
-only an attack asks for (``attacks.py``) is refused by its name wherever it stands.
+A pickle is a program that names functions to call. Here no name is ever looked up. For names in
+``allowlist.ALLOWED`` our own function interprets the call; every other call makes an ``Inert``: the
+name, the arguments, and the state and items, as data. Names that only attacks use (``denylist.py``)
+are rejected anywhere.
 
-Python's own ``pickle.Unpickler`` is not used, because a restricted ``find_class`` leaves open what
-its opcodes do by themselves: a memo index or a false length that allocates gigabytes, dictionary
-keys that take forever to hash or overflow the C stack. Opcodes are those of ``pickletools`` in
+Python's own ``pickle.Unpickler`` is not used, because a restricted ``find_class`` does not guard
+the opcodes themselves: a memo index or a false length that allocates gigabytes, dictionary keys
+that take forever to hash or overflow the C stack. Opcodes are those of ``pickletools`` in
 Python's standard library, protocols 0 to 5.
 """
 
@@ -24,16 +24,16 @@ from resnetkit.formats.container import UnfitError, short
 from resnetkit.formats.file_window import Window
 from resnetkit.formats.unpickler.denylist import is_attack
 
-#: Opcodes, and items copied by them. A training checkpoint of a ResNet-152 has a tenth of it.
+#: Maximum number of opcodes and copied items; ten times that of a ResNet-152 training checkpoint.
 MOST_WORK = 1_000_000
-#: Longer texts and bytes stay in the file.
+#: Longer strings and bytes stay in the file.
 MOST_HELD = 1 << 16
 DAMAGED = "holds a damaged pickle; get it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Span:
-    """Bytes that stay in the file. A ``coding`` other than ``raw`` stands for a text of bytes:
+    """Bytes that stay in the file. A ``coding`` other than ``raw`` is an encoded string of bytes:
 
     ``utf-8``, ``raw-unicode-escape`` (protocol 0), or ``escape`` (a ``repr`` of Python 2).
     """
@@ -45,16 +45,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Name:
-    """A function or class that a pickle asks for; a name, never the thing."""
+    """A global of a pickle: the name of a function or class, never the object."""
 
     name: str
 
 
 class Inert:
-    """What a pickle would have made by a call: the name and arguments of it, and what came after.
+    """A call in a pickle that is not executed: its name, arguments, and later state.
 
-    ``state`` is what the object would have been given, ``items`` its keys and values where it is
-    filled like a dict, ``members`` where like a list or set. Nothing of it is ever run.
+    ``state`` is the argument of BUILD, ``items`` the keys and values if it is filled like a dict,
+    ``members`` if like a list or set. Nothing is executed.
     """
 
     def __init__(self, name: str, args: tuple[Any, ...] = ()) -> None:
@@ -65,11 +65,11 @@ class Inert:
 
 
 class Machine:
-    """The stack, the marks and the memo of a pickle that is read from ``window``.
+    """The stack, marks and memo of a pickle read from ``window``.
 
-    ``allowed`` says by name what a call means: a function of the arguments, or None for a name that
-    may only be an argument; without it no name may be asked for. ``persistent`` makes something of
-    the storages of a torch file.
+    ``allowed`` maps names to functions of the arguments, or None for names that may only be
+    arguments; without it all names are rejected. ``persistent`` resolves the storages of a torch
+    file.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Machine:
         self.work += count
         if self.work > MOST_WORK:
             raise UnfitError(
-                f"holds a pickle of more than {MOST_WORK} steps; no checkpoint needs them"
+                f"holds a pickle of more than {MOST_WORK} steps, too many for a checkpoint"
             )
 
     def push(self, value: object) -> None:
@@ -112,21 +112,21 @@ class Machine:
         self.stack = []
 
     def to_mark(self) -> list[Any]:
-        """What was pushed since the last mark."""
+        """The items pushed since the last mark."""
         if not self.marks:
             raise UnfitError(DAMAGED)
         items, self.stack = self.stack, self.marks.pop()
         return items
 
     def line(self) -> str:
-        """A line of a few characters: a number or a name."""
+        """A short line: a number or a name."""
         offset, length = self.window.skip_line()
         if length > 1000:
             raise UnfitError(DAMAGED)
         return self.window.again(offset, length).decode("latin-1")
 
     def held(self, count: int, coding: str) -> None:
-        """Push a text (``utf-8``, ``latin-1``) or bytes (``raw``); a long one stays in the file."""
+        """Push a string (``utf-8``, ``latin-1``) or bytes (``raw``); long ones stay in the file."""
         if count > MOST_HELD:
             where = self.window.skip(count)
             coding = "utf-8" if coding == "utf-8" else "raw"
@@ -136,7 +136,7 @@ class Machine:
             self.push(data if coding == "raw" else decoded(data, coding))
 
     def ask(self, module: object, name: object) -> None:
-        """Push a name that the pickle asks for. Raises ``UnfitError`` for one not allowed."""
+        """Push a global. Raises ``UnfitError`` if it is not allowed."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise UnfitError(DAMAGED)
         for old, new in _RENAMED:
@@ -145,16 +145,16 @@ class Machine:
         asked = f"{module}.{name}"
         if is_attack(asked):
             raise UnfitError(
-                f"asks for {short(asked)}, which no weights need and attacks use; do not load it "
-                "with anything that would run it"
+                f"asks for {short(asked)}, which only attacks need; do not load it "
+                "with anything that would execute it"
             )
         if not self.allowed:
-            raise UnfitError(f"asks for {short(asked)} where only numbers stand; it is damaged")
+            raise UnfitError(f"asks for {short(asked)} instead of a number; it is damaged")
         self.push(Name(name=asked))
 
     def call(self, asked: object, args: object) -> None:
-        """Push what a call means."""
-        if isinstance(asked, Inert):  # what a call would have made is called in turn
+        """Push the result of an interpreted call."""
+        if isinstance(asked, Inert):  # the result of a call is called in turn
             asked = Name(name=asked.name)
         if not isinstance(asked, Name):
             raise UnfitError(DAMAGED)
@@ -166,12 +166,12 @@ class Machine:
         meaning = self.allowed[asked.name]
         if meaning is None:
             raise UnfitError(f"calls {asked.name}, which is refused")
-        # Some copy what they are given, which may have been given before.
+        # Some copy their arguments, which may be shared.
         self.spend(sum(len(arg) for arg in args if isinstance(arg, (list, tuple, dict))))
         self.push(meaning(args))
 
     def build(self) -> None:
-        """Give a state to the object on top of the stack."""
+        """Set the state of the object on top of the stack."""
         state, target = self.pop(), self.top()
         if isinstance(target, Built):
             target.build(state)
@@ -182,7 +182,7 @@ class Machine:
         # A state of a dict is the _metadata of torch's state_dict: versions of modules.
 
     def fill(self, target: object, items: list[Any]) -> None:
-        """Put keys and values, which alternate, into a dict."""
+        """Put alternating keys and values into a dict."""
         if isinstance(target, Inert):
             target = target.items
         if not isinstance(target, dict) or len(items) % 2:
@@ -227,7 +227,7 @@ class Machine:
 
 
 class Key:
-    """Something else than a text or a number as a key; equal to itself alone."""
+    """A key that is not a string or a number; equal only to itself."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -238,17 +238,17 @@ class Key:
 
 
 class Built(ABC):
-    """Something of ours that a pickle first makes and then gives a state."""
+    """An object that a pickle first creates and then gives a state."""
 
     @abstractmethod
     def build(self, state: object) -> None:
-        """Take the state."""
+        """Set the state."""
 
 
 def key_of(value: object) -> Any:
-    """``value`` where it may be a key: a text or number, whose hash takes no time.
+    """``value`` if it may be a key: a string or number, which hashes fast.
 
-    Others are keys of what is beside the weights: each is one of its own, of its kind.
+    Other keys belong to metadata; each becomes a unique key of its type.
     """
     if value is None or isinstance(value, (str, bytes, float)):
         return value
@@ -257,12 +257,12 @@ def key_of(value: object) -> Any:
     return Key(value)
 
 
-#: Names of Python 2 and of numpy 2 for what numpy 1 and Python 3 call otherwise.
+#: Names in Python 2 and numpy 2, and their equivalents in Python 3 and numpy 1.
 _RENAMED = (("__builtin__", "builtins"), ("copy_reg", "copyreg"), ("numpy._core", "numpy.core"))
 
 
 def decoded(data: bytes, coding: str) -> str:
-    """A short text. Raises ``UnfitError`` for bytes that are none."""
+    """A short string. Raises ``UnfitError`` for invalid bytes."""
     try:
         text = data.decode(coding)
         text.encode()
@@ -271,12 +271,12 @@ def decoded(data: bytes, coding: str) -> str:
     return text
 
 
-#: What a ``repr`` of Python 2 may hold; anything else would be a warning of Python's decoder.
+#: Escapes allowed in a Python 2 ``repr``; others would make Python's decoder warn.
 _ESCAPED = re.compile(rb"(?:[^\\]++|\\[\\'\"nrt]|\\x[0-9a-f]{2})*+", re.DOTALL)
 
 
 def unescaped(data: bytes) -> bytes:
-    """The bytes that a ``repr`` of Python 2 stands for."""
+    """The bytes of a Python 2 ``repr``."""
     if b"\\" not in data:
         return data
     if not _ESCAPED.fullmatch(data):

@@ -1,4 +1,4 @@
-"""Modules that were pickled whole: the tensors that their ``state_dict`` would have had.
+"""Modules that were pickled whole: the tensors of their ``state_dict``.
 
 ``torch.save(module)`` writes each module's ``__dict__``: ``_parameters``, ``_buffers`` and
 ``_modules``. TorchScript writes its attributes, with names of classes below ``__torch__``. Neither
@@ -14,26 +14,26 @@ from resnetkit.formats.container import UnfitError
 from resnetkit.formats.unpickler.arrays import Tensor
 from resnetkit.formats.unpickler.machine import Inert
 
-#: How torch begins the names of compiled classes.
+#: The prefix of compiled classes in torch.
 SCRIPT = "__torch__."
-#: Modules within modules; a ResNet has five levels.
+#: Maximum nesting of modules; a ResNet has five levels.
 _DEEPEST = 64
-#: Numbers and pairs of a module's ``__dict__`` that tell what it computes.
+#: Attributes of a module's ``__dict__``, numbers and pairs, that define its computation.
 SETTINGS = ("stride", "padding", "dilation", "groups", "kernel_size", "eps", "ceil_mode",
             "padding_mode", "num_groups", "output_size")  # fmt: skip
 
 
 def is_module(value: object) -> bool:
-    """Whether it is a pickled ``nn.Module``, or a compiled one."""
+    """Whether it is a pickled or compiled ``nn.Module``."""
     if not isinstance(value, Inert) or not isinstance(value.state, dict):
         return False
     return value.name.startswith(SCRIPT) or {"_parameters", "_modules"} <= set(value.state)
 
 
 def submodules(module: Inert, name: str = "", depth: int = 0) -> Iterator[tuple[str, Inert]]:
-    """The module and all within it, by the names of ``named_modules``."""
+    """The module and its submodules, by the names of ``named_modules``."""
     if depth > _DEEPEST:
-        raise UnfitError(f"has modules within modules, {_DEEPEST} deep; no checkpoint has")
+        raise UnfitError(f"nests modules more than {_DEEPEST} deep")
     yield name, module
     for key, inner in _members(module, "_modules"):
         if isinstance(inner, Inert) and is_module(inner):
@@ -51,7 +51,7 @@ def tensors(module: Inert) -> Iterator[tuple[str, Tensor]]:
 
 
 def settings(module: Inert) -> dict[str, Any]:
-    """Of each module within: its class, and what it computes with, as JSON values."""
+    """The class and settings of each submodule, as JSON values."""
     found: dict[str, Any] = {}
     for name, inner in submodules(module):
         told = {key: _plain(inner.state[key]) for key in SETTINGS if key in inner.state}
@@ -62,7 +62,7 @@ def settings(module: Inert) -> dict[str, Any]:
 def _members(module: Inert, group: str) -> Iterator[tuple[object, object]]:
     state = module.state
     if module.name.startswith(SCRIPT):
-        # Attributes of all kinds stand together: modules, parameters and buffers.
+        # Modules, parameters and buffers are all attributes.
         if group != "_buffers":
             wanted = Inert if group == "_modules" else Tensor
             yield from ((key, value) for key, value in state.items() if isinstance(value, wanted))

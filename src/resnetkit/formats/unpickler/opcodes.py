@@ -25,9 +25,9 @@ def unpickle(
     allowed: Mapping[str, Callable[..., Any] | None],
     persistent: Callable[[object], object] | None = None,
 ) -> Any:
-    """What one pickle describes; the window stands behind it afterwards.
+    """The contents of one pickle; the window is then positioned after it.
 
-    Raises ``UnfitError`` where it asks for more than ``Machine`` allows.
+    Raises ``UnfitError`` for anything that ``Machine`` does not allow.
     """
     machine = Machine(window, allowed, persistent)
     while (opcode := window.take(1)) != b".":
@@ -54,12 +54,12 @@ def _parsed(kind: Callable[[str], Any], text: str) -> Any:
 
 def _long(machine: Machine, count: int) -> None:
     if count > 255:
-        raise UnfitError(f"holds an integer of {count} bytes, which no checkpoint has")
+        raise UnfitError(f"holds an integer of {count} bytes, too long for a checkpoint")
     machine.push(machine.window.number(count, signed=True))
 
 
 def _string(machine: Machine) -> None:
-    """A text of Python 2 as its ``repr``: quoted, with escapes."""
+    """A Python 2 string as its ``repr``: quoted, with escapes."""
     offset, length = machine.window.skip_line()
     if length < 2:
         raise UnfitError(DAMAGED)
@@ -153,7 +153,7 @@ def _frozenset(machine: Machine) -> None:
     machine.push(frozenset(map(key_of, machine.to_mark())))
 
 
-#: What each opcode does; the names are those of ``pickletools``.
+#: The handler of each opcode; names as in ``pickletools``.
 STEPS: Mapping[bytes, Callable[[Machine], object]] = {
     b"\x80": Machine.protocol,  # PROTO
     b"\x95": lambda m: m.window.take(8),  # FRAME: a hint for readers

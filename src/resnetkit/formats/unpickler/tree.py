@@ -1,4 +1,4 @@
-"""What a pickle describes, taken apart: arrays with the keys that lead to them, and the facts."""
+"""Splits the contents of a pickle into arrays, by their keys, and metadata."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from resnetkit.formats.unpickler.modules import is_module, settings, tensors
 if TYPE_CHECKING:
     import numpy as np
 
-#: A file may share one thing under many names; so many are followed, and so deep.
+#: Limits on followed references, as a file may share objects, and on depth.
 MOST_STEPS, DEEPEST = 300_000, 32
-#: What torch's quantised linear layer keeps its weight and bias in.
+#: The attribute with the weight and bias of torch's quantised linear layer.
 _PACKED = "._packed_params._packed_params"
-#: Stands for an array, and for what holds only arrays, where facts are collected.
+#: Placeholder for arrays, and objects with only arrays, in the metadata.
 _NOTHING = object()
 
 
 class Tree:
-    """Arrays and facts of what a pickle describes. Raises ``UnfitError`` where it is endless."""
+    """The arrays and metadata of a pickle. Raises ``UnfitError`` if it is endless."""
 
     def __init__(self, root: object) -> None:
         self.found: list[tuple[ArrayInfo, PickledArray | Tensor]] = []
@@ -56,7 +56,7 @@ class Tree:
     def _take(self, value: object, path: tuple[str, ...]) -> Any:
         self._spend(1)
         if len(path) > DEEPEST:
-            raise UnfitError(f"is nested deeper than {DEEPEST} levels; no checkpoint is")
+            raise UnfitError(f"is nested deeper than {DEEPEST} levels, too deep for a checkpoint")
         if isinstance(value, Namespace):
             value = value.values
         if isinstance(value, Inert):
@@ -77,8 +77,8 @@ class Tree:
         return self._leaf(value)
 
     def _inert(self, value: Inert, path: tuple[str, ...]) -> Any:
-        """An object of a class that is not looked up: its name, and the arrays within it."""
-        if id(value) in self._seen:  # objects refer to each other
+        """An object whose class is not looked up: its name, and the arrays in it."""
+        if id(value) in self._seen:  # objects may reference each other
             return value.name
         self._seen.add(id(value))
         if is_module(value):
@@ -95,7 +95,7 @@ class Tree:
         return value.name
 
     def _within(self, value: Any, path: tuple[str, ...]) -> None:
-        """The arrays of an object's parts; how deep those go is its own matter."""
+        """The arrays of an object's parts, at any depth."""
         deep = len(path) >= DEEPEST - 1
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in pairs:
@@ -142,9 +142,9 @@ class Tree:
                 return str(value)
             case Storage() | PickledArray() | Dtype():
                 return f"({type(value).__name__.lower()})"
-        raise UnfitError(f"holds a {short(type(value).__name__)} by itself; get it again")
+        raise UnfitError(f"only holds a {short(type(value).__name__)}; get it again")
 
     def _spend(self, count: int) -> None:
         self._steps += count
         if self._steps > MOST_STEPS:
-            raise UnfitError("repeats its parts more often than any checkpoint does")
+            raise UnfitError("repeats its parts too often for a checkpoint")

@@ -1,4 +1,4 @@
-"""Chooses batch size and streams by a measurement that is cached."""
+"""Chooses batch size and streams by a cached measurement."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from resnetkit.errors import InputError, parsed
 from resnetkit.files import cache_folder, write_text
 from resnetkit.inference.engines.engine import Engine, Pixels, available
 
-#: The sizes that are tried, as long as they get faster.
+#: Batch sizes, tried while they get faster.
 SIZES = (1, 4, 8, 16, 32, 64)
-#: Seconds and batches that each is measured at least, and how much faster the next has to be.
+#: Minimum seconds and batches of a measurement, and minimum speedup of the next size.
 SECONDS, BATCHES, GAIN = 0.3, 3, 1.02
-#: Instruction sets that matter to networks, as Linux calls them, and what people do.
+#: Instruction sets relevant to inference, by their Linux and usual names.
 INSTRUCTIONS = {
     "avx2": "AVX2", "avx512f": "AVX-512", "avx_vnni": "AVX-VNNI", "avx512_vnni": "VNNI",
     "avx512_bf16": "BF16", "amx_int8": "AMX", "asimddp": "dot products", "bf16": "BF16",
 }  # fmt: skip
-#: A batch that takes longer than so many seconds is not made larger.
+#: Larger batches are not tried after one that takes longer, in seconds.
 LONGEST = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Images in a batch, and batches at a time."""
+    """Batch size, and number of concurrent batches."""
 
     batch: int
     streams: int
 
 
 def tuned(engine: Engine, shape: tuple[int, int, int], model: str) -> int:
-    """The fastest batch size for images of ``shape`` ``(H, W, C)``; ``engine.streams`` is set too.
+    """The fastest batch size for images of ``shape`` ``(H, W, C)``; also sets ``engine.streams``.
 
-    ``model`` tells models apart. What was measured is in ``probes/`` of the cache, by machine,
-    model and engine. A cache that cannot be read or written is left alone.
+    ``model`` identifies the model. Measurements are cached in ``probes/``, by machine, model and
+    engine. A cache that cannot be read or written is ignored.
     """
     what = {"machine": machine(), "model": model, "shape": shape, "engine": engine.to_dict()}
     text = json.dumps(what, sort_keys=True, default=str)
@@ -71,7 +71,7 @@ def _remembered(path: Path, engine: Engine) -> Pace | None:
 
 
 def measured(engine: Engine, shape: tuple[int, int, int]) -> dict[Pace, float]:
-    """Images a second for each size that was worth trying, with each number of streams."""
+    """Images per second for each tried batch size, with each number of streams."""
     rates: dict[Pace, float] = {}
     for streams in engine.ways:
         engine.streams = streams
@@ -86,8 +86,8 @@ def measured(engine: Engine, shape: tuple[int, int, int]) -> dict[Pace, float]:
 
 
 def _rate(engine: Engine, batch: Pixels) -> float:
-    """Batches are asked for as they are when predicting, so that requests overlap."""
-    # The first of a shape is slow: memory is allotted, kernels are chosen.
+    """Measure batches as in prediction, with overlapping requests."""
+    # The first batch of a shape is slow: memory is allocated, kernels are selected.
     for _ in engine.infer_batches(repeat(batch, engine.streams + 1)):
         pass
     began, count = time.perf_counter(), 0
@@ -100,10 +100,10 @@ def _rate(engine: Engine, batch: Pixels) -> float:
 
 
 def machine(root: Path = Path("/")) -> dict[str, Any]:
-    """What makes a measurement of one machine useless on another.
+    """Identifies the machine that a measurement is valid for.
 
-    A virtual machine's processor may have the same name as another's and be several times as fast,
-    so that the instruction sets that networks are fast by belong to it.
+    CPUs of virtual machines may share a name and differ several times in speed, so the relevant
+    instruction sets are included.
     """
     name, flags = platform.processor() or platform.machine(), set[str]()
     with suppress(OSError):

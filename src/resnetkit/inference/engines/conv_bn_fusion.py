@@ -1,7 +1,7 @@
 """Fuses batch norms and input normalization into convolutions.
 
-What is left is the same network without norms, whose convolutions have biases, and one subtraction:
-the mean has to come off before the first convolution pads with zeros. Nothing here needs torch.
+The result is the same network without norms, whose convolutions have biases, and one subtraction:
+the mean must be subtracted before the first convolution pads with zeros. No torch is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 
 class HasWeights(Protocol):
-    """What an engine is made from; a bundle is one. ``numbers`` are its tensors as numpy's."""
+    """The source of an engine, e.g. a bundle. ``numbers`` are its tensors as numpy arrays."""
 
     @property
     def network(self) -> Network: ...
@@ -34,7 +34,7 @@ class HasWeights(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Folded:
-    """A network that takes uint8 pixels in RGB or grey, less ``mean``.
+    """A network for uint8 pixels in RGB or grey, minus ``mean``.
 
     ``arrays`` are float32, by the names of ``network``, which has no batch norms. ``mean`` is
     float32 ``(C,)``, on the scale of the pixels. ``size`` is the side of the images.
@@ -47,11 +47,11 @@ class Folded:
 
 
 def folded(what: HasWeights) -> Folded:
-    """The network of ``what`` as an engine computes it; see ``Folded``.
+    """Fold the network of ``what`` for an engine; see ``Folded``.
 
-    ``(x / divisor - mean) / std`` in the order of channels that the network wants goes into the
-    weights of the first convolution, and batch norms go into the convolutions before them; group
-    norms stay. Factors are computed in float64, and each of the two products is rounded to float32.
+    ``(x / divisor - mean) / std`` in the network's channel order is folded into the first
+    convolution, and batch norms into the convolutions before them; group norms stay. Factors are
+    computed in float64, and each of the two products is rounded to float32.
     """
     network, preprocess = what.network, what.preprocess
     numbers = {
@@ -76,7 +76,7 @@ def folded(what: HasWeights) -> Folded:
 
 
 def rounded(values: Array, dtype: str) -> Array:
-    """The numbers in another type; in float16 those above 65,504 are infinite."""
+    """Cast the weights; in float16 values above 65,504 become infinite."""
     with np.errstate(over="ignore"):
         return values.astype(dtype, copy=False)
 
@@ -88,7 +88,7 @@ def check_output(network: Network, output: str) -> None:
 
 
 def folded_network(network: Network) -> Network:
-    """The network that is left of ``network``: batch norms have become biases."""
+    """``network`` with batch norms replaced by biases."""
     if network.options.norm != "batch":
         return network
     return network.override(norm="none", conv_bias=True)
@@ -118,5 +118,5 @@ def _without_norms(network: Network, numbers: Mapping[str, Array]) -> dict[str, 
 
 
 def _scaled(weight: Array, scale: Array) -> Array:
-    """Float32 times float64, rounded to float32 piece by piece, without a copy in float64."""
+    """Float32 times float64, rounded to float32 in chunks, without a float64 copy."""
     return np.multiply(weight, scale, out=np.empty(weight.shape, np.float32), casting="same_kind")

@@ -12,20 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 #: A batch of upright pixels ``(N, H, W, C)``, 0 to 255: RGB, or grey with one channel. The engine
-#: divides, subtracts, orders channels as the network wants (BGR) and turns them to NCHW itself.
+#: itself normalises, reorders channels (BGR) and transposes to NCHW.
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-#: Whole numbers, as files have them, or any, as a resize without rounding makes them.
+#: Integers, as in files, or floats, as from a resize without rounding.
 PixelType = Literal["uint8", "float32"]
-#: What is answered: logits ``(N, classes)`` or embeddings ``(N, features)``, the pooled last map.
+#: Logits ``(N, classes)`` or embeddings ``(N, features)``, the pooled last map.
 Rows = npt.NDArray[np.float32]
 Output = Literal["logits", "embeddings"]
 EngineName = Literal["auto", "torch", "torch-compiled", "openvino", "openvino-bf16", "onnxruntime"]
-#: What ``--engine`` takes.
+#: The values of ``engine``.
 CHOICES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 def available() -> int:
-    """The processors that this process may use."""
+    """Number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -33,12 +33,11 @@ def available() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How an engine computes.
+    """Options of an engine.
 
-    ``features`` is the length of a row, 0 where it is not known. ``device`` is one of torch's, or
-    None for the usual one. ``batch`` is the number of images that a graph takes at a time, None for
-    any. A graph that ``cuts`` takes one whole image and resizes and crops it itself. ``reason``
-    says why ``auto`` chose the engine.
+    ``features`` is the length of a row, 0 if unknown. ``device`` is a torch device, or None for the
+    default. ``batch`` is the fixed batch size of a graph, None for any. A graph that ``cuts`` takes
+    one whole image and resizes and crops it itself. ``reason`` says why ``auto`` chose the engine.
     """
 
     output: Output = "logits"
@@ -53,11 +52,11 @@ class EngineOptions:
 
 
 class Engine(ABC):
-    """A network that is ready to answer on one device.
+    """A network ready for inference on one device.
 
-    ``name`` is what ``--engine`` takes, ``precision`` what it computes in (``fp32``, ``bf16``,
-    ``int8``), ``streams`` the number of batches that ``infer_batches`` computes at a time, and
-    ``ways`` what that may be.
+    ``name`` is the value of ``engine``, ``precision`` the compute type (``fp32``, ``bf16``,
+    ``int8``), ``streams`` the number of batches that ``infer_batches`` computes concurrently, and
+    ``ways`` its allowed values.
     """
 
     name: str
@@ -71,7 +70,7 @@ class Engine(ABC):
 
     @property
     def output(self) -> Output:
-        """What its rows are."""
+        """The kind of its rows."""
         return self.options.output
 
     @abstractmethod
@@ -82,11 +81,11 @@ class Engine(ABC):
 
     @abstractmethod
     def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
-        """The rows of each batch, in order. Batches are taken from ``batches`` (which may be slow:
-        they are read and cut meanwhile) while earlier ones are computed, a few ahead at most."""
+        """The rows of each batch, in order. ``batches`` is consumed while earlier batches are
+        computed, at most a few ahead, so that reading and cropping overlap with inference."""
 
     def to_dict(self) -> dict[str, Any]:
-        """What it is, as JSON types: name, precision, version, device, threads."""
+        """The description as JSON types: name, precision, version, device, threads."""
         return {
             "engine": self.name,
             "precision": self.precision,

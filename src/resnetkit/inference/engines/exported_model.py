@@ -1,8 +1,8 @@
 """An exported model: a graph file and its metadata.
 
-The graph is data: nothing in such a file is run but by OpenVINO and ONNX Runtime, which know no
-operations but their own. torch's ``.pt2`` is different, for torch loads it by unpickling; so its
-program is not loaded. Only its weights are read, and the network is built from its description.
+The graph is data: it is only run by OpenVINO and ONNX Runtime, which execute built-in operations
+only. torch's ``.pt2`` is different, because torch unpickles it; so its program is not loaded. Only
+its weights are read, and the network is built from its description.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from resnetkit.inference.engines.engine import EngineName, Output
 from resnetkit.preprocess import Preprocess
 
 ExportFormat = Literal["onnx", "openvino", "torch-export"]
-#: The engines that run a kind of file, the usual one first.
+#: The engines for each kind of file, the default first.
 ENGINES: Mapping[ExportFormat, tuple[EngineName, ...]] = {
     "onnx": ("onnxruntime", "openvino", "openvino-bf16"),
     "openvino": ("openvino", "openvino-bf16"),
     "torch-export": ("torch", "torch-compiled"),
 }
 PRECISIONS = ("fp32", "fp16", "int8")
-#: The newest version of the document that this code writes and reads, and the key it stands under.
+#: The document version that is written, and the newest that is read; and its key.
 VERSION, DOCUMENT = 1, "resnetkit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Exported:
-    """An exported network, as usable as a bundle.
+    """An exported network, usable like a bundle.
 
-    ``batch`` is the number of images it takes at a time, or None for any. Where it ``cuts``, it
-    takes one whole image at a time, uint8 ``(1, H, W, C)``, and resizes and cuts it itself.
+    ``batch`` is its fixed batch size, or None for any. If it ``cuts``, it takes one whole image,
+    uint8 ``(1, H, W, C)``, and resizes and crops it itself.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class Exported:
 
     @property
     def engines(self) -> tuple[EngineName, ...]:
-        """Those that run it, the usual one first; bfloat16 is too coarse to cut images in."""
+        """The engines that run it, the default first; bfloat16 is too coarse for cropping."""
         return tuple(
             name for name in ENGINES[self.kind] if not (self.cuts and name == "openvino-bf16")
         )
@@ -67,7 +67,7 @@ class Exported:
         return " ".join(map(sha256_of, files))
 
     def document(self) -> str:
-        """All but the graph, as JSON: what travels inside the file."""
+        """Everything but the graph, as JSON, embedded in the file."""
         return json.dumps(
             {
                 "version": VERSION,
@@ -87,12 +87,12 @@ class Exported:
     def read(cls, path: Path, kind: ExportFormat, text: str | None) -> Exported:
         """The file at ``path`` with the document ``text``.
 
-        Raises ``ValueError`` where there is none, or one that cannot be understood.
+        Raises ``ValueError`` if it is missing or invalid.
         """
         if text is None:
             raise InputError(
                 f"{path} was not written by resnetkit.export: it does not say how images are "
-                "prepared and what its classes are; make a bundle of it with resnetkit.convert"
+                "prepared and what its classes are; convert it with resnetkit.convert"
             )
         try:
             document = parsed(text)
@@ -114,10 +114,10 @@ class Exported:
                 measured=dict(document["measured"]),
             )
         except (InputError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{path} has a description that does not fit: {error}") from None
+            raise InputError(f"{path} has an invalid description: {error}") from None
         problem = _problem(found)
         if problem:
-            raise InputError(f"{path} has a description that does not fit: {problem}")
+            raise InputError(f"{path} has an invalid description: {problem}")
         return found
 
 
@@ -136,5 +136,5 @@ def _problem(found: Exported) -> str | None:
     if len(found.classes) != (found.network.options.num_classes or 0):
         return f"{len(found.classes)} class names for {found.network.options.num_classes} classes"
     if found.cuts and found.batch != 1:
-        return "a graph that cuts images takes one at a time"
+        return "a graph that crops images takes one at a time"
     return None

@@ -1,8 +1,8 @@
 """Builds ONNX files: nodes and arrays as protobuf, without the onnx package.
 
 The messages and their field numbers are https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
-Written by hand, because a graph is made whenever an engine starts: importing onnx would cost as
-much as the whole of that, and OpenVINO's users would have to install it.
+A graph is built whenever an engine starts; importing onnx would take as long as the build itself,
+and OpenVINO users would have to install it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from resnetkit.formats.onnx import DTYPES
 if TYPE_CHECKING:
     import numpy as np
 
-#: The newest operators that are used are Resize with antialiasing (18); IR 8 goes with them.
+#: Opset 18 is needed for Resize with antialiasing; IR 8 goes with it.
 OPSET, IR = 18, 8
 #: ``TensorProto.DataType`` by numpy's names.
 TYPES = {name: number for number, name in DTYPES.items()}
@@ -27,13 +27,13 @@ _FLOAT, _INT, _STRING, _INTS = 1, 2, 3, 7
 MOST = (1 << 31) - 1
 
 Attribute = int | float | str | Sequence[int]
-#: The sizes of a value; a text names one that is told at run time.
+#: The shape of a value; a string names a dynamic dimension.
 Sizes = Sequence[int | str]
 
 
 @dataclass(slots=True)
 class GraphBuilder:
-    """Nodes in the order in which they run, and the arrays that they use."""
+    """Nodes in execution order, and the arrays that they use."""
 
     name: str
     _nodes: list[bytes] = field(default_factory=list)
@@ -62,16 +62,16 @@ class GraphBuilder:
         return name
 
     def input(self, name: str, dtype: str, sizes: Sizes) -> str:
-        """Declare what the graph is given."""
+        """Declare an input of the graph."""
         self._inputs.append(_message(11, _value(name, dtype, sizes)))
         return name
 
     def output(self, name: str, dtype: str, sizes: Sizes) -> None:
-        """Declare what the graph gives."""
+        """Declare an output of the graph."""
         self._outputs.append(_message(12, _value(name, dtype, sizes)))
 
     def serialise(self, metadata: Mapping[str, str], producer: str = "resnetkit") -> bytes:
-        """The model as bytes. Raises ``OverflowError`` for more than a protobuf file can hold."""
+        """The model as bytes. Raises ``OverflowError`` above the protobuf size limit."""
         arrays = [part for parts in self._arrays.values() for part in parts]
         graph = [*self._nodes, _text(2, self.name), *arrays, *self._inputs, *self._outputs]
         length = sum(map(len, graph))
@@ -79,7 +79,7 @@ class GraphBuilder:
         opset = _message(8, _text(1, "") + _varint_field(2, OPSET))
         head = _varint_field(1, IR) + _text(2, producer) + opset + b"".join(entries)
         if length + len(head) > MOST:
-            raise OverflowError(f"{length:,} bytes are more than an ONNX file can hold")
+            raise OverflowError(f"{length:,} bytes exceed the size limit of an ONNX file")
         return b"".join([head, _key(7, 2), _varint(length), *graph])
 
 

@@ -1,9 +1,9 @@
-"""A network as an ONNX graph, from the description and numpy arrays: what runs in every engine but
-torch's, and what is exported and quantised.
+"""Writes a network as an ONNX graph, from the description and numpy arrays, for every engine but
+torch, for export and for quantisation.
 
 Pixels ``(N, H, W, C)`` in RGB or grey, 0 to 255 -> float32 rows ``(N, classes)`` or
 ``(N, features)``.
-All sizes but N are known, so that whatever rounds up is written as plain padding.
+All sizes but N are known, so rounding up is written as plain padding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from resnetkit.inference.engines.onnx_builder import TYPES, GraphBuilder
 Float = Literal["float32", "float16"]
 #: The name of the graph's input; its output is named ``logits`` or ``embeddings``.
 PIXELS = "pixels"
-#: The number of images where it is told at run time.
+#: The name of a dynamic batch dimension.
 BATCH = "N"
 
 
@@ -49,7 +49,7 @@ def onnx_model(
     pixels: PixelType = "uint8",
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The ONNX file of a network; ``batch`` None leaves the number of images open.
+    """The ONNX file of a network; ``batch`` None makes the batch size dynamic.
 
     Raises ``ValueError`` for logits of a network without a classifier.
     """
@@ -89,14 +89,14 @@ def emit(
 
 
 class _Writer:
-    """Adds the nodes of one layer after the other. Values have the names of their layers."""
+    """Adds the nodes layer by layer. Values have the names of their layers."""
 
     def __init__(self, graph: GraphBuilder, arrays: Mapping[str, Array], float_type: Float) -> None:
         self._graph, self._arrays, self._float = graph, arrays, float_type
         self._shared: set[str] = set()
 
     def centred(self, maps: str, mean: Array) -> str:
-        """Maps less the mean, which is taken off in float32."""
+        """Maps minus the mean, subtracted in float32."""
         each = self._graph.array("input.mean", mean.reshape(1, -1, 1, 1))
         last = self._graph.node("Sub", [maps, each], "input.centred")
         if self._float == "float32":
@@ -104,7 +104,7 @@ class _Writer:
         return self._graph.node("Cast", [last], "input.half", to=TYPES[self._float])
 
     def network(self, value: str, folded: Folded, output: Output) -> tuple[str, Shape]:
-        """All layers up to what is put out, and its shape."""
+        """All layers up to the output, and its shape."""
         network = folded.network
         channels, size = network.options.in_chans, folded.size
         values = {INPUT: value}
@@ -146,13 +146,13 @@ class _Writer:
             case Linear():
                 weights = [self._tensor(f"{path}.{name}") for name in ("weight", "bias")]
                 return self._graph.node("Gemm", [value, *weights], path, transB=1)
-        raise TypeError(f"no ONNX node is known for a layer of kind {layer.kind}")
+        raise TypeError(f"unsupported layer kind for ONNX: {layer.kind}")
 
     def _tensor(self, name: str) -> str:
         return self._graph.array(name, rounded(self._arrays[name], self._float))
 
     def _constant(self, name: str, values: object, dtype: str) -> str:
-        """An array that several nodes may share."""
+        """An array shared by several nodes."""
         if name not in self._shared:
             self._shared.add(name)
             self._graph.array(name, np.asarray(values, dtype))
@@ -203,7 +203,7 @@ class _Writer:
             return self._graph.node(
                 "AveragePool", [value], path, pads=pads, count_include_pad=counted, **sizes
             )
-        # A partial window averages the pixels it has; what only rounding up makes is zero.
+        # A partial window averages its pixels; a window made only by rounding up is zero.
         inside = SlidingWindow(
             kernel=window.kernel, stride=window.stride, rounding="ceil", starts_inside=True
         )
@@ -261,19 +261,19 @@ class _Writer:
         return self._padded(last, path, layer.outputs - layer.inputs, missing)
 
     def _padded(self, value: str, path: str, channels: int, ends: tuple[int, int]) -> str:
-        """Zeros behind the channels, below and right."""
+        """Zero-pad the channels at the end, and rows and columns below and right."""
         pads = (0, 0, 0, 0, 0, channels, *ends)
         name = self._constant(f"zeros{channels}x{ends[0]}x{ends[1]}", pads, "int64")
         return self._graph.node("Pad", [value, name], path)
 
 
 def _pads(window: SlidingWindow, shape: Shape) -> tuple[int, ...]:
-    """ONNX's begins and ends of both axes; what rounding up needs stands at the ends."""
+    """ONNX pads, begins and ends of both axes; rounding up is padded at the ends."""
     ends = tuple(window.padding + window.end_padding + window.overhang(side) for side in shape[1:])
     return window.padding, window.padding, *ends
 
 
 def _missing(wanted: Shape, have: tuple[int, ...]) -> tuple[int, int] | None:
-    """Rows and columns that a map lacks below and right, or None."""
+    """Missing rows and columns of a map below and right, or None."""
     below, right = (want - has for want, has in zip(wanted[1:], have, strict=True))
     return (below, right) if below or right else None

@@ -1,4 +1,4 @@
-"""The ONNX Runtime engine, on the processor."""
+"""The ONNX Runtime engine, on the CPU."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Engine, EngineOptions, Pixels, Rows
 from resnetkit.inference.engines.pipelining import joined, overlapped, parts
 
-#: Only errors are told; warnings are about the machine.
+#: Log only errors; warnings are about the machine.
 _ERRORS = 3
 
 
 class ONNXRuntime(Engine):
-    """An ONNX graph, as bytes or a file, that takes pixels and gives one row an image."""
+    """An ONNX graph, as bytes or a file, from pixels to one row per image."""
 
     name = "onnxruntime"
     version = onnxruntime.__version__
@@ -26,14 +26,14 @@ class ONNXRuntime(Engine):
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = _ERRORS
         settings.intra_op_num_threads = options.threads or 0
-        # Threads that wait by spinning take the processor from those that read images.
+        # Spinning threads would slow down the threads that read images.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         given = model if isinstance(model, bytes) else str(model)
         try:
             self._session = onnxruntime.InferenceSession(
                 given, settings, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # the runtime's exceptions share no class of their own
+        except Exception as error:  # the runtime's exceptions have no common base class
             raise InputError(f"ONNX Runtime cannot open the graph: {error}") from None
         self._input = self._session.get_inputs()[0].name
 
@@ -47,5 +47,5 @@ class ONNXRuntime(Engine):
         return joined(rows, len(pixels))
 
     def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
-        """The rows of each batch, in order, computed by a thread beside the caller's."""
+        """The rows of each batch, in order, computed in another thread."""
         return overlapped(self.answer, batches)

@@ -1,4 +1,4 @@
-"""The OpenVINO engine: one request for single answers, several for a stream of batches."""
+"""The OpenVINO engine: one request for single batches, several for a stream of batches."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ from resnetkit.inference.engines.pipelining import by_parts, joined, parts
 
 
 class OpenVINO(Engine):
-    """An ONNX graph as bytes, or a file of ONNX or OpenVINO's IR, that takes pixels and gives one
-    row an image.
+    """An ONNX graph as bytes, or an ONNX or OpenVINO IR file, from pixels to one row per image.
 
-    ``answer`` gives all threads to one batch; ``infer_batches`` splits them among ``streams``
-    batches. The network is compiled for each number of streams when it is first asked for.
-    ``threads`` is the number of threads of all. With ``bf16`` what would be float32 is computed in
-    bfloat16.
+    ``answer`` uses all threads for one batch; ``infer_batches`` splits them among ``streams``
+    batches. The network is compiled on first use for each number of streams. ``threads`` is the
+    total number of threads. ``bf16`` computes float32 graphs in bfloat16.
 
-    Raises ``ValueError`` for a graph that OpenVINO cannot open, and for ``bf16`` on a processor
-    without it.
+    Raises ``ValueError`` for a graph that OpenVINO cannot open, and for ``bf16`` on a CPU without
+    it.
     """
 
     version = openvino.__version__.partition("-")[0]
@@ -48,12 +46,12 @@ class OpenVINO(Engine):
         self._device = device
         self._compiled: dict[int, openvino.CompiledModel] = {}
         self._core = openvino.Core()
-        # One stream, or as many as there are threads: which is faster depends on the caches.
+        # One stream or one per thread: which is faster depends on the caches.
         self.ways = tuple(sorted({1, options.threads or available()}))
         if bf16 and not has_bf16():
             raise InputError(
-                "this processor has no bfloat16 (AVX-512 BF16 or AMX) for openvino-bf16 to compute "
-                "in; take openvino"
+                "openvino-bf16 requires a CPU with bfloat16 (AVX-512 BF16 or AMX), which this one "
+                "lacks; use openvino"
             )
         try:
             self._model = self._core.read_model(model if isinstance(model, bytes) else str(model))
@@ -62,7 +60,7 @@ class OpenVINO(Engine):
 
     def _model_of(self, streams: int) -> openvino.CompiledModel:
         if streams not in self._compiled:
-            # Without the hint of a type, machines with bfloat16 would compute in that, unasked.
+            # Without a precision hint, CPUs with bfloat16 would use it by default.
             wanted: dict[str, Any] = {
                 "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
                 "NUM_STREAMS": streams,
@@ -91,11 +89,11 @@ class OpenVINO(Engine):
         return joined(rows, len(pixels))
 
     def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
-        """The rows of each batch, in order; several are computed while the next is fetched."""
+        """The rows of each batch, in order; several are computed while the next is read."""
         return by_parts(self._answers, batches, self.options.batch, self.options.pixels)
 
     def _answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
-        # One more than are computed, so that none of them waits for its batch.
+        # One more than the requests, so that none of them waits for its batch.
         model = self._model_of(self.streams)
         free = deque(model.create_infer_request() for _ in range(self.streams + 1))
         busy: deque[openvino.InferRequest] = deque()
@@ -105,7 +103,7 @@ class OpenVINO(Engine):
                 with _told():
                     request.start_async([batch])
                 busy.append(request)
-                # What is done is handed on before another batch is asked for.
+                # Finished rows are yielded before another batch is read.
                 while busy and (not free or busy[0].wait_for(0)):
                     yield self._finished(busy, free)
             while busy:
@@ -124,18 +122,18 @@ class OpenVINO(Engine):
 
 
 def has_bf16() -> bool:
-    """Whether this processor computes in bfloat16 itself."""
+    """Whether this CPU supports bfloat16 natively."""
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _rows(request: openvino.InferRequest) -> Rows:
-    """A copy of what a request has found, for it is used again."""
+    """A copy of a request's output, because the request is reused."""
     return np.array(request.get_output_tensor(0).data, np.float32)
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """What OpenVINO cannot run, in one line."""
+    """OpenVINO's runtime errors as one line."""
     try:
         yield
     except RuntimeError as error:

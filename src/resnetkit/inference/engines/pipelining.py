@@ -11,16 +11,16 @@ import numpy as np
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Pixels, PixelType, Rows
 
-#: Batches that wait or are computed while the next one is read.
+#: Batches queued or computed while the next one is read.
 AHEAD = 2
 
 
 def overlapped(
     answer: Callable[[Pixels], Rows], batches: Iterable[Pixels], ahead: int = AHEAD
 ) -> Iterator[Rows]:
-    """``map(answer, batches)`` by a thread of its own, in order, never more than ``ahead`` early.
+    """``map(answer, batches)`` in a separate thread, in order, at most ``ahead`` early.
 
-    What is done is handed on before another batch is asked for, which may take its time.
+    Results are yielded before another batch is read, which may be slow.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="engine") as pool:
         waiting: deque[Future[Rows]] = deque()
@@ -37,14 +37,14 @@ def overlapped(
 
 
 def parts(pixels: Pixels, size: int | None, kind: PixelType) -> list[Pixels]:
-    """A batch in pieces of ``size`` images, as it is where that is None.
+    """Split a batch into pieces of ``size`` images; None leaves it unchanged.
 
-    The last piece is filled up with black images; ``joined`` leaves off what is too much. Raises
-    ``ValueError`` for pixels of another type than ``kind``, which a runtime may take for others.
+    The last piece is padded with black images; ``joined`` cuts their rows off. Raises
+    ``ValueError`` for pixels of another dtype than ``kind``, which a runtime might misread.
     """
     if pixels.dtype != kind:
         raise InputError(
-            f"the pixels are {pixels.dtype} and the engine takes {kind}; "
+            f"the pixels are {pixels.dtype}, and the engine takes {kind}; "
             "open_engine(..., pixels=...) makes one for the other"
         )
     if size is None:
@@ -57,7 +57,7 @@ def parts(pixels: Pixels, size: int | None, kind: PixelType) -> list[Pixels]:
 
 
 def joined(rows: Sequence[Rows], count: int) -> Rows:
-    """The rows of the pieces of a batch of ``count`` images."""
+    """Join the rows of the pieces of a batch of ``count`` images."""
     return rows[0] if len(rows) == 1 and len(rows[0]) == count else np.concatenate(rows)[:count]
 
 
@@ -67,7 +67,7 @@ def by_parts(
     size: int | None,
     kind: PixelType,
 ) -> Iterator[Rows]:
-    """``infer(batches)``, where ``infer`` is only given what ``parts`` makes of a batch."""
+    """``infer(batches)``, with each batch split by ``parts``."""
     waiting: deque[tuple[int, int]] = deque()
 
     def pieces() -> Iterator[Pixels]:

@@ -22,7 +22,7 @@ from resnetkit.inference.engines.engine import (
 )
 from resnetkit.inference.engines.exported_model import Exported
 
-#: The package of an engine, and the extra that brings it.
+#: The package of an engine, and the extra that installs it.
 PACKAGES: dict[EngineName, tuple[str, str]] = {
     **dict.fromkeys(("torch", "torch-compiled"), ("torch", "train")),
     **dict.fromkeys(("openvino", "openvino-bf16"), ("openvino", "openvino")),
@@ -33,7 +33,7 @@ NO_ENGINE = (
     "no engine is installed; pip install 'resnetkit[openvino]', the fastest on a processor, or "
     "'resnetkit[train]', which has torch"
 )
-#: What drivers of NVIDIA and AMD leave, so that nothing has to be loaded to see them.
+#: Device files of NVIDIA's and AMD's drivers, to detect GPUs without loading anything.
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
@@ -46,19 +46,18 @@ def open_engine(
     threads: int | None = None,
     pixels: PixelType = "uint8",
 ) -> Engine:
-    """The engine that ``choice`` names, made of ``what``, a bundle or an exported file.
+    """Open the engine ``choice`` for ``what``, a bundle or an exported file.
 
-    ``auto`` takes torch on a GPU or on another ``device`` than ``cpu``, and on a processor the
-    first installed of OpenVINO, ONNX Runtime and torch; all of them compute in float32. For an
-    exported file it takes the runtime of that kind of file. ``threads`` is how many compute, by
-    default as many as there are processors. ``pixels`` is what is taken; an exported file has
-    settled that and takes uint8.
+    ``auto`` selects torch on a GPU or another ``device`` than ``cpu``, and on a CPU the first
+    installed of OpenVINO, ONNX Runtime and torch; all of them compute in float32. For an exported
+    file it selects the runtime of its kind. ``threads`` is the number of compute threads, by
+    default one per CPU. ``pixels`` is the input dtype; exported files always take uint8.
 
-    Raises ``ValueError`` for a choice or device that is not there, for one that is not installed,
-    for one that cannot run the file, and for logits of a network without a classifier.
+    Raises ``ValueError`` for an unknown engine or device, for one that is not installed or cannot
+    run the file, and for logits of a network without a classifier.
     """
     if choice not in CHOICES:
-        raise InputError(f"the engine is {choice!r}; it may be {', '.join(CHOICES)}")
+        raise InputError(f"the engine is {choice!r}; it must be one of {', '.join(CHOICES)}")
     if threads is not None and threads < 1:
         raise InputError(f"the number of threads is {threads}; give a whole number from 1")
     name, reason = chosen(what, device) if choice == "auto" else (choice, "")
@@ -98,7 +97,7 @@ def _features(options: Options, output: Output) -> int:
 
 
 def installed(name: EngineName) -> bool:
-    """Whether the package of an engine is there."""
+    """Whether the package of an engine is installed."""
     return find_spec(PACKAGES[name][0]) is not None
 
 
@@ -125,19 +124,17 @@ def _check_exported(what: Exported, name: EngineName, output: Output, pixels: Pi
         raise InputError(f"{what.path} takes uint8 pixels, not {pixels}; give the bundle")
     if name not in what.engines:
         raise InputError(
-            f"{what.path} is run by {' or '.join(what.engines)}, not by {name}; export it "
+            f"{what.path} runs on {' or '.join(what.engines)}, not on {name}; export it "
             "for that engine, or give the bundle"
         )
     if output != what.output:
-        raise InputError(
-            f"{what.path} gives {what.output}, not {output}; give the bundle it was made of"
-        )
+        raise InputError(f"{what.path} outputs {what.output}, not {output}; give its bundle")
 
 
 def chosen(
     what: HasWeights | Exported | None = None, device: str | None = None
 ) -> tuple[EngineName, str]:
-    """What ``auto`` takes on this machine, and why, in a few words."""
+    """The engine that ``auto`` selects on this machine, and a short reason."""
     if isinstance(what, Exported):
         usual = what.engines
         there = [name for name in usual if installed(name)]
@@ -149,12 +146,12 @@ def chosen(
     order: tuple[EngineName, ...] = ("openvino", "onnxruntime")
     there = [name for name in order if installed(name)]
     if there:
-        return there[0], "the fastest installed one for a processor in float32"
-    return "torch", "the only one installed; pip install 'resnetkit[openvino]' brings a faster one"
+        return there[0], "the fastest installed one for a CPU in float32"
+    return "torch", "the only one installed; pip install 'resnetkit[openvino]' for a faster one"
 
 
 def _gpu() -> bool:
-    """Whether torch has a GPU here; it is only loaded where a driver is there to be asked."""
+    """Whether torch has a GPU; torch is only imported if there is a driver."""
     if not any(Path(place).exists() for place in _GPUS) and sys.platform != "win32":
         return False
     from resnetkit.inference.engines.torch import device_named

@@ -1,4 +1,4 @@
-"""The torch engine: eager in channels-last, or compiled; on any device that torch has."""
+"""The torch engine: eager in channels-last, or compiled, on any torch device."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _CPU = EngineOptions(device="cpu")
 
 
 def device_named(name: str | None) -> str:
-    """A device of torch that is there: ``name``, or without one ``cuda`` if possible, else ``cpu``.
+    """An available torch device: ``name``, by default ``cuda`` if available, else ``cpu``.
 
-    Raises ``ValueError`` for one that is not there.
+    Raises ``ValueError`` for an unavailable one.
     """
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -32,7 +32,7 @@ def device_named(name: str | None) -> str:
     except (RuntimeError, AssertionError, NotImplementedError):
         have = "cpu, cuda" if torch.cuda.is_available() else "cpu"
         raise InputError(
-            f"device {name} is not there on this machine; give {have}", field="device"
+            f"device {name} is not available on this machine; give {have}", field="device"
         ) from None
     return name
 
@@ -51,12 +51,12 @@ class WithNormalization(torch.nn.Module):
         network.load_state_dict(state, assign=True)
         self.network = network
         self.output = output
-        # What the network computes in; the mean is taken off in float32.
+        # The network's compute dtype; the mean is subtracted in float32.
         self.compute = next(iter(state.values())).dtype
         self.register_buffer("mean", torch.from_numpy(folded.mean).view(1, -1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        # The pixels of (N, H, W, C), looked at as (N, C, H, W), are channels-last as they lie.
+        # (N, H, W, C) pixels viewed as (N, C, H, W) are already channels-last.
         x = pixels.permute(0, 3, 1, 2).to(torch.float32) - self.mean
         x = x.to(self.compute)
         if self.output == "embeddings":
@@ -66,10 +66,10 @@ class WithNormalization(torch.nn.Module):
 
 
 class Torch(Engine):
-    """A module, or any function from a tensor to rows, as an engine; it has to be on ``device``.
+    """An engine from a module, or any function from a tensor to rows, on ``device``.
 
-    ``model`` takes ``pixels`` ``(N, H, W, C)``; where there is a ``preprocess``, it takes what that
-    makes of them, float32 ``(N, C, H, W)``. ``threads`` are those of torch, for the whole process.
+    ``model`` takes ``pixels`` ``(N, H, W, C)``, or with ``preprocess`` its result, float32 ``(N, C,
+    H, W)``. ``threads`` are torch's, for the whole process.
     """
 
     version = torch.__version__
@@ -106,17 +106,17 @@ class Torch(Engine):
         return rows
 
     def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
-        """The rows of each batch, in order, computed by a thread beside the caller's."""
+        """The rows of each batch, in order, computed in another thread."""
         return overlapped(self.answer, batches)
 
     def to_dict(self) -> dict[str, Any]:
-        """What it is, as JSON types."""
+        """The engine's description as JSON types."""
         return {**super().to_dict(), "threads": torch.get_num_threads()}
 
 
 def open_torch(folded: Folded, options: EngineOptions, *, compiled: bool = False) -> Torch:
-    """The engine of a folded network. Raises ``ValueError`` for a device that is not there, and
-    for logits of a network without a classifier."""
+    """The engine of a folded network. Raises ``ValueError`` for an unavailable device, and for
+    logits of a network without a classifier."""
     options = replace(options, device=device_named(options.device))
     module = WithNormalization(folded, options.output).eval().requires_grad_(False)
     module = module.to(options.device).to(memory_format=torch.channels_last)

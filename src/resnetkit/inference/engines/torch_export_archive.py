@@ -1,7 +1,7 @@
-"""The weights of a ``.pt2`` that ``resnetkit export`` wrote, without loading it as a program.
+"""Reads the weights of an exported ``.pt2`` without loading it as a program.
 
-``torch.export.load`` unpickles, and looks up what a graph calls by name in torch's modules. Here
-the zip file's weights are read as the plain numbers they are (``torch/export/pt2_archive``).
+``torch.export.load`` unpickles, and looks up the graph's functions by name in torch's modules. Here
+the zip file's weights are read as plain numbers (``torch/export/pt2_archive``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DTYPES = {"fp32": "float32", "fp16": "float16"}
 
 
 def document_in(path: Path) -> str | None:
-    """The document that travels in a ``.pt2``, or None. Raises ``UnfitError`` for no archive."""
+    """The document in a ``.pt2``, or None. Raises ``UnfitError`` if it is not an archive."""
     for name, entry in zip_archive.entries(path).items():
         if name.partition("/")[2] == f"extra/{EXTRA}":
             return zip_archive.text(path, entry, "description").decode(errors="replace")
@@ -34,7 +34,7 @@ def document_in(path: Path) -> str | None:
 
 
 def folded_in(exported: Exported) -> Folded:
-    """The network of a ``.pt2``. Raises ``ValueError`` where its weights do not fit."""
+    """The network of a ``.pt2``. Raises ``ValueError`` if its weights do not match."""
     with told(exported.path):
         found = zip_archive.entries(exported.path)
         network = folded_network(exported.network)
@@ -51,7 +51,7 @@ def folded_in(exported: Exported) -> Folded:
         def read(name: str, dtype: str, shape: tuple[int, ...]) -> Array:
             entry = _entry(found, root, places, name)
             if entry.length != size_of(dtype, shape):
-                raise UnfitError(f"has {entry.length} bytes for {short(name)}, which has other")
+                raise UnfitError(f"has {entry.length} bytes for {short(name)}, a wrong length")
             return read_array(exported.path, entry.offset, dtype, shape)
 
         channels = network.options.in_chans

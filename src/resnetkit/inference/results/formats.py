@@ -17,7 +17,7 @@ from resnetkit.inference.prediction import Prediction
 
 _NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
 TEXTS = ("csv", "json", "jsonl")
-#: What a file name ends in, and the format that means.
+#: File name suffixes and their formats.
 ENDINGS = {
     ".csv": "csv",
     ".json": "json",
@@ -29,20 +29,20 @@ ENDINGS = {
 
 
 class Format(Protocol):
-    """How predictions become a file: ``head``, then chunks of rows, then ``finish``."""
+    """Writes predictions to a file: ``head``, then chunks of rows, then ``finish``."""
 
     head: bytes
 
     def chunk(self, rows: Sequence[Prediction], *, first: bool) -> bytes:
-        """The rows as bytes to be added; ``first`` where there are none before them."""
+        """The rows as bytes to append; ``first`` if there are none before them."""
         ...
 
     def tail(self, *, empty: bool) -> bytes:
-        """What stands behind the last row; ``empty`` where there are no rows."""
+        """The bytes after the last row; ``empty`` if there are no rows."""
         ...
 
     def convert(self, part: Path, target: Path) -> bool:
-        """Write ``target`` from the chunks in ``part``; False where they are the file."""
+        """Write ``target`` from the chunks in ``part``; False if they already are the file."""
         ...
 
 
@@ -57,14 +57,14 @@ class _Text:
 
 
 class JsonLines(_Text):
-    """An object a line: ``image``, ``predictions`` or ``embedding``, and perhaps ``problem``."""
+    """One object per line: ``image``, ``predictions`` or ``embedding``, optionally ``problem``."""
 
     def chunk(self, rows: Sequence[Prediction], *, first: bool) -> bytes:
         return "".join(_json(row) + "\n" for row in rows).encode()
 
 
 class Json(_Text):
-    """An array with an object a line."""
+    """An array with one object per line."""
 
     head = b"["
 
@@ -77,7 +77,7 @@ class Json(_Text):
 
 
 class Csv(_Text):
-    """``image,rank,class,probability,problem`` with a line a class, or ``image,problem,0,1,...``.
+    """``image,rank,class,probability,problem``, one line per class, or ``image,problem,0,1,...``.
 
     An unreadable image has one line with its problem.
     """
@@ -114,7 +114,7 @@ def _lines(lines: Sequence[Sequence[object]]) -> bytes:
 
 
 def _cell(value: object) -> object:
-    """A text that a spreadsheet would compute as a formula begins with an apostrophe."""
+    """Prefix text that a spreadsheet would evaluate as a formula with an apostrophe."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return value if _NUMBER.fullmatch(value) else f"'{value}"
     return value
@@ -125,23 +125,23 @@ def _json(row: Prediction) -> str:
     text = json.dumps(document, ensure_ascii=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # a name with bytes that are no UTF-8
+    except UnicodeEncodeError:  # a name with invalid UTF-8
         return json.dumps(document)
     return text
 
 
 def format_of(name: str | None, out: Path | None, *, embeddings: bool) -> str:
-    """The format that was asked for, else the one that the ending of ``out`` means, else a table.
+    """The given format, else the one of the suffix of ``out``, else a table.
 
-    Raises ``InputError`` for one that cannot be printed, or cannot hold this.
+    Raises ``InputError`` for a format that cannot be printed or does not support this output.
     """
     if name is None:
         name = "table" if out is None else ENDINGS.get(out.suffix.lower(), "table")
     if out is None and name not in ("table", *TEXTS):
-        raise InputError(f"{name} is no text to print; give out, a file", field="out")
+        raise InputError(f"{name} is binary and cannot be printed; give out, a file", field="out")
     if name == "npy" and not embeddings:
         raise InputError(
-            "npy is for numbers only; give embeddings, or another format", field="embeddings"
+            "npy only stores numbers; give embeddings, or another format", field="embeddings"
         )
     return name
 
@@ -149,7 +149,7 @@ def format_of(name: str | None, out: Path | None, *, embeddings: bool) -> str:
 def open_format(name: str, output: Output, features: int) -> Format:
     """The format ``name``; ``features`` is the length of an embedding.
 
-    Raises ``InputError`` for one that takes a package that is not there.
+    Raises ``InputError`` if its package is not installed.
     """
     if name == "csv":
         return Csv(output, features)

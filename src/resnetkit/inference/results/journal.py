@@ -1,8 +1,8 @@
-"""Append-only journal of a file that is resumed after a kill.
+"""Append-only journal of a file that can be resumed after a kill.
 
-``OUT.part`` takes the chunks; ``OUT.progress`` says how many bytes of it are sure, what else had
-been done by then, and which run this is. It is replaced only after the bytes are on the disk, so
-whatever a kill leaves behind the recorded bytes is cut off and made again, and nothing is lost.
+``OUT.part`` gets the chunks; ``OUT.progress`` records how many of its bytes are committed, the
+state at that point, and the run. It is replaced only after the bytes are flushed to disk; bytes
+after the recorded ones are cut off and written again after a kill, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _RULES = {
 
 
 def _like(value: object) -> Rule:
-    """What is of the kind of a value at the start."""
+    """The validation rule for values of the type of an initial value."""
     return whole(0, 1 << 60) if isinstance(value, int) else text()
 
 
 class Journal:
-    """The growing file of ``target``, for one run that ``run`` describes, in JSON types.
+    """The journal of ``target``, for one run described by ``run``, in JSON types.
 
-    ``state`` is what the last ``commit`` recorded, and ``start`` when there was none; ``complete``
-    says that it recorded all chunks, ``finished`` that they have become the file as well.
+    ``state`` is that of the last ``commit``, or ``start``; ``complete`` means that all chunks are
+    committed, ``finished`` that they have become the file as well.
 
-    Raises ``InputError`` where the file cannot be written, where another process is writing it, and
-    where another run has left it unfinished.
+    Raises ``InputError`` if the file cannot be written, is being written by another process, or was
+    left unfinished by another run.
     """
 
     def __init__(self, target: Path, run: Mapping[str, Any], start: Mapping[str, Any]) -> None:
@@ -71,11 +71,11 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         if not self.finished:
-            with suppress(OSError):  # what is not recorded is made again
+            with suppress(OSError):  # uncommitted chunks are written again
                 self._file.close()
 
     def append(self, chunk: bytes) -> None:
-        """Add a chunk; it counts from the next ``commit`` on."""
+        """Append a chunk; the next ``commit`` makes it durable."""
         try:
             self._file.write(chunk)
         except OSError as error:
@@ -83,7 +83,7 @@ class Journal:
         self._bytes += len(chunk)
 
     def commit(self, state: Mapping[str, Any], *, complete: bool = False) -> None:
-        """Make sure of all chunks and of ``state``, JSON types."""
+        """Flush all chunks and ``state``, JSON types, to disk."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -95,7 +95,7 @@ class Journal:
         self.state, self.complete = dict(state), complete
 
     def rename(self) -> None:
-        """The chunks are the file: give them its name. All has to be committed as complete."""
+        """Rename the chunks to the target; everything must be committed as complete."""
         self._file.close()
         try:
             self.part.replace(self.target)
@@ -104,7 +104,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """The file is there: remove what was needed to go on."""
+        """Remove the journal of a finished file."""
         self.finished = True
         if hasattr(self, "_file"):
             self._file.close()
@@ -120,13 +120,13 @@ class Journal:
             return None
         except (OSError, InputError):
             raise InputError(
-                f"{self.record} does not say how far {self.part} is; remove both to start again"
+                f"{self.record} has no valid progress of {self.part}; remove both to start over"
             ) from None
         before = record["run"]
         if record.get("version") != VERSION or before != self._run:
             other = [k for k in self._run if before.get(k) != self._run[k]] or ["the version"]
             raise InputError(
-                f"{self.part} was begun by another run (another {', '.join(other)}); repeat that "
+                f"{self.part} was started by another run (another {', '.join(other)}); repeat that "
                 f"one to finish it, remove {self.part} and {self.record}, or give another out",
                 field="out",
             )
@@ -147,7 +147,7 @@ class Journal:
             self.resumed, self.complete = True, record["complete"]
         if self._file.seek(0, os.SEEK_END) < self._bytes:
             raise InputError(
-                f"{self.part} is shorter than {self.record} says; remove both to start again"
+                f"{self.part} is shorter than {self.record} says; remove both to start over"
             )
         self._file.truncate(self._bytes)
         self._file.seek(self._bytes)

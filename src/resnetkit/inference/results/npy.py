@@ -12,13 +12,13 @@ import numpy as np
 from resnetkit.files import atomic
 from resnetkit.inference.prediction import Prediction
 
-#: Rows and bytes of names, before each chunk.
+#: Header of each chunk: numbers of rows and bytes of names.
 _SIZES = struct.Struct("<QQ")
 
 
 class Numbers:
     """``OUT.npy``: float32 ``(images, features)``, NaN for an unreadable image; ``OUT.npy.jsonl``
-    has a line a row with ``image`` and perhaps ``problem``."""
+    has one line per row with ``image`` and optionally ``problem``."""
 
     head = b""
 
@@ -60,6 +60,6 @@ class Numbers:
         return True
 
     def _header(self, count: int) -> bytes:
-        """The 128 bytes before the numbers (NEP 1, version 1.0)."""
+        """The 128-byte header (NEP 1, version 1.0)."""
         what = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {self._features}), }}"
         return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + what.ljust(117).encode() + b"\n"

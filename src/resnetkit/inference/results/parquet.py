@@ -1,4 +1,4 @@
-"""Predictions as Parquet. The chunks are Arrow streams; they are made one file at the end."""
+"""Predictions as Parquet. Chunks are Arrow streams, merged into one file at the end."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from resnetkit.files import atomic, utf8
 from resnetkit.inference.engines.engine import Output
 from resnetkit.inference.prediction import Prediction
 
-#: Bytes that a row group has at least; the last may have less.
+#: Minimum bytes of a row group, except the last.
 GROUP = 32 << 20
 
 
 class Parquet:
-    """A row an image: ``image``, ``problem``, and ``classes`` with ``probabilities``, best first,
-    or ``embedding``, float32."""
+    """One row per image: ``image``, ``problem``, and ``classes`` with ``probabilities``, best
+    first, or ``embedding``, float32."""
 
     head = b""
 

@@ -15,19 +15,19 @@ from resnetkit.inference.prediction import Prediction
 from resnetkit.inference.results.formats import Format
 from resnetkit.inference.results.journal import Journal
 
-#: Rows that are encoded at a time.
+#: Rows encoded at a time.
 ROWS = 256
-#: Seconds between two records of how far it is: what a kill costs.
+#: Seconds between commits, the most work that a kill loses.
 INTERVAL = 2.0
 
 _START = {"images": 0, "unreadable": 0, "names": ""}
 
 
 class ResumableFile:
-    """A file of predictions that is being written: ``done`` images were there when it was opened.
+    """A prediction file being written: ``done`` images were in it when it was opened.
 
-    ``run`` says which model, images and choices these are, in JSON types. What a kill interrupts
-    goes on where it was when the file is opened again. Raises ``InputError`` as ``Journal``.
+    ``run`` identifies the model, images and options, in JSON types. After a kill, opening the file
+    again resumes it. Raises ``InputError`` as ``Journal``.
     """
 
     def __init__(self, target: Path, layout: Format, run: Mapping[str, Any]) -> None:
@@ -52,9 +52,9 @@ class ResumableFile:
         return int(self._state["unreadable"])
 
     def remaining(self, images: Iterable[ImageEntry]) -> Iterator[ImageEntry]:
-        """The images that are not in the file yet; none where it is complete.
+        """The images that are not in the file yet; none if it is complete.
 
-        Raises ``InputError`` where those before them are others than before.
+        Raises ``InputError`` if the images before them have changed.
         """
         if self._journal.complete:
             return iter(())
@@ -66,7 +66,7 @@ class ResumableFile:
         if (count, names) != (self.done, self._state["names"]):
             raise InputError(
                 f"the first {self.done:,} images differ from those when {self._journal.part} "
-                f"was started; remove it and {self._journal.record} to start again"
+                f"was started; remove it and {self._journal.record} to start over"
             )
         return images
 
@@ -84,7 +84,7 @@ class ResumableFile:
             self._committed = time.monotonic()
 
     def finish(self) -> None:
-        """All images are there: the file takes its name."""
+        """Finish the file: all images are written, and it is renamed."""
         journal = self._journal
         if not journal.complete:
             self._flush()
@@ -101,5 +101,5 @@ class ResumableFile:
 
 
 def _chained(names: str, name: str) -> str:
-    """A digest of all names so far, from that of those before and one more."""
+    """Running digest of all names so far."""
     return hashlib.sha256(f"{names} {name}".encode("utf-8", "surrogateescape")).hexdigest()

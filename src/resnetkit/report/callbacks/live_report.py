@@ -21,7 +21,7 @@ from resnetkit.training.run_folder import EVENTS, REPORT
 class Reported(Callback):
     """Writes ``report.html`` into the run's folder when a run starts and after each epoch.
 
-    A page that cannot be written does not stop the run; it is told once, to ``teller``.
+    A failure to write the page does not stop the run; it is reported once, to ``teller``.
     """
 
     def __init__(self, folder: Path, teller: Callback) -> None:
@@ -55,25 +55,25 @@ class Reported(Callback):
             write_text(self._path, page)
         except InputError as error:
             if not self._failed:
-                self._teller.warn(f"{error}; training goes on without the page")
+                self._teller.warn(f"{error}; training continues without the page")
             self._failed = True
 
 
 class Watched(Callbacks):
-    """A run that is printed and reported, and written as ``events`` where there are some."""
+    """Prints a run, writes its report, and optionally its ``events``."""
 
     def __init__(self, printed: Callback, reported: Reported, events: Events | None) -> None:
         super().__init__(printed, reported, *([] if events is None else [events]))
         self._reported, self._events = reported, events
 
     def finish(self, result: Result) -> None:
-        """The run has ended by itself."""
+        """The run has finished."""
         self._reported.finish(result)
         if self._events is not None:
             self._events.finish(result)
 
     def close(self) -> None:
-        """The run has ended, by itself or not."""
+        """The run has ended, finished or not."""
         if self._events is not None:
             self._events.close()
 
@@ -81,9 +81,9 @@ class Watched(Callbacks):
 def watched(
     printed: Callback, folder: Path, *, tensorboard: bool = False, resumed: bool = False
 ) -> Watched:
-    """What watches a run in ``folder``; a ``resumed`` one that has events goes on with them.
+    """The callbacks of a run in ``folder``; a ``resumed`` run with events continues them.
 
-    Raises ``ValueError`` where ``tensorboard`` is asked for and not installed.
+    Raises ``ValueError`` if ``tensorboard`` is requested but not installed.
     """
     events = None
     if tensorboard:

@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 class Events(Callback):
     """Writes a point of each curve after each epoch, into ``RUN/tensorboard``.
 
-    A run that goes on writes all points anew from its log, so that none stands twice and none is
-    missing, wherever it was killed. The wall time of a point is the start of the run and the
-    seconds that were trained.
+    A resumed run rewrites all points from its log, so that none is duplicated or missing, wherever
+    it was killed. The wall time of a point is the start of the run plus the training time.
 
-    Raises ``ValueError`` where the package tensorboard is not installed.
+    Raises ``ValueError`` if tensorboard is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +46,7 @@ class Events(Callback):
             self._writer.flush()
 
     def finish(self, result: Result) -> None:
-        """Add what the best weights were measured at, as of the best epoch."""
+        """Add the metrics of the best weights, at the best epoch."""
         if self._writer is None:
             self._open(result.recipe, result.rows)
         assert self._writer is not None
@@ -59,7 +58,7 @@ class Events(Callback):
         self.close()
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.close()

@@ -8,7 +8,7 @@ from resnetkit.report.console.lines import say
 
 
 def show_bench(bench: Benchmark) -> None:
-    """The rows by batch, each with its ratio to the first of its batch."""
+    """The rows by batch size, each with its ratio to the first."""
     where = bench.machine
     say(f"{bench.network} at {bench.size}x{bench.size} on {where['threads']} threads of "
         f"{where['processor']}; n = {bench.rows[0].rounds} rounds in turn, medians\n")  # fmt: skip

@@ -9,15 +9,15 @@ from resnetkit.checkpoints.identification import Identification
 from resnetkit.checkpoints.resolve_facts import doubt
 from resnetkit.errors import printable
 
-if TYPE_CHECKING:  # it loads torch, which identifying does not need
+if TYPE_CHECKING:  # it imports torch, which identification does not need
     from resnetkit.hub.conversion import Converted
 
-#: Names that are listed before the rest is only counted.
+#: Maximum number of names listed; the rest is counted.
 LISTED = 5
 
 
 def show_identification(found: Identification) -> None:
-    """Print what a file is: what was read, what cannot be known, what is left over or missing."""
+    """Print an identification: known and open facts, leftover and missing tensors."""
     facts = found.to_dict()
     wrapper = ", ".join(f"{w['name']} ({w['meaning']})" for w in facts["wrapper"])
     rows = [
@@ -36,9 +36,7 @@ def show_identification(found: Identification) -> None:
         print("\nknown")
         print("\n".join(f"  {line}" for line in aligned(known, left={0, 1, 2})))
     if facts["ambiguous"]:
-        print(
-            "\ntaken unless it is told, for no tensor shows it; --format json says what each means"
-        )
+        print("\nassumed unless given, as no tensor shows it; --format json explains each")
         open_facts = [
             (
                 fact["fact"],
@@ -51,34 +49,34 @@ def show_identification(found: Identification) -> None:
         print("\n".join(f"  {line}" for line in aligned(open_facts, left={0, 1, 2, 3})))
     _list("missing", facts["missing"])
     inside = set(found.reading.inside)
-    _list("beside the network, and left out", [n for n in facts["leftover"] if n not in inside])
+    _list("outside the network, skipped", [n for n in facts["leftover"] if n not in inside])
     _list("ignored", [f"{name}: {reason}" for name, reason in facts["ignored"].items()])
     doubts = [doubt(fact) for fact in found.reading.ambiguous if fact.doubtful]
     _list("warnings", [*([] if found.described else doubts), *facts["warnings"]])
 
 
 def show_converted(done: Converted) -> None:
-    """Print what was written and how well it agrees."""
+    """Print a conversion and its verification."""
     origin = done.bundle.origin
-    # Not what an earlier conversion assumed. Of a folder, a file in it was read.
+    # Not assumptions of an earlier conversion. For a folder, a file in it was read.
     fresh = origin.get("file") == done.source.name or done.source.is_dir()
     spoken = origin["dialect"] if fresh else "bundle"
     print(f"{done.source} ({spoken}): {done.bundle.network.name}")
     print(f"-> {done.target} ({done.dialect}), {done.tensors} tensors, each used once")
     if fresh and origin["assumed"]:
         taken = ", ".join(f"{name} {_text(value)}" for name, value in origin["assumed"].items())
-        print(f"taken as {spoken} documents, for no tensor shows it: {taken}")
+        print(f"assumed as {spoken} documents, as no tensor shows it: {taken}")
     for warning in (*origin.get("doubts", ()), *origin.get("warnings", ())) if fresh else ():
         print(f"warning: {printable(warning)}")
     verified = origin.get("verified_with") if fresh else None
     if verified:
         print(
-            f"verified with {verified['framework']}: its own network's logits differ by "
-            f"{verified['difference']:.3g} at most (largest logit {verified['largest']:.3g})"
+            f"verified with {verified['framework']}: its logits differ by at most "
+            f"{verified['difference']:.3g} (largest logit {verified['largest']:.3g})"
         )
     print(
-        f"proof: read back and run on {done.images} images, the logits differ by "
-        f"{done.difference:.3g} at most (largest logit {done.largest:.3g})"
+        f"verified: read back and run on {done.images} images, the logits differ by at most "
+        f"{done.difference:.3g} (largest logit {done.largest:.3g})"
     )
 
 
@@ -93,7 +91,7 @@ def _list(title: str, names: list[str]) -> None:
 
 
 def _others(values: list[Any]) -> str:
-    """What a fact may be besides, the first two and how many more."""
+    """The alternatives of a fact, the first two and the number of others."""
     if not values:
         return ""
     more = f" and {len(values) - 2} more" if len(values) > 2 else ""

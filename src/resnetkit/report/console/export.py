@@ -8,7 +8,7 @@ from resnetkit.report.console.lines import percent, say
 
 
 def show_export(done: Export) -> None:
-    """What was written, which layers stayed float32, and how well the answers agree."""
+    """Print the file, the layers left in float32, and the agreement."""
     found = done.agreement
     size = done.bytes / 1e6
     say(f"{done.target}: {done.to}, {done.precision}, {size:.1f} MB", "bold")

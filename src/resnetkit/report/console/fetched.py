@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from resnetkit.architecture.text import aligned
 from resnetkit.errors import printable
 
-if TYPE_CHECKING:  # it loads torch
+if TYPE_CHECKING:  # it imports torch
     from resnetkit.bundle.bundle import Bundle
 
 
@@ -25,13 +25,13 @@ def to_dict(bundle: Bundle, target: Path) -> dict[str, Any]:
 
 
 def show(bundle: Bundle, target: Path) -> None:
-    """Print what was fetched, what is known of it, and from where."""
+    """Print the fetched bundle, its known facts and its source."""
     origin, told = bundle.origin, bundle.origin["fetched"]
     names = f"{len(bundle.classes)}: {', '.join(bundle.classes[:3])}, ..."
     rows = [
         ("source", told["source"]),
         ("sha256", told["sha256"]),
-        ("checked", told.get("checked", "against the digest that the server tells")),
+        ("checked", told.get("checked", "against the server's digest")),
         ("network", f"{bundle.network.name}: {bundle.network.about}"),
         ("classes", names if bundle.classes else "none"),
         ("names", origin.get("class_names") or "numbers"),

@@ -10,22 +10,22 @@ from typing import IO, Any
 from resnetkit.errors import printable
 from resnetkit.training.epoch_log import ERRORS, Row, standard_error
 
-#: What a measurement on what was trained on is worth.
-TRAINED_ON = "the training images, which tells little of other ones: none were held back"
+#: The caveat of a measurement on training images.
+TRAINED_ON = "the training images, which says little about other images: none were held out"
 
 
 def percent(share: float | None) -> str:
-    """A share from 0 to 1 as people read it; a dash for none."""
+    """Format a share from 0 to 1 as a percentage; a dash for None."""
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
 def between(interval: tuple[float, float]) -> str:
-    """An interval of shares as people read it."""
+    """Format an interval of shares as percentages."""
     return f"{100 * interval[0]:.2f} to {percent(interval[1])}"
 
 
 def as_chosen(value: object) -> str:
-    """A value of a recipe on one line."""
+    """Format a recipe's value on one line."""
     if isinstance(value, list | tuple):
         return ", ".join(map(as_chosen, value)) or "none"
     if isinstance(value, bool):
@@ -48,12 +48,12 @@ def say(text: str, style: str = "", file: IO[str] | None = None) -> None:
 
 
 def tell_unreadable(name: str, reason: str) -> None:
-    """Name on stderr an image that is skipped."""
+    """Report a skipped image on stderr."""
     print(f"resnetkit: skipped {printable(name)}: {printable(reason)}", file=sys.stderr)
 
 
 def tell_engine(facts: Mapping[str, Any], why: str) -> None:
-    """Say on stderr which engine answers, by its ``to_dict``; why, where nobody asked for it."""
+    """Print the engine on stderr, by its ``to_dict``, and the reason for a default choice."""
     reason = f": {why}" if why else ""
     print(
         f"engine {facts['engine']} {facts['version']}, {facts['precision']}, on {facts['device']}"
@@ -63,11 +63,11 @@ def tell_engine(facts: Mapping[str, Any], why: str) -> None:
 
 
 def rule(rows: Sequence[Row]) -> str:
-    """Why the best epoch of a run is the best."""
+    """The reason for the choice of the best epoch."""
     highest = max(rows, key=lambda row: row.validation_accuracy or 0.0)
     accuracy = highest.validation_accuracy
     if accuracy is None:
-        return "the last, for no images were held back to choose by"
+        return "the last, as no images were held out for selection"
     error = standard_error(accuracy, highest.validation_images)
     return (
         f"the last within two standard errors ({percent(ERRORS * error)}) of the highest "

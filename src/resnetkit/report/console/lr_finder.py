@@ -10,12 +10,12 @@ from resnetkit.training.batch_size_finder import BatchSizeResult
 from resnetkit.training.lr_finder import LRFinderResult
 from resnetkit.training.recipe.recipe import Recipe
 
-#: So many of the steps are shown, evenly.
+#: Number of evenly spaced steps shown.
 _SHOWN = 20
 
 
 def show_found(found: LRFinderResult, recipe: Recipe) -> None:
-    """The curve in some points, and the rate that is suggested."""
+    """Print points of the curve, and the suggested rate."""
     points = found.points
     step = -(-len(points) // _SHOWN)
     rows = [(f"{p.rate:.2g}", f"{p.loss:.4f}", f"{p.smoothed:.4f}") for p in points[::step]]
@@ -38,7 +38,7 @@ def show_found(found: LRFinderResult, recipe: Recipe) -> None:
 
 
 def tell_fitted(fitted: BatchSizeResult) -> None:
-    """Say on stderr which batch was chosen, and how fast each was that was tried."""
+    """Print the chosen batch size and the speed of each trial on stderr."""
     rates = ", ".join(
         f"{trial.batch}: {'does not fit' if trial.rate is None else f'{trial.rate:.0f} images/s'}"
         for trial in fitted.tried

@@ -27,7 +27,7 @@ _STYLES = {
 def show(
     explanation: Explanation, level: Level, *, formulas: bool = False, tree: bool = False
 ) -> None:
-    """Print the table, or the tree, of a network."""
+    """Print the table or tree of a network."""
     lines = text.tree_lines if tree else text.table_lines
     problem = explanation.problem
     _print(
@@ -45,7 +45,7 @@ def show(
 
 
 def show_catalog(rows: Iterable[tuple[str, int, int, tuple[int, ...], str]]) -> None:
-    """Print a line for each network: name, parameters, MACs, input, what it is."""
+    """Print one line per network: name, parameters, MACs, input, description."""
     cells = [("name", "parameters", "GMACs", "input", "what it is")]
     cells += [
         (name, f"{parameters:,}", f"{macs / 1e9:.3f}", shape_text(shape), about)
@@ -63,7 +63,7 @@ def show_catalog(rows: Iterable[tuple[str, int, int, tuple[int, ...], str]]) -> 
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Print where two networks differ: options, numbers, layers."""
+    """Print the differences of two networks: options, totals, layers."""
     names = (comparison.first.title, comparison.second.title)
     numbers = [("", *names)]
     numbers += [(name, _text(a), _text(b)) for name, (a, b) in comparison.numbers.items()]
@@ -99,7 +99,7 @@ def _text(value: object) -> str:
 
 
 def _print(lines: Iterable[tuple[str, str]]) -> None:
-    """Print ``(style, line)``: coloured on a terminal, plain where the output goes elsewhere."""
+    """Print ``(style, line)``: coloured on a terminal, plain elsewhere."""
     if not (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")):
         print("\n".join(line for _, line in lines))
         return

@@ -1,4 +1,4 @@
-"""Prints predictions as they come; unreadable images are named on stderr."""
+"""Prints predictions as they come; unreadable images are listed on stderr."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from resnetkit.report.console.progress import passing
 
 
 def show(predictor: Predictor, images: ImageSource, kind: str, out: Path | None) -> int:
-    """Print the predictions in the format ``kind``, or write a table to ``out``; how many images
-    are unreadable. Raises ``InputError`` for a file that cannot be written."""
+    """Print the predictions in the format ``kind``, or write a table to ``out``; return the number
+    of unreadable images. Raises ``InputError`` for a file that cannot be written."""
     with ExitStack() as stack:
         file = sys.stdout
         if out is not None:
             temporary = stack.enter_context(atomic(out))
             file = stack.enter_context(temporary.open("w", encoding="utf-8"))
         predictions = predictor.predict(images)
-        if not file.isatty():  # on a terminal, the predictions themselves show how far it is
+        if not file.isatty():  # on a terminal, the predictions themselves show the progress
             images.start_counting()
             predictions = _counted(predictions, stack.enter_context(passing(images.total)))
         if kind == "table":
@@ -37,7 +37,7 @@ def show(predictor: Predictor, images: ImageSource, kind: str, out: Path | None)
 
 
 def show_file(predictor: Predictor, images: ImageSource, kind: str, out: Path) -> int:
-    """Write the predictions to ``out`` with the progress on stderr; see ``predict_to_file``."""
+    """Write the predictions to ``out`` with progress on stderr; see ``predict_to_file``."""
     images.start_counting()
     with ExitStack() as stack:
         tell: Callable[[], None]
@@ -45,7 +45,7 @@ def show_file(predictor: Predictor, images: ImageSource, kind: str, out: Path) -
         def on_start(done: int) -> None:
             nonlocal tell
             if done:
-                print(f"resnetkit: {done:,} images are in {out} already", file=sys.stderr)
+                print(f"resnetkit: {done:,} images are already in {out}", file=sys.stderr)
             tell = stack.enter_context(passing(images.total, done))
 
         def on_prediction(prediction: Prediction) -> None:
@@ -57,7 +57,7 @@ def show_file(predictor: Predictor, images: ImageSource, kind: str, out: Path) -
                 images, out, kind, on_start=on_start, on_prediction=on_prediction
             )
         except KeyboardInterrupt:
-            print("resnetkit: the same command goes on from here", file=sys.stderr)
+            print("resnetkit: run the same command to continue", file=sys.stderr)
             raise
 
 
@@ -68,7 +68,7 @@ def _counted(predictions: Iterable[Prediction], tell: Callable[[], None]) -> Ite
 
 
 def write_table(predictions: Iterable[Prediction], file: IO[str]) -> int:
-    """Each image and under it its classes, best first, or the first numbers of its embedding.
+    """Print each image and its classes, best first, or the first numbers of its embedding.
 
     Returns the number of images skipped.
     """
@@ -87,7 +87,7 @@ def write_table(predictions: Iterable[Prediction], file: IO[str]) -> int:
 
 
 def write_text(predictions: Iterable[Prediction], layout: Format, file: IO[str]) -> int:
-    """The predictions in a text format. Returns the number of images skipped."""
+    """Print the predictions in a text format. Returns the number of images skipped."""
     file.write(layout.head.decode())
     skipped, first = 0, True
     for prediction in predictions:
@@ -99,7 +99,7 @@ def write_text(predictions: Iterable[Prediction], layout: Format, file: IO[str])
 
 
 def tell_problem(prediction: Prediction) -> bool:
-    """Whether an image is unreadable; if so it is named on stderr."""
+    """Whether an image is unreadable; if so it is listed on stderr."""
     if prediction.problem is None:
         return False
     sys.stdout.flush()

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 T = TypeVar("T")
-#: Seconds between two plain lines; work that is done sooner prints none.
+#: Seconds between plain lines; shorter work prints none.
 INTERVAL = 15.0
 
 
@@ -24,7 +24,7 @@ def clock(seconds: float) -> str:
 
 
 def track(items: Sequence[T]) -> Generator[T, None, None]:
-    """The items; how many of them have passed is told on stderr."""
+    """Iterate the items, and show the progress on stderr."""
     with passing(lambda: len(items)) as tell:
         for item in items:
             yield item
@@ -33,8 +33,8 @@ def track(items: Sequence[T]) -> Generator[T, None, None]:
 
 @contextmanager
 def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable[[], None]]:
-    """A function to be called for each image that has passed; the rate and the time that is left
-    are shown on stderr. ``total`` may not be known yet; ``done`` images had passed before.
+    """A function to call for each image; shows the rate and the remaining time on stderr. ``total``
+    may be unknown at first; ``done`` images were done before.
     """
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
@@ -66,7 +66,7 @@ def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable
 
 @contextmanager
 def counted(total: int) -> Iterator[Callable[[int], None]]:
-    """A function to tell how many images more are done, shown as ``track`` shows them."""
+    """A function to call with the number of newly done images, shown as by ``track``."""
     steps = track(range(total))
 
     def tell(count: int) -> None:
@@ -81,10 +81,10 @@ def counted(total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def transfer(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A function to tell the bytes that are there, and the bytes in all; shown on stderr.
+    """A function to call with the received and total bytes; shown on stderr.
 
-    The rate is that of what came since the first call, for a download may go on where it was cut.
-    The bar stands from the first call until all bytes are there.
+    The rate counts from the first call, as a download may be resumed. The bar is shown from the
+    first call until all bytes are received.
     """
     console = Console(stderr=True, highlight=False)
     began = told = time.perf_counter()

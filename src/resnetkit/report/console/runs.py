@@ -12,7 +12,7 @@ from resnetkit.training.run_comparison import Ran, Runs
 
 
 def show_runs(runs: Runs) -> None:
-    """A line for each run, the best first, with the choices in which they differ."""
+    """Print one line per run, best first, with the settings that differ."""
     differences = runs.differences()
     heads = ("run", "validation", "test", "epochs", "time", "state", *differences)
     rows = [
@@ -30,9 +30,9 @@ def show_runs(runs: Runs) -> None:
 
 
 def tell_damaged(runs: Runs) -> None:
-    """Name on stderr the runs that cannot be read."""
+    """List unreadable runs on stderr."""
     for name, reason in runs.damaged.items():
-        print(f"resnetkit: left out {printable(name)}: {printable(reason)}", file=sys.stderr)
+        print(f"resnetkit: skipped {printable(name)}: {printable(reason)}", file=sys.stderr)
 
 
 def _cells(run: Ran) -> tuple[str, ...]:

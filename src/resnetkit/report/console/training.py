@@ -17,20 +17,19 @@ from resnetkit.report.console.lines import TRAINED_ON, between, percent, rule, s
 from resnetkit.report.console.progress import clock
 from resnetkit.training.callbacks import Callback
 
-if TYPE_CHECKING:  # what trains needs torch, which measuring does not
+if TYPE_CHECKING:  # training imports torch, which evaluation does not need
     from resnetkit.training.epoch_log import Row
     from resnetkit.training.recipe.recipe import Recipe
     from resnetkit.training.run import Result
 
-#: Seconds between two plain lines within an epoch, where there is no terminal.
+#: Seconds between plain lines within an epoch, without a terminal.
 INTERVAL = 60.0
 
 
 class Printed(Callback):
     """Prints a line for each epoch, and on a terminal a bar with rate and remaining time.
 
-    The bar and the warnings go to stderr; where that is no terminal, a line a minute instead of
-    the bar.
+    The bar and the warnings go to stderr; without a terminal, one line a minute replaces the bar.
     """
 
     def __init__(self) -> None:
@@ -121,20 +120,20 @@ class Printed(Callback):
         )
 
     def _line(self, text: str, style: str) -> None:
-        """A line above the bar where both are on one terminal, else on stdout as ever."""
+        """Print a line above the bar if both are on one terminal, else on stdout."""
         if self._console.is_terminal and sys.stdout.isatty():
             self._console.print(Text(text, style=style), soft_wrap=True)
         else:
             say(text, style)
 
     def _rate(self) -> str:
-        """Images a second and the time that is left, validation included."""
+        """Images per second and the remaining time, including validation."""
         rate = self._seen / max(1e-9, time.perf_counter() - self._began)
         return f"{rate:.0f} images/s, {clock((self._total - self._seen) / max(rate, 1e-9))} left"
 
 
 def show_result(result: Result) -> None:
-    """What a finished run has come to."""
+    """Print the result of a finished run."""
     best = result.best
     if best.validation_accuracy is None:
         say(f"kept: epoch {best.epoch}, {rule(result.rows)}", "bold")

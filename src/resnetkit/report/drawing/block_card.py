@@ -33,7 +33,7 @@ from resnetkit.report.drawing.marks import (
     text_width,
 )
 
-#: Widths of the main path and of a shortcut that has layers.
+#: Widths of the main path and of a shortcut with layers.
 COLUMN, LANE = 158, 142
 _EDGE, _BYPASS, _BETWEEN, _BARE_LANE = 14, 22, 18, 58
 _HEADER, _GAP, _GATE_TITLE, _FRAME = 44, 15, 18, 6
@@ -43,7 +43,7 @@ _ABOVE_LANE = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
-    """A block's steps by branch, its sums, and what its shortcut is called."""
+    """A block's steps by branch, its totals, and the name of its shortcut."""
 
     row: TableRow
     shortcut_name: str
@@ -55,7 +55,7 @@ class Paths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A block, laid out. ``gate`` frames the gate's layers, where there is one."""
+    """The layout of a block. ``gate`` frames the gate's layers, if there is one."""
 
     row: TableRow
     box: Box
@@ -70,7 +70,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class _Strand:
-    """Stacks one below the other with wires between them; ``end`` is where it leaves off."""
+    """Stacks below each other with wires between them; ``end`` is their lower end."""
 
     tiles: list[Tile]
     wires: list[Wire]
@@ -79,7 +79,7 @@ class _Strand:
 
 @dataclass(frozen=True, slots=True)
 class _Gate:
-    """A gate's layers in their frame; ``split`` is where it leaves the main path."""
+    """A gate's layers in their frame; ``split`` is the branching point on the main path."""
 
     layers: _Strand
     frame: Box
@@ -108,7 +108,7 @@ def _junction_height(steps: tuple[Step, ...]) -> int:
 
 
 def card_height(block: Paths) -> int:
-    """The least height that holds the block."""
+    """The minimum height of the block."""
     gate = 9 + _FRAME + _GATE_TITLE + _strand_height(block.gate, COLUMN) if block.gate else 0
     main = _strand_height(block.main, COLUMN) + gate
     around = _ABOVE_LANE + _strand_height(block.shortcut, LANE)
@@ -116,7 +116,7 @@ def card_height(block: Paths) -> int:
 
 
 def card_width(block: Paths) -> int:
-    """The width of the block, from the words of its heading or from its paths."""
+    """The width of the block, by its heading or its paths."""
     lane = LANE if block.shortcut else _BARE_LANE
     bypass = _BYPASS if block.gate else 0
     drawn = 2 * _EDGE + bypass + COLUMN + _BETWEEN + lane
@@ -148,7 +148,7 @@ def _header(block: Paths, box: Box) -> list[Label]:
 
 
 def _strand(steps: tuple[Step, ...], start: Point, width: float, role: Role) -> _Strand:
-    """Stacks below ``start``, ``width`` wide and centred under it."""
+    """Stacks of ``width``, centred below ``start``."""
     x, y = start
     tiles: list[Tile] = []
     wires: list[Wire] = []
@@ -161,7 +161,7 @@ def _strand(steps: tuple[Step, ...], start: Point, width: float, role: Role) -> 
 
 
 def _junction(steps: tuple[Step, ...], start: Point) -> _Strand:
-    """The nodes that join the paths, and the activation behind them."""
+    """The nodes that join the paths, and the activation after them."""
     x, y = start
     tiles: list[Tile] = []
     wires: list[Wire] = []
@@ -224,7 +224,7 @@ def _gate(block: Paths, start: Point, scale: Box) -> _Gate:
 
 
 def lay_card(block: Paths, x: float, y: float, height: float) -> Card:
-    """The block at ``(x, y)``, stretched to ``height``: what joins the paths stays at the end."""
+    """The block at ``(x, y)``, stretched to ``height``, with the join at the end."""
     box = Box(x=x, y=y, width=card_width(block), height=height)
     lane_x = box.right - _EDGE - (LANE if block.shortcut else _BARE_LANE) / 2
     middle = x + _EDGE + (_BYPASS if block.gate else 0) + COLUMN / 2

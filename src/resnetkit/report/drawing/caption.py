@@ -24,7 +24,7 @@ from resnetkit.report.drawing.marks import (
 
 #: Width of a sample in the legend.
 _SAMPLE = 26
-#: What the legend calls each kind of layer.
+#: The legend's names of layer kinds.
 _KINDS = {
     "conv": "convolution",
     "conv1d": "convolution along channels",
@@ -41,9 +41,9 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swatch:
-    """An entry of the legend: a sample of a kind of layer or of a wire, and its name.
+    """An entry of the legend: a sample of a layer kind or of a wire, and its name.
 
-    A kind that is drawn as a round node has its ``symbol``.
+    Round nodes have a ``symbol``.
     """
 
     label: Label
@@ -54,7 +54,7 @@ class Swatch:
 
 
 def title(explanation: Explanation, x: float, width: float) -> tuple[Label, ...]:
-    """The name, what it is, and its numbers."""
+    """The name, description and totals."""
     network = explanation.network
     about = "; ".join(words for words in (network.about, network.source) if words)
     lines: list[tuple[str, float, Style]] = [
@@ -67,7 +67,7 @@ def title(explanation: Explanation, x: float, width: float) -> tuple[Label, ...]
 
 
 def footer(explanation: Explanation, x: float, top: float, width: float) -> tuple[Label, ...]:
-    """The totals and the notes; the problem is left to the head, where it arises."""
+    """The totals and the notes; a problem is shown at the head, where it arises."""
     totals, counts = explanation.totals, explanation.network.layer_count
     total = (
         f"total: {totals.parameters:,} parameters, {totals.macs:,} MACs "
@@ -80,7 +80,7 @@ def footer(explanation: Explanation, x: float, top: float, width: float) -> tupl
 
 
 def legend(explanation: Explanation, x: float, y: float, width: float) -> tuple[Swatch, ...]:
-    """A sample of every kind of layer and wire that the drawing has, in as many lines as needed."""
+    """A sample of every layer kind and wire in the drawing, wrapped into lines."""
     swatches: list[Swatch] = []
     at = x
     for words, kind, wire in _samples(explanation):
@@ -127,7 +127,7 @@ def _block_formula(explanation: Explanation) -> str:
 def _paragraphs(
     lines: Sequence[tuple[str, float, Style]], x: float, top: float, width: float
 ) -> tuple[Label, ...]:
-    """Texts with their size and style, wrapped, one below the other from ``top`` on."""
+    """Texts with their size and style, wrapped and stacked below ``top``."""
     labels: list[Label] = []
     y = top
     for words, size, style in lines:

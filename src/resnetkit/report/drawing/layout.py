@@ -1,6 +1,6 @@
-"""Layout of a network: stages as panels, one below the other.
+"""Layout of a network: stages as stacked panels.
 
-The signal runs like writing: block by block to the right, then back to the left for the next line.
+The signal runs left to right, block by block, then back to the left for the next line.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from resnetkit.report.drawing.marks import (
 MARGIN, _EDGE, _FACTS, _RETURN, _GAP = 28, 18, 186, 34, 28
 _BETWEEN_LINES, _BETWEEN_PANELS = 30, 46
 _LEAST_WIDTH = 980
-#: Blocks in one line: at most this many, and more where a stage has very many.
+#: Maximum number of blocks per line, except in very long stages.
 _FEW, _MANY = 6, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """A stage, laid out: blocks as cards, or the layers of the stem or head in one line.
+    """The layout of a stage: blocks as cards, or the layers of the stem or head in one line.
 
     The signal enters at ``entry`` from the left and leaves downwards from ``exit``.
     """
@@ -82,7 +82,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A stage's steps with its row and, where it has blocks, their paths."""
+    """A stage's steps with its row and the paths of its blocks, if any."""
 
     row: TableRow
     steps: tuple[Step, ...]
@@ -183,13 +183,13 @@ def _to_the_right(card: Card, following: Card) -> Wire:
 
 
 def _to_the_next_line(start: Point, turn: float, left: float, entry: Point) -> Wire:
-    """Down from ``start``, back along ``turn`` and down again to ``entry`` right of ``left``."""
+    """Down from ``start``, back along ``turn``, and down to ``entry`` right of ``left``."""
     lane = left - _RETURN / 2
     return Wire(points=(start, (start[0], turn), (lane, turn), (lane, entry[1]), entry))
 
 
 def _between_panels(panels: Sequence[Panel]) -> tuple[tuple[Wire, ...], list[Label]]:
-    """The wires from stage to stage, labelled with the shape that runs along them."""
+    """The wires between stages, labelled with their shape."""
     wires, labels = [], []
     for panel, following in pairwise(panels):
         left = panel.box.x + _EDGE + _FACTS + _RETURN
@@ -207,7 +207,7 @@ def _between_panels(panels: Sequence[Panel]) -> tuple[tuple[Wire, ...], list[Lab
 def _chain_notes(
     explanation: Explanation, run: _Run
 ) -> tuple[list[tuple[str, Style]], list[tuple[str, Style]]]:
-    """What is written before the first and behind the last layer: the input and the output."""
+    """The labels of the input before the first layer and the output after the last."""
     if run.row.stage != "head":
         shape = typeset(shape_text(explanation.input))
         return [("input", "strong"), (shape, "muted")], []
@@ -217,7 +217,7 @@ def _chain_notes(
 
 
 def _chain(explanation: Explanation, run: _Run, frame: Box) -> Panel:
-    """The layers of the stem or the head from left to right, norms and activations below."""
+    """The layers of the stem or head from left to right, norms and activations below."""
     before, behind = _chain_notes(explanation, run)
     columns = stacks(run.steps)
     tallest = max(stack_height(stack, COLUMN) for stack in columns)
@@ -275,7 +275,7 @@ def _problem(problem: str, frame: Box, y: float) -> Note:
 
 
 def _panel_width(explanation: Explanation, run: _Run, most: int) -> float:
-    """The width that a stage needs."""
+    """The minimum width of a stage."""
     left = _EDGE + _FACTS + _RETURN
     if run.blocks:
         inner = max(

@@ -1,6 +1,6 @@
 """Boxes, labels and wires of a drawing, and text widths.
 
-``y`` grows downwards. Nothing here knows colours; the painter gives them.
+``y`` grows downwards. Colours are chosen in ``svg.py``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SMALL_SIZE = 10.5
 LINE = 15
 STRIP = 19
 NODE = 24
-#: Kinds of layers that are drawn as round nodes.
+#: Layer kinds drawn as round nodes.
 SYMBOLS = {Add.kind: "+", Scale.kind: "\u00d7"}
 
-#: Thousandths of the font size that Helvetica and Arial give a character (Adobe's font metrics).
+#: Character widths of Helvetica and Arial, in thousandths of the font size (Adobe's metrics).
 _WIDTHS = {
     character: width
     for width, characters in (
@@ -53,7 +53,7 @@ _WIDTHS = {
     )
     for character in characters
 }
-#: Bold letters are wider, and fonts that stand in for Arial may be.
+#: Bold letters are wider, and substitutes of Arial may be.
 _BOLD, _ROOM = 1.07, 1.04
 
 
@@ -81,7 +81,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """A line of text; ``y`` is its baseline. A ``plate`` covers what lies under it."""
+    """A line of text; ``y`` is its baseline. A ``plate`` hides what is under it."""
 
     x: float
     y: float
@@ -97,7 +97,7 @@ class Label:
 
     @property
     def box(self) -> Box:
-        """The room it takes, by Helvetica's widths."""
+        """Its bounding box, by Helvetica's widths."""
         width = text_width(self.text, self.size, bold=self.bold)
         left = self.x - {"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
         return Box(x=left, y=self.y - 0.8 * self.size, width=width, height=1.05 * self.size)
@@ -105,7 +105,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """A line along which the signal runs, with an arrowhead at its last point."""
+    """A line of the signal, with an arrowhead at its last point."""
 
     points: tuple[Point, ...]
     role: Role = "main"
@@ -115,7 +115,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """A layer: a box with its words, or a round node with ``symbol`` in it."""
+    """A layer: a box with its text, or a round node with ``symbol``."""
 
     step: Step
     box: Box
@@ -125,7 +125,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A framed text that is no layer: the input, the output, a problem."""
+    """A framed text other than a layer: the input, the output, a problem."""
 
     box: Box
     labels: tuple[Label, ...]
@@ -133,7 +133,7 @@ class Note:
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """Pixels that ``text`` takes at font size ``size``, rather too many than too few."""
+    """Upper estimate of the width of ``text`` in pixels, at font size ``size``."""
     thousandths = sum(_WIDTHS.get(character, 1000) for character in text)
     return thousandths / 1000 * size * _ROOM * (_BOLD if bold else 1)
 
@@ -141,8 +141,7 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 def wrapped(
     text: str, width: float, size: float, *, at: str = " ", bold: bool = False
 ) -> list[str]:
-    """``text`` in lines of at most ``width`` pixels, broken at ``at``, then at spaces, then
-    anywhere."""
+    """Wrap ``text`` to ``width`` pixels, breaking at ``at``, then at spaces, then anywhere."""
     lines: list[str] = []
     *pieces, last = text.split(at)
     for piece in (*(f"{piece}{at}" for piece in pieces), last):
@@ -167,12 +166,12 @@ def _broken(word: str, width: float, size: float, bold: bool) -> list[str]:
 
 
 def typeset(text: str) -> str:
-    """A layer's words or a shape with the signs of print: ``3x3`` as 3×3, ``->`` as →."""
+    """A layer's text or a shape with typographic signs: ``3x3`` as 3×3, ``->`` as →."""
     return re.sub(r"(?<=\d)x(?=\d)", "\u00d7", text.replace("->", "\u2192"))
 
 
 def size_text(step: Step) -> str:
-    """The size a layer puts out, or that it is not reached."""
+    """A layer's output size, or that it is not reached."""
     return "not reached" if step.output is None else typeset(shape_text(step.output))
 
 
@@ -182,7 +181,7 @@ def _is_strip(step: Step) -> bool:
 
 
 def stacks(steps: Iterable[Step]) -> list[tuple[Step, ...]]:
-    """Layers that are drawn without a gap: one, and the norms and activations right after it."""
+    """Layers drawn without a gap: one, with the norms and activations after it."""
     found: list[list[Step]] = []
     for step in steps:
         if found and _is_strip(step):
@@ -198,7 +197,7 @@ def _name_lines(step: Step, width: float) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _layer_lines(words: str, width: float, *, strip: bool) -> tuple[str, ...]:
-    """A layer's words in lines; kept, for the blocks of a stage repeat the same few layers."""
+    """A layer's text in lines; cached, as the blocks of a stage repeat the same few layers."""
     size = SMALL_SIZE if strip else NAME_SIZE
     return tuple(wrapped(typeset(words), width, size, at=", ", bold=not strip))
 
@@ -214,7 +213,7 @@ def stack_height(stack: Iterable[Step], width: float) -> int:
 
 
 def tile(step: Step, x: float, y: float, width: float) -> Tile:
-    """A layer as a box with what it is and the size it puts out; a strip leaves the size out."""
+    """A layer as a box with its description and output size; a strip omits the size."""
     strip = _is_strip(step)
     box = Box(x=x, y=y, width=width, height=_tile_height(step, width))
     middle, baseline = box.middle[0], y + (13.5 if strip else 17)
@@ -238,7 +237,7 @@ def tile(step: Step, x: float, y: float, width: float) -> Tile:
 
 
 def stack_tiles(stack: Iterable[Step], x: float, y: float, width: float) -> list[Tile]:
-    """The tiles of a stack, from top to bottom without a gap."""
+    """The tiles of a stack, top to bottom without a gap."""
     tiles: list[Tile] = []
     for step in stack:
         tiles.append(tile(step, x, tiles[-1].box.bottom if tiles else y, width))

@@ -1,7 +1,7 @@
 """Draws a network as a standalone SVG document.
 
-Fills and strokes are attributes, not a style sheet, so that every program shows the same picture.
-The hues are those of Okabe & Ito's palette, which colour-blind people tell apart.
+Fills and strokes are attributes, not a style sheet, so that all viewers render it alike. The hues
+are those of Okabe & Ito's colour-blind-safe palette.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _STAGES = {
     "head": "#333b44",
 }
 _WIRES = {"main": "#3b424b", "shortcut": "#d55e00", "gate": "#7a4fb0"}
-#: XML has no place for these characters, not even escaped.
+#: Characters that XML cannot contain, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -66,7 +66,7 @@ _OTHER_KIND = _Paint(fill="#f4f4f4", stroke="#545c66")
 def stage_color(stage: str) -> str:
     """The colour of a stage's frame and heading as ``#rrggbb``, dark enough for text on white.
 
-    A stage beyond the eighth has the head's.
+    Stages beyond the eighth have the head's colour.
     """
     return _STAGES.get(stage, _STAGES["head"])
 
@@ -74,8 +74,8 @@ def stage_color(stage: str) -> str:
 def drawing(explanation: Explanation) -> str:
     """The network of ``explanation`` as an SVG document.
 
-    Every layer of the walk is a group with its path in ``data-path``; blocks have ``data-block``
-    and stages ``data-stage``. Each says its numbers in a tooltip.
+    Every layer is a group with its path in ``data-path``; blocks have ``data-block`` and stages
+    ``data-stage``. Each has a tooltip with its numbers.
     """
     sheet = lay_out(explanation)
     size = f"{sheet.width} {sheet.height}"
@@ -96,7 +96,7 @@ def drawing(explanation: Explanation) -> str:
 
 
 def escaped(words: str) -> str:
-    """``words`` for XML and HTML, as text or in an attribute.
+    """Escape ``words`` for XML and HTML, as text or in an attribute.
 
     Characters that XML cannot hold become U+FFFD.
     """
@@ -104,7 +104,7 @@ def escaped(words: str) -> str:
 
 
 def layer_tooltip(step: Step) -> str:
-    """What a layer is, the sizes and numbers of it and how they come about, line by line."""
+    """A layer's description, sizes, numbers and formulas, line by line."""
     if step.input is None or step.output is None:
         sizes = "not reached"
     else:
@@ -214,7 +214,7 @@ def _wires(wires: Iterable[Wire]) -> Iterator[str]:
 
 
 def _arrowhead(wire: Wire) -> str:
-    """A triangle that points along the last, upright or level, piece of the wire."""
+    """A triangle along the last segment of the wire."""
     (from_x, from_y), (x, y) = wire.points[-2:]
     if from_x == x:
         back = -6 if y > from_y else 6
@@ -254,6 +254,6 @@ def _label(label: Label, stage: str) -> str:
 
 
 def _tint(color: str, share: float) -> str:
-    """``color`` with white: ``share`` of it, the rest white."""
+    """Mix ``share`` of ``color`` with white."""
     parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(255 - (255 - part) * share):02x}" for part in parts)

@@ -1,7 +1,7 @@
-"""Training curves and reliability diagrams as small SVG pictures.
+"""Training curves and reliability diagrams as small SVG images.
 
-matplotlib draws what is kept as PNG (``plots.py``); a page that is written after each epoch cannot
-wait a third of a second for it. Its arithmetic of ticks is used here as well.
+matplotlib, used for PNG files (``plots.py``), takes a third of a second, too slow for a page
+written after each epoch. Only its tick computation is used here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 8, 28
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A line: ``name`` is the class of its colour in the page, ``values`` are those of the epochs
-    from 1 on."""
+    """A line: ``name`` is the CSS class of its colour, ``values`` start at epoch 1."""
 
     name: str
     values: Sequence[float]
@@ -38,9 +37,9 @@ def curves(
     most: float | None = None,
     best: tuple[int, float] | None = None,
 ) -> Markup:
-    """The lines over ``epochs``; ``form`` writes a value, ``best`` is a point to mark.
+    """The lines over ``epochs``; ``form`` formats a value, ``best`` is a point to mark.
 
-    The axis goes from 0, or as far as the values do where it is ``log``, to ``most`` at least.
+    The axis starts at 0, or at the smallest value if it is ``log``, and ends at ``most`` or above.
     """
     values = [value for line in series for value in line.values]
     low, high = (min(values), max(values)) if values else (0.1, 1.0)

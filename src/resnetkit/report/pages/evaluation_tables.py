@@ -11,17 +11,17 @@ import numpy as np
 from resnetkit.data.decoding.decode import UnreadableImageError, scaled_upright
 from resnetkit.evaluation.evaluation import ClassFigures, Evaluation, Mistake
 
-#: Up to so many classes there is a matrix, and up to so many each has its row.
+#: Maximum number of classes for a matrix, and for one row per class.
 MATRIX, ROWS = 25, 60
-#: Else so many of the worst classes and of the most frequent confusions.
+#: Otherwise, the number of worst classes and most frequent confusions.
 WORST = 30
-#: The longer side of an embedded picture, and below which side it is shown as it is.
+#: The longer side of an embedded image, and the side below which it is not resized.
 SIDE, TINY = 128, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confusion:
-    """``images`` images of ``truth`` were named ``guess``; ``share`` of all of ``truth``."""
+    """``images`` images of ``truth`` were predicted as ``guess``, a ``share`` of ``truth``."""
 
     truth: str
     guess: str
@@ -30,7 +30,7 @@ class Confusion:
 
 
 def confusions(evaluation: Evaluation, most: int = WORST) -> list[Confusion]:
-    """The most frequent confusions, the most images first."""
+    """The most frequent confusions, in descending order."""
     wrong = evaluation.confusion.copy()
     np.fill_diagonal(wrong, 0)
     counts = evaluation.confusion.sum(axis=1)
@@ -48,7 +48,7 @@ def confusions(evaluation: Evaluation, most: int = WORST) -> list[Confusion]:
 
 
 def shown_classes(evaluation: Evaluation) -> list[ClassFigures]:
-    """All classes, or of many the worst by F1, the worst first."""
+    """All classes, or if there are many the worst by F1, worst first."""
     if len(evaluation.classes) <= ROWS:
         return list(evaluation.classes)
     return sorted(evaluation.classes, key=lambda row: (row.f1 or 0.0, -row.support))[:WORST]
@@ -56,7 +56,7 @@ def shown_classes(evaluation: Evaluation) -> list[ClassFigures]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of the matrix: images, their share of the true class, whether they are right."""
+    """A cell of the matrix: images, their share of the true class, whether it is correct."""
 
     images: int
     share: float
@@ -64,7 +64,7 @@ class Cell:
 
 
 def matrix(evaluation: Evaluation) -> list[tuple[str, list[Cell]]] | None:
-    """Rows of the true classes; None where they are too many to be read."""
+    """Rows of the true classes; None if they are too many."""
     if len(evaluation.names) > MATRIX:
         return None
     rows = []
@@ -79,14 +79,14 @@ def matrix(evaluation: Evaluation) -> list[tuple[str, list[Cell]]] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """An image inside a page: ``source`` is a ``data:`` address. ``tiny`` ones show pixels."""
+    """An image in a page: ``source`` is a ``data:`` URL. ``tiny`` ones show pixels."""
 
     source: str
     tiny: bool
 
 
 def picture(mistake: Mistake) -> Picture | None:
-    """A small picture of a mistake; None where it cannot be read any more."""
+    """A thumbnail of a mistake; None if it can no longer be read."""
     try:
         image, *_ = scaled_upright(mistake.image, "RGB", _factor)
     except (UnreadableImageError, OSError):
@@ -104,5 +104,5 @@ def picture(mistake: Mistake) -> Picture | None:
 
 
 def _factor(width: int, height: int) -> int:
-    """At which part of its size a photograph is decoded: no smaller than it is shown."""
+    """The scale at which a photograph is decoded, no smaller than its thumbnail."""
     return next((part for part in (8, 4, 2) if max(width, height) >= part * SIDE), 1)

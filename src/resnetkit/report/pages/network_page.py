@@ -1,6 +1,6 @@
 """HTML page of a network.
 
-The page needs nothing but itself: no script, style sheet, font or image from elsewhere.
+The page is self-contained: no external script, style sheet, font or image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def network_page(explanation: Explanation) -> str:
 
 
 def _figures(explanation: Explanation) -> tuple[tuple[str, str, str], ...]:
-    """Name, number and a word on it, of what the page is headed with."""
+    """Name, value and description of the figures at the head of the page."""
     totals, counts = explanation.totals, explanation.network.layer_count
     reached = "last map reached" if explanation.problem else "of one image"
     return (
@@ -50,7 +50,7 @@ def _figures(explanation: Explanation) -> tuple[tuple[str, str, str], ...]:
         ("output", shape_text(explanation.output), reached),
         ("parameters", f"{totals.parameters:,}", f"{totals.parameters / 1e6:.2f} million"),
         ("MACs", f"{totals.macs:,}", f"{totals.macs / 1e9:.2f} GMACs"),
-        ("activations", f"{totals.activations:,}", "put out by convolutions and linear layers"),
+        ("activations", f"{totals.activations:,}", "outputs of convolutions and linear layers"),
         ("buffers", f"{totals.buffers:,}", "kept by the norms, not trained"),
         ("layers by the paper", str(counts["paper"]), "stem, main path, fully connected"),
         ("layers by the notes", str(counts["notes"]), "stem and max-pool, main path"),
@@ -58,7 +58,7 @@ def _figures(explanation: Explanation) -> tuple[tuple[str, str, str], ...]:
 
 
 def _stages(explanation: Explanation) -> Iterator[dict[str, Any]]:
-    """Stages with their blocks, and these with their layers."""
+    """Stages with their blocks and layers."""
     layers = {
         key: [_layer(row) for _, row in run]
         for key, run in groupby(
@@ -93,7 +93,7 @@ def _layer(row: TableRow) -> dict[str, Any]:
 
 
 def _cells(explanation: Explanation, row: TableRow) -> list[tuple[str, str, str]]:
-    """The cells of a stage or block, with its shares of the totals."""
+    """The cells of a stage or block, with its percentages of the totals."""
     totals = explanation.totals
     parts = {"parameters": (row.parameters, totals.parameters), "MACs": (row.macs, totals.macs)}
     cells = []
@@ -105,7 +105,7 @@ def _cells(explanation: Explanation, row: TableRow) -> list[tuple[str, str, str]
 
 
 def _options(explanation: Explanation) -> Iterator[tuple[str, str, str, bool]]:
-    """Every option with its value and meaning; those changed from the catalogue stand out."""
+    """Every option with its value and meaning; non-default ones are highlighted."""
     network = explanation.network
     changed = registry.changes(network)
     for option in fields(Options):
@@ -114,7 +114,7 @@ def _options(explanation: Explanation) -> Iterator[tuple[str, str, str, bool]]:
 
 
 def _value(value: object) -> str:
-    """An option's value as the command line takes it."""
+    """An option's value in command-line syntax."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, bool):

@@ -1,6 +1,6 @@
 """HTML page of a run or an evaluation.
 
-Everything that a file, a folder or a recipe says is escaped by the template.
+The template escapes all text from files, folders and recipes.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from resnetkit.training.recipe.option_groups import described
 from resnetkit.training.recipe.recipe import OPTIONS, SUBJECT, Recipe
 from resnetkit.version import __version__
 
-#: Seconds after which a browser reads the page of an unfinished run again.
+#: Seconds after which a browser reloads the page of an unfinished run.
 AGAIN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A number at the head of the page, and a word on it."""
+    """A figure at the head of the page, with a description."""
 
     name: str
     value: str
@@ -49,7 +49,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeField:
-    """A field of a recipe. ``changed``: it is not what it is by default."""
+    """A field of a recipe. ``changed``: it differs from the default."""
 
     name: str
     value: str
@@ -59,7 +59,7 @@ class RecipeField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What does not change while a run goes on: the drawing, the recipe, machine and versions."""
+    """The constant parts of a run's page: the drawing, the recipe, machine and versions."""
 
     title: str
     network: Network
@@ -78,14 +78,14 @@ def setting(
     recipe: Recipe | None = None,
     about: Mapping[str, str],
 ) -> Setting:
-    """The parts of a page that are made once; ``about`` is what the data and the engine are."""
+    """The parts of a page that are rendered once; ``about`` describes data and engine."""
     shape = (preprocess.channel_count, preprocess.size, preprocess.size)
     explanation = explain(network, shape)
     return Setting(
         title=title,
         network=network,
         preprocess=preprocess,
-        # The drawing escapes what it writes itself.
+        # The drawing escapes its own text.
         sketch=Markup(drawing(explanation)),
         size=f"{explanation.totals.macs:,} MACs for one image of {shape_text(shape)}",
         recipe={} if recipe is None else dict(_choices(recipe)),
@@ -100,7 +100,7 @@ def run_page(
     evaluation: Evaluation | None = None,
     part: str = "test",
 ) -> str:
-    """A run as far as it is; ``evaluation`` is that of its best weights on ``part`` at the end."""
+    """A run so far; ``evaluation`` is that of its best weights on ``part`` at the end."""
     done = len(rows)
     epochs = recipe.epochs if evaluation is None else done
     figures = [*_measured(evaluation, part), *_trained(rows, epochs)]
@@ -125,7 +125,7 @@ def run_page(
 
 
 def evaluation_page(measurement: Measurement) -> str:
-    """The same page for any bundle or exported file on any labelled images."""
+    """The same page for any bundle or exported file on labelled images."""
     model, evaluation = measurement.model, measurement.evaluation
     engine = measurement.engine
     about = {
@@ -150,7 +150,7 @@ def evaluation_page(measurement: Measurement) -> str:
 
 
 def title_of(recipe: Recipe) -> str:
-    """What is trained on what, in a few words."""
+    """The network and its data, as a title."""
     data = recipe.data if recipe.data == DIGITS else recipe.data.rstrip("/").rpartition("/")[2]
     return f"{recipe.network.name} on {data}"
 
@@ -158,7 +158,7 @@ def title_of(recipe: Recipe) -> str:
 def _page(
     setting: Setting, rows: list[Row], epochs: int, evaluation: Evaluation | None, **shown: Any
 ) -> str:
-    """The page; ``shown`` are the other values of the template."""
+    """The page; ``shown`` are additional template values."""
     page = template("run_page.html").render(
         setting=setting,
         rows=rows,
@@ -211,7 +211,7 @@ def _trained(rows: list[Row], epochs: int) -> Iterator[Figure]:
     seconds = sum(row.seconds for row in rows)
     each = seconds / len(rows)
     left = f"; about {clock(each * (epochs - len(rows)))} left" if len(rows) < epochs else ""
-    yield Figure(name="time", value=clock(seconds), small=f"{each:.1f} s an epoch{left}")
+    yield Figure(name="time", value=clock(seconds), small=f"{each:.1f} s per epoch{left}")
     yield Figure(
         name="images a second",
         value=f"{last.rate:,.0f}",
@@ -283,12 +283,12 @@ def _choice(name: str, field: Field[Any], value: Any) -> RecipeField:
 
 
 def _recipe_of(origin: Mapping[str, Any]) -> Recipe | None:
-    """The recipe that a bundle says it was trained by, if it does."""
+    """The training recipe recorded in a bundle, if any."""
     document = origin.get("recipe")
     try:
         return Recipe.from_dict(document) if isinstance(document, Mapping) else None
     except InputError:
-        # One of another version is left out; the bundle is as good.
+        # A recipe of another version is omitted.
         return None
 
 

@@ -28,7 +28,7 @@ def template(name: str) -> Template:
 
 
 def _finished(value: object) -> object:
-    """Texts without what cannot be shown or written, such as half of a file name's character."""
+    """Replace text that cannot be displayed or written, such as invalid UTF-8 in file names."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value)
     return value
