@@ -157,3 +157,11 @@ def test_every_link_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "figures").glob("*.svg")))
+def test_figures_are_what_the_command_draws(path: Path, tmp_path: Path, forks: Forks) -> None:
+    run(f"resnetkit explain {path.stem} --format svg --out {path.name}", tmp_path, forks)
+    if UPDATE:
+        path.write_text((tmp_path / path.name).read_text())
+    assert (tmp_path / path.name).read_text() == path.read_text()
