@@ -141,7 +141,7 @@ def test_the_own_network_of_the_source_agrees(case: str, tmp_path: Path) -> None
 def test_weights_that_are_not_those_of_the_file_are_found_out(tmp_path: Path) -> None:
     path = saved(timms(), tmp_path / "a.pth")
     bundle = load(path, preprocess=SIZE)
-    bundle.arrays["layer1.0.bn1.bias"] += 1  # all: what one does may end in a ReLU
+    bundle.arrays["layer1.0.bn1.bias"].add_(1)  # all: what one does may end in a ReLU
     with pytest.raises(InputError, match=r"the network of timm .* differs by "):
         verify(path, bundle)
 
