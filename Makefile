@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 STAMP := $(VENV)/installed
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test slow clean
+.PHONY: demo test slow docs clean
 
 demo: $(STAMP)
 	$(VENV)/bin/python demo/demo.py
@@ -18,12 +18,18 @@ test: $(STAMP)
 	$(VENV)/bin/ruff check src tests benchmarks demo
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/codespell src tests benchmarks demo docs *.md
 	$(VENV)/bin/pytest $(PARALLEL)
 
 # The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler.
 slow: $(STAMP)
 	@command -v g++ >/dev/null || { apt-get update && apt-get install -y g++ python3-dev; }
 	$(VENV)/bin/pytest $(PARALLEL) -m slow
+
+# The documentation site, in build/site; a broken link is an error.
+docs: $(STAMP)
+	$(VENV)/bin/python docs/copy_pages.py build/docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 
 # Debian's python3 has no ensurepip until python3-venv is installed.
 $(STAMP): pyproject.toml
@@ -33,4 +39,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) runs .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build runs .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
