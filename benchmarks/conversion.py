@@ -33,8 +33,8 @@ import torch
 
 from pairs import processor
 from resnetkit import load
-from resnetkit.checkpoints import writing
 from resnetkit.bundle.equivalence import answers
+from resnetkit.checkpoints import writing
 from resnetkit.checkpoints.recognition import dialect, read
 from resnetkit.hub.conversion import convert
 from resnetkit.hub.source_framework import verify

@@ -1,0 +1,80 @@
+"""The files around the code: versions, CI, pre-commit, and the documentation site."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import resnetkit
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_one_version() -> None:
+    assert PROJECT["version"] == resnetkit.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == resnetkit.__version__
+    assert citation["license"] == PROJECT["license"]
+    assert f"## {resnetkit.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_all_has_every_extra() -> None:
+    extras = PROJECT["optional-dependencies"]
+    (everything,) = extras["all"]
+    named = set(re.findall(r"\w+", everything.partition("[")[2]))
+    assert named == set(extras) - {"all", "docs", "test"}
+    page = (ROOT / "docs" / "install.md").read_text()
+    assert all(f"| `{name}` |" in page for name in named | {"all"})
+
+
+@pytest.mark.parametrize("path", [".github/workflows/ci.yml", ".gitlab-ci.yml"])
+def test_ci_calls_targets_of_the_makefile(path: str) -> None:
+    targets = set(re.findall(r"(?m)^(\w+):", (ROOT / "Makefile").read_text()))
+    text = (ROOT / path).read_text()
+    assert yaml.safe_load(text)
+    called = set(re.findall(r"make (\w+)", text))
+    assert called >= {"test", "slow", "docs"}
+    assert called <= targets
+
+
+def test_pre_commit_runs_the_linters_of_make_test() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    makefile = (ROOT / "Makefile").read_text()
+    for hook in hooks:
+        tool = hook["entry"].split()[0].rpartition("/")[2]
+        assert f"$(VENV)/bin/{tool}" in makefile
+
+
+@pytest.mark.slow
+def test_the_site(tmp_path: Path) -> None:
+    """It builds without a broken link, has every public name, and asks no other server."""
+    subprocess.run(
+        [sys.executable, ROOT / "docs" / "copy_pages.py", tmp_path / "pages"], check=True
+    )
+    config = (ROOT / "mkdocs.yml").read_text().replace("build/docs", str(tmp_path / "pages"))
+    config = config.replace("build/site", str(tmp_path / "site"))
+    config = config.replace("[src]", f"[{ROOT / 'src'}]").replace(
+        "docs/fence_examples.py", str(ROOT / "docs" / "fence_examples.py")
+    )
+    (tmp_path / "mkdocs.yml").write_text(config)
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--config-file",
+         tmp_path / "mkdocs.yml"],
+        capture_output=True, text=True, check=False, env={"NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "site" / "reference" / "index.html").read_text()
+    for name in resnetkit.__all__:
+        assert name.startswith("_") or f'id="resnetkit.{name}"' in reference, name
+    for page in (tmp_path / "site").rglob("index.html"):
+        fetched = re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)', page.read_text()
+        )
+        assert not fetched, page
