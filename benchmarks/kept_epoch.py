@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnetkit.training.callbacks import RunOptions, SilentCallback
-from resnetkit.training.epoch_log import Row, standard_error
+from resnetkit.training.epoch_log import EpochLog, standard_error
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run_context import RunContext
@@ -60,7 +60,7 @@ class Recorded(Trainer):
         self.tested: list[float] = []
         self.weights: list[dict[str, Tensor]] = []
 
-    def _finish_epoch(self, row: Row) -> None:
+    def _finish_epoch(self, row: EpochLog) -> None:
         super()._finish_epoch(row)
         lost, right = self._answers("validation")
         self.lost.append(lost)
@@ -68,7 +68,7 @@ class Recorded(Trainer):
         self.tested.append(self._answers("test")[1].mean())
         self.weights.append({k: v.clone() for k, v in self.kept.state_dict().items()})
 
-    def _keep_epoch(self, row: Row) -> None:
+    def _keep_epoch(self, row: EpochLog) -> None:
         pass
 
     def _checkpoint(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 
 
@@ -54,7 +54,7 @@ class Callback:
         warnings.warn(text, stacklevel=2)
 
     def start(
-        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
         """Training begins.
 
@@ -63,12 +63,12 @@ class Callback:
         """
 
     def so_far(self, loss: float, accuracy: float, waited: float = 0.0) -> None:
-        """What the epoch at hand has come to: as the fields of ``Row``. Told before ``images``."""
+        """The current epoch's values, as in ``EpochLog``; called before ``images``."""
 
     def images(self, count: int) -> None:
         """So many images more were trained on."""
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochLog) -> None:
         """An epoch has ended and is on the disk."""
 
 
@@ -82,7 +82,7 @@ class Callbacks(Callback):
         self._all[0].warn(text)
 
     def start(
-        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
         for callback in self._all:
             callback.start(recipe, images, rows, done)
@@ -95,7 +95,7 @@ class Callbacks(Callback):
         for callback in self._all:
             callback.images(count)
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochLog) -> None:
         for callback in self._all:
             callback.epoch(row)
 

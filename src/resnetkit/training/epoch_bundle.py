@@ -10,12 +10,16 @@ import torch
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.nn.resnet import ResNet
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 
 
 def bundle_of(
-    module: ResNet, recipe: Recipe, row: Row, classes: tuple[str, ...], pretrained: Bundle | None
+    module: ResNet,
+    recipe: Recipe,
+    row: EpochLog,
+    classes: tuple[str, ...],
+    pretrained: Bundle | None,
 ) -> Bundle:
     """``module`` after the epoch ``row``, trained by ``recipe``, maybe from ``pretrained``."""
     held = {"accuracy": row.validation_accuracy, "loss": row.validation_loss}

@@ -19,7 +19,7 @@ FILE = "log.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class EpochLog:
     """An epoch, counted from 1.
 
     Losses are mean cross-entropies in nats, without label smoothing, accuracies shares from 0 to
@@ -58,7 +58,7 @@ def standard_error(accuracy: float, images: int) -> float:
     return math.sqrt(share * (1 - share) / images) if images else 0.0
 
 
-def is_best(rows: Sequence[Row], accuracy: float | None, images: int) -> bool:
+def is_best(rows: Sequence[EpochLog], accuracy: float | None, images: int) -> bool:
     """Whether an epoch after ``rows`` is kept: no worse than the best one by more than chance.
 
     It is when its validation accuracy, among ``images``, is within ``ERRORS`` standard errors of
@@ -75,18 +75,18 @@ def is_best(rows: Sequence[Row], accuracy: float | None, images: int) -> bool:
     return accuracy >= highest - ERRORS * standard_error(highest, images) - 1e-9
 
 
-def best_of(rows: Sequence[Row]) -> Row:
+def best_of(rows: Sequence[EpochLog]) -> EpochLog:
     """The row of the best epoch, whose weights are ``best.safetensors``."""
     return [row for row in rows if row.best][-1]
 
 
-def is_finished(rows: Sequence[Row], epochs: int, patience: int = 0) -> bool:
+def is_finished(rows: Sequence[EpochLog], epochs: int, patience: int = 0) -> bool:
     """Whether there were all ``epochs``, or none of the last ``patience`` (0: any) was kept."""
     worn = 0 < patience <= len(rows) and not any(row.best for row in rows[-patience:])
     return worn or len(rows) >= epochs
 
 
-def write_log(folder: Path, rows: Sequence[Row]) -> None:
+def write_log(folder: Path, rows: Sequence[EpochLog]) -> None:
     """Write all rows, wholly or not at all."""
     write_text(folder / FILE, "".join(json.dumps(row.to_dict()) + "\n" for row in rows))
 
@@ -104,16 +104,16 @@ _RULES = {
 }
 
 
-def row_of(document: Mapping[str, Any]) -> Row:
+def row_of(document: Mapping[str, Any]) -> EpochLog:
     """The row of ``to_dict``. Raises ``ValueError`` for what is none."""
     check(document, _RULES, "a row's")
     try:
-        return Row(**document)
+        return EpochLog(**document)
     except TypeError as error:
         raise InputError(f"this is no row of a log: {error}") from None
 
 
-def read_log(folder: Path) -> list[Row]:
+def read_log(folder: Path) -> list[EpochLog]:
     """The rows of a run; none before its first epoch ended. Raises ``ValueError`` if damaged."""
     path = folder / FILE
     if not path.exists():

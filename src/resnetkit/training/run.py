@@ -17,7 +17,7 @@ from resnetkit.inference.engines.torch import Torch
 from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import remove_states
 from resnetkit.training.distributed import ALONE, Processes
-from resnetkit.training.epoch_log import Row, best_of, is_finished, read_log
+from resnetkit.training.epoch_log import EpochLog, best_of, is_finished, read_log
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_context import RunContext
@@ -51,7 +51,7 @@ class Result:
 
     folder: Path
     recipe: Recipe
-    rows: tuple[Row, ...]
+    rows: tuple[EpochLog, ...]
     counts: Mapping[Part, int]
     part: Part
     evaluation: Evaluation
@@ -63,7 +63,7 @@ class Result:
         return self.evaluation if self.part == "test" else None
 
     @property
-    def best(self) -> Row:
+    def best(self) -> EpochLog:
         """The epoch whose weights are in ``best.safetensors``."""
         return best_of(self.rows)
 
@@ -212,7 +212,7 @@ def _go_on(
 
 
 def _finish(
-    recipe: Recipe, folder: Path, held: DataSplits, rows: list[Row], processes: Processes
+    recipe: Recipe, folder: Path, held: DataSplits, rows: list[EpochLog], processes: Processes
 ) -> Result:
     """Measure the best bundle, once the choice of the best is made."""
     parts: tuple[Part, ...] = ("test", "validation", "train")

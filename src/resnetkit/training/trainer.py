@@ -27,7 +27,7 @@ from resnetkit.training.data.rng import mixed
 from resnetkit.training.data.wait_timer import Waiting
 from resnetkit.training.data_parallel import DataParallel
 from resnetkit.training.epoch_bundle import bundle_of
-from resnetkit.training.epoch_log import Row, is_best, is_finished, row_of, write_log
+from resnetkit.training.epoch_log import EpochLog, is_best, is_finished, row_of, write_log
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_context import RunContext
@@ -92,7 +92,7 @@ class Trainer:
         self.validation = self._feed("validation") if held.parts["validation"] else None
         self.schedule = schedule or schedule_of(recipe, len(self.train))
         self.smallest_batch = recipe.smallest_batch
-        self.rows: list[Row] = []
+        self.rows: list[EpochLog] = []
         self.batch, self.skipped = 0, 0
         self.score, self.seconds, self.waited = Score(), 0.0, 0.0
         self._kept = time.monotonic()
@@ -152,7 +152,7 @@ class Trainer:
                 self.callback.warn(f"skipped {name}: {reason}")
                 bad.check()
 
-    def run(self) -> list[Row]:
+    def run(self) -> list[EpochLog]:
         """Train what is left of the epochs, or until the recipe's patience is at its end.
 
         Raises ``DivergedError`` where the loss is not finite, and ``KeyboardInterrupt`` after a
@@ -193,7 +193,7 @@ class Trainer:
         held = self._measured(number)
         loss, accuracy = (held.loss, held.accuracy) if held else (None, None)
         images = held.images if held else 0
-        row = Row(
+        row = EpochLog(
             epoch=number + 1,
             lr=self.optimizer.param_groups[0]["lr"],
             loss=self.score.loss,
@@ -320,7 +320,7 @@ class Trainer:
     def _is_due(self) -> bool:
         return time.monotonic() - self._kept >= 60 * self.run_options.checkpoint_minutes
 
-    def _finish_epoch(self, row: Row) -> None:
+    def _finish_epoch(self, row: EpochLog) -> None:
         """Write the bundles and the log; the state comes last, for what it says is what counts."""
         self.rows.append(row)
         self.batch, self.score, self.seconds, self.waited = 0, Score(), 0.0, 0.0
@@ -328,7 +328,7 @@ class Trainer:
             self._keep_epoch(row)
         self._checkpoint()
 
-    def _keep_epoch(self, row: Row) -> None:
+    def _keep_epoch(self, row: EpochLog) -> None:
         bundle = bundle_of(self.kept, self.recipe, row, self.held.classes, self.pretrained)
         try:
             if row.best:
