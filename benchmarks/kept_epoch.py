@@ -47,11 +47,11 @@ Record = Mapping[str, np.ndarray]
 class Recorded(Trainer):
     """A run that keeps nothing on the disk and remembers how each epoch would have done."""
 
-    def __init__(self, recipe: Recipe, folder: Path, held: DataSplits) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, splits: DataSplits) -> None:
         super().__init__(
             recipe,
             folder,
-            held,
+            splits,
             RunContext(callback=SilentCallback(), run_options=RunOptions(), stop=Stop()),
         )
         self.tests = self._feed("test")

@@ -56,7 +56,7 @@ def test_the_memory_that_is_free(tmp_path: Path) -> None:
 
 def test_the_fastest_is_chosen() -> None:
     told: list[Trial] = []
-    fitted = find_batch_size(make_recipe("digits", TINY, size=8), 600, told=told.append)
+    fitted = find_batch_size(make_recipe("digits", TINY, size=8), 600, on_progress=told.append)
     assert [trial.batch for trial in told] == [4, 8, 16, 32, 64][: len(told)]
     assert list(fitted.tried) == told
     rates = {trial.batch: trial.rate for trial in told}
