@@ -118,11 +118,11 @@ def test_what_does_not_fit() -> None:
         [sys.executable, "-c", _SMALL], check=True, capture_output=True, text=True
     )
     refused, found = done.stdout.splitlines()
-    assert refused.startswith("not even a batch of 4 fits into the memory")
+    assert refused.startswith("not even a batch of 4 fits into memory")
     batch, last, rate, why = found.split(maxsplit=3)
     assert rate == "None"
     assert 4 <= int(batch) < int(last) <= 64
-    assert why == f"{last} do not fit into the memory"
+    assert why == f"{last} do not fit into memory"
 
 
 def test_the_number_is_in_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,7 @@ def test_without_a_compiler_it_is_one_line(
     out = tmp_path / "run"
     assert main(["train", "digits", "--compile", "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("resnetkit: --compile takes a C++ compiler, and there is no g++")
+    assert said.startswith("resnetkit: --compile requires a C++ compiler, but there is no g++")
     assert said.count("\n") == 1
     assert not out.exists()
     monkeypatch.setenv("CXX", "nothing-of-that-name")

@@ -71,8 +71,8 @@ def prepare_splits(
     )
     if recipe.schedule.patience and not parts["validation"]:
         raise InputError(
-            f"patience is {recipe.schedule.patience}, but requires validation images, and there "
-            "are none; leave it out, or hold some out",
+            f"patience is {recipe.schedule.patience}, and there are no validation images; leave "
+            "patience out, or hold some images out",
             field="patience",
         )
     if len(parts["train"]) < recipe.batch_size:
