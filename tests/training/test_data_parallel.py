@@ -272,7 +272,7 @@ def test_what_is_wrong_in_one_process_ends_both_with_one_line(
 ) -> None:
     line = one_line(found["odd"], 2)
     assert "--batch-size is 65" in line
-    assert "give e.g. 64 or 66" in line
+    assert "e.g. 64 or 66" in line
     assert not (place / "odd").exists()
     line = one_line(found["nan"], 2)
     assert "loss became nan in epoch 1, batch 2: digits/" in line

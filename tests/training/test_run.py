@@ -165,7 +165,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(finished: Path, tmp_path: Path
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no run"):
+    with pytest.raises(InputError, match="is not a run"):
         resume(tmp_path)
 
 
