@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnetkit.training.callbacks import RunOptions, SilentCallback
-from resnetkit.training.epoch_log import Row, standard_error
+from resnetkit.training.epoch_log import EpochLog, standard_error
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run_context import RunContext
@@ -47,11 +47,11 @@ Record = Mapping[str, np.ndarray]
 class Recorded(Trainer):
     """A run that keeps nothing on the disk and remembers how each epoch would have done."""
 
-    def __init__(self, recipe: Recipe, folder: Path, held: DataSplits) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, splits: DataSplits) -> None:
         super().__init__(
             recipe,
             folder,
-            held,
+            splits,
             RunContext(callback=SilentCallback(), run_options=RunOptions(), stop=Stop()),
         )
         self.tests = self._feed("test")
@@ -60,7 +60,7 @@ class Recorded(Trainer):
         self.tested: list[float] = []
         self.weights: list[dict[str, Tensor]] = []
 
-    def _finish_epoch(self, row: Row) -> None:
+    def _finish_epoch(self, row: EpochLog) -> None:
         super()._finish_epoch(row)
         lost, right = self._answers("validation")
         self.lost.append(lost)
@@ -68,7 +68,7 @@ class Recorded(Trainer):
         self.tested.append(self._answers("test")[1].mean())
         self.weights.append({k: v.clone() for k, v in self.kept.state_dict().items()})
 
-    def _keep_epoch(self, row: Row) -> None:
+    def _keep_epoch(self, row: EpochLog) -> None:
         pass
 
     def _checkpoint(self) -> None:

@@ -21,7 +21,7 @@ import torch
 from resnetkit.inference.engines.autotune import machine
 from resnetkit.report.callbacks.live_report import Reported
 from resnetkit.training.callbacks import Callback
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
 
@@ -35,7 +35,7 @@ class Timed(Reported):
         self.epochs: list[tuple[float, float]] = []
         self.last = _now()
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochLog) -> None:
         began = _now()
         self.epochs.append(_since(self.last, began))
         super().epoch(row)

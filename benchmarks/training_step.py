@@ -33,7 +33,7 @@ from resnetkit.evaluation.timing import Contestant, Raced, race
 from resnetkit.training.precision import has_bf16, settled
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.step.allocator import held_on
+from resnetkit.training.step.allocator import keep_memory
 from resnetkit.training.step.compile import compiled
 from resnetkit.training.step.loss import criterion_of
 from resnetkit.training.step.model_setup import freshly_built
@@ -118,7 +118,7 @@ def ours(recipe: Recipe, images: Tensor, labels: Tensor) -> peers.Runner:
     score = Score()
 
     def run(times: int) -> None:
-        with held_on():
+        with keep_memory():
             for _ in range(times):
                 set_rate(optimizer, recipe.optimizer.lr)
                 inputs = placed(images, recipe.runtime.device)

@@ -173,17 +173,17 @@ def weights_cut_short(root: Path) -> list[str]:
         (split_without_images, "data/val has no images; put some into it, or remove it"),
         (table_without_training_images, "no train"),
         (class_that_only_val_has, "val has the class folder(s) owl, which data/train lacks"),
-        (batch_larger_than_the_data, "--batch-size is 64, and there are 12 images to train on"),
+        (batch_larger_than_the_data, "--batch-size is 64; it must be at most 12"),
         (shard_that_ends_early, "ends in the middle"),
         (unknown_field, "a recipe has no field weight_decai; did you mean weight_decay?"),
         (unknown_field_of_augment, "[augment] has no field flipp; did you mean flip?"),
         (field_of_another_kind, "--lr is 'fast'; it must be a number"),
         (table_for_a_number, "--batch-size is a dict; it must be an integer from 1"),
         (word_for_a_flag, "--flip-tta is 'no'; it must be true or false"),
-        (number_for_a_table, "r.toml is no recipe of a training run"),
-        (word_in_augment, "r.toml is no recipe of a training run"),
-        (no_toml, "r.toml: this is no recipe of a training run"),
-        (weights_of_another_network, "the network is that of --from"),
+        (number_for_a_table, "r.toml is not a training recipe"),
+        (word_in_augment, "r.toml is not a training recipe"),
+        (no_toml, "r.toml: not a training recipe"),
+        (weights_of_another_network, "--from determines the network"),
         (weights_with_other_options, "depths"),
         (weights_cut_short, "w.safetensors"),
     ],
@@ -236,5 +236,5 @@ def test_a_checkpoint_of_another_network(
     assert main(["train", "--resume", "run"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "the state in run is that of another network" in err
+    assert "the state in run is of another network" in err
     assert {path: path.read_bytes() for path in Path("run").iterdir()} == before

@@ -133,7 +133,7 @@ def test_bad_input_is_one_line(
         (("train", one_class), "one class folder"),
         (("train", empty_class), "one class folder with images"),
         (("train", "--out", run), "--resume"),
-        (("train", "--resume", tmp_path), "no run"),
+        (("train", "--resume", tmp_path), "is not a run"),
         (("train", "--resume", run, "--lr", 1), "leave --lr out"),
         (("train", "--model", "resnet1", "--out", tmp_path / "r"), "no network"),
         (("train", "--epochs", "many"), "--epochs"),

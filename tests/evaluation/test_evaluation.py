@@ -17,7 +17,7 @@ from resnetkit.evaluation.evaluation import chosen, evaluate_engine, matched
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.preprocess import Preprocess
 from resnetkit.report.plots import save_confusion, save_curves
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 
 GREY = Preprocess(size=2, channels="L", divisor=1, mean=(0.0,), std=(1.0,))
 
@@ -110,7 +110,7 @@ def test_plots(classes: int, tmp_path: Path) -> None:
     names = tuple(f"class number {n}" for n in range(classes))
     found = evaluate_engine(named(classes), GREY, names, examples)
     save_confusion(found, tmp_path / "confusion.png", "a test")
-    rows = [Row(epoch=n, lr=0.1 / n, loss=1 / n, accuracy=1 - 1 / n, validation_loss=1.5 / n,
+    rows = [EpochLog(epoch=n, lr=0.1 / n, loss=1 / n, accuracy=1 - 1 / n, validation_loss=1.5 / n,
                 validation_accuracy=1 - 1 / n, seconds=1.0, rate=9.0, best=True)
             for n in range(1, classes)]  # fmt: skip
     save_curves(rows, tmp_path / "curves.png")

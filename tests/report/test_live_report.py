@@ -14,7 +14,7 @@ from resnetkit.errors import InputError
 from resnetkit.report.callbacks.live_report import watched
 from resnetkit.report.console.training import Printed
 from resnetkit.training.callbacks import Callback
-from resnetkit.training.epoch_log import Row, read_log
+from resnetkit.training.epoch_log import EpochLog, read_log
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 
@@ -39,7 +39,7 @@ class Stopped(Callback):
         if self.left == 0:
             raise KeyboardInterrupt
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochLog) -> None:
         # It is told before the page is written: this is the page of the epoch before.
         self.states.append(self.page.read_text().split(" epochs are done")[0].split(": ")[-1])
 

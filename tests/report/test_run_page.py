@@ -19,7 +19,7 @@ from resnetkit.inference.engines.torch import Torch
 from resnetkit.preprocess import Preprocess
 from resnetkit.report.pages.charts import Series, curves
 from resnetkit.report.pages.run_page import evaluation_page, run_page, setting
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe_defaults import make_recipe
 
 GREY = Preprocess(size=8, channels="L", divisor=1, mean=(0.0,), std=(1.0,))
@@ -95,8 +95,8 @@ def measured(classes: tuple[str, ...], evaluation: Evaluation) -> Measurement:
                        evaluation=evaluation, trained_on=(EVIL,), run=None)  # fmt: skip
 
 
-def rows(count: int) -> list[Row]:
-    return [Row(epoch=n, lr=0.1 / n, loss=2 / n, accuracy=1 - 1 / n, validation_loss=3 / n,
+def rows(count: int) -> list[EpochLog]:
+    return [EpochLog(epoch=n, lr=0.1 / n, loss=2 / n, accuracy=1 - 1 / n, validation_loss=3 / n,
                 validation_accuracy=1 - 1 / (n + 1), seconds=2.0, rate=90.0, best=True,
                 waited=0.25) for n in range(1, count + 1)]  # fmt: skip
 

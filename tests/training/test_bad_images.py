@@ -87,7 +87,7 @@ def test_those_found_in_training(
 
 def test_a_batch_larger_than_the_data(data: Path, tmp_path: Path) -> None:
     recipe = recipe_of(data, batch_size=100)
-    with pytest.raises(InputError, match="batch_size is 100, and there are 16 images"):
+    with pytest.raises(InputError, match="batch_size is 100; it must be at most 16"):
         run_recipe(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

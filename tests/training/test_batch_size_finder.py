@@ -56,7 +56,7 @@ def test_the_memory_that_is_free(tmp_path: Path) -> None:
 
 def test_the_fastest_is_chosen() -> None:
     told: list[Trial] = []
-    fitted = find_batch_size(make_recipe("digits", TINY, size=8), 600, told=told.append)
+    fitted = find_batch_size(make_recipe("digits", TINY, size=8), 600, on_progress=told.append)
     assert [trial.batch for trial in told] == [4, 8, 16, 32, 64][: len(told)]
     assert list(fitted.tried) == told
     rates = {trial.batch: trial.rate for trial in told}
@@ -118,11 +118,11 @@ def test_what_does_not_fit() -> None:
         [sys.executable, "-c", _SMALL], check=True, capture_output=True, text=True
     )
     refused, found = done.stdout.splitlines()
-    assert refused.startswith("not even a batch of 4 fits into the memory")
+    assert refused.startswith("not even a batch of 4 fits into memory")
     batch, last, rate, why = found.split(maxsplit=3)
     assert rate == "None"
     assert 4 <= int(batch) < int(last) <= 64
-    assert why == f"{last} do not fit into the memory"
+    assert why == f"{last} do not fit into memory"
 
 
 def test_the_number_is_in_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

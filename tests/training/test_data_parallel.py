@@ -272,7 +272,7 @@ def test_what_is_wrong_in_one_process_ends_both_with_one_line(
 ) -> None:
     line = one_line(found["odd"], 2)
     assert "--batch-size is 65" in line
-    assert "give e.g. 64 or 66" in line
+    assert "e.g. 64 or 66" in line
     assert not (place / "odd").exists()
     line = one_line(found["nan"], 2)
     assert "loss became nan in epoch 1, batch 2: digits/" in line
@@ -289,7 +289,7 @@ def test_a_batch_that_is_no_number_in_one_process_is_left_out_by_both(
     name: str, batches: int, found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
     line = one_line(found[name], 0)
-    assert "left out: the loss became nan in epoch 1, batch 2: digits/" in line
+    assert "skipped: the loss became nan in epoch 1, batch 2: digits/" in line
     listed = [n.strip() for n in (place / name / NAN).read_text().splitlines()[1:]]
     assert listed == steps(found[name])[0, 1]
     assert len(steps(found[name])) == batches
@@ -361,8 +361,8 @@ def test_shares(count: int, world: int, shares: list[int]) -> None:
 @pytest.mark.parametrize(
     ("choices", "match"),
     [
-        ({"batch_size": 66}, "66, the images of a step of all 4 processes.* give e.g. 64 or 68"),
-        ({"batch_size": 4}, "give e.g. 8 or 12"),
+        ({"batch_size": 66}, "66 for 4 processes; it must be a multiple of 4.* e.g. 64 or 68"),
+        ({"batch_size": 4}, "e.g. 8 or 12"),
         ({"batch_size": 64, "grad_accum_steps": 9}, "grad_accum_steps is 9 for 16 images"),
         ({"batch_size": 64, "device": "cuda:1"}, "is one GPU for 4 processes"),
         ({"batch_size": 64, "device": "cuda"}, r"4 processes and this machine has \d+ GPUs"),
@@ -436,7 +436,7 @@ def test_a_killed_process_is_replaced_and_the_run_goes_on(tmp_path: Path) -> Non
     assert len(said) == 2, said
     assert "another process of this run has died" in said[0]
     assert said[1] == (
-        f"resnetkit: torchrun has started the processes again; going on with {tmp_path / 'run'}"
+        f"resnetkit: torchrun has restarted the processes; resuming {tmp_path / 'run'}"
     )
     check_whole(tmp_path / "run", 4)
 

@@ -246,7 +246,7 @@ def test_two_damaged_states_are_one_line(dead: Path) -> None:
     folder = dead
     for name in run_folder.STATES:
         (folder / name).write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"is damaged .* no other; train anew"):
+    with pytest.raises(InputError, match=r"is damaged .* no other; train again"):
         resume(folder)
 
 
@@ -256,7 +256,7 @@ def test_the_state_of_another_network_is_refused(dead: Path) -> None:
     edited = re.sub(r"(\nwidths = \[\s*8,\s*)16\b", r"\g<1>24", text)
     assert edited != text
     (folder / RECIPE).write_text(edited)
-    with pytest.raises(InputError, match="that of another network, resnet20"):
+    with pytest.raises(InputError, match="is of another network, resnet20"):
         resume(folder)
 
 
@@ -276,7 +276,7 @@ def test_overwriting_takes_a_run_and_nothing_else(dead: Path) -> None:
     with pytest.raises(InputError, match="overwrite"):
         run_recipe(recipe, folder)
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"notes\.txt, which no run has made"):
+    with pytest.raises(InputError, match=r"notes\.txt, which is not a file of a run"):
         run_recipe(recipe, folder, overwrite=True)
     (folder / "notes.txt").unlink()
     run_recipe(recipe, folder, overwrite=True)
@@ -311,7 +311,7 @@ def test_nan_names_the_images_and_can_be_left_out(
     callback = After()
     spoiled.calls = 3
     resume(folder, callback, run_options=RunOptions(skip_nan=True))
-    assert ["left out: the loss became nan" in text for text in callback.said] == [True]
+    assert ["skipped: the loss became nan" in text for text in callback.said] == [True]
     spoiled.calls = 0
     run_recipe(recipe, tmp_path / "skips", After(), run_options=RunOptions(skip_nan=True))
     assert same(folder, tmp_path / "skips")

@@ -106,7 +106,7 @@ def test_curves_that_say_nothing(losses: list[float], message: str) -> None:
 def test_what_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     recipe = make_recipe("digits", TINY, size=8)
     for wrong in ({"low": 1.0, "high": 0.1}, {"high": math.inf}, {"steps": 5}):
-        with pytest.raises(InputError, match="give"):
+        with pytest.raises(InputError, match="must"):
             find_lr(recipe, **wrong)
     for more, message in (
         (["--find-lr", "--out", "run"], "run has no picture suffix; give a name that ends in .png"),

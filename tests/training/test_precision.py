@@ -22,7 +22,7 @@ from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
 from resnetkit.training.run_folder import LAST, read_recipe
-from resnetkit.training.step.allocator import held_on
+from resnetkit.training.step.allocator import keep_memory
 from resnetkit.training.step.compile import compiled
 from resnetkit.training.step.dry_run import DryRun
 from resnetkit.training.step.optimization_step import StepOptions, train_step
@@ -115,7 +115,7 @@ def test_without_a_compiler_it_is_one_line(
     out = tmp_path / "run"
     assert main(["train", "digits", "--compile", "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("resnetkit: --compile takes a C++ compiler, and there is no g++")
+    assert said.startswith("resnetkit: --compile requires a C++ compiler, but there is no g++")
     assert said.count("\n") == 1
     assert not out.exists()
     monkeypatch.setenv("CXX", "nothing-of-that-name")
@@ -181,7 +181,7 @@ def test_memory_is_held_on_to() -> None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     usual = faults()
-    with held_on():
+    with keep_memory():
         faults()
         held = faults()
     assert 10 * held < usual

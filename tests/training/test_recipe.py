@@ -98,7 +98,7 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
         ({"erase": -1.0}, "erase"),
         ({"eps": 0.0}, "eps is 0.0; it must be a number above 0"),
         ({"train_size": 0}, "train_size is 0"),
-        ({"recipe": "a9"}, "no recipe a9"),
+        ({"recipe": "a9"}, "no recipe or file a9"),
         ({"learning_rate": 1.0}, "has no field learning_rate"),
     ],
 )
@@ -115,7 +115,7 @@ def test_shares_that_leave_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "epochs = ", "data = 'x'", "[network]\nname = 3"])
 def test_other_toml_is_no_recipe(text: str) -> None:
-    with pytest.raises(InputError, match=r"no recipe|described by"):
+    with pytest.raises(InputError, match=r"not a training recipe|described by"):
         Recipe.from_toml(text)
 
 

@@ -22,7 +22,7 @@ from resnetkit.report.pages.run_page import run_page, setting
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.checkpoint import load_state, save_state
 from resnetkit.training.epoch_log import (
-    Row,
+    EpochLog,
     best_of,
     is_best,
     is_finished,
@@ -165,7 +165,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(finished: Path, tmp_path: Path
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no run"):
+    with pytest.raises(InputError, match="is not a run"):
         resume(tmp_path)
 
 
@@ -189,15 +189,15 @@ def test_copies_in_two_parts_are_told(tmp_path: Path) -> None:
     assert [text.split(" image")[0] for text in callback.warnings] == ["2 validation", "2 test"]
 
 
-def a_row(epoch: int, right: int, images: int, *, best: bool) -> Row:
-    return Row(epoch=epoch, lr=0.1, loss=1.0, accuracy=0.5, validation_loss=0.4,
+def a_row(epoch: int, right: int, images: int, *, best: bool) -> EpochLog:
+    return EpochLog(epoch=epoch, lr=0.1, loss=1.0, accuracy=0.5, validation_loss=0.4,
                validation_accuracy=right / images, validation_images=images, seconds=1.0,
                rate=1.0, best=best)  # fmt: skip
 
 
-def rows_of(answers: list[int], images: int) -> list[Row]:
+def rows_of(answers: list[int], images: int) -> list[EpochLog]:
     """The rows of a run that answers so many validation images right after each epoch."""
-    rows: list[Row] = []
+    rows: list[EpochLog] = []
     for epoch, right in enumerate(answers, 1):
         best = is_best(rows, right / images, images)
         rows.append(a_row(epoch, right, images, best=best))
@@ -252,7 +252,7 @@ def test_a_run_out_of_patience_is_finished(
     assert len(state.document["rows"]) == 2
     state.document["rows"][-1]["best"] = False
     save_state(tmp_path / "run", state)
-    write_log(tmp_path / "run", [Row(**row) for row in state.document["rows"]])
+    write_log(tmp_path / "run", [EpochLog(**row) for row in state.document["rows"]])
     result = resume(tmp_path / "run", Warned())
     assert [row.best for row in result.rows] == [True, False]
     assert compare_runs(tmp_path).runs[0].finished

@@ -97,5 +97,5 @@ def test_on_the_command_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         compare_runs(tmp_path / "file")

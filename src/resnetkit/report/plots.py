@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from resnetkit.errors import InputError, printable
 from resnetkit.evaluation.evaluation import Evaluation
 from resnetkit.files import atomic
-from resnetkit.training.epoch_log import Row, best_of
+from resnetkit.training.epoch_log import EpochLog, best_of
 
 if TYPE_CHECKING:  # it needs torch
     from resnetkit.training.lr_finder import LRFinderResult
@@ -26,7 +26,7 @@ _TRAIN, _VALIDATION, _GREY = "#3b6fb6", "#c8553d", "#777777"
 _NUMBERED, _NAMED = 30, 60
 
 
-def save_curves(rows: Sequence[Row], path: Path) -> None:
+def save_curves(rows: Sequence[EpochLog], path: Path) -> None:
     """Loss, accuracy and learning rate over the epochs."""
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     FigureCanvasAgg(figure)

@@ -14,25 +14,25 @@ import torch
 from resnetkit.errors import InputError
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.step.allocator import give_back
+from resnetkit.training.step.allocator import return_memory
 from resnetkit.training.step.dry_run import DryRun
 from resnetkit.training.step.threads import threads
 
-#: The smallest batch that is tried, and the largest: above, the steps become too few to learn with.
+#: The smallest and the largest batch tried; larger ones leave too few steps to learn.
 LEAST, MOST = 4, 2048
-#: An epoch has at least so many steps, so that the norms' statistics keep up with the weights.
+#: Minimum number of steps in an epoch, so that the norms' statistics keep up with the weights.
 EPOCH = 8
-#: A batch is worth its size where it is faster by such a factor; measured speeds vary by less.
+#: Minimum speedup to prefer a larger batch; measured speeds vary by less.
 GAIN = 1.05
-#: The share of the memory that is left for other things: images, fragments, the next step.
+#: Share of the memory reserved for images, fragmentation and the next step.
 RESERVE = 0.2
-#: A batch is measured for so many seconds, and for two steps at least.
+#: Seconds for which a batch is measured, with a minimum of two steps.
 _SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A batch, and its images a second in training; ``rate`` is None where it did not fit."""
+    """A batch size and its training images per second; ``rate`` is None if it did not fit."""
 
     batch: int
     rate: float | None
@@ -40,7 +40,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSizeResult:
-    """The ``batch`` that was chosen, what was ``tried``, and ``why`` no larger one."""
+    """The chosen ``batch``, the trials, and ``why`` it is no larger."""
 
     batch: int
     tried: tuple[Trial, ...]
@@ -52,27 +52,27 @@ def find_batch_size(
     images: int,
     *,
     available: int | None = None,
-    told: Callable[[Trial], None] = lambda _: None,
+    on_progress: Callable[[Trial], None] = lambda _: None,
 ) -> BatchSizeResult:
-    """The smallest batch that is about as fast as any, of those that fit into the memory.
+    """The smallest batch size with nearly the highest throughput that fits into memory.
 
-    Batches of 4, 8, 16, ... are trained for real, with the recipe's network, optimizer, precision
-    and largest side of training images, on noise. It ends where an epoch of ``images`` would have
-    fewer than eight steps, where a batch does not fit into ``available`` bytes of memory less a
-    reserve of 20 % (None: what is free on this machine, in this container, on this GPU), or where
-    two batches in a row were not 5 % faster than the best before. ``told`` hears of each.
+    Trains on noise with batches of 4, 8, 16, ... and the recipe's network, optimizer, precision and
+    largest image size. Stops when an epoch of ``images`` would have fewer than eight steps, when a
+    batch does not fit into ``available`` bytes less a reserve of 20 % (None: the free memory of the
+    machine, container or GPU), or when two batches in a row were not 5 % faster than the best
+    before. ``on_progress`` is called with each trial.
 
-    Raises ``ValueError`` where not even the smallest fits.
+    Raises ``ValueError`` if not even the smallest fits.
     """
     most = min(MOST, images // EPOCH)
     tried: list[Trial] = []
-    why = f"an epoch of {images} images is to have {EPOCH} steps"
+    why = f"an epoch of {images} images must have {EPOCH} steps"
     with threads(recipe.runtime.threads):
         for trial in _trials(settled(recipe), most, available):
             tried.append(trial)
-            told(trial)
+            on_progress(trial)
             if trial.rate is None:
-                why = f"{trial.batch} do not fit into the memory"
+                why = f"{trial.batch} do not fit into memory"
                 break
             if _is_flat(tried):
                 why = "larger ones are not faster"
@@ -80,7 +80,7 @@ def find_batch_size(
     rates = {t.batch: t.rate for t in tried if t.rate is not None}
     if not rates:
         raise InputError(
-            f"not even a batch of {tried[0].batch} fits into the memory; give a smaller size or "
+            f"not even a batch of {tried[0].batch} fits into memory; give a smaller size or "
             "network, or batch_size=2",
             field=("size", "batch_size"),
         )
@@ -90,13 +90,13 @@ def find_batch_size(
 
 
 def _is_flat(tried: list[Trial]) -> bool:
-    """Whether the last two batches have brought nothing."""
+    """Whether the last two batches were no faster."""
     rates = [trial.rate or 0.0 for trial in tried]
     return len(rates) > 2 and max(rates[-2:]) < GAIN * max(rates[:-2])
 
 
 def _trials(recipe: Recipe, most: int, available: int | None) -> Iterator[Trial]:
-    """Each batch as it is tried, from the smallest on; the first that does not fit is the last."""
+    """Try batches from the smallest on, up to the first that does not fit."""
     step = DryRun(recipe)
     memory = (
         _Gpu(recipe.runtime.device)
@@ -106,7 +106,7 @@ def _trials(recipe: Recipe, most: int, available: int | None) -> Iterator[Trial]
     free = memory.free() if available is None else available
     batch = LEAST
     while batch <= max(LEAST, most):
-        # Memory grows in proportion to the batch: twice what the last one took.
+        # Memory is proportional to the batch: twice that of the last one.
         fits = 2 * memory.used() <= free * (1 - RESERVE)
         rate = _rate(step, batch) if fits else None
         if rate is not None and memory.used() > free * (1 - RESERVE):
@@ -118,7 +118,7 @@ def _trials(recipe: Recipe, most: int, available: int | None) -> Iterator[Trial]
 
 
 def _rate(step: DryRun, batch: int) -> float | None:
-    """Images a second, of the fastest step, for others only ever slow it down."""
+    """Images per second of the fastest step, as other processes only slow it down."""
     bf16 = step.recipe.runtime.precision == "bf16"
     try:
         inputs = step.inputs(batch)
@@ -131,29 +131,29 @@ def _rate(step: DryRun, batch: int) -> float | None:
     except (torch.OutOfMemoryError, MemoryError):
         return None
     except RuntimeError as error:
-        if "can't allocate memory" in str(error):  # what torch says of the processor's
+        if "can't allocate memory" in str(error):  # torch's message on CPUs
             return None
         raise
     return batch / min(seconds)
 
 
 class _Processor:
-    """The memory of the machine, or of the container that this process is in."""
+    """The memory of the machine, or of this process's container."""
 
     def __init__(self) -> None:
-        # What earlier work has left, the probe of the precision for one, would be used unseen.
-        give_back()
-        # 5 resets the peak (proc(5)); without it the peak may be an older one, which is safe.
+        # Memory left over from earlier work, e.g. the precision probe, would not be counted.
+        return_memory()
+        # 5 resets the peak (proc(5)); without it the peak may be older, which is safe.
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         self._before = _status("VmRSS")
 
     def free(self) -> int:
-        """Bytes that can be had without swapping."""
+        """Bytes available without swapping."""
         return available_memory()
 
     def used(self) -> int:
-        """Bytes that the largest batch so far has taken."""
+        """Peak bytes of the largest batch so far."""
         return max(0, _status("VmHWM") - self._before)
 
 
@@ -165,20 +165,20 @@ class _Gpu:
         torch.cuda.reset_peak_memory_stats(device)
 
     def free(self) -> int:
-        """Bytes that nobody has yet."""
+        """Free bytes."""
         return int(torch.cuda.mem_get_info(self._device)[0])
 
     def used(self) -> int:
-        """Bytes that torch has reserved at most."""
+        """Peak bytes reserved by torch."""
         return int(torch.cuda.max_memory_reserved(self._device))
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process can have: those free on the machine, less in a container's limit.
+    """Bytes available to this process: on the machine, or within its container's limit.
 
-    ``MemAvailable`` of /proc/meminfo, and of each control group above this process (version 2, or
-    1) the limit less what is used, without the cache of files, which gives way. ``root`` is where
-    the system's files are.
+    The minimum of ``MemAvailable`` in /proc/meminfo and, for each control group of this process
+    (version 2 or 1), the limit less the usage without the file cache, which is reclaimable.
+    ``root`` is the root of the file system.
     """
     found = [_field(root / "proc/meminfo", "MemAvailable")]
     for limit, used, stat, cache in _groups(root):
@@ -192,7 +192,7 @@ def available_memory(root: Path = Path("/")) -> int:
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, Path, Path, str]]:
-    """Limit, use and statistics of each control group as files, and what the cache is called."""
+    """Paths of each control group's limit, usage and statistics, and the cache's field."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -202,7 +202,7 @@ def _groups(root: Path) -> Iterator[tuple[Path, Path, Path, str]]:
         if kinds not in ("", *(["memory"] if "memory" in kinds.split(",") else [])):
             continue
         base = root / "sys/fs/cgroup" / ("memory" if kinds else "")
-        # In a container the group itself is at the top, whatever its name outside.
+        # In a container the group is at the root, whatever its name outside.
         for above in (place.strip("/"), *map(str, Path(place.strip("/")).parents)):
             folder = base / above
             if kinds:
@@ -215,12 +215,12 @@ def _groups(root: Path) -> Iterator[tuple[Path, Path, Path, str]]:
 def _number(path: Path) -> int | None:
     try:
         return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # "max" is no limit
+    except (OSError, ValueError):  # "max": no limit
         return None
 
 
 def _field(path: Path, name: str) -> int | None:
-    """A number in a file of names and numbers, in bytes."""
+    """The value of a field, in bytes."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):

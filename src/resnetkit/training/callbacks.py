@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What may differ between a run and its continuation; the recipe stays.
+    """Options that may change when a run is resumed, unlike its recipe.
 
-    ``checkpoint_minutes``: time between two checkpoints within an epoch, 0 makes one after every
-    step. ``skip_nan``: leave out a batch whose loss or gradient is not finite, rather than stop.
-    ``max_bad``: the share of the images that may be unreadable. ``memory``: GiB of decoded images
-    that are kept, so that they are decoded once; what does not fit is decoded in every epoch.
+    ``checkpoint_minutes``: minutes between two checkpoints within an epoch; 0: after every step.
+    ``skip_nan``: skip batches whose loss or gradient is not finite, instead of stopping.
+    ``max_bad``: maximum share of unreadable images. ``memory``: GiB for caching decoded images;
+    images that do not fit are decoded in every epoch.
 
     Raises ``ValueError`` for a value that is not allowed.
     """
@@ -33,47 +33,47 @@ class RunOptions:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.checkpoint_minutes) and self.checkpoint_minutes >= 0):
             raise InputError(
-                f"checkpoint_minutes is {self.checkpoint_minutes:g}; it takes a number from 0",
+                f"checkpoint_minutes is {self.checkpoint_minutes:g}; it must be a number from 0",
                 field="checkpoint_minutes",
             )
         if not 0 <= self.max_bad <= 1:
             raise InputError(
-                f"max_bad is {self.max_bad:g}; it takes a share from 0 to 1", field="max_bad"
+                f"max_bad is {self.max_bad:g}; it must be a share from 0 to 1", field="max_bad"
             )
         if not self.memory >= 0:
             raise InputError(
-                f"memory is {self.memory:g} GiB; it takes a number from 0", field="memory"
+                f"memory is {self.memory:g} GiB; it must be a number from 0", field="memory"
             )
 
 
 class Callback:
-    """Is told how a run goes; a view overrides what it wants to show."""
+    """Hooks called during a run; override those you need."""
 
     def warn(self, text: str) -> None:
-        """Something the user should know, one line."""
+        """Show a warning of one line."""
         warnings.warn(text, stacklevel=2)
 
     def start(
-        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
-        """Training begins.
+        """Called when training begins.
 
-        ``rows`` are the epochs that an earlier run has finished, ``done`` the training images of
-        the next one that it has trained on.
+        ``rows`` are the epochs finished before a resume, ``done`` the training images already seen
+        in the next one.
         """
 
     def so_far(self, loss: float, accuracy: float, waited: float = 0.0) -> None:
-        """What the epoch at hand has come to: as the fields of ``Row``. Told before ``images``."""
+        """The current epoch's values, as in ``EpochLog``; called before ``images``."""
 
     def images(self, count: int) -> None:
-        """So many images more were trained on."""
+        """Called after ``count`` more training images."""
 
-    def epoch(self, row: Row) -> None:
-        """An epoch has ended and is on the disk."""
+    def epoch(self, row: EpochLog) -> None:
+        """Called when an epoch is finished and saved."""
 
 
 class Callbacks(Callback):
-    """Several that are told the same, in order; warnings go to the first alone."""
+    """Calls several callbacks in order; only the first gets warnings."""
 
     def __init__(self, first: Callback, *others: Callback) -> None:
         self._all = (first, *others)
@@ -82,7 +82,7 @@ class Callbacks(Callback):
         self._all[0].warn(text)
 
     def start(
-        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
         for callback in self._all:
             callback.start(recipe, images, rows, done)
@@ -95,13 +95,13 @@ class Callbacks(Callback):
         for callback in self._all:
             callback.images(count)
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochLog) -> None:
         for callback in self._all:
             callback.epoch(row)
 
 
 class SilentCallback(Callback):
-    """Tells nobody: the watch of a process that does not lead."""
+    """Does nothing; for processes other than rank 0."""
 
     def warn(self, text: str) -> None:
         pass

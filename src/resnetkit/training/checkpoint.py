@@ -1,7 +1,7 @@
 """Training checkpoints: tensors and a JSON document to resume from.
 
-``state.safetensors`` is the last, ``state-before.safetensors`` the one before. Each carries its
-digest, so that a damaged one is noticed; nothing in them is executed.
+``state.safetensors`` is the last, ``state-before.safetensors`` the one before. Each contains its
+digest to detect damage; nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from resnetkit.bundle.bundle import digest_of
 from resnetkit.checkpoints.writing import array
 from resnetkit.errors import InputError, check, listed, mapping, number, optional, parsed, whole
 from resnetkit.files import atomic
-from resnetkit.training.epoch_log import row_of
+from resnetkit.training.epoch_log import epoch_log_of
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_folder import STATES
 
@@ -31,21 +31,21 @@ _DOCUMENT, _DIGEST = "resnetkit.state", "resnetkit.sha256"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class State:
-    """Tensors by name, and where the run was as JSON types."""
+    """Tensors by name, and the progress of the run as JSON types."""
 
     arrays: Mapping[str, Tensor]
     document: Mapping[str, Any]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under ``prefix.``, without it."""
+        """The tensors under ``prefix.``, with the prefix removed."""
         start = f"{prefix}."
         return {n.removeprefix(start): v for n, v in self.arrays.items() if n.startswith(start)}
 
 
 def save_state(folder: Path, state: State) -> None:
-    """Write ``state`` beside the last one, which becomes the one before.
+    """Write ``state``; the last one becomes the one before.
 
-    Killed at any moment, one of the two is whole. Raises ``ValueError`` where it cannot be written.
+    If killed at any time, one of the two is intact. Raises ``ValueError`` if writing fails.
     """
     arrays = {name: value.detach().cpu().contiguous() for name, value in state.arrays.items()}
     document = json.dumps({"version": VERSION, **state.document})
@@ -61,9 +61,9 @@ def save_state(folder: Path, state: State) -> None:
 
 
 def load_state(folder: Path, warn: Callable[[str], None]) -> State | None:
-    """The last state that is whole, or None where none was written yet.
+    """The last intact state, or None if none was written yet.
 
-    ``warn`` is told of a damaged one. Raises ``ValueError`` where all that there are are damaged.
+    ``warn`` is called for damaged ones. Raises ``ValueError`` if all are damaged.
     """
     damaged: dict[Path, str] = {}
     for path in (folder / name for name in STATES):
@@ -75,27 +75,27 @@ def load_state(folder: Path, warn: Callable[[str], None]) -> State | None:
             damaged[path] = str(error)
             continue
         for other, text in damaged.items():
-            warn(f"{text}; going on from the one before, {path.name}")
-            # The next state must not push the good one out with this one.
+            warn(f"{text}; resuming from the one before, {path.name}")
+            # Else the next state would replace the good one with this one.
             other.unlink()
         return state
     for text in damaged.values():
-        raise InputError(f"{text}, and there is no other; train anew")
+        raise InputError(f"{text}, and there is no other; train again")
     return None
 
 
 def remove_states(folder: Path) -> None:
-    """Remove both, the one before first."""
+    """Remove both, the older first."""
     for name in reversed(STATES):
         (folder / name).unlink(missing_ok=True)
 
 
 def differences(document: Mapping[str, Any], recipe: Recipe, processes: int) -> Iterator[str]:
-    """What differs from when the state was kept, and what that does to the weights."""
+    """Differences from when the state was saved, and their effect on the weights."""
     threads = torch.get_num_threads()
     if document["threads"] != threads:
         yield (
-            f"the run had {document['threads']} processor threads and has {threads} now; "
+            f"the run had {document['threads']} CPU threads and has {threads} now; "
             "the weights may differ in their last bits"
         )
     before = document.get("processes", 1)
@@ -131,11 +131,11 @@ def _read(path: Path) -> State:
     if metadata.get(_DIGEST) != _digest(metadata[_DOCUMENT], arrays):
         raise InputError(f"{path} is damaged (its digest differs)")
     if version != VERSION:
-        raise InputError(f"{path} is of version {version}, and this resnetkit reads {VERSION}")
+        raise InputError(f"{path} has version {version}; this resnetkit reads {VERSION}")
     check(document, _RULES, f"{path} is damaged: its")
     check(document["score"], _SCORE, f"{path} is damaged: its score's")
     for row in document["rows"]:
-        row_of(row)
+        epoch_log_of(row)
     return State(arrays=arrays, document=document)
 
 
@@ -144,7 +144,7 @@ def _digest(document: str, arrays: Mapping[str, Tensor]) -> str:
 
 
 def optimizer_arrays(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimizer keeps for each parameter, as ``KEY.PARAMETER``."""
+    """The optimizer's state of each parameter, as ``KEY.PARAMETER``."""
     return {
         f"{key}.{name}": value
         for name, parameter in module.named_parameters()
@@ -156,14 +156,14 @@ def optimizer_arrays(module: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 def put_optimizer(
     module: nn.Module, optimizer: torch.optim.Optimizer, arrays: Mapping[str, Tensor]
 ) -> None:
-    """Put back what ``optimizer_arrays`` gave. Raises ``ValueError`` for other parameters."""
+    """Restore ``optimizer_arrays``. Raises ``ValueError`` for other parameters."""
     parameters = dict(module.named_parameters())
     for place, value in arrays.items():
         key, _, name = place.partition(".")
         parameter = parameters.get(name)
         if parameter is None or value.shape not in (parameter.shape, torch.Size([])):
-            raise InputError(f"the optimizer's {place} is of another network")
+            raise InputError(f"the optimizer's {place} belongs to another network")
         if value.shape == parameter.shape:
-            # Into the layout of the parameter, as the optimizer would have made it.
+            # In the parameter's memory format, as the optimizer creates it.
             value = torch.empty_like(parameter, requires_grad=False).copy_(value)  # noqa: PLW2901
         optimizer.state[parameter][key] = value

@@ -22,17 +22,17 @@ from resnetkit.training.step.model_setup import Place
 from resnetkit.training.step.optimization_step import Backward, Score, answered
 from resnetkit.training.step.sync_batch_norm import synchronise
 
-#: How much a batch's mean loss counts among others, from its targets.
+#: The weight of a batch's mean loss, from its targets.
 Weigh = Callable[[Tensor], float]
 
 
 class DataParallel:
-    """The part of a session that knows of other processes; alone it hands things through.
+    """Distributes steps over processes; with a single one it changes nothing.
 
-    ``module`` is what is trained: the network itself, or torch's ``DistributedDataParallel`` of it.
-    The gradient is that of the mean loss over the whole batch, however it is divided. Norms see
-    their process's images, and their running statistics are the mean of all processes' after each
-    step; or they see the whole batch (``sync_bn``).
+    ``module`` is what is trained: the network, or ``DistributedDataParallel`` of it. The gradient
+    is that of the mean loss over the whole batch, however it is divided. Norms see the images of
+    their process, and their running statistics are averaged over all processes after each step;
+    with ``sync_bn`` they see the whole batch.
     """
 
     def __init__(
@@ -53,26 +53,26 @@ class DataParallel:
         self._group = _group_for(next(network.parameters()).device)
         if sync_bn:
             synchronise(network, self._group)
-        # torch 2.14 has renamed it. Buffers are equal as it is, see `settle`.
+        # Renamed in torch 2.14. Buffers are already equal, see `settle`.
         renamed = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
         unsent: Any = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
         self.module = DistributedDataParallel(network, process_group=self._group, **unsent)
 
     def count(self, mine: int) -> int:
-        """How many images the batch has in all, of which ``mine`` are here."""
+        """The number of images in the whole batch; ``mine`` are here."""
         self._counts = [int(one) for (one,) in self.processes.numbers(mine)]
         return sum(self._counts)
 
     def usable(self, batch: Batch) -> Batch:
-        """``batch``, or none of it where other images could not be read and one is left here."""
+        """``batch``, or an empty one if unreadable images left just one here."""
         if self.processes.alone or self._sync or len(batch) != 1:
             return batch
         return replace(batch, inputs=batch.inputs[:0], labels=batch.labels[:0], examples=())
 
     def before(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The image and label that stand before this process's first in the batch, as in a ring.
+        """The image and label before this process's first in the batch, as in a ring.
 
-        Alone there is nothing to fetch.
+        None for a single process.
         """
         if self.processes.alone:
             return None
@@ -87,7 +87,7 @@ class DataParallel:
 
     @property
     def backward(self) -> Backward | None:
-        """How gradients are added where there are others."""
+        """The backward pass over several processes."""
         return None if self.processes.alone else self._backward
 
     def _backward(
@@ -99,8 +99,8 @@ class DataParallel:
         pieces: int,
         bf16: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the whole batch's loss, piece by piece; returns the logits here and
-        that loss, which is the same in all processes."""
+        """Add the gradient of the whole batch's loss, piece by piece; returns the local logits and
+        that loss, the same in all processes."""
         module = self.module
         assert isinstance(module, DistributedDataParallel)
         whole = sum(one for (one,) in self.processes.numbers(self._weigh(targets)))
@@ -116,30 +116,30 @@ class DataParallel:
                 if len(images):
                     loss = criterion(logits, truth) * (self._weigh(truth) / whole)
                 else:
-                    # So that this process, too, takes part in what is sent on the way back.
+                    # So that this process takes part in the communication of backward.
                     loss = logits.sum() * 0
                 value += float(loss.detach())
-                # torch takes the mean over the processes, and this is a sum.
+                # torch averages over the processes; this is a sum.
                 (loss * self.processes.world).backward()  # type: ignore[no-untyped-call]
             found.append(logits.detach())
         value = sum(one for (one,) in self.processes.numbers(value))
         return torch.cat(found), torch.tensor(value, dtype=torch.float32, device=inputs.device)
 
     def _pieces(self, pieces: int) -> list[tuple[int, int]]:
-        """Of each piece the images in all, and those of earlier processes."""
+        """For each piece, the number of images in all and in lower ranks."""
         least = min(count for count in self._counts if count)
         count = max(1, min(pieces, least // 2))
         found = []
         for number in range(count):
-            # As Tensor.tensor_split divides.
+            # As in Tensor.tensor_split.
             sizes = [n // count + (number < n % count) for n in self._counts]
             found.append((sum(sizes), sum(sizes[: self.processes.rank])))
         return found
 
     def settle(self) -> None:
-        """After a step: running statistics become the mean of those of all processes with images.
+        """Average running statistics over all processes with images, after a step.
 
-        At every step, so that it does not matter when a checkpoint is made.
+        At every step, so that results do not depend on when checkpoints are saved.
         """
         if self.processes.alone or self._sync:
             return
@@ -156,7 +156,7 @@ class DataParallel:
             buffer.copy_(mean)
 
     def total(self, score: Score) -> Score:
-        """The sums over all processes; counts are exact, losses are added in the order of ranks."""
+        """The sums over all processes; counts are exact, losses are added in rank order."""
         if self.processes.alone:
             return score
         found = Score()
@@ -174,7 +174,7 @@ def _running(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _group_for(device: torch.device) -> dist.ProcessGroup | None:
-    """Processors talk over the processes' own connection, GPUs over NCCL."""
+    """CPUs use the default group, GPUs NCCL."""
     if device.type != "cuda":
         return None
     group = dist.new_group(backend="nccl")

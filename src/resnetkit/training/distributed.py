@@ -26,12 +26,12 @@ _STARTED = "started"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Processes:
-    """Process ``rank`` of ``world``, on a machine that has ``local`` of them.
+    """Process ``rank`` of ``world``, on a machine with ``local`` of them.
 
-    What is called here is called by all, in the same order; alone nothing is sent. Rank 0 leads: it
-    alone writes and speaks. ``store`` is torchrun's, which outlives the processes that it restarts;
-    ``launch`` is the name that it was given (--rdzv-id).
-    ``joined`` makes one.
+    All processes must call the methods in the same order; a single one sends nothing. Only rank 0
+    writes and prints. ``store`` is torchrun's, which outlives restarted processes; ``launch`` is
+    the launch's name (--rdzv-id).
+    Created by ``joined``.
     """
 
     rank: int = 0
@@ -42,50 +42,50 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes and prints."""
         return self.rank == 0
 
     @property
     def alone(self) -> bool:
-        """Whether there is no other."""
+        """Whether this is the only process."""
         return self.world == 1
 
     def check(self, recipe: Recipe) -> None:
-        """Raise ``ValueError`` where the recipe's batch or device cannot be divided."""
+        """Raise ``ValueError`` if the recipe's batch or device cannot be divided."""
         if self.alone:
             return
         batch, world = recipe.batch_size, self.world
         if batch % world or batch < 2 * world:
             below = max(2, batch // world) * world
             raise InputError(
-                f"batch_size is {batch}, the images of a step of all {world} processes; each "
-                f"takes the same number, 2 or more: give e.g. {below} or {below + world}",
+                f"batch_size is {batch} for {world} processes; it must be a multiple of {world}, "
+                f"with at least 2 images per process, e.g. {below} or {below + world}",
                 field="batch_size",
             )
         if recipe.optimizer.grad_accum_steps > batch // world // 2:
             raise InputError(
                 f"grad_accum_steps is {recipe.optimizer.grad_accum_steps} for {batch // world} "
-                "images, a process's share of the batch; each step needs at least two images",
+                "images, a process's share of the batch; each step requires at least two images",
                 field="grad_accum_steps",
             )
         device = torch.device(recipe.runtime.device)
         if device.type == "cuda" and device.index is not None:
             raise InputError(
-                f"device {recipe.runtime.device} is one GPU for {world} processes; give cuda, and "
-                "each process uses its own",
+                f"device {recipe.runtime.device} is one GPU for {world} processes; give cuda, so "
+                "that each process uses its own",
                 field="device",
             )
         if device.type == "cuda" and self.local > torch.cuda.device_count():
             raise InputError(
                 f"torchrun started {self.local} processes and this machine has "
-                f"{torch.cuda.device_count()} GPUs; start so many at most"
+                f"{torch.cuda.device_count()} GPUs; start at most as many"
             )
 
     def shares(self, count: int) -> list[int]:
-        """How many of ``count`` items each process takes: as many as any other, or one more.
+        """The number of ``count`` items for each process; they differ by at most one.
 
-        Never a single one while there are others, for a norm cannot be trained on one image alone;
-        so the last processes may take none of a short batch.
+        Never one item for several processes, as norms cannot be trained on one image; so the last
+        processes may get none of a short batch.
         """
         busy = max(1, min(self.world, count // 2))
         each, more = divmod(count, busy)
@@ -98,17 +98,17 @@ class Processes:
         return items[first : first + counts[self.rank]]
 
     def shared(self, make: Callable[[], T]) -> T:
-        """What ``make`` gives in rank 0, to all; the others do not call it."""
+        """Call ``make`` in rank 0 only, and return its result in all."""
         if self.alone:
             return make()
-        # What is unpickled comes from a process of this very run, over its own connection.
+        # Unpickles only data from processes of this run.
         held: list[Any] = [make() if self.leads else None]
         dist.broadcast_object_list(held, src=0)
         value: T = held[0]
         return value
 
     def gathered(self, value: T) -> list[T]:
-        """Everybody's ``value``, in the order of ranks."""
+        """The ``value`` of every process, in rank order."""
         if self.alone:
             return [value]
         found: list[Any] = [None] * self.world
@@ -116,13 +116,13 @@ class Processes:
         return found
 
     def numbers(self, *values: float) -> list[tuple[float, ...]]:
-        """Everybody's numbers, in the order of ranks; exact, for they travel as float64."""
+        """The numbers of every process, in rank order; exact, as float64."""
         if self.alone:
             return [values]
         return [tuple(one.tolist()) for one in self.tensors(torch.tensor(values).double())]
 
     def tensors(self, value: Tensor) -> list[Tensor]:
-        """Everybody's tensor, of one shape and type, on the processor, in the order of ranks."""
+        """The tensor of every process, of one shape and type, on the CPU, in rank order."""
         value = value.detach().cpu().contiguous()
         if self.alone:
             return [value]
@@ -131,29 +131,29 @@ class Processes:
         return found
 
     def same(self, value: object) -> bool:
-        """Whether everybody has this value, of plain types."""
+        """Whether all processes have this value, of plain types."""
         if self.alone:
             return True
         digest = hashlib.sha256(repr(value).encode()).hexdigest()
         return len(set(self.gathered(digest))) == 1
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait for all processes."""
         if not self.alone:
             dist.barrier()
 
     def remember_start(self, folder: Path) -> None:
-        """Keep in mind that this launch of torchrun has begun the run in ``folder``."""
+        """Record that this launch of torchrun started the run in ``folder``."""
         if self.store is not None:
             self.store.set(_STARTED, str(folder.resolve()))
             if self.launch:
                 write_text(folder / LAUNCH, self.launch)
 
     def remembers_start(self, folder: Path, *, overwrite: bool) -> bool:
-        """Whether processes of this launch have begun the run in ``folder``.
+        """Whether this launch started the run in ``folder``.
 
-        The store goes with the machine that has it; so a launch with a name of its own is known by
-        that, too, unless an earlier one of this name is to be overwritten.
+        The store is lost with its machine; so a launch with its own name is also recognised by
+        that, unless an earlier one of this name is overwritten.
         """
         if self.store is None or not (folder / RECIPE).exists():
             return False

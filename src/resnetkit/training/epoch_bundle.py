@@ -10,14 +10,18 @@ import torch
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.nn.resnet import ResNet
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 
 
 def bundle_of(
-    module: ResNet, recipe: Recipe, row: Row, classes: tuple[str, ...], pretrained: Bundle | None
+    module: ResNet,
+    recipe: Recipe,
+    row: EpochLog,
+    classes: tuple[str, ...],
+    pretrained: Bundle | None,
 ) -> Bundle:
-    """``module`` after the epoch ``row``, trained by ``recipe``, maybe from ``pretrained``."""
+    """The bundle of ``module`` after the epoch ``row``, with the origin of its weights."""
     held = {"accuracy": row.validation_accuracy, "loss": row.validation_loss}
     return Bundle.from_module(
         module,
@@ -29,7 +33,7 @@ def bundle_of(
 
 
 def _origin(recipe: Recipe, epoch: int, pretrained: Bundle | None) -> dict[str, Any]:
-    """Where the weights come from; the folder by its name only, for a bundle travels."""
+    """The origin of the weights; of the data only the folder's name, as bundles are shared."""
     return {
         "made_by": "resnetkit train",
         "epoch": epoch,

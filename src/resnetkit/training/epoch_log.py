@@ -1,4 +1,4 @@
-"""The epoch log: one JSON line an epoch in ``log.jsonl``."""
+"""The epoch log: one JSON line per epoch in ``log.jsonl``."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from typing import Any
 from resnetkit.errors import InputError, check, number, one_of, optional, parsed, whole
 from resnetkit.files import write_text
 
-#: An epoch is no worse than the best one by more than chance within so many standard errors.
+#: Standard errors within which an epoch counts as no worse than the best one.
 ERRORS = 2
 #: The file in a run folder.
 FILE = "log.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """An epoch, counted from 1.
+class EpochLog:
+    """The log of one epoch, counted from 1.
 
     Losses are mean cross-entropies in nats, without label smoothing, accuracies shares from 0 to
-    1; those of training are of the varied images while the weights changed. ``lr`` is the last
-    step's, ``seconds`` are those of the whole epoch, ``rate`` is in training images a second.
-    ``best``: its weights were kept, by ``is_best``. ``waited`` is the share of the training time
-    that was spent waiting for images, 0 to 1. ``validation_images`` is what validation accuracy and
-    loss are means over; these are None where nothing is held back to validate on. It is 0 also in
-    logs of before it was written.
+    1; those of training are of augmented images while the weights changed. ``lr`` is the last
+    step's, ``seconds`` the duration of the whole epoch, ``rate`` training images per second.
+    ``best``: its weights were kept, see ``is_best``. ``waited`` is the share of the training time
+    spent waiting for images, 0 to 1. ``validation_images`` is the number of validation images, also
+    0 in older logs; validation accuracy and loss are None without validation images.
     """
 
     epoch: int
@@ -44,50 +43,50 @@ class Row:
     validation_images: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as JSON types."""
+        """The fields as JSON types."""
         return asdict(self)
 
 
 def standard_error(accuracy: float, images: int) -> float:
-    """Of the share of right answers among ``images``, by the binomial distribution.
+    """The standard error of an accuracy on ``images``, by the binomial distribution.
 
-    One right and one wrong answer are added (Laplace's rule of succession), since all of a few
-    images right is not all of them.
+    One right and one wrong answer are added (Laplace's rule of succession), so that a perfect
+    score on a few images has an error.
     """
     share = (accuracy * images + 1) / (images + 2)
     return math.sqrt(share * (1 - share) / images) if images else 0.0
 
 
-def is_best(rows: Sequence[Row], accuracy: float | None, images: int) -> bool:
-    """Whether an epoch after ``rows`` is kept: no worse than the best one by more than chance.
+def is_best(rows: Sequence[EpochLog], accuracy: float | None, images: int) -> bool:
+    """Whether an epoch after ``rows`` is kept: not significantly worse than the best one.
 
-    It is when its validation accuracy, among ``images``, is within ``ERRORS`` standard errors of
-    the highest so far. So what is kept in the end is the last epoch within so much of the highest:
-    among those that the images cannot tell apart, the one that was trained longest, at the lowest
-    learning rate. ``benchmarks/kept_epoch.py`` compares this rule with others. Breiman et al.,
-    Classification and Regression Trees (1984), choose by one standard error in the same way.
-    Without validation images each epoch is kept, so that it is the last one in the end.
+    An epoch is kept if its validation accuracy on ``images`` is within ``ERRORS`` standard errors
+    of the highest so far. So the final choice, among epochs that the images cannot distinguish, is
+    the one trained longest, at the lowest learning rate. ``benchmarks/kept_epoch.py`` compares this
+    rule with others. Breiman et al., Classification and Regression Trees (1984), choose by one
+    standard error in the same way. Without validation images, every epoch is kept, so that the last
+    one remains.
     """
     if accuracy is None:
         return True
     highest = max((row.validation_accuracy or 0.0 for row in rows), default=0.0)
-    # Shares of the same count of images differ by much more than a rounding.
+    # Different accuracies differ by much more than rounding errors.
     return accuracy >= highest - ERRORS * standard_error(highest, images) - 1e-9
 
 
-def best_of(rows: Sequence[Row]) -> Row:
-    """The row of the best epoch, whose weights are ``best.safetensors``."""
+def best_of(rows: Sequence[EpochLog]) -> EpochLog:
+    """The best epoch, whose weights are in ``best.safetensors``."""
     return [row for row in rows if row.best][-1]
 
 
-def is_finished(rows: Sequence[Row], epochs: int, patience: int = 0) -> bool:
-    """Whether there were all ``epochs``, or none of the last ``patience`` (0: any) was kept."""
-    worn = 0 < patience <= len(rows) and not any(row.best for row in rows[-patience:])
-    return worn or len(rows) >= epochs
+def is_finished(rows: Sequence[EpochLog], epochs: int, patience: int = 0) -> bool:
+    """Whether all ``epochs`` are done, or none of the last ``patience`` (0: off) was kept."""
+    stopped = 0 < patience <= len(rows) and not any(row.best for row in rows[-patience:])
+    return stopped or len(rows) >= epochs
 
 
-def write_log(folder: Path, rows: Sequence[Row]) -> None:
-    """Write all rows, wholly or not at all."""
+def write_log(folder: Path, rows: Sequence[EpochLog]) -> None:
+    """Write all epochs atomically."""
     write_text(folder / FILE, "".join(json.dumps(row.to_dict()) + "\n" for row in rows))
 
 
@@ -104,22 +103,22 @@ _RULES = {
 }
 
 
-def row_of(document: Mapping[str, Any]) -> Row:
-    """The row of ``to_dict``. Raises ``ValueError`` for what is none."""
-    check(document, _RULES, "a row's")
+def epoch_log_of(document: Mapping[str, Any]) -> EpochLog:
+    """The inverse of ``to_dict``. Raises ``ValueError`` for invalid fields."""
+    check(document, _RULES, "an epoch's")
     try:
-        return Row(**document)
+        return EpochLog(**document)
     except TypeError as error:
-        raise InputError(f"this is no row of a log: {error}") from None
+        raise InputError(f"not an epoch of a log: {error}") from None
 
 
-def read_log(folder: Path) -> list[Row]:
-    """The rows of a run; none before its first epoch ended. Raises ``ValueError`` if damaged."""
+def read_log(folder: Path) -> list[EpochLog]:
+    """The finished epochs of a run. Raises ``ValueError`` if the log is damaged."""
     path = folder / FILE
     if not path.exists():
         return []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [row_of(parsed(line, "a line")) for line in lines]
+        return [epoch_log_of(parsed(line, "a line")) for line in lines]
     except ValueError as error:
-        raise InputError(f"{path} cannot be understood ({error}); train anew") from None
+        raise InputError(f"{path} is damaged ({error}); train again") from None

@@ -34,14 +34,14 @@ def train(
     """Train a network on labelled images into the new folder ``out``.
 
     ``data`` is ``"digits"``, a folder of class folders, a table, shards, ... (``open_dataset``).
-    ``pretrained`` are weights to start from, as ``load`` takes them; the network is theirs, and a
-    new classifier is drawn where the classes differ. ``choices`` are those of a recipe: ``recipe``
-    (a published one by its name, or a TOML file), ``epochs``, ``batch_size``, ``lr``, ``size``, ...
-    (``make_recipe``, ``Recipe``). ``callbacks`` are called as training goes on. Processes that
-    torchrun has started train together.
+    ``pretrained`` are weights to start from, as in ``load``; they determine the network, with a new
+    classifier if the classes differ. ``choices`` are options of the recipe: ``recipe`` (a published
+    one by name, or a TOML file), ``epochs``, ``batch_size``, ``lr``, ``size``, ...
+    (``make_recipe``, ``Recipe``). ``callbacks`` are called during training. Processes started by
+    torchrun train together.
 
-    Raises ``ValueError`` for data or choices that cannot be used, and for a folder that is not
-    empty (``overwrite`` removes an earlier run).
+    Raises ``ValueError`` for invalid data or choices, and for a folder that is not empty
+    (``overwrite`` removes an earlier run).
 
     >>> result = resnetkit.train("digits", out="run", epochs=1, threads=1)
     >>> result.folder / "best.safetensors"
@@ -69,9 +69,9 @@ def resume(
     callbacks: Sequence[Callback] = (),
     run_options: RunOptions | None = None,
 ) -> Result:
-    """Continue an interrupted run at the batch of its last checkpoint, to the very same weights.
+    """Resume an interrupted run at the batch of its last checkpoint, to identical weights.
 
-    Raises ``ValueError`` for a folder that is no run, or whose images have changed since.
+    Raises ``ValueError`` for a folder without a run, or if the images have changed.
 
     >>> resnetkit.resume("run").best.epoch
     1
@@ -89,10 +89,10 @@ def find_lr(
     on_progress: Function[[int], None] = lambda _: None,
     **choices: Any,
 ) -> LRFinderResult:
-    """The learning rate range test (Smith 2015, arXiv:1506.01186) of a run by these choices.
+    """The learning rate range test (Smith 2015, arXiv:1506.01186) of a run.
 
     The arguments are those of ``train``; nothing is written. ``on_progress`` is called with the
-    number of images of each step. Raises ``ValueError`` as ``train`` does, and where the loss never
+    number of images of each step. Raises ``ValueError`` as ``train`` does, and if the loss never
     falls.
 
     >>> found = resnetkit.find_lr("digits", steps=40, threads=1)

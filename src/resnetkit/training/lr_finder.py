@@ -23,25 +23,25 @@ from resnetkit.training.signals import Stop
 from resnetkit.training.step.optimization_step import NotFiniteError, Score
 from resnetkit.training.trainer import Trainer
 
-#: The usual range, which is that of fastai and Lightning but for its lowest end.
+#: The range of fastai and Lightning, except for the lower limit.
 LOW, HIGH, STEPS = 1e-6, 10.0, 100
-#: How much of the smoothed loss is that of the steps before: 0.98 in fastai, for ten times as many
-#: steps as the loss takes to fall here.
+#: Smoothing factor of the loss: 0.98 in fastai, for ten times as many steps as the loss takes to
+#: fall here.
 _KEPT = 0.9
-#: The loss has exploded where it is so many times the least so far (fastai, Lightning), or so many
-#: times that of the start and of guessing.
+#: The loss has exploded at this multiple of the minimum so far (fastai, Lightning), or at this
+#: multiple of the loss at the start and of guessing.
 _EXPLODED, _WORSE = 4.0, 1.25
-#: The first steps, in which smoothing begins, say nothing.
+#: The first steps, ignored while smoothing begins.
 _FIRST = 10
-#: Steps over which a fall is measured, for one alone may be chance; the middle of them counts.
+#: Steps over which a fall is measured, as one alone may be chance; the middle is reported.
 _STRETCH = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A step: its learning rate and the loss before it.
+    """A step: its learning rate, and the loss before it.
 
-    The cross-entropy of the batch in nats without label smoothing, and smoothed over the steps.
+    The loss is the batch's cross-entropy in nats without label smoothing.
     """
 
     rate: float
@@ -54,11 +54,10 @@ class LRFinderResult:
     """The outcome of a range test.
 
     ``suggested`` is the peak rate for a run: the middle of the ten steps in which the smoothed loss
-    falls most (the steepest descent over the logarithm of the rate, Lightning's rule, but not of
-    one step), rounded to two digits. ``lowest`` is where it is least;
-    a tenth of that is another usual rule (fastai's "minimum"), which missed the rates that are
-    known to be good for SGD and AdamW by far more here. ``exploded``: the test ended before the
-    highest rate.
+    falls most (the steepest descent over the logarithm of the rate, Lightning's rule for one step),
+    rounded to two digits. ``lowest`` is the rate at its minimum; a tenth of that is another common
+    rule (fastai's "minimum"), which was much further from known good rates for SGD and AdamW.
+    ``exploded``: the test ended before the highest rate.
     """
 
     points: tuple[Point, ...]
@@ -88,32 +87,32 @@ def find_lr(
     high: float = HIGH,
     done: Callable[[int], None] = lambda _: None,
 ) -> LRFinderResult:
-    """Train ``steps`` steps by ``recipe`` while the rate rises from ``low`` to ``high``.
+    """Train ``steps`` steps while the rate rises exponentially from ``low`` to ``high``.
 
-    The steps are those of a run, optimizer, images and all, but that the rate rises by the same
-    factor each time. It ends where the smoothed loss is four times its least, a quarter above
-    that of the start and of guessing, or no number. Nothing is kept and no file is written. The
-    same recipe gives the same answer. ``done`` is told the number of images of each step.
+    The steps are otherwise those of a run by ``recipe``. The test ends early when the smoothed loss
+    is four times its minimum, a quarter above that of the start and of guessing, or not finite. No
+    file is written. The same recipe gives the same result. ``done`` is called with the number of
+    images of each step.
 
-    Raises ``ValueError`` for a range that does not rise, too few steps, data that cannot be used,
-    and where the loss never falls.
+    Raises ``ValueError`` for a range that does not rise, too few steps, unusable data, and if the
+    loss never falls.
     """
     if not 0 < low < high or not math.isfinite(high):
-        raise InputError(f"the rates are {low:g} to {high:g}; give a low and a higher one above 0")
+        raise InputError(f"low is {low:g} and high {high:g}; they must rise and be above 0")
     if steps < 3 * _FIRST:
-        raise InputError(f"there are {steps} steps; give {3 * _FIRST} or more")
+        raise InputError(f"steps is {steps}; it must be at least {3 * _FIRST}")
     callback, run_options = callback or Callback(), run_options or RunOptions()
     recipe = recipe.override(ema_decay=0.0)
     rates = [low * (high / low) ** (number / (steps - 1)) for number in range(steps)]
     with (
-        rehearsed(recipe, callback, run_options, pretrained) as (settled, held, weights),
+        rehearsed(recipe, callback, run_options, pretrained) as (settled, splits, weights),
         tempfile.TemporaryDirectory() as folder,
     ):
         points: list[Point] = []
         trainer = Trainer(
             settled,
             Path(folder),
-            held,
+            splits,
             RunContext(callback=callback, run_options=run_options, stop=Stop()),
             pretrained=weights,
             schedule=lambda _: rates[len(points)],
@@ -125,9 +124,9 @@ def find_lr(
 
 
 def _points(trainer: Trainer, rates: Sequence[float]) -> Iterator[Point]:
-    """A point for each step, until the loss explodes."""
+    """A point per step, until the loss explodes."""
     average, least, number = 0.0, math.inf, 0
-    worst = _WORSE * math.log(len(trainer.held.classes))
+    worst = _WORSE * math.log(len(trainer.splits.classes))
     for epoch in count():
         trainer.batch = 0
         for batch in trainer.train.batches(epoch):
@@ -153,12 +152,12 @@ def _points(trainer: Trainer, rates: Sequence[float]) -> Iterator[Point]:
 
 
 def judged(points: Sequence[Point], *, exploded: bool) -> LRFinderResult:
-    """What the curve says. Raises ``ValueError`` where it does not fall."""
+    """The result of a curve. Raises ``ValueError`` if it does not fall."""
     usable = points[_FIRST:]
     if len(usable) <= _STRETCH:
         raise InputError(
             f"the loss exploded after {len(points)} steps, at the rate "
-            f"{points[-1].rate if points else 0:.2g}; the weights may be damaged: look at the data"
+            f"{points[-1].rate if points else 0:.2g}; the weights may be damaged: check the data"
         )
     lowest = min(range(len(usable)), key=lambda number: usable[number].smoothed)
     falls = [
@@ -167,8 +166,8 @@ def judged(points: Sequence[Point], *, exploded: bool) -> LRFinderResult:
     ]
     if not falls or max(falls) <= 0:
         raise InputError(
-            f"the loss does not fall at any rate from {usable[0].rate:.2g}, so that none can be "
-            "suggested; the weights may be as good as they get, or the data too hard"
+            f"the loss does not fall at any rate from {usable[0].rate:.2g}, so none can be "
+            "suggested; the weights may have converged, or the data be too hard"
         )
     steepest = falls.index(max(falls)) + _STRETCH // 2
     return LRFinderResult(

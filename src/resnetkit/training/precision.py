@@ -1,4 +1,4 @@
-"""Chooses the training precision by a measurement that is cached."""
+"""Chooses the training precision by a cached measurement."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from resnetkit.training.recipe.option_groups import Precision
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.step.dry_run import DryRun
 
-#: bf16 is taken where its steps are so many times as fast: it keeps 8 bits of an activation, which
-#: costs small networks accuracy (digits, mean of 6 seeds: 99.16 %, and 99.54 % in float32).
+#: Minimum speedup to choose bf16: its 8 bits per activation cost small networks accuracy (digits,
+#: mean of 6 seeds: 99.16 %, and 99.54 % in float32).
 GAIN = 1.5
-#: Images of a measured step at most, at 224 pixels and as many more as they are smaller; steps that
-#: are measured, and those before them.
+#: Maximum number of images of a measured step at 224 pixels, scaled by the inverse area for other
+#: sizes; measured steps; warm-up steps.
 IMAGES, STEPS, WARM = 32, 5, 2
-#: Processors of these kinds compute bf16 by way of float32, which is several times slower.
+#: CPU capabilities that emulate bf16 in float32, which is several times slower.
 _SLOW = ("DEFAULT", "NO AVX", "AVX2")
 
 
 def settled(recipe: Recipe) -> Recipe:
-    """``recipe`` with a precision that is not ``auto``.
+    """``recipe`` with ``auto`` precision replaced.
 
-    Where the device has bf16 at all, real steps of the recipe are timed in both, in turn. What was
-    measured is in ``probes/`` of the cache, by machine, torch, network, size and batch. A cache
-    that cannot be read or written is left alone.
+    If the device has bf16, steps of the recipe are timed alternately in both. Measurements are
+    cached in ``probes/`` by machine, torch, network, size and batch. A cache that cannot be read or
+    written is ignored.
     """
     if recipe.runtime.precision != "auto":
         return recipe
@@ -63,7 +63,7 @@ def settled(recipe: Recipe) -> Recipe:
 
 
 def has_bf16(device: str) -> bool:
-    """Whether bf16 may be faster than float32 there."""
+    """Whether bf16 may be faster than float32 on it."""
     kind = torch.device(device).type
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported())
@@ -71,7 +71,7 @@ def has_bf16(device: str) -> bool:
 
 
 def probed(recipe: Recipe) -> dict[str, float]:
-    """The median seconds of a step in either precision, in turn."""
+    """The median seconds of a step in both precisions, alternating."""
     tried = DryRun(recipe)
     inputs = tried.inputs(_images(recipe))
     found: dict[str, list[float]] = {"fp32": [], "bf16": []}
@@ -85,7 +85,7 @@ def probed(recipe: Recipe) -> dict[str, float]:
 
 
 def _images(recipe: Recipe) -> int:
-    """Those of a batch, where that does not take long."""
+    """The batch size, limited to keep the probe short."""
     return min(recipe.batch_size, max(IMAGES, IMAGES * 224**2 // recipe.largest_size**2))
 
 

@@ -20,42 +20,42 @@ from resnetkit.training.signals import Terminated
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-#: Seconds that all processes have to arrive.
+#: Timeout in seconds for all processes to join.
 PATIENCE = 600.0
 _ENDED = "ended"
 _LOST = (
-    "another process of this run has died; what was written is whole: torchrun goes on by itself "
-    "where it may restart processes, else resume the run in its folder"
+    "another process of this run has died; written files are intact: torchrun continues by itself "
+    "if it may restart processes, else resume the run in its folder"
 )
 
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """The processes of this launch of torchrun; ``ALONE`` where it was not torchrun.
+    """The processes of this launch of torchrun; ``ALONE`` without torchrun.
 
-    Where one fails, it says why, and all others end quietly, with ``SystemExit`` of the same code;
-    so they do where a signal has ended all, and only rank 0 raises ``KeyboardInterrupt``. Raises
-    ``ValueError`` where another process has died.
+    If one fails, it raises its error, and all others end silently, with ``SystemExit`` of the same
+    code; after a signal, only rank 0 raises ``KeyboardInterrupt``. Raises ``ValueError`` if another
+    process has died.
     """
     if not dist.is_torchelastic_launched():
         yield ALONE
         return
-    # torchrun keeps the store itself, so it is there for the processes that it restarts.
+    # torchrun owns the store, so it remains for restarted processes.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
         store = PrefixStore("resnetkit", TCPStore(host, port, is_master=False))
     except dist.DistError:
-        raise InputError(f"torchrun cannot be reached at {host}:{port}; is it there?") from None
+        raise InputError(f"cannot reach torchrun at {host}:{port}; is it running?") from None
     place = Processes(
         rank=int(os.environ["RANK"]),
         world=int(os.environ["WORLD_SIZE"]),
         local=int(os.environ["LOCAL_WORLD_SIZE"]),
         store=store,
-        # What torchrun says where it was given no name.
+        # torchrun's default without a name.
         launch="" if (name := os.environ["TORCHELASTIC_RUN_ID"]) == "none" else name,
     )
     if torch.cuda.is_available():
-        # From now on `cuda` is this process's own.
+        # `cuda` is now this process's own GPU.
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     if place.alone:
         yield place
@@ -78,17 +78,17 @@ def _connect(store: Store, place: Processes) -> None:
         dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.world)
     except RuntimeError as error:
         raise InputError(
-            f"the processes do not reach each other ({error}); one may have died, or "
-            "GLOO_SOCKET_IFNAME has to name the network between the machines"
+            f"the processes cannot connect ({error}); one may have died, or "
+            "GLOO_SOCKET_IFNAME must name the network between the machines"
         ) from None
 
 
 def _meet(store: Store, place: Processes) -> str:
-    """A name for this meeting that no process of an earlier one knows.
+    """A name for this start that is unknown to processes of earlier ones.
 
-    torchrun's store still has what those have written, and its count of restarts may differ between
-    machines. So rank 0 invents a name, all others sign it, and it holds when rank 0 has confirmed
-    the signatures.
+    torchrun's store keeps their entries, and its restart count may differ between machines. So
+    rank 0 generates a name, all others sign it, and it is valid once rank 0 confirms the
+    signatures.
     """
     end, mine = time.monotonic() + PATIENCE, uuid4().hex
     if place.leads:
@@ -104,7 +104,7 @@ def _meet(store: Store, place: Processes) -> str:
         name = str(store.get("meeting").decode())
         store.set(f"{name}/{place.rank}", mine)
         while time.monotonic() < end and store.get("meeting").decode() == name:
-            # Without this signature it was that of processes that have ended.
+            # Without this signature the name is of processes that have ended.
             if store.check([f"{name}/all"]) and mine in store.get(f"{name}/all").decode():
                 return name
             time.sleep(0.01)
@@ -121,12 +121,12 @@ def _until(store: Store, key: str, end: float, rank: int) -> None:
 
 def _absent(rank: int) -> InputError:
     return InputError(
-        f"process {rank} has not come within {PATIENCE:.0f} seconds; look at its machine"
+        f"process {rank} did not join within {PATIENCE:.0f} seconds; check its machine"
     )
 
 
 def _end(error: BaseException, place: Processes, store: Store) -> None:
-    """Raise what this process ends with; return where that is ``error`` itself."""
+    """Raise this process's final exception; return if that is ``error`` itself."""
     stopped = isinstance(error, KeyboardInterrupt)
     code = 2
     if stopped:
@@ -146,17 +146,17 @@ def _end(error: BaseException, place: Processes, store: Store) -> None:
 
 
 def _first(store: Store, place: Processes, end: str) -> str | None:
-    """None where nobody has ended before, else how the first has."""
+    """How the first process ended; None if this is the first."""
     mine = f"{end} {place.rank}"
     with suppress(RuntimeError):
         found = store.compare_set(_ENDED, "", mine).decode()
         return None if found == mine else found
-    # torchrun itself has gone.
+    # torchrun itself has exited.
     return None if place.leads else end
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error says that another process has gone."""
+    """Whether an error means that another process has died."""
     if isinstance(error, dist.DistError):
         return True
     text = str(error)

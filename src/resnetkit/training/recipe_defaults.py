@@ -32,7 +32,7 @@ _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
 
 
 def usual_model(data: str | Path) -> str:
-    """The network that is trained where none is named."""
+    """The name of the default network."""
     small = str(data) == DIGITS or (not is_address(data) and idx_files(Path(data)))
     return "resnet20" if small else "resnet18"
 
@@ -52,14 +52,13 @@ def make_recipe(
     """The recipe to train ``model`` on ``data``; ``choices`` are fields of ``Recipe`` or
     ``Augment`` to change.
 
-    ``recipe`` is a name of ``RECIPES`` or a TOML file with some or all fields; ``quick``, the
-    default, is made for the data: ``digits`` is trained with ``resnet20`` at 16x16 pixels, grey,
-    moved by a pixel; a folder with ``resnet18`` at the network's usual size, cropped and flipped.
-    With ``pretrained`` its network is trained further, with its own preprocessing, for fewer epochs
-    and at a tenth of the learning rate. Choices that are None are
-    made here. A ``batch_size`` of ``auto`` is measured on this machine (``find_batch_size``), and
-    ``fitted`` is told the outcome; the recipe has the number. Raises ``ValueError`` for data, a
-    network or a choice that cannot be used.
+    ``recipe`` is a name of ``RECIPES`` or a TOML file with some or all fields. The default,
+    ``quick``, depends on the data: ``digits`` is trained with ``resnet20`` at 16x16 pixels, grey,
+    shifted by a pixel; a folder with ``resnet18`` at its default size, cropped and flipped.
+    ``pretrained`` is fine-tuned with its own preprocessing, for fewer epochs and at a tenth of the
+    learning rate. Choices that are None get defaults. ``batch_size="auto"`` is measured on this
+    machine (``find_batch_size``), and ``fitted`` is called with the result. Raises ``ValueError``
+    for unusable data, networks or choices.
     """
     base = named(QUICK if recipe is None else recipe)
     source = open_dataset(data)
@@ -71,7 +70,7 @@ def make_recipe(
         except (TypeError, KeyError, AttributeError) as error:
             if not isinstance(base, dict):
                 raise
-            raise InputError(f"{recipe} is no recipe of a training run: {error}") from None
+            raise InputError(f"{recipe} is not a training recipe: {error}") from None
 
     if given.get("batch_size") != AUTO:
         return made()
@@ -84,7 +83,7 @@ def make_recipe(
 
 
 def _trained_on(source: Dataset, recipe: Recipe) -> int:
-    """About how many images there will be to train on."""
+    """The approximate number of training images."""
     held = 0.0 if "validation" in source.parts else recipe.images.validation
     if source.flat:
         held += recipe.images.test
@@ -103,7 +102,7 @@ def _planned(
 ) -> Recipe:
     if pretrained is not None and model is not None:
         raise InputError(
-            "the network is that of pretrained; leave model out",
+            "pretrained determines the network; leave model out",
             field=("pretrained", "model"),
         )
     if isinstance(base, dict) and "network" in base and model is None and pretrained is None:
@@ -132,11 +131,11 @@ def _planned(
 def _published(
     base: Preset, usual: dict[str, Any], given: dict[str, Any], source: Dataset, *, prepared: bool
 ) -> dict[str, Any]:
-    """What ``base`` changes: its values, its sides as shares of the size, and its rate.
+    """The fields set by ``base``: its values, sizes and learning rate.
 
-    Where there are fewer than eight of its batches, they are halved. The learning rate of SGD is
-    proportional to the batch (Goyal et al. 2017, arXiv:1706.02677), that of AdamW and LAMB to its
-    root (You et al. 2019, arXiv:1904.00962).
+    Its batch is halved until an epoch has eight. The learning rate of SGD is proportional to the
+    batch (Goyal et al. 2017, arXiv:1706.02677), that of AdamW and LAMB to its square root (You et
+    al. 2019, arXiv:1904.00962).
     """
     values, count = dict(base.values), len(source.parts.get("train", source.flat))
     batch = reference = values["batch_size"]
@@ -162,7 +161,7 @@ def _published(
 def _written(
     document: dict[str, Any], usual: dict[str, Any], size: int | None, source: Dataset
 ) -> dict[str, Any]:
-    """What a file changes; what it was made for, data and network, is that of this run."""
+    """The fields set by a file, except for its data and network."""
     values = {k: v for k, v in document.items() if k not in SUBJECT}
     if source.name == DIGITS:
         # The split is fixed.
@@ -183,9 +182,9 @@ def _for_digits(
 ) -> dict[str, Any]:
     for name in ("validation", "test"):
         if name in given:
-            raise InputError(f"{DIGITS} has a fixed split; leave --{name} out")
+            raise InputError(f"{DIGITS} has a fixed split; leave {name} out", field=name)
     network = _fitted(model or usual_model(DIGITS), source, channels=1)
-    # The ImageNet networks make 1/32 of the size; at 32 pixels something is left.
+    # ImageNet networks have stride 32, so they require 32 pixels.
     if size is None:
         size = 16 if network.options.natural_stride <= 8 else 32
     return {
@@ -206,7 +205,7 @@ def _for_folder(
 ) -> dict[str, Any]:
     network = _fitted(model or usual_model(source.name), source, channels=3)
     size = network.input_size if size is None else size
-    # At least some eight steps an epoch, so that the norms' statistics keep up with the weights.
+    # About eight steps per epoch, so that the norms' statistics keep up with the weights.
     count = len(source.parts.get("train", source.flat))
     least = max(1, min(4, _few_left(source, given)))
     batch_size = given.get("batch_size") or next((n for n in (32, 16, 8) if 8 * n <= count), least)
@@ -222,7 +221,7 @@ def _for_folder(
 
 
 def _few_left(source: Dataset, given: dict[str, Any]) -> int:
-    """How many images of a small source are left to train on."""
+    """The number of training images of a small source."""
     validation = 0.0 if "validation" in source.parts else given.get("validation", 0.15)
     shares = (validation, given.get("test", 0.15) if source.flat else 0.0)
     counts = np.bincount([e.label for e in source.flat or source.parts.get("train", ())])
@@ -232,12 +231,12 @@ def _few_left(source: Dataset, given: dict[str, Any]) -> int:
 def _for_arrays(
     source: Dataset, model: str | Network | None, size: int | None, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """Small images of one shape, as MNIST's: as they are, with their own mean and deviation."""
+    """Small images of one shape, e.g. MNIST: unscaled, with their own mean and deviation."""
     assert source.shape is not None
     channels, *sides = source.shape
     network = _fitted(model or usual_model(source.name), source, channels=channels)
     size = max(sides) if size is None else size
-    # A few thousand images are enough for two digits of a mean.
+    # A few thousand images give two digits of a mean.
     pixels = np.stack([np.asarray(e.image) for e in source.examples[:10_000]]) / 255.0
     return {
         "data": _place_of(source),
@@ -262,7 +261,7 @@ def _place_of(source: Dataset) -> str:
 def _further(
     usual: dict[str, Any], pretrained: Bundle, size: int | None, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """Defaults for fine-tuning: the preprocessing of ``pretrained``, few and small steps."""
+    """Defaults for fine-tuning: the preprocessing of ``pretrained``, fewer and smaller steps."""
     used_to = pretrained.preprocess
     size = used_to.size if size is None else size
     channels = pretrained.network.options.in_chans
@@ -280,7 +279,7 @@ def _further(
 
 
 def _scaled(lr: float, batch_size: int) -> float:
-    """The learning rate ``lr`` of batches of 64, for smaller ones."""
+    """Scale ``lr`` for batches of 64 to smaller ones."""
     return lr * min(64, max(1, batch_size)) / 64
 
 
@@ -293,6 +292,6 @@ def _recipe(usual: dict[str, Any], given: dict[str, Any]) -> Recipe:
     if isinstance(epochs, int):
         usual["warmup"] = min(usual.get("warmup", 2.0), epochs / 5)
     if given.get("schedule", "step") != "step":
-        # Those of the recipe go with its own schedule.
+        # Those of the recipe belong to its own schedule.
         usual["milestones"] = ()
     return Recipe.of(**{**usual, **given})

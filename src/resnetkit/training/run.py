@@ -17,7 +17,7 @@ from resnetkit.inference.engines.torch import Torch
 from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import remove_states
 from resnetkit.training.distributed import ALONE, Processes
-from resnetkit.training.epoch_log import Row, best_of, is_finished, read_log
+from resnetkit.training.epoch_log import EpochLog, best_of, is_finished, read_log
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_context import RunContext
@@ -28,14 +28,14 @@ from resnetkit.training.run_folder import (
     STATES,
     check_free,
     clear,
-    held_by_us,
+    locked,
     make,
     read_recipe,
     remove_temporary,
 )
 from resnetkit.training.signals import Stop
 from resnetkit.training.split_data import DataSplits, prepare_splits, reload_splits
-from resnetkit.training.step.allocator import held_on
+from resnetkit.training.step.allocator import keep_memory
 from resnetkit.training.step.compile import check_compiler
 from resnetkit.training.step.model_setup import FlipTTA
 from resnetkit.training.step.threads import threads
@@ -44,14 +44,13 @@ from resnetkit.training.trainer import Trainer
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
-    """A finished run: ``evaluation`` is that of the best weights on the images of ``part``, which
-    are the test images, or where there are none those that chose the best epoch, or where nothing
-    was held back the training images; ``copies`` of the first two are byte for byte in the training
-    images as well."""
+    """A finished run. ``evaluation`` is that of the best weights on the images of ``part``: test,
+    else validation, else training images. ``copies`` is the number of test or validation images
+    that are byte for byte in the training images too."""
 
     folder: Path
     recipe: Recipe
-    rows: tuple[Row, ...]
+    rows: tuple[EpochLog, ...]
     counts: Mapping[Part, int]
     part: Part
     evaluation: Evaluation
@@ -59,11 +58,11 @@ class Result:
 
     @property
     def test(self) -> Evaluation | None:
-        """The evaluation on the test images, where there are any."""
+        """The evaluation on the test images, if there are any."""
         return self.evaluation if self.part == "test" else None
 
     @property
-    def best(self) -> Row:
+    def best(self) -> EpochLog:
         """The epoch whose weights are in ``best.safetensors``."""
         return best_of(self.rows)
 
@@ -80,31 +79,31 @@ def run_recipe(
 ) -> Result:
     """Train by ``recipe`` into the new folder ``out``, from new weights or those of ``pretrained``.
 
-    The classifier of ``pretrained`` is kept where its classes are those of the data, in order;
-    otherwise a new one is drawn.
+    The classifier of ``pretrained`` is kept if its classes are those of the data, in order;
+    otherwise it is reinitialized.
 
-    The folder gets ``recipe.toml``, ``split.json``, ``log.jsonl``, where there are any
-    ``bad-images.txt``, ``best.safetensors`` (see ``epoch_log.is_best``), ``last.safetensors``
-    and, until the run is finished, ``state.safetensors`` and the one before. The best bundle is
-    measured on the test images once, at the end. The same recipe gives the same weights, bit for
-    bit, on the same machine's CPU with the same number of threads, killed and resumed or not.
+    The folder gets ``recipe.toml``, ``split.json``, ``log.jsonl``, ``bad-images.txt`` if there are
+    any, ``best.safetensors`` (see ``epoch_log.is_best``), ``last.safetensors`` and, until the run
+    is finished, ``state.safetensors`` and the one before. The best bundle is evaluated on the test
+    images once, at the end. The same recipe gives the same weights, bit for bit, on the same
+    machine's CPU with the same number of threads, even if killed and resumed.
 
-    SIGINT and SIGTERM end it after the step at hand, with ``KeyboardInterrupt``; all that is done
-    is on the disk then. Raises ``ValueError`` for a folder that is not empty (``overwrite`` removes
-    an earlier run), for data that cannot be used, for ``pretrained`` weights of another network
-    than the recipe's, where the loss is not finite, and where the disk is full.
+    SIGINT and SIGTERM end it after the current step, with ``KeyboardInterrupt``; all progress is
+    saved. Raises ``ValueError`` for a folder that is not empty (``overwrite`` removes an earlier
+    run), for unusable data, for ``pretrained`` weights of another network than the recipe's, if the
+    loss is not finite, and if the disk is full.
 
-    ``processes`` (``joined``) train together, each on its share of every batch, given the same
-    arguments; those that torchrun has started in place of others resume the run.
+    ``processes`` (``joined``) train together, each on its share of every batch, with the same
+    arguments; after a restart by torchrun they resume the run.
     """
     folder, callback, run_options = (
         Path(out),
-        _told(callback, processes),
+        _callback_for(callback, processes),
         run_options or RunOptions(),
     )
     processes.check(recipe)
     if processes.shared(lambda: processes.remembers_start(folder, overwrite=overwrite)):
-        callback.warn(f"torchrun has started the processes again; going on with {folder}")
+        callback.warn(f"torchrun has restarted the processes; resuming {folder}")
         return resume(folder, callback, run_options=run_options, processes=processes)
     processes.shared(lambda: check_free(folder, overwrite=overwrite))
     if recipe.runtime.compile:
@@ -112,29 +111,29 @@ def run_recipe(
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
     with stop.listening():
-        held = prepare_splits(recipe, callback, run_options, processes)
+        splits = prepare_splits(recipe, callback, run_options, processes)
         if pretrained is not None:
-            pretrained = _with_head_for(pretrained, held.classes, recipe, callback)
-        # What was chosen belongs to the run, so that it goes on with that.
+            pretrained = _with_head_for(pretrained, splits.classes, recipe, callback)
+        # The chosen precision is kept when the run is resumed.
         with threads(recipe.runtime.threads):
             recipe = processes.shared(lambda: settled(recipe))
         if not processes.leads:
-            return _go_on(recipe, folder, held, context)
+            return _continue(recipe, folder, splits, context)
         make(folder)
-        with held_by_us(folder):
-            # Another process may have been faster.
+        with locked(folder):
+            # Another process may have created it meanwhile.
             check_free(folder, overwrite=overwrite)
             clear(folder)
             processes.remember_start(folder)
             if pretrained is not None:
                 pretrained.save(folder / START)
-            held.record.save(folder)
-            held.bad.save(folder)
+            splits.record.save(folder)
+            splits.bad.save(folder)
             write_text(folder / RECIPE, recipe.to_toml())
-            return _go_on(recipe, folder, held, context)
+            return _continue(recipe, folder, splits, context)
 
 
-def _told(callback: Callback | None, processes: Processes) -> Callback:
+def _callback_for(callback: Callback | None, processes: Processes) -> Callback:
     return (callback or Callback()) if processes.leads else SilentCallback()
 
 
@@ -148,7 +147,7 @@ def _with_head_for(
     if pretrained.network.options != recipe.network.options:
         raise InputError(
             f"the recipe trains {recipe.network.name} and the weights are of another network, "
-            f"{pretrained.network.name}; make the recipe with make_recipe(..., pretrained=...)"
+            f"{pretrained.network.name}; create the recipe with make_recipe(..., pretrained=...)"
         )
     arrays = {k: v.float() if v.is_floating_point() else v for k, v in pretrained.arrays.items()}
     return replace(pretrained, arrays=arrays)
@@ -169,54 +168,54 @@ def resume(
     run_options: RunOptions | None = None,
     processes: Processes = ALONE,
 ) -> Result:
-    """Continue an interrupted run at the batch of its last checkpoint, to the very same weights.
+    """Resume an interrupted run at the batch of its last checkpoint, to identical weights.
 
-    Raises ``ValueError`` for a folder that is no run, or whose images have changed since, and as
-    ``train`` does. There may be another number of ``processes`` than before.
+    Raises ``ValueError`` for a folder without a run, if the images have changed, and as ``train``
+    does. The number of ``processes`` may differ from before.
     """
     folder, callback, run_options = (
         Path(out),
-        _told(callback, processes),
+        _callback_for(callback, processes),
         run_options or RunOptions(),
     )
     recipe = processes.shared(lambda: read_recipe(folder))
     if recipe.runtime.precision == "auto":
-        # A run from before there was a choice.
+        # A run by a version without this option.
         recipe = recipe.override(precision="fp32")
     processes.check(recipe)
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
-    with stop.listening(), held_by_us(folder) if processes.leads else nullcontext():
+    with stop.listening(), locked(folder) if processes.leads else nullcontext():
         if processes.leads:
             remove_temporary(folder)
-        held = reload_splits(recipe, folder, callback, run_options, processes)
-        return _go_on(recipe, folder, held, context)
+        splits = reload_splits(recipe, folder, callback, run_options, processes)
+        return _continue(recipe, folder, splits, context)
 
 
-def _go_on(
+def _continue(
     recipe: Recipe,
     folder: Path,
-    held: DataSplits,
+    splits: DataSplits,
     context: RunContext,
 ) -> Result:
     processes = context.processes
-    with threads(recipe.runtime.threads), held_on():
+    with threads(recipe.runtime.threads), keep_memory():
         rows = processes.shared(lambda: read_log(folder))
         unfinished = processes.shared(lambda: any((folder / name).exists() for name in STATES))
         if unfinished or not is_finished(rows, recipe.epochs, recipe.schedule.patience):
             pretrained = None
             if recipe.pretrained is not None:
                 pretrained = processes.shared(lambda: load(folder / START))
-            rows = Trainer(recipe, folder, held, context, pretrained=pretrained).run()
-        return _finish(recipe, folder, held, rows, processes)
+            rows = Trainer(recipe, folder, splits, context, pretrained=pretrained).run()
+        return _finish(recipe, folder, splits, rows, processes)
 
 
 def _finish(
-    recipe: Recipe, folder: Path, held: DataSplits, rows: list[Row], processes: Processes
+    recipe: Recipe, folder: Path, splits: DataSplits, rows: list[EpochLog], processes: Processes
 ) -> Result:
-    """Measure the best bundle, once the choice of the best is made."""
+    """Evaluate the best bundle."""
     parts: tuple[Part, ...] = ("test", "validation", "train")
-    part = next(part for part in parts if held.parts.get(part))
+    part = next(part for part in parts if splits.parts.get(part))
     bundle = processes.shared(lambda: load(folder / BEST))
     engine = open_engine(bundle, "torch", device=recipe.runtime.device)
     if recipe.images.flip_tta:
@@ -226,7 +225,7 @@ def _finish(
         engine,
         bundle.preprocess,
         bundle.classes,
-        held.parts[part],
+        splits.parts[part],
         batch_size=recipe.batch_size // processes.world,
         share=processes.share,
         joined=lambda found: [one for part in processes.gathered(found) for one in part],
@@ -234,7 +233,7 @@ def _finish(
     if part == "test" and processes.leads:
         measured = evaluation.measured()
         if recipe.images.flip_tta:
-            # Without the mirror images `evaluate` measures a little less.
+            # Without mirror images `evaluate` gives a slightly lower accuracy.
             measured["mirrored"] = True
         bundle.with_measured(test=measured).save(folder / BEST)
     if processes.leads:
@@ -244,10 +243,10 @@ def _finish(
         folder=folder,
         recipe=recipe,
         rows=tuple(rows),
-        counts=held.counts(),
+        counts=splits.counts(),
         part=part,
         evaluation=evaluation,
-        copies=0 if part == "train" else len(held.record.copies(part)),
+        copies=0 if part == "train" else len(splits.record.copies(part)),
     )
 
 
@@ -255,12 +254,12 @@ def _finish(
 def rehearsed(
     recipe: Recipe, callback: Callback, run_options: RunOptions, pretrained: Bundle | None
 ) -> Iterator[tuple[Recipe, DataSplits, Bundle | None]]:
-    """What a run by ``recipe`` would begin with: its recipe, images, weights, and threads.
+    """The recipe, images and weights that a run would start with; sets its threads.
 
-    Nothing is written. Raises ``ValueError`` as ``train`` does for data and weights.
+    Writes nothing. Raises ``ValueError`` as ``train`` does for data and weights.
     """
-    held = prepare_splits(recipe, callback, run_options)
+    splits = prepare_splits(recipe, callback, run_options)
     if pretrained is not None:
-        pretrained = _with_head_for(pretrained, held.classes, recipe, callback)
+        pretrained = _with_head_for(pretrained, splits.classes, recipe, callback)
     with threads(recipe.runtime.threads):
-        yield settled(recipe), held, pretrained
+        yield settled(recipe), splits, pretrained

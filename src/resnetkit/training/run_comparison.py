@@ -15,17 +15,17 @@ from resnetkit.training.epoch_log import best_of, is_finished, read_log
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_folder import BEST, RECIPE, STATES, read_recipe
 
-#: What is no choice; the side of the images is the preprocessing's.
+#: Fields that are not compared; the image size is that of the preprocessing.
 _LEFT_OUT = ("network.about", "network.source", "network.input_size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """A run as its folder tells it. ``name`` is its path below the folder that was searched.
+    """A run read from its folder. ``name`` is its path below the searched folder.
 
     ``validation`` is the accuracy of the best epoch, ``best``, and ``test`` that on the test
-    images, shares from 0 to 1; None where it was not measured. ``seconds`` are those of the
-    ``done`` epochs.
+    images, shares from 0 to 1; None if not measured. ``seconds`` is the duration of the ``done``
+    epochs.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Ran:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """The runs below ``folder``, the best first by validation accuracy, for the test images take
-    no part in a choice; and why ``damaged`` ones cannot be read."""
+    """The runs below ``folder``, by descending validation accuracy, as test images must not be used
+    for selection; and why ``damaged`` ones cannot be read."""
 
     folder: str
     runs: tuple[Ran, ...]
     damaged: Mapping[str, str]
 
     def differences(self) -> dict[str, list[Any]]:
-        """Of each choice that is not the same in all runs, its value in each, as JSON types.
+        """The values of each option that differs between runs, as JSON types.
 
-        Parts of a network or a table are named ``network.depths``, ``augment.flip``.
+        Nested options are named ``network.depths``, ``augment.flip``.
         """
         flat = [_flat(run.recipe) for run in self.runs]
         names = dict.fromkeys(name for one in flat for name in one)
@@ -74,7 +74,7 @@ class Runs:
         }
 
     def to_json(self) -> str:
-        """All of it as text."""
+        """The comparison as JSON."""
         differences = self.differences()
         rows = [
             {**run.to_dict(), "recipe": {name: v[number] for name, v in differences.items()}}
@@ -85,16 +85,16 @@ class Runs:
 
 
 def compare_runs(folder: str | Path) -> Runs:
-    """All runs in ``folder`` and below, hidden folders left out.
+    """All runs in ``folder`` and below, except in hidden folders.
 
-    Weights are not read. Raises ``ValueError`` where there is no such folder and no run in it.
+    Weights are not read. Raises ``ValueError`` if there is no such folder or no run in it.
 
     >>> [run.name for run in resnetkit.compare_runs(".").runs]
     ['run']
     """
     root = Path(folder)
     if not root.is_dir():
-        what = "is no folder" if root.exists() else "does not exist"
+        what = "is not a folder" if root.exists() else "does not exist"
         raise InputError(f"{root} {what}; give a folder with runs")
     runs: list[Ran] = []
     damaged: dict[str, str] = {}
@@ -105,7 +105,7 @@ def compare_runs(folder: str | Path) -> Runs:
         except (InputError, OSError) as error:
             damaged[name] = str(error)
     if not runs and not damaged:
-        raise InputError(f"{root} has no run in it or below; runs have a {RECIPE}")
+        raise InputError(f"{root} contains no runs; give a folder with runs, which have a {RECIPE}")
     runs.sort(key=lambda run: (-(run.validation or 0.0), -(run.test or 0.0), run.name))
     return Runs(folder=str(folder), runs=tuple(runs), damaged=damaged)
 
@@ -143,7 +143,7 @@ def _test_accuracy(folder: Path) -> float | None:
         accuracy = measured.get("test", {}).get("accuracy")
         return None if accuracy is None else float(accuracy)
     except (AttributeError, TypeError, ValueError):
-        raise InputError(f"{folder / BEST} has measurements that cannot be understood") from None
+        raise InputError(f"{folder / BEST} has invalid measurements") from None
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What surrounds a run, apart from its recipe and its data."""
+"""The context of a run, besides its recipe and data."""
 
 from __future__ import annotations
 

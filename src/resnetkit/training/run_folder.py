@@ -15,20 +15,20 @@ from resnetkit.training import epoch_log
 from resnetkit.training.recipe.recipe import Recipe
 
 RECIPE, BEST, LAST = "recipe.toml", "best.safetensors", "last.safetensors"
-#: The states of a run that is not finished, the newest first.
+#: The states of an unfinished run, the newest first.
 STATES = ("state.safetensors", "state-before.safetensors")
-#: What a run that trains other weights further has to start from, until it is finished.
+#: The initial weights of a fine-tuning run, until it is finished.
 START = "start.safetensors"
-#: The images of the batches whose loss was no number.
+#: The images of batches with non-finite losses.
 NAN = "nan-batches.txt"
-#: The --rdzv-id of the launch of torchrun that has begun the run.
+#: The --rdzv-id of the torchrun launch that started the run.
 LAUNCH = "launch.txt"
-#: What views put there.
+#: Written by callbacks.
 REPORT = "report.html"
 _SHOWN = ("curves.png", "confusion.png", REPORT)
-#: A folder with TensorBoard's events.
+#: The folder of TensorBoard's events.
 EVENTS, _EVENT = "tensorboard", "events.out.tfevents.*"
-#: Every file that a run makes.
+#: All files of a run.
 FILES = (
     *(RECIPE, BEST, LAST, START, NAN, LAUNCH),
     *(splits.FILE, readability.FILE, epoch_log.FILE),
@@ -38,9 +38,9 @@ FILES = (
 
 
 def check_free(folder: Path, *, overwrite: bool = False) -> None:
-    """Raise ``ValueError`` where ``folder`` cannot become that of a new run.
+    """Raise ``ValueError`` if ``folder`` cannot be used for a new run.
 
-    With ``overwrite`` it may have the files of a run, but nothing else.
+    With ``overwrite`` it may contain the files of a run, but nothing else.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give another out", field="out")
@@ -49,30 +49,33 @@ def check_free(folder: Path, *, overwrite: bool = False) -> None:
         strange = sorted(names.difference({*FILES, EVENTS}))
         if RECIPE in names and not overwrite:
             raise InputError(
-                f"{folder} is not empty, but has a run; go on with resnetkit.resume('{folder}'), "
-                "start anew with overwrite, or give another out",
+                f"{folder} already contains a run; continue with resnetkit.resume('{folder}'), "
+                "start again with overwrite, or give another out",
                 field=("overwrite", "out"),
             )
         if strange:
-            what = "which no run has made" if overwrite else "and is not empty"
-            raise InputError(f"{folder} has {strange[0]}, {what}; give another out", field="out")
+            what = "which is not a file of a run" if overwrite else "so it is not empty"
+            raise InputError(
+                f"{folder} contains {strange[0]}, {what}; give another out", field="out"
+            )
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise InputError(
-            f"{folder} cannot be written, for {there} cannot; give another out", field="out"
+            f"{folder} cannot be written: {there} is not a writable folder; give another out",
+            field="out",
         )
 
 
 def make(folder: Path) -> None:
-    """Make the folder. Raises ``ValueError`` where it cannot be made."""
+    """Create the folder. Raises ``ValueError`` if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise InputError(f"cannot create the folder {folder}: {error.strerror}") from None
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier run has left; the recipe last, for it says that there is a run."""
+    """Remove the files of an earlier run; the recipe last, as it marks the folder as a run."""
     for name in (*FILES[1:], RECIPE):
         (folder / name).unlink(missing_ok=True)
     remove_events(folder)
@@ -80,7 +83,7 @@ def clear(folder: Path) -> None:
 
 
 def remove_events(folder: Path) -> None:
-    """Remove TensorBoard's events, and their folder where nothing else is in it."""
+    """Remove TensorBoard's events, and their folder if empty."""
     for path in (folder / EVENTS).glob(_EVENT):
         path.unlink(missing_ok=True)
     with suppress(OSError):
@@ -88,16 +91,16 @@ def remove_events(folder: Path) -> None:
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what a process that was killed has half written."""
+    """Remove partial files of a killed process."""
     for path in folder.iterdir():
         if _is_temporary(path):
             path.unlink(missing_ok=True)
 
 
 def _is_temporary(path: Path) -> bool:
-    """Whether ``files.atomic``, or safetensors within it, was writing it.
+    """Whether it is a partial file of ``files.atomic`` or of safetensors within it.
 
-    safetensors writes ``.tmpXXXXXX`` beside a file and renames it, from its version 0.8 on.
+    safetensors 0.8 and later writes ``.tmpXXXXXX`` beside a file and renames it.
     """
     name = path.name
     if re.fullmatch(r"\.tmp\w{6}", name):
@@ -106,10 +109,10 @@ def _is_temporary(path: Path) -> bool:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a run folder. Raises ``ValueError`` where there is none."""
+    """The recipe of a run folder. Raises ``ValueError`` if there is none."""
     path = folder / RECIPE
     if not path.is_file():
-        raise InputError(f"{folder} is no run: it has no {RECIPE}; give the folder of a run")
+        raise InputError(f"{folder} is not a run: it has no {RECIPE}; give the folder of a run")
     try:
         return Recipe.from_toml(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -117,10 +120,10 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 @contextmanager
-def held_by_us(folder: Path) -> Iterator[None]:
-    """No other process trains into ``folder`` meanwhile. Raises ``ValueError`` where one does.
+def locked(folder: Path) -> Iterator[None]:
+    """Lock ``folder``. Raises ``ValueError`` if another process trains into it.
 
-    The lock is the operating system's, so that it ends with the process, however it ends.
+    The lock is the operating system's, so it is released when the process ends.
     """
     try:
         with lock(folder):

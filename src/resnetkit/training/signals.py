@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: finish the step and save first; a second one does not wait."""
+"""SIGINT and SIGTERM: finish the step and save; a second signal stops at once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Terminated(KeyboardInterrupt):
 
 
 class Stop:
-    """What was asked for by a signal; ``listening`` hears them, in the main thread only.
+    """A pending stop signal; ``listening`` handles signals, in the main thread only.
 
-    The second one does not wait, unless ``stubborn``: torchrun and a cluster's scheduler may each
-    send the same.
+    A second one stops at once unless ``stubborn``: torchrun and a cluster's scheduler may both send
+    one.
     """
 
     def __init__(self, *, stubborn: bool = False) -> None:
@@ -27,32 +27,32 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal waits for ``check``."""
+        """Whether a signal is pending."""
         return self._heard is not None
 
     @property
     def heard(self) -> int:
-        """The signal that waits, or 0."""
+        """The pending signal, or 0."""
         return self._heard or 0
 
     def tell(self, number: int) -> None:
-        """Another process has heard a signal, or none (0)."""
+        """Record a signal of another process, or none (0)."""
         self._heard = number or self._heard
 
     def check(self) -> None:
-        """Raise ``KeyboardInterrupt``, or ``Terminated``, where a signal was heard."""
+        """Raise ``KeyboardInterrupt`` or ``Terminated`` if a signal is pending."""
         if self._heard is not None:
             raise _error(self._heard)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear SIGINT and SIGTERM within; they raise at once, except ``patiently``."""
+        """Handle SIGINT and SIGTERM; they raise at once, except ``patiently``."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before: dict[signal.Signals, Any] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
-            # A process in the background may have been told to ignore them.
+            # Background processes may be set to ignore them.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, self._hear)
         try:
@@ -63,7 +63,7 @@ class Stop:
 
     @contextmanager
     def patiently(self) -> Iterator[None]:
-        """Within, the first signal waits for ``check``, which is also made at the end."""
+        """Delay the first signal until ``check``, which is also called at the end."""
         self._patient = True
         try:
             yield

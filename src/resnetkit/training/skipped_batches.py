@@ -7,12 +7,12 @@ from pathlib import Path
 
 from resnetkit.files import write_text
 
-#: So many batches in a row may be left out for their loss; then the weights are to blame.
+#: Maximum consecutive skipped batches; after that the weights are at fault.
 MOST_SKIPPED = 25
 
 
 def record_batch(path: Path, place: str, problem: str, names: Sequence[str], *, write: bool) -> str:
-    """Add the images of a batch to the file, unless they are there; a line that says it."""
+    """Add the images of a batch to the file, unless present; returns a message."""
     known = path.read_text(encoding="utf-8") if path.exists() else ""
     entry = f"{place}: {problem}\n" + "".join(f"    {name}\n" for name in names)
     if write and entry not in known:

@@ -17,13 +17,13 @@ from resnetkit.training.callbacks import Callback, RunOptions
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.recipe.recipe import Recipe
 
-#: So many unreadable images are named on the terminal.
+#: Maximum number of unreadable images named in warnings.
 _NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DataSplits:
-    """The images of each part, and what ``split.json`` says of them."""
+    """The images of each part, and their record for ``split.json``."""
 
     classes: tuple[str, ...]
     parts: Mapping[Part, tuple[Sample, ...]]
@@ -43,10 +43,10 @@ class DataSplits:
 def prepare_splits(
     recipe: Recipe, callback: Callback, run_options: RunOptions, processes: Processes = ALONE
 ) -> DataSplits:
-    """Read every image once, leave out what cannot be read, and split the rest.
+    """Read every image once, skip unreadable ones, and split the rest.
 
     Raises ``ValueError`` for more unreadable images than ``run_options`` allows, and for a batch
-    with more images than there are to train on.
+    larger than the training set.
     """
     source = open_dataset(recipe.data)
     for note in source.notes:
@@ -60,8 +60,8 @@ def prepare_splits(
     if bad.problems:
         bad.check()
         callback.warn(
-            f"{len(bad.problems)} of {bad.total} images cannot be read and are left out; "
-            f"{FILE} names them"
+            f"{len(bad.problems)} of {bad.total} images cannot be read and are skipped; "
+            f"{FILE} lists them"
         )
     parts = split(
         _readable(source, checked.digests),
@@ -71,14 +71,14 @@ def prepare_splits(
     )
     if recipe.schedule.patience and not parts["validation"]:
         raise InputError(
-            f"patience is {recipe.schedule.patience}, and there are no validation images to "
-            "compare epochs on; leave it out, or hold some back",
+            f"patience is {recipe.schedule.patience}, and there are no validation images; leave "
+            "patience out, or hold some images out",
             field="patience",
         )
     if len(parts["train"]) < recipe.batch_size:
         raise InputError(
-            f"batch_size is {recipe.batch_size}, and there are {len(parts['train'])} images to "
-            "train on; give at most so many",
+            f"batch_size is {recipe.batch_size}; it must be at most {len(parts['train'])}, the "
+            "number of training images",
             field="batch_size",
         )
     record = SplitRecord(
@@ -93,11 +93,9 @@ def prepare_splits(
 
 
 def _checked(source: Dataset, recipe: Recipe, processes: Processes) -> Checked:
-    """Each process reads its share of the images, and is told of all others."""
+    """Check a share of the images per process, and gather the results."""
     if not processes.same([(e.name, e.label) for e in source.examples]):
-        raise InputError(
-            f"the images of {recipe.data} are not the same on all machines; each has to have all"
-        )
+        raise InputError(f"the images of {recipe.data} differ between machines; each must have all")
     digests: dict[str, str] = {}
     problems: dict[str, str] = {}
     for found in processes.gathered(check(source.examples, recipe.preprocess, processes.share)):
@@ -115,19 +113,19 @@ def reload_splits(
 ) -> DataSplits:
     """The images that the run in ``folder`` was started with.
 
-    Raises ``ValueError`` where they have changed.
+    Raises ``ValueError`` if they have changed.
     """
-    held = prepare_splits(recipe, callback, run_options, processes)
+    splits = prepare_splits(recipe, callback, run_options, processes)
     record = processes.shared(lambda: load_record(folder))
     if record is None:
         if processes.leads:
-            held.record.save(folder)
-    elif record != held.record:
+            splits.record.save(folder)
+    elif record != splits.record:
         raise InputError(
             f"the images of {recipe.data} are not those that {folder} was started with; "
-            "bring them back, or start a new run"
+            "restore them, or start a new run"
         )
-    return held
+    return splits
 
 
 def _readable(source: Dataset, digests: Mapping[str, str]) -> Dataset:
@@ -146,5 +144,5 @@ def _warn_of_copies(record: SplitRecord, callback: Callback) -> None:
         if copies := record.copies(part):
             callback.warn(
                 f"{len(copies)} {part} image(s) are copies of training images, e.g. {copies[0]}; "
-                "the accuracy will look better than it is"
+                "the measured accuracy will be too high"
             )

@@ -27,7 +27,7 @@ from resnetkit.training.data.rng import mixed
 from resnetkit.training.data.wait_timer import Waiting
 from resnetkit.training.data_parallel import DataParallel
 from resnetkit.training.epoch_bundle import bundle_of
-from resnetkit.training.epoch_log import Row, is_best, is_finished, row_of, write_log
+from resnetkit.training.epoch_log import EpochLog, epoch_log_of, is_best, is_finished, write_log
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_context import RunContext
@@ -58,23 +58,23 @@ from resnetkit.training.step.optimizer import optimizer_of, schedule_of, set_rat
 
 
 class Trainer:
-    """Trains to the end of the recipe, and keeps what it has on the disk.
+    """Trains by a recipe, and saves checkpoints.
 
-    ``rows`` are the epochs that are finished, ``batch`` the batches of the next one that are done.
-    Where the folder has a state, the trainer begins there. ``schedule`` replaces the recipe's.
+    ``rows`` are the finished epochs, ``batch`` the number of finished batches of the next one. If
+    the folder has a state, training resumes there. ``schedule`` replaces the recipe's.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         folder: Path,
-        held: DataSplits,
+        splits: DataSplits,
         context: RunContext,
         *,
         pretrained: Bundle | None = None,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
-        self.recipe, self.folder, self.held, self.pretrained = recipe, folder, held, pretrained
+        self.recipe, self.folder, self.splits, self.pretrained = recipe, folder, splits, pretrained
         self.run_options, self.callback = context.run_options, context.callback
         self.stop, self.processes = context.stop, context.processes
         self._news: list[tuple[str, str]] = []
@@ -86,31 +86,31 @@ class Trainer:
         self.average = (
             averaged(self.module, recipe.model.ema_decay) if recipe.model.ema_decay else None
         )
-        self.criterion = criterion_of(recipe, held.class_counts())
+        self.criterion = criterion_of(recipe, splits.class_counts())
         self.optimizer = optimizer_of(self.module, recipe)
         self.train = self._feed("train", recipe.augment, recipe.size_in)
-        self.validation = self._feed("validation") if held.parts["validation"] else None
+        self.validation = self._feed("validation") if splits.parts["validation"] else None
         self.schedule = schedule or schedule_of(recipe, len(self.train))
         self.smallest_batch = recipe.smallest_batch
-        self.rows: list[Row] = []
+        self.rows: list[EpochLog] = []
         self.batch, self.skipped = 0, 0
         self.score, self.seconds, self.waited = Score(), 0.0, 0.0
         self._kept = time.monotonic()
         state = self.processes.shared(lambda: load_state(folder, self.callback.warn))
         if state is not None:
-            self._go_back_to(state)
+            self._restore(state)
         self.together = DataParallel(
             self.processes,
             self.module,
             sync_bn=recipe.model.sync_bn,
-            weigh=weigher_of(recipe, held.class_counts()),
+            weigh=weigher_of(recipe, splits.class_counts()),
             place=place,
         )
         self.forward = compiled(self.together.module) if recipe.runtime.compile else None
 
     @property
     def kept(self) -> ResNet:
-        """What is measured and kept: the averaged weights where there are."""
+        """The evaluated and saved module: the average, if there is one."""
         if self.average is None or not self.average.n_averaged:
             return self.module
         return cast(ResNet, self.average.module)
@@ -122,7 +122,7 @@ class Trainer:
         size_in: Callable[[int], int] | None = None,
     ) -> DataLoader:
         return DataLoader(
-            self.held.parts[part],
+            self.splits.parts[part],
             self.recipe.preprocess,
             LoaderOptions(
                 batch_size=self.recipe.batch_size,
@@ -137,36 +137,36 @@ class Trainer:
         )
 
     def _unreadable(self, name: str, reason: str) -> None:
-        """An image could not be read that could before, or that was not tried."""
+        """Record an image that has become unreadable, or was not tried before."""
         self._news.append((name, reason))
         if self.processes.alone:
-            self._hear_news([self._news])
+            self._share_news([self._news])
 
-    def _hear_news(self, everybodys: list[list[tuple[str, str]]]) -> None:
-        """What could not be read, in this process and others."""
-        self._news, bad = [], self.held.bad
-        for name, reason in (one for news in everybodys for one in news):
+    def _share_news(self, gathered: list[list[tuple[str, str]]]) -> None:
+        """Record unreadable images of all processes."""
+        self._news, bad = [], self.splits.bad
+        for name, reason in (one for news in gathered for one in news):
             if bad.add(name, reason):
                 if self.processes.leads:
                     bad.save(self.folder)
                 self.callback.warn(f"skipped {name}: {reason}")
                 bad.check()
 
-    def run(self) -> list[Row]:
-        """Train what is left of the epochs, or until the recipe's patience is at its end.
+    def run(self) -> list[EpochLog]:
+        """Train the remaining epochs, or until the recipe's patience is exhausted.
 
-        Raises ``DivergedError`` where the loss is not finite, and ``KeyboardInterrupt`` after a
-        signal, when everything is on the disk.
+        Raises ``DivergedError`` if the loss is not finite, and ``KeyboardInterrupt`` after a
+        signal, once everything is saved.
         """
         done = self.score.images
-        self.callback.start(self.recipe, self.held.counts(), list(self.rows), done)
+        self.callback.start(self.recipe, self.splits.counts(), list(self.rows), done)
         while not is_finished(self.rows, self.recipe.epochs, self.recipe.schedule.patience):
             with self.stop.patiently():
                 self._epoch()
         return self.rows
 
     def _epoch(self) -> None:
-        """What is left of an epoch; it returns early where a signal was heard."""
+        """Train the rest of an epoch; returns early after a signal."""
         number = len(self.rows)
         began, before, waited = time.perf_counter(), self.seconds, self.waited
         batches = Waiting(self.train.batches(number, first=self.batch))
@@ -174,7 +174,7 @@ class Trainer:
             try:
                 count = self.step(number, batch)
             except NotFiniteError as error:
-                count = self._leave_out(number, batch, str(error))
+                count = self._skip(number, batch, str(error))
             self.seconds = before + time.perf_counter() - began
             self.waited = waited + batches.seconds
             if self.score.images:
@@ -190,10 +190,10 @@ class Trainer:
                 f"no batch of epoch {number + 1} could be trained on; {self._advice()}"
             )
         began = time.perf_counter()
-        held = self._measured(number)
-        loss, accuracy = (held.loss, held.accuracy) if held else (None, None)
-        images = held.images if held else 0
-        row = Row(
+        measured = self._measured(number)
+        loss, accuracy = (measured.loss, measured.accuracy) if measured else (None, None)
+        images = measured.images if measured else 0
+        row = EpochLog(
             epoch=number + 1,
             lr=self.optimizer.param_groups[0]["lr"],
             loss=self.score.loss,
@@ -228,25 +228,25 @@ class Trainer:
             raise
 
     def step(self, epoch: int, batch: Batch) -> int:
-        """Make a step; the number of images in the whole batch.
+        """Make a step; return the number of images in the whole batch.
 
-        Raises ``NotFiniteError`` where the loss or the gradient is not finite.
+        Raises ``NotFiniteError`` if the loss or the gradient is not finite.
         """
         batch = self.together.usable(batch)
         count = self.together.count(len(batch))
         if count < self.smallest_batch:
-            # The others could not be read, and a norm cannot be trained on what is left.
+            # Too few readable images are left to train a norm.
             self.batch += 1
             return count
         recipe, number = self.recipe, epoch * len(self.train) + self.batch
         set_rate(self.optimizer, self.schedule(number))
         device = recipe.runtime.device
         inputs, labels = placed(batch.inputs, device), batch.labels.to(device)
-        # What is drawn at this step is the same, whenever it is made.
+        # Random numbers depend only on the step.
         with torch.random.fork_rng(cuda_of(device)):
             torch.manual_seed(mixed(recipe.runtime.seed, epoch, self.batch, 1))
             images, targets = mixed_images(
-                inputs, labels, recipe, len(self.held.classes), before=self.together.before
+                inputs, labels, recipe, len(self.splits.classes), before=self.together.before
             )
             logits = train_step(
                 self.together.module,
@@ -273,8 +273,8 @@ class Trainer:
         self.batch += 1
         return count
 
-    def _leave_out(self, epoch: int, batch: Batch, problem: str) -> int:
-        """Skip a batch that no step could be made on, or stop; the number of its images."""
+    def _skip(self, epoch: int, batch: Batch, problem: str) -> int:
+        """Skip a batch after a non-finite step, or stop; return its number of images."""
         shares = self.processes.gathered([example.name for example in batch.examples])
         names = [name for share in shares for name in share]
         said = record_batch(
@@ -287,29 +287,29 @@ class Trainer:
         if not self.run_options.skip_nan:
             self._checkpoint()
             raise DivergedError(
-                f"{said}; {self._advice()}, or go on without that batch with skip_nan and "
+                f"{said}; {self._advice()}, or skip the batch with skip_nan and "
                 f"resnetkit.resume('{self.folder}')"
             )
         self.skipped += 1
         if self.skipped > MOST_SKIPPED:
             raise DivergedError(f"{said}, as in {MOST_SKIPPED} batches before it; {self._advice()}")
-        self.callback.warn(f"left out: {said}")
+        self.callback.warn(f"skipped: {said}")
         self.batch += 1
         return self.together.count(len(batch))
 
     def _advice(self) -> str:
         rows = self.rows
-        kept = f"{self.folder / LAST} is that of epoch {len(rows)}" if rows else "no epoch is kept"
+        kept = f"{self.folder / LAST} is from epoch {len(rows)}" if rows else "no epoch is saved"
         return f"{kept}; train again with an lr below {self.recipe.optimizer.lr:g}"
 
     def _agree(self, *, due: bool = False) -> bool:
-        """Hear of all processes' signals and unreadable images; whether rank 0 is ``due``."""
+        """Share signals and unreadable images of all processes; whether rank 0 is ``due``."""
         if self.processes.alone:
             return due
         found = self.processes.numbers(self.stop.heard, len(self._news), due)
         self.stop.tell(int(max(heard for heard, _, _ in found)))
         if any(news for _, news, _ in found):
-            self._hear_news(self.processes.gathered(self._news))
+            self._share_news(self.processes.gathered(self._news))
         return bool(found[0][2])
 
     def _listen(self) -> None:
@@ -320,16 +320,16 @@ class Trainer:
     def _is_due(self) -> bool:
         return time.monotonic() - self._kept >= 60 * self.run_options.checkpoint_minutes
 
-    def _finish_epoch(self, row: Row) -> None:
-        """Write the bundles and the log; the state comes last, for what it says is what counts."""
+    def _finish_epoch(self, row: EpochLog) -> None:
+        """Write bundles and log, then the state, which determines where to resume."""
         self.rows.append(row)
         self.batch, self.score, self.seconds, self.waited = 0, Score(), 0.0, 0.0
         if self.processes.leads:
             self._keep_epoch(row)
         self._checkpoint()
 
-    def _keep_epoch(self, row: Row) -> None:
-        bundle = bundle_of(self.kept, self.recipe, row, self.held.classes, self.pretrained)
+    def _keep_epoch(self, row: EpochLog) -> None:
+        bundle = bundle_of(self.kept, self.recipe, row, self.splits.classes, self.pretrained)
         try:
             if row.best:
                 bundle.save(self.folder / BEST)
@@ -341,7 +341,7 @@ class Trainer:
     def _checkpoint(self) -> None:
         if self.processes.leads:
             self._keep_state()
-        # A process that ends while rank 0 writes would have it ended, too.
+        # A process that exits while rank 0 writes would stop it too.
         self.processes.wait()
         self._kept = time.monotonic()
 
@@ -373,17 +373,17 @@ class Trainer:
 
     def _unwritten(self, error: InputError) -> InputError:
         return InputError(
-            f"{error}; what was written before is whole: make room and go on with "
+            f"{error}; earlier files are intact: free space and continue with "
             f"resnetkit.resume('{self.folder}')"
         )
 
-    def _go_back_to(self, state: State) -> None:
+    def _restore(self, state: State) -> None:
         document = state.document
         if Network.from_dict(document["network"]) != self.recipe.network:
             raise InputError(
-                f"the state in {self.folder} is that of another network, "
+                f"the state in {self.folder} is of another network, "
                 f"{document['network'].get('name')}, and its recipe trains "
-                f"{self.recipe.network.name}; train anew"
+                f"{self.recipe.network.name}; train again"
             )
         try:
             self.module.load_state_dict(state.part("model"))
@@ -392,7 +392,7 @@ class Trainer:
                 self.average.load_state_dict(state.part("average"))
         except RuntimeError as error:
             raise InputError(f"the state in {self.folder} does not fit ({error})") from None
-        self.rows = [row_of(row) for row in document["rows"]]
+        self.rows = [epoch_log_of(row) for row in document["rows"]]
         self.batch, self.skipped = document["batch"], document["skipped"]
         self.score, self.seconds = Score.from_dict(document["score"]), document["seconds"]
         self.waited = document.get("waited", 0.0)

@@ -12,7 +12,7 @@ from resnetkit.files import write_text
 from resnetkit.report.callbacks.tensorboard import Events
 from resnetkit.report.pages.run_page import Setting, run_page, setting, title_of
 from resnetkit.training.callbacks import Callback, Callbacks
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import Result
 from resnetkit.training.run_folder import EVENTS, REPORT
@@ -28,17 +28,17 @@ class Reported(Callback):
         self._path, self._teller = folder / REPORT, teller
         self._recipe: Recipe | None = None
         self._setting: Setting | None = None
-        self._rows: list[Row] = []
+        self._rows: list[EpochLog] = []
         self._failed = False
 
     def start(
-        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
         self._recipe, self._rows = recipe, list(rows)
         self._setting = _setting(recipe, images)
         self._write(run_page(self._setting, recipe, self._rows))
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochLog) -> None:
         assert self._recipe is not None
         assert self._setting is not None
         self._rows.append(row)

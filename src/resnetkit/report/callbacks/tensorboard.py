@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import check_installed
 from resnetkit.training.callbacks import Callback
-from resnetkit.training.epoch_log import Row
+from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run import Result
 from resnetkit.training.run_folder import EVENTS, remove_events
@@ -36,11 +36,11 @@ class Events(Callback):
         self._time = 0.0
 
     def start(
-        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
         self._open(recipe, rows)
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochLog) -> None:
         self._add(row)
         if self._writer is not None:
             self._writer.flush()
@@ -64,7 +64,7 @@ class Events(Callback):
                 self._writer.close()
             self._writer = None
 
-    def _open(self, recipe: Recipe, rows: Iterable[Row]) -> None:
+    def _open(self, recipe: Recipe, rows: Iterable[EpochLog]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         remove_events(self._folder)
@@ -77,7 +77,7 @@ class Events(Callback):
             self._add(row)
         self._writer.flush()
 
-    def _add(self, row: Row) -> None:
+    def _add(self, row: EpochLog) -> None:
         self._time += row.seconds
         points = {
             "loss/training": row.loss,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from resnetkit.errors import printable
-from resnetkit.training.epoch_log import ERRORS, Row, standard_error
+from resnetkit.training.epoch_log import ERRORS, EpochLog, standard_error
 
 #: The caveat of a measurement on training images.
 TRAINED_ON = "the training images, which says little about other images: none were held out"
@@ -62,7 +62,7 @@ def tell_engine(facts: Mapping[str, Any], why: str) -> None:
     )
 
 
-def rule(rows: Sequence[Row]) -> str:
+def rule(rows: Sequence[EpochLog]) -> str:
     """The reason for the choice of the best epoch."""
     highest = max(rows, key=lambda row: row.validation_accuracy or 0.0)
     accuracy = highest.validation_accuracy

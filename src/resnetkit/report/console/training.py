@@ -18,7 +18,7 @@ from resnetkit.report.console.progress import clock
 from resnetkit.training.callbacks import Callback
 
 if TYPE_CHECKING:  # training imports torch, which evaluation does not need
-    from resnetkit.training.epoch_log import Row
+    from resnetkit.training.epoch_log import EpochLog
     from resnetkit.training.recipe.recipe import Recipe
     from resnetkit.training.run import Result
 
@@ -61,7 +61,7 @@ class Printed(Callback):
         print(f"resnetkit: {printable(text)}", file=sys.stderr)
 
     def start(
-        self, recipe: Recipe, images: Mapping[Part, int], rows: list[Row], done: int = 0
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
         network = recipe.network
         counts = ", ".join(f"{count} {part}" for part, count in images.items())
@@ -97,7 +97,7 @@ class Printed(Callback):
                 file=sys.stderr,
             )
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochLog) -> None:
         assert self._recipe is not None
         validated = row.validation_loss is not None
         line = (

@@ -29,7 +29,7 @@ from resnetkit.report.drawing.svg import drawing
 from resnetkit.report.pages import evaluation_tables
 from resnetkit.report.pages.charts import Series, curves, reliability
 from resnetkit.report.pages.templates import template
-from resnetkit.training.epoch_log import Row, best_of, read_log
+from resnetkit.training.epoch_log import EpochLog, best_of, read_log
 from resnetkit.training.recipe.option_groups import described
 from resnetkit.training.recipe.recipe import OPTIONS, SUBJECT, Recipe
 from resnetkit.version import __version__
@@ -96,7 +96,7 @@ def setting(
 def run_page(
     setting: Setting,
     recipe: Recipe,
-    rows: list[Row],
+    rows: list[EpochLog],
     evaluation: Evaluation | None = None,
     part: str = "test",
 ) -> str:
@@ -156,7 +156,7 @@ def title_of(recipe: Recipe) -> str:
 
 
 def _page(
-    setting: Setting, rows: list[Row], epochs: int, evaluation: Evaluation | None, **shown: Any
+    setting: Setting, rows: list[EpochLog], epochs: int, evaluation: Evaluation | None, **shown: Any
 ) -> str:
     """The page; ``shown`` are additional template values."""
     page = template("run_page.html").render(
@@ -196,7 +196,7 @@ def _measured(evaluation: Evaluation | None, part: str) -> Iterator[Figure]:
     )
 
 
-def _trained(rows: list[Row], epochs: int) -> Iterator[Figure]:
+def _trained(rows: list[EpochLog], epochs: int) -> Iterator[Figure]:
     if not rows:
         return
     best, last = best_of(rows), rows[-1]
@@ -219,7 +219,7 @@ def _trained(rows: list[Row], epochs: int) -> Iterator[Figure]:
     )
 
 
-def _curves(rows: list[Row], epochs: int) -> list[tuple[str, Markup]]:
+def _curves(rows: list[EpochLog], epochs: int) -> list[tuple[str, Markup]]:
     best = best_of(rows)
     accuracy_there = best.validation_accuracy
     loss = [

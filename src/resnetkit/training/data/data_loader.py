@@ -21,13 +21,13 @@ from resnetkit.training.data.transforms import DRAWS, ERASING_DRAWS, Change, cha
 from resnetkit.training.recipe.augmentation import Augment
 
 _Image = Tensor | UnreadableImageError
-#: The number of an image, and which of its copies.
+#: The index of an image, and of its copy.
 _Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """What a network is given at a time: float32 ``(N, C, size, size)``, labels ``(N,)``."""
+    """A batch: float32 ``(N, C, size, size)``, labels ``(N,)``, and their examples."""
 
     inputs: Tensor
     labels: Tensor
@@ -39,17 +39,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderOptions:
-    """How batches are made.
+    """Options of a data loader.
 
-    With ``augment`` the images are shuffled and varied; without, they come in order and as
-    ``Preprocess`` says. The order depends on ``seed`` and the epoch, what happens to an image on
-    ``seed``, the epoch, the image's number and which copy it is: not on threads, the place in a
-    batch, or what has been read before. With ``repeats`` an epoch has so many times fewer images,
-    each so often one after the other (Berman et al. 2019, arXiv:1902.05509); it is as long as
-    without. ``size_in`` gives the side of the images in an epoch.
+    With ``augment``, images are shuffled and augmented; without, they are in order and only
+    preprocessed. The order depends on ``seed`` and the epoch, an augmentation on ``seed``, the
+    epoch, and the indices of image and copy, not on threads, the position in a batch, or earlier
+    reads. With ``repeats``, an epoch of the same length has fewer images, each repeated in sequence
+    (Berman et al. 2019, arXiv:1902.05509). ``size_in`` gives the image size of an epoch.
 
-    Up to ``memory`` bytes of decoded images are kept, so that not every epoch decodes them again;
-    where all have the same shape, a batch is taken out of them at once.
+    Up to ``memory`` bytes of decoded images are cached; if all have the same shape, a batch is
+    copied from the cache at once.
     """
 
     batch_size: int
@@ -61,11 +60,11 @@ class LoaderOptions:
 
 
 class DataLoader:
-    """Batches of some examples; one is made while the one before is trained on.
+    """Batches of examples, each prepared while the one before is trained on.
 
-    ``unreadable`` is called with the name of an image that cannot be read and why; it is left out
-    of its batch, which may leave a batch empty. Without it ``UnreadableImageError`` is raised.
-    ``share`` takes of each batch what this process computes.
+    ``unreadable`` is called with the name of an unreadable image and the reason; the image is
+    skipped, so a batch may be empty. Without it ``UnreadableImageError`` is raised. ``share``
+    selects this process's part of each batch.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class DataLoader:
         self._size_in = options.size_in or (lambda _: preprocess.size)
         self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
         alike = (preprocess.channel_count, preprocess.size, preprocess.size)
-        # Whole pictures, of any shape, are kept where they are cropped in every epoch.
+        # With random crops, whole pictures of any shape are cached.
         self._kept = ImageCache(
             len(examples), options.memory, None if augment and augment.crops else alike
         )
@@ -96,20 +95,20 @@ class DataLoader:
             self._kept.put_arrays(examples, preprocess)
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         return len(self._batches([(number, 0) for number in range(len(self.examples))]))
 
     def batches(self, epoch: int = 0, *, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``first`` on."""
+        """The batches of an epoch, starting at ``first``."""
         for batch, problems in early(self._made(epoch, first)):
             for example, error in problems:
-                self._tell(example, error)
+                self._report(example, error)
             yield batch
 
     def _made(
         self, epoch: int, first: int
     ) -> Generator[tuple[Batch, list[tuple[Sample, UnreadableImageError]]]]:
-        """The batches, and what could not be read of each."""
+        """The batches, each with its unreadable images."""
         size = self._size_in(epoch)
         alter = None if self.augment is None else change(self.augment, self.preprocess, size)
         batches = [self._share(whole) for whole in self._batches(self._order(epoch))[first:]]
@@ -133,7 +132,7 @@ class DataLoader:
             yield self._batch(list(good), pixels, draws, size), problems
 
     def _draws(self, epoch: int, copy: int) -> Tensor:
-        """The random numbers of each image, for what is done to a batch at once."""
+        """The random numbers of each image for augmentations of whole batches."""
         count = len(self.examples)
         drawn = torch.rand(count, DRAWS, generator=generator_of(self.seed, epoch, 0, copy))
         if self.augment is None or not self.augment.erase:
@@ -162,13 +161,13 @@ class DataLoader:
             examples=tuple(self.examples[number] for number, _ in places),
         )
 
-    def _tell(self, example: Sample, error: UnreadableImageError) -> None:
+    def _report(self, example: Sample, error: UnreadableImageError) -> None:
         if self._unreadable is None:
             raise UnreadableImageError(example.name, error.reason)
         self._unreadable(example.name, error.reason)
 
     def _image(self, epoch: int, place: _Place, alter: Change | None) -> _Image:
-        """An image as it is in ``epoch``, uint8 ``(C, size, size)``, not moved yet."""
+        """An image in ``epoch``, uint8 ``(C, size, size)``, before ``moved``."""
         number, copy = place
         picture = self._kept.get(number)
         if picture is None:
@@ -197,13 +196,13 @@ class DataLoader:
         size = self.batch_size
         found = [order[start : start + size] for start in range(0, len(order), size)]
         if self.augment is not None and size > 1 and len(found) > 1 and len(found[-1]) == 1:
-            # Of one image a batch norm learns little, or, where its map is 1x1, nothing.
+            # A batch norm learns little from one image, or nothing if its map is 1x1.
             found[-2:] = [found[-2] + found[-1]]
         return found
 
     def _read(self, number: int) -> Tensor:
-        # Pillow decodes by libjpeg-turbo; torchvision's own decoders make the same pixels, but are
-        # deprecated since 0.29.
+        # Pillow uses libjpeg-turbo; torchvision's decoders give the same pixels, but are deprecated
+        # since 0.29.
         picture = upright(self.examples[number].image, self.preprocess.channels)
         if self.augment is None or not self.augment.crops:
             return to_tensor(cut(picture, self.preprocess))
@@ -212,7 +211,7 @@ class DataLoader:
 
 
 def _smaller(picture: Tensor, side: int) -> Tensor:
-    """Large photographs with ``side`` pixels on their shorter side: no crop needs more."""
+    """Shrink large pictures to a shorter side of ``side`` pixels: no crop needs more."""
     if min(picture.shape[-2:]) <= side:
         return picture
     resized: Tensor = functional.resize(picture, [side], antialias=True)

@@ -15,10 +15,10 @@ from resnetkit.preprocess import Preprocess
 
 
 class ImageCache:
-    """Up to ``memory`` bytes of ``count`` images, uint8 ``(C, H, W)``, by number.
+    """Up to ``memory`` bytes of ``count`` images, uint8 ``(C, H, W)``, by index.
 
-    Where all have one ``shape``, they lie in one array, and a batch is taken out of it at once;
-    the first that fit are kept then. Several threads may put images, each its own.
+    If all have one ``shape``, they are in one array, from which a batch is copied at once; the
+    first that fit are kept. Threads may put different images concurrently.
     """
 
     def __init__(self, count: int, memory: int, shape: tuple[int, int, int] | None) -> None:
@@ -26,18 +26,18 @@ class ImageCache:
         self._apart: dict[int, Tensor] = {}
         room = 0 if shape is None else min(count, memory // int(np.prod(shape)))
         self._alike = shape is not None
-        # Memory that is not written to takes no room.
+        # Pages are only allocated when written.
         self._pixels = torch.empty(room, *(shape or ()), dtype=torch.uint8)
         self._known = np.zeros(room, bool)
 
     def get(self, number: int) -> Tensor | None:
-        """The image, or None where it is not kept."""
+        """The image, or None if it is not cached."""
         if not self._alike:
             return self._apart.get(number)
         return self._pixels[number] if number < len(self._known) and self._known[number] else None
 
     def put(self, number: int, picture: Tensor) -> None:
-        """Keep it where there is room."""
+        """Cache it if there is room."""
         if self._alike:
             if number < len(self._known):
                 self._pixels[number] = picture
@@ -47,9 +47,9 @@ class ImageCache:
             self._apart[number] = picture
 
     def put_arrays(self, examples: Sequence[Sample], preprocess: Preprocess) -> None:
-        """Keep all at once that are arrays already and stay as they are, in place of decoding."""
+        """Cache all images that are arrays and need no preprocessing, at once."""
         numbers = [n for n in range(len(self._known)) if _as_it_is(examples[n], preprocess)]
-        # In runs of neighbours, for one copy is far faster than as many as there are images.
+        # In contiguous runs, as one copy is far faster than one per image.
         for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
             found = [number for _, number in run]
             pixels = np.stack([np.asarray(examples[number].image) for number in found])
@@ -58,18 +58,18 @@ class ImageCache:
             self._known[found] = True
 
     def whole(self, numbers: Sequence[int]) -> bool:
-        """Whether a batch of these can be taken at once."""
+        """Whether all of these are in the array."""
         if not (self._alike and numbers):
             return False
         return max(numbers) < len(self._known) and bool(self._known[numbers].all())
 
     def batch(self, numbers: Sequence[int]) -> Tensor:
-        """A copy of these, ``(N, C, H, W)``; they are ``whole``."""
+        """A copy of these, ``(N, C, H, W)``; requires ``whole``."""
         return self._pixels[torch.tensor(numbers, dtype=torch.int64)]
 
 
 def _as_it_is(example: Sample, preprocess: Preprocess) -> bool:
-    """Whether decoding, resizing and cutting would change nothing."""
+    """Whether decoding, resizing and cropping change nothing."""
     image, size = example.image, preprocess.size
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         return False

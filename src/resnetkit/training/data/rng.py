@@ -1,4 +1,4 @@
-"""Random numbers that depend only on the seed and the place they are drawn for."""
+"""Random numbers that depend only on the seed and what they are drawn for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-#: What torch and torchvision's transforms draw with; each takes a generator.
+#: Functions that torch and torchvision's transforms draw with; all accept a generator.
 _DRAWING: frozenset[Callable[..., Any]] = frozenset(
     [
         torch.bernoulli,
@@ -30,20 +30,20 @@ _DRAWING: frozenset[Callable[..., Any]] = frozenset(
 
 
 def mixed(*numbers: int) -> int:
-    """One seed of several numbers; neighbouring ones have nothing in common."""
+    """A seed from several numbers; adjacent ones are independent."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def generator_of(*numbers: int) -> torch.Generator:
-    """torch's generator of random numbers for the seed ``mixed(*numbers)``."""
+    """A torch generator with the seed ``mixed(*numbers)``."""
     return torch.Generator().manual_seed(mixed(*numbers))
 
 
 class Drawn(TorchFunctionMode):
-    """Within it, whatever this thread draws by torch depends on ``numbers`` alone.
+    """Within it, torch's random numbers in this thread depend on ``numbers`` alone.
 
-    So a transform of torchvision makes the same of an image in whichever thread and order, and
-    torch's own generator, which all threads share, stays as it is.
+    So torchvision's transforms are reproducible in any thread and order, and torch's global
+    generator, which all threads share, is unchanged.
     """
 
     def __init__(self, *numbers: int) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation: per image by torchvision's transforms, and per batch."""
+"""Augmentation: per image with torchvision's transforms, and per batch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from resnetkit.data.decoding.tensors import INTERPOLATIONS
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.recipe.augmentation import Augment
 
-#: Random numbers that ``moved`` and ``erased`` take for each image.
+#: Random numbers per image for ``moved`` and ``erased``.
 DRAWS, ERASING_DRAWS = 3, 23
-#: Shares of the area and ratios of height to width of what is erased, as in the paper; torchvision
-#: and we try so often until a rectangle fits, else nothing is erased.
+#: Area and aspect ratio of erased rectangles, as in the paper, and the number of tries to fit one,
+#: as in torchvision; if none fits, nothing is erased.
 _AREAS, _RATIOS, _TRIES = (0.02, 0.33), (0.3, 3.3), 10
-#: From uint8 ``(C, H, W)`` to uint8 ``(C, size, size)``, by torch's random numbers.
+#: From uint8 ``(C, H, W)`` to uint8 ``(C, size, size)``, with torch's random numbers.
 Change = Callable[[Tensor], Tensor]
 
 _TURNED = INTERPOLATIONS["bilinear"]
@@ -34,10 +34,10 @@ _COLOUR_VECTORS = (
 
 
 def change(augment: Augment, preprocess: Preprocess, size: int) -> Change | None:
-    """What is done to one image at a time, as torchvision's transforms of uint8 images.
+    """The augmentation of single images by torchvision's transforms of uint8 images.
 
-    It takes the whole picture where ``augment.crops``, else what ``Preprocess`` has cut out. None
-    where ``moved`` does all.
+    Its input is the whole picture if ``augment.crops``, else the crop of ``Preprocess``. None if
+    ``moved`` is enough.
     """
     how = INTERPOLATIONS[preprocess.interpolation]
     colours = preprocess.channel_count
@@ -49,7 +49,7 @@ def change(augment: Augment, preprocess: Preprocess, size: int) -> Change | None
     elif augment.crops:
         steps.append(v2.RandomResizedCrop(size, (augment.crop, 1.0), interpolation=how))
     if augment.policy == "randaugment":
-        # Tensors are turned and sheared without bicubic interpolation.
+        # Rotation and shear of tensors do not support bicubic interpolation.
         steps.append(v2.RandAugment(augment.operations, augment.magnitude, interpolation=_TURNED))
     elif augment.policy == "trivialaugment":
         steps.append(v2.TrivialAugmentWide(interpolation=_TURNED))
@@ -59,10 +59,10 @@ def change(augment: Augment, preprocess: Preprocess, size: int) -> Change | None
 
 
 class Lighting:
-    """Moves the colours of an image uint8 ``(C, H, W)`` along the axes on which they differ most.
+    """PCA colour noise for images uint8 ``(C, H, W)``.
 
-    By normal numbers of deviation ``deviation`` times the eigenvalues (Krizhevsky et al. 2012,
-    section 4.1); of a grey image all along the first.
+    Shifts colours along their principal axes by normal numbers of deviation ``deviation`` times the
+    eigenvalues (Krizhevsky et al. 2012, section 4.1); grey images by the mean of the channels.
     """
 
     def __init__(self, deviation: float, channels: int) -> None:
@@ -77,16 +77,16 @@ class Lighting:
 
 
 def moved(pixels: Tensor, augment: Augment, draws: Tensor) -> Tensor:
-    """A batch ``(N, C, size, size)`` shifted and flipped, each image as its ``draws`` decide.
+    """A batch ``(N, C, size, size)`` shifted and flipped according to ``draws``.
 
-    ``draws`` are ``(N, DRAWS)`` numbers from 0, below 1.
+    ``draws`` are ``(N, DRAWS)`` numbers in [0, 1).
     """
     if augment.shift:
         size, reach = pixels.shape[-1], augment.shift
         by = (draws[:, :2] * (2 * reach + 1)).long() - reach
         places = (torch.arange(size) + by[..., None]).clamp(0, size - 1)
         images = torch.arange(len(pixels))[:, None, None]
-        # Indices apart from each other put their dimensions first: (N, size, size, C).
+        # Separated index arrays put their dimensions first: (N, size, size, C).
         pixels = pixels[images, :, places[:, 0, :, None], places[:, 1, None, :]]
         pixels = pixels.permute(0, 3, 1, 2)
     if augment.flip:
@@ -97,7 +97,7 @@ def moved(pixels: Tensor, augment: Augment, draws: Tensor) -> Tensor:
 def erased(pixels: Tensor, augment: Augment, preprocess: Preprocess, draws: Tensor) -> Tensor:
     """A batch ``(N, C, H, W)`` with a rectangle of the mean colour in some images.
 
-    ``draws`` are ``(N, ERASING_DRAWS)`` numbers from 0, below 1. Zhong et al. 2017,
+    ``draws`` are ``(N, ERASING_DRAWS)`` numbers in [0, 1). Zhong et al. 2017,
     arXiv:1708.04896; areas, ratios and tries are those of torchvision's ``RandomErasing``, which
     takes one image at a time.
     """
@@ -122,13 +122,13 @@ def _between(limits: tuple[float, float], share: Tensor) -> Tensor:
 
 
 def _within(side: int, lengths: Tensor, draws: Tensor) -> Tensor:
-    """Which of ``side`` places lie in a piece of each length ``(N,)``, anywhere: ``(N, side)``."""
+    """Masks ``(N, side)`` of randomly placed intervals of each length ``(N,)``."""
     starts = ((side - lengths + 1) * draws).floor()[:, None]
     places = torch.arange(side)
     return (places >= starts) & (places < starts + lengths[:, None])
 
 
 def _mean(preprocess: Preprocess) -> Tensor:
-    """The mean colour uint8 ``(C,)``, in the order of the picture."""
+    """The mean colour uint8 ``(C,)``, in the picture's channel order."""
     mean = [round(value * preprocess.divisor) for value in preprocess.mean]
     return torch.tensor(mean[::-1] if preprocess.channels == "BGR" else mean, dtype=torch.uint8)

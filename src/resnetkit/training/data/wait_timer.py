@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Waiting(Generic[T]):
-    """``items``; ``seconds`` are those that passed between asking for one and getting it."""
+    """Iterates over ``items``; ``seconds`` is the total time spent waiting for them."""
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items = items

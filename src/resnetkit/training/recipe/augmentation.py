@@ -17,7 +17,7 @@ def _choice(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augment:
-    """What may happen to a training image, in this order; the flags are made from the fields.
+    """Augmentations of a training image, in this order; flags are derived from the fields.
 
     ``crop``: Szegedy et al. 2014, arXiv:1409.4842, with sides up to 4:3. ``shortest``: the scale
     augmentation of Simonyan & Zisserman 2014, arXiv:1409.1556, as shares of the network's size.
@@ -29,62 +29,62 @@ class Augment:
     """
 
     flip: bool = _choice(False, "mirror every second image left to right")
-    crop: float = _choice(1.0, "smallest share of the area that a crop keeps; 1 is no crop")
+    crop: float = _choice(1.0, "minimum share of the area that a crop keeps; 1: no crop")
     shortest: tuple[float, ...] = _choice(
         (), "or: crops of images with a shorter side between these shares of the size; e.g. 1.1,2.1"
     )
-    shift: int = _choice(0, "pixels that an image is moved at most, the border repeated")
-    policy: Policy = _choice("none", "colours and shapes changed at random")
+    shift: int = _choice(0, "maximum shift in pixels, with replicated borders")
+    policy: Policy = _choice("none", "random changes of colours and shapes")
     operations: int = _choice(2, "of randaugment")
     magnitude: int = _choice(9, "of randaugment, 0 to 30")
-    lighting: float = _choice(0.0, "deviation of the colour along its principal axes")
-    erase: float = _choice(0.0, "how often a rectangle is erased, 0 to 1")
+    lighting: float = _choice(0.0, "standard deviation of PCA colour noise")
+    erase: float = _choice(0.0, "probability of erasing a rectangle")
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= 1 or self.shift < 0:
             raise InputError(
                 f"augment crop is {self.crop!r} and shift {self.shift!r}; "
-                "crop takes a share up to 1, shift whole pixels from 0"
+                "crop must be a share up to 1, shift an integer from 0"
             )
         if self.shortest and not (len(self.shortest) == 2 and self.shortest[0] >= 1):
-            raise InputError(f"augment shortest is {self.shortest}; it takes two shares from 1")
+            raise InputError(f"augment shortest is {self.shortest}; it must be two shares from 1")
         if self.shortest and (self.crop < 1 or self.shortest[0] > self.shortest[1]):
             raise InputError(
                 f"augment shortest is {self.shortest} and crop {self.crop}; give one of them, "
-                "the lower share first"
+                "with the lower share first"
             )
         if self.policy not in get_args(Policy):
             raise InputError(
-                f"augment policy is {self.policy}; it may be {', '.join(get_args(Policy))}"
+                f"augment policy is {self.policy}; it must be one of {', '.join(get_args(Policy))}"
             )
         if self.operations < 1 or not 0 <= self.magnitude <= 30:
             raise InputError(
                 f"augment operations is {self.operations} and magnitude {self.magnitude}; "
-                "operations takes a number from 1, magnitude one from 0 to 30"
+                "operations must be at least 1, magnitude from 0 to 30"
             )
         if not 0 <= self.erase <= 1 or not self.lighting >= 0:
             raise InputError(
-                f"augment erase is {self.erase:g} and lighting {self.lighting:g}; erase takes a "
-                "share from 0 to 1, lighting a number from 0"
+                f"augment erase is {self.erase:g} and lighting {self.lighting:g}; erase must be "
+                "a share from 0 to 1, lighting a number from 0"
             )
 
     @property
     def crops(self) -> bool:
-        """Whether the image is cut out of the whole picture, not out of its usual middle."""
+        """Whether images are cropped from the whole picture, not from its centre."""
         return self.crop < 1 or bool(self.shortest)
 
     @property
     def largest(self) -> float:
-        """The largest shorter side that a picture is needed at, as a share of the size."""
+        """The largest shorter side required of a picture, as a share of the size."""
         return max(2.0, *self.shortest) if self.shortest else 2.0
 
     def to_dict(self) -> dict[str, Any]:
-        """The choices as JSON types."""
+        """The fields as JSON types."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Augment:
-        """The choices of ``to_dict``."""
+        """The inverse of ``to_dict``."""
         check({"augment": document}, {"augment": mapping()}, "the recipe's")
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in document.items()

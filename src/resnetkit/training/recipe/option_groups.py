@@ -25,9 +25,9 @@ def option(
     least: float | None = None,
     below: float = float("inf"),
 ) -> Any:
-    """A dataclass field with its help text and the numbers it allows: ``least <= value < below``.
+    """A dataclass field with its help text and limits: ``least <= value < below``.
 
-    ``name`` is what the option is called outside its group, by default the field's own name.
+    ``name`` is the option's name outside its group, by default the field's.
     """
     return field(
         default=default, metadata={"help": text, "name": name, "least": least, "below": below}
@@ -41,7 +41,7 @@ def positive(text: str, default: Any = MISSING) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionGroup:
-    """The base of all groups. Raises ``ValueError`` for a value that is not allowed."""
+    """Base of all groups. Raises ``ValueError`` for invalid values."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -63,8 +63,8 @@ class OptimizerOptions(OptionGroup):
     weight_decay_scope: WeightDecayScope = option(
         "weights of convolutions and linear layers, or all parameters", "weights"
     )
-    clip_grad: float = option("largest norm of the gradient; 0 does not clip", 0.0, least=0)
-    grad_accum_steps: int = option("parts in which a batch is computed, to save memory", 1, least=1)
+    clip_grad: float = option("maximum norm of the gradient; 0: no clipping", 0.0, least=0)
+    grad_accum_steps: int = option("parts of a batch computed in turn, to save memory", 1, least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +78,7 @@ class ScheduleOptions(OptionGroup):
     milestones: tuple[float, ...] = option(
         "shares of the epochs after which step divides the rate by 10; e.g. 0.33,0.67", ()
     )
-    patience: int = option(
-        "stop after this many epochs without a new best one; 0: never", 0, least=0
-    )
+    patience: int = option("stop after this many epochs without a new best; 0: never", 0, least=0)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -92,7 +90,7 @@ class ScheduleOptions(OptionGroup):
         if bool(stones) != (self.name == "step"):
             raise InputError(
                 f"schedule is {self.name} and milestones is {stones}; step requires milestones, "
-                "e.g. 0.33,0.67, and no other schedule has them",
+                "e.g. 0.33,0.67, and other schedules have none",
                 field=("schedule", "milestones"),
             )
 
@@ -101,15 +99,15 @@ class ScheduleOptions(OptionGroup):
 class LossOptions(OptionGroup):
     """Loss and mixed images."""
 
-    name: LossName = option("bce: each class on its own", "cross-entropy", name="loss")
+    name: LossName = option("bce: each class independently", "cross-entropy", name="loss")
     bce_threshold: float = option(
-        "bce counts a class with a larger share of a mixed image as 1; 0: as its share",
+        "with bce, larger shares of a class in a mixed image count as 1; 0: off",
         0.0, least=0, below=1,
     )  # fmt: skip
     label_smoothing: float = option("default: 0.1", 0.1, least=0, below=1)
-    class_weights: ClassWeights = option("balanced: every class counts the same", "none")
-    mixup: float = option("alpha of Mixup; 0 is off", 0.0, least=0)
-    cutmix: float = option("alpha of CutMix; 0 is off", 0.0, least=0)
+    class_weights: ClassWeights = option("balanced: equal weight for every class", "none")
+    mixup: float = option("alpha of Mixup; 0: off", 0.0, least=0)
+    cutmix: float = option("alpha of CutMix; 0: off", 0.0, least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +117,11 @@ class ModelOptions(OptionGroup):
     drop_path: float = option(
         "stochastic depth: probability of skipping the last block", 0.0, least=0, below=1
     )
-    sync_bn: bool = option("batch norms see the whole batch of all processes (torchrun)", False)
+    sync_bn: bool = option("synchronize batch norms over all processes (torchrun)", False)
     ema_decay: float = option(
-        "decay of averaged weights, which are then measured; 0 is off", 0.0, least=0, below=1
+        "decay of averaged weights, which are then evaluated; 0: off", 0.0, least=0, below=1
     )
-    ema_every: int = option("steps between two updates of the average", 1, least=1)
+    ema_every: int = option("steps between updates of the average", 1, least=1)
     freeze: int = option("frozen stages: 1 the stem, 2 also the first stage, ...", 0, least=0)
 
 
@@ -131,26 +129,26 @@ class ModelOptions(OptionGroup):
 class DataOptions(OptionGroup):
     """Splits and sizes of the images."""
 
-    validation: float = option("share held back to choose the best epoch, or none, which keeps "
-                               "the last one; default: 0.15", 0.15, least=0, below=1)  # fmt: skip
+    validation: float = option("share held out to choose the best epoch; 0: keep the "
+                               "last one; default: 0.15", 0.15, least=0, below=1)  # fmt: skip
     test: float = option(
-        "share held back to measure, or none; default: 0.15", 0.15, least=0, below=1
+        "share held out for the test; 0: none; default: 0.15", 0.15, least=0, below=1
     )
     aug_repeats: int = option("augmented copies of an image in a batch", 1, least=1)
     train_size: int | None = option("side of training images; default: --size", None, least=1)
     start_size: int | None = option("side of training images in the first epochs", None, least=1)
     progressive_resizing: tuple[float, float] = option(
-        "shares of the epochs between which the side grows from the start size to the train size",
+        "shares of the epochs between which the side grows from start size to train size",
         (0.6875, 0.8125),
     )
-    flip_tta: bool = option("measure with the mean logits of an image and its mirror image", False)
+    flip_tta: bool = option("evaluate with the mean logits of an image and its mirror image", False)
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.validation + self.test >= 1:
             raise InputError(
                 f"validation={self.validation:g} and test={self.test:g} leave no images to "
-                "train on; give numbers like 0.15",
+                "train on; give e.g. 0.15",
                 field=("validation", "test"),
             )
         grows = self.progressive_resizing
@@ -166,7 +164,7 @@ class RuntimeOptions(OptionGroup):
     """Seed, device and precision."""
 
     seed: int = option("default: 0", 0, least=0)
-    device: str = option("cpu, cuda, ...; default: cuda where there is one", "cpu")
+    device: str = option("cpu, cuda, ...; default: cuda if available", "cpu")
     threads: int | None = option("CPU threads of torch", None, least=1)
     precision: Precision = option(
         "auto: bf16 if its steps are faster on this machine; default: auto", "auto"
@@ -193,7 +191,7 @@ def check_options(group: Any) -> None:
 
 
 def _wanted(value: Any, hint: Any, limits: Mapping[str, Any]) -> str | None:
-    """What an option must be, where ``value`` is not."""
+    """What the option must be; None if ``value`` is valid."""
     words = get_args(hint)
     if hint is bool:
         return None if type(value) is bool else "true or false"

@@ -1,9 +1,8 @@
 """Published recipes by name, with the source of each value.
 
-``quick`` is ours and has no entry: the choices of ``make_recipe`` for the data at hand. Learning
-rates go with ``batch_size``; for another they are scaled (``make_recipe``). Side lengths are shares
-of the size at which is measured, 224 in all of the sources, so that they hold for another
-``--size``, too.
+``quick`` is ours and has no entry: the defaults of ``make_recipe`` for the data. Learning rates are
+for ``batch_size``; for others they are scaled (``make_recipe``). Side lengths are shares of the
+evaluation size, 224 in all sources, so that they apply to other sizes too.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ QUICK = "quick"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """Choices of a recipe.
+    """Options of a recipe.
 
     ``values`` are options of ``Recipe``, ``augment`` those of ``Augment``. ``shown`` is the shorter
-    side before the middle is cut out to measure, ``trained`` the side of training images, ``first``
-    that of the first epochs, all as shares of the size.
+    side before the centre crop, ``trained`` the side of training images, ``first`` that of the
+    first epochs, all as shares of the size.
     """
 
     about: str
@@ -39,10 +38,9 @@ class Preset:
 
 
 #: He et al. 2015, arXiv:1512.03385, section 3.4: SGD with batches of 256, rate 0.1 divided by 10
-#: when the error stands still, 600,000 steps (120 epochs of ImageNet), decay 0.0001, momentum 0.9,
-#: no dropout; shorter side from 256 to 480, crops of 224, mirrored, colours changed. When it
-#: stands still is fixed here at 30, 60 and 90 epochs, as in fb.resnet.torch; measured is one crop,
-#: not ten.
+#: when the error plateaus, 600,000 steps (120 epochs of ImageNet), decay 0.0001, momentum 0.9, no
+#: dropout; shorter side from 256 to 480, crops of 224, mirrored, colour noise. The plateaus are
+#: fixed at 30, 60 and 90 epochs, as in fb.resnet.torch; evaluation uses one crop, not ten.
 _PAPER = Preset(
     about="He et al. 2015",
     values={
@@ -64,8 +62,8 @@ _PAPER = Preset(
 #: --epochs 600, --random-erase 0.1, --weight-decay 0.00002, --norm-weight-decay 0.0,
 #: --label-smoothing 0.1, --mixup-alpha 0.2, --cutmix-alpha 1.0, --train-crop-size 176,
 #: --model-ema, --val-resize-size 232, --ra-sampler --ra-reps 4. The average's decay there is 1 -
-#: (1 - 0.99998) * 1024 * 32 / 600 every 32 steps. Crops keep 8 % of the area, torchvision's
-#: default. There biases decay; here they do not.
+#: (1 - 0.99998) * 1024 * 32 / 600 every 32 steps. Crops keep at least 8 % of the area,
+#: torchvision's default. Biases decay there, but not here.
 _TV_V2 = Preset(
     about="torchvision's new recipe, 2021",
     values={
@@ -80,7 +78,7 @@ _TV_V2 = Preset(
 
 #: Wightman, Touvron & Jégou 2021, "ResNet strikes back", arXiv:2110.00476, table 2: LAMB, batches
 #: of 2048, cosine, warm-up of 5 epochs, binary cross-entropy, CutMix 1.0, crop ratio 0.95. timm's
-#: optimizer clips the gradient's norm at 1; its loss takes classes above a share of 0.2 as there.
+#: optimizer clips the gradient's norm at 1; its loss counts shares above 0.2 as 1.
 #: RandAugment's magnitude 7 of timm's 10 is 21 of torchvision's 30, without noise of the
 #: magnitude.
 _STRIKES_BACK = {
@@ -123,7 +121,7 @@ _A3 = Preset(
 
 #: libffcv/ffcv-imagenet, rn18_configs/rn18_16_epochs.yaml: batches of 1024, rate 0.5 with its peak
 #: after 2 epochs, then linear to 0, decay 5e-5 (ResNet-50: 1e-4), label smoothing 0.1, sides from
-#: 160 to 192 between epochs 11 and 13, measured at 256 with the mean of both mirror images. 24,
+#: 160 to 192 between epochs 11 and 13, evaluated at 256 with the mean of both mirror images. 24,
 #: 32, 40, 56 and 88 epochs stretch the same schedule. Its blur before strides is the network's:
 #: --anti-alias blur.
 _FFCV = Preset(
@@ -149,9 +147,9 @@ RECIPES = {
 
 
 def named(recipe: str | Path) -> Preset | dict[str, Any] | None:
-    """The recipe of a name, or the fields in a TOML file; None for ``quick``.
+    """A recipe by name, or the fields of a TOML file; None for ``quick``.
 
-    Raises ``ValueError`` for a name that there is not, and for a file that is no recipe.
+    Raises ``ValueError`` for an unknown name, and for a file that is not a recipe.
     """
     if recipe == QUICK:
         return None
@@ -166,6 +164,4 @@ def named(recipe: str | Path) -> Preset | dict[str, Any] | None:
     names = (QUICK, *RECIPES)
     near = difflib.get_close_matches(str(recipe), names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise InputError(
-        f"there is no recipe {recipe}, and no such file; {hint}the names are {', '.join(names)}"
-    )
+    raise InputError(f"there is no recipe or file {recipe}; {hint}the names are {', '.join(names)}")

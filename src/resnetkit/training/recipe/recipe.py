@@ -31,7 +31,7 @@ from resnetkit.training.recipe.option_groups import (
 
 #: The batch size that is measured when the recipe is made.
 AUTO = "auto"
-#: The data and the weights of a run: the fields that are not options of how to train.
+#: Fields that are not options of how to train: data and weights of a run.
 SUBJECT = ("data", "pretrained", "network", "preprocess", "augment")
 #: The groups of options, by the recipe's field.
 GROUPS: dict[str, Any] = {
@@ -42,7 +42,7 @@ GROUPS: dict[str, Any] = {
     "images": DataOptions,
     "runtime": RuntimeOptions,
 }
-#: Options in recipes of earlier versions, which had no groups.
+#: Options of earlier versions, which had no groups.
 _RENAMED = {
     "start": "pretrained",
     "epsilon": "eps",
@@ -96,7 +96,7 @@ class Recipe:
         return cls(**own, **made)
 
     def override(self, **options: Any) -> Recipe:
-        """The recipe with other values of fields and options, as ``of`` takes them."""
+        """A copy with other fields and options, named as in ``of``."""
         own, groups = _grouped(options)
         changed = {name: replace(getattr(self, name), **v) for name, v in groups.items()}
         return replace(self, **own, **changed)
@@ -114,13 +114,13 @@ class Recipe:
         check_options(self)
         if self.schedule.warmup > self.epochs:
             raise InputError(
-                f"warmup is {self.schedule.warmup:g} of {self.epochs} epochs; give at most all",
+                f"warmup is {self.schedule.warmup:g} of {self.epochs} epochs; it must not be more",
                 field="warmup",
             )
         if self.optimizer.grad_accum_steps > max(1, self.batch_size // 2):
             raise InputError(
                 f"grad_accum_steps is {self.optimizer.grad_accum_steps} for a batch of "
-                f"{self.batch_size}; each step needs at least two images",
+                f"{self.batch_size}; each step requires at least two images",
                 field="grad_accum_steps",
             )
         if self.model.freeze > len(self.network.stages):
@@ -133,7 +133,7 @@ class Recipe:
 
     def _check_network(self) -> None:
         if self.network.options.num_classes is None:
-            raise InputError(f"{self.network.name} has no classes; give a network that has")
+            raise InputError(f"{self.network.name} has no classes; give a network with classes")
         for size in sorted({self.size_in(0), self.size_in(self.epochs), self.preprocess.size}):
             shape = (self.preprocess.channel_count, size, size)
             problem = walk(self.network, shape).problem
@@ -144,16 +144,16 @@ class Recipe:
                 )
         if self.batch_size < self.smallest_batch:
             raise InputError(
-                f"batch_size is {self.batch_size}, and {self.network.name} has batch norms that "
-                "see 1x1 maps at this size: one image is no statistic; give 2 or more images, a "
-                "larger size, or norm='group'",
+                f"batch_size is {self.batch_size}, and {self.network.name} has batch norms on 1x1 "
+                "maps at this size, which require two images; give batch_size=2 or more, a larger "
+                "size, or norm='group'",
                 field=("batch_size", "size", "norm"),
             )
 
     @property
     def smallest_batch(self) -> int:
-        """The fewest images that a step takes: 2 where the mean of a batch norm that is trained
-        would be of one number, for it sees maps of 1x1, else 1."""
+        """The minimum batch size: 2 if a trained batch norm sees 1x1 maps, as one value has no
+        variance; else 1."""
         frozen = {stage.name for stage in self.network.stages[: self.model.freeze]}
         for size in {self.size_in(0), self.size_in(self.epochs)}:
             for step in walk(self.network, (self.preprocess.channel_count, size, size)).steps:
@@ -173,7 +173,7 @@ class Recipe:
         """The side of the training images in an epoch counted from 0.
 
         ``start_size`` until the first share of ``progressive_resizing``, ``train_size`` from the
-        second on, linear between, in steps of the network's stride (libffcv/ffcv-imagenet,
+        second on, linear in between, in steps of the network's stride (libffcv/ffcv-imagenet,
         ``get_resolution``).
         """
         last = self.images.train_size or self.preprocess.size
@@ -192,12 +192,12 @@ class Recipe:
         return max(step, size)
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON types, a table for each group."""
+        """The recipe as JSON types, one table per group."""
         return {field.name: _as_json(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Recipe:
-        """The recipe of ``to_dict``, or of an earlier version, which had no groups.
+        """The inverse of ``to_dict``; also reads earlier versions, without groups.
 
         Raises ``ValueError`` for anything else.
         """
@@ -210,17 +210,17 @@ class Recipe:
             }
             return cls.of(**{**document, **tables})
         except (KeyError, TypeError) as error:
-            raise InputError(f"this is no recipe of a training run: {error}") from None
+            raise InputError(f"not a training recipe: {error}") from None
 
     def to_toml(self) -> str:
-        """The recipe as TOML, tables last; ``from_toml`` gives an equal one back."""
+        """The recipe as TOML, tables last; ``from_toml`` restores it."""
         return "# A training run of resnetkit; every choice of it.\n" + tomli_w.dumps(
             _given(self.to_dict())
         )
 
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
-        """The recipe of ``to_toml``. Raises ``ValueError`` for what is none."""
+        """The inverse of ``to_toml``. Raises ``ValueError`` for other text."""
         return cls.from_dict(read_toml(text))
 
 
@@ -235,18 +235,18 @@ OPTIONS: dict[str, tuple[str | None, Field[Any], Any]] = {
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """The options in a recipe's file, which may have some of them only. Raises ``ValueError``."""
+    """The options in a recipe file, all or some. Raises ``ValueError`` if invalid."""
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"this is no recipe of a training run: {error}") from None
+        raise InputError(f"not a training recipe: {error}") from None
     return as_options(document)
 
 
 def as_options(document: Mapping[str, Any]) -> dict[str, Any]:
     """Fields and options of a document by their names outside the groups, arrays as tuples.
 
-    Raises ``ValueError`` for a name that no recipe has, with the nearest one that it has.
+    Raises ``ValueError`` for an unknown name, with the nearest known one.
     """
     found: dict[str, Any] = {}
     for name, value in document.items():
@@ -263,7 +263,7 @@ def as_options(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raise ``ValueError`` for a name that is not known, with the nearest one that is."""
+    """Raise ``ValueError`` for an unknown name, with the nearest known one."""
     known = list(known)
     for name in names:
         if name not in known:
@@ -273,7 +273,7 @@ def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
 
 
 def _grouped(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The recipe's own fields, and the options of each group that has one."""
+    """The recipe's own fields, and the options of each group."""
     own: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
     check_names(options, [*SUBJECT, *OPTIONS], "a recipe")
@@ -295,7 +295,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _given(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table without None, which TOML does not have."""
+    """A table without None, which TOML lacks."""
     return {
         name: _given(value) if isinstance(value, Mapping) else value
         for name, value in table.items()

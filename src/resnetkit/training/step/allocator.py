@@ -13,12 +13,12 @@ _KEEPING = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 << 20, _MMAP_MAX: 0}
 
 
 @contextmanager
-def held_on() -> Iterator[None]:
-    """Within it, the process does not give freed memory back to the system.
+def keep_memory() -> Iterator[None]:
+    """Keep freed memory in the process within this context.
 
-    A step frees and allots the same activations again and again, gigabytes of ResNet-50's; by
-    default each of them comes as new pages, which the system has to clear. Without the GNU C
-    library it does nothing. What is left over is given back at the end.
+    Each step frees and allocates the same activations, gigabytes for ResNet-50; by default they get
+    new pages, which the system has to clear. Does nothing without the GNU C library. Unused memory
+    is returned at the end.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
@@ -31,11 +31,11 @@ def held_on() -> Iterator[None]:
     finally:
         for parameter, value in _DEFAULTS.items():
             mallopt(parameter, value)
-        give_back()
+        return_memory()
 
 
-def give_back() -> None:
-    """Give freed memory back to the system, where the GNU C library has kept it."""
+def return_memory() -> None:
+    """Return memory freed but kept by the GNU C library to the system."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -15,16 +15,15 @@ from resnetkit.errors import InputError
 
 #: From images ``(N, C, H, W)`` to logits ``(N, classes)``.
 Forward = Callable[[Tensor], Tensor]
-#: Sizes of images and batches that a run may have; torch goes on uncompiled above its own limit.
+#: Maximum number of input shapes in a run; above its own limit torch runs uncompiled.
 _SHAPES = 64
 
 
 def compiled(module: nn.Module) -> Forward:
-    """``module`` compiled, forwards and backwards, with the same parameters.
+    """Compile ``module``, forward and backward, with the same parameters.
 
-    Each shape is compiled for itself, so that what is computed does not depend on the shapes that
-    came before, and a run that goes on computes the same. Raises ``ValueError`` where there is no
-    C++ compiler.
+    Each shape is compiled separately, so that results do not depend on earlier shapes, and a
+    resumed run computes the same. Raises ``ValueError`` without a C++ compiler.
     """
     check_compiler()
     torch._dynamo.config.recompile_limit = max(_SHAPES, torch._dynamo.config.recompile_limit)
@@ -32,12 +31,12 @@ def compiled(module: nn.Module) -> Forward:
 
 
 def check_compiler() -> None:
-    """Raise ``ValueError`` where torch would not find a C++ compiler."""
+    """Raise ``ValueError`` if torch would not find a C++ compiler."""
     usual = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
     wanted = (os.environ["CXX"],) if os.environ.get("CXX") else usual
     if not any(shutil.which(name) for name in wanted):
         raise InputError(
-            f"compile takes a C++ compiler, and there is no {' or '.join(wanted)}; "
+            f"compile requires a C++ compiler, but there is no {' or '.join(wanted)}; "
             "install one (g++), name it in CXX, or leave compile out",
             field="compile",
         )

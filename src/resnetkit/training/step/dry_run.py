@@ -14,10 +14,10 @@ from resnetkit.training.step.optimizer import optimizer_of, set_rate
 
 
 class DryRun:
-    """The network of ``recipe`` with new weights, trained as it says on noise of its largest side.
+    """The network of ``recipe`` with new weights, trained on noise of its largest size.
 
-    Other weights and images are as fast as these; the learning rate is 0, so that they stay finite.
-    torch's own generator is untouched.
+    Speed does not depend on weights and images; the learning rate is 0, so weights stay finite.
+    torch's global generator is unchanged.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -31,7 +31,7 @@ class DryRun:
         set_rate(self._optimizer, 0.0)
 
     def inputs(self, batch: int) -> tuple[Tensor, Tensor]:
-        """So many images ``(N, C, size, size)`` and labels ``(N,)``, where they are trained on."""
+        """Images ``(batch, C, size, size)`` and labels ``(batch,)`` on the recipe's device."""
         generator = torch.Generator().manual_seed(self.recipe.runtime.seed)
         size, channels = self.recipe.largest_size, self.recipe.preprocess.channel_count
         images = torch.randn(batch, channels, size, size, generator=generator)
@@ -39,7 +39,7 @@ class DryRun:
         return placed(images, self.recipe.runtime.device), labels.to(self.recipe.runtime.device)
 
     def step(self, inputs: tuple[Tensor, Tensor], *, bf16: bool) -> None:
-        """Train on them once; it has ended when this returns."""
+        """Make one step, and wait until it is finished."""
         logits = train_step(
             self._module,
             *inputs,

@@ -1,6 +1,6 @@
 """The LAMB optimizer.
 
-You et al. 2019, arXiv:1904.00962, algorithm 2, with bias correction; parameters without decay make
+You et al. 2019, arXiv:1904.00962, algorithm 2, with bias correction; parameters without decay get
 Adam's step, as in timm and NVIDIA's implementations.
 """
 
@@ -16,8 +16,8 @@ from torch import Tensor
 class Lamb(torch.optim.Optimizer):
     """``p -= lr * r * u`` with ``u = m / (sqrt(v) + eps) + decay * p`` and ``r = |p| / |u|``.
 
-    ``m`` and ``v`` are Adam's moments, corrected for their start at 0. ``r`` is 1 where a norm is 0
-    or the group's ``weight_decay`` is.
+    ``m`` and ``v`` are Adam's moments, bias-corrected. ``r`` is 1 if a norm or the group's
+    ``weight_decay`` is 0.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Lamb(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Make a step; ``closure`` computes the loss anew."""
+        """Make a step; ``closure`` recomputes the loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

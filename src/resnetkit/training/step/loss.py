@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from resnetkit.training.recipe.recipe import Recipe
 
-#: From logits ``(N, classes)`` and either labels ``(N,)`` or shares ``(N, classes)`` to a number.
+#: From logits ``(N, classes)`` and labels ``(N,)`` or shares ``(N, classes)`` to a scalar.
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -30,9 +30,9 @@ def criterion_of(recipe: Recipe, counts: Sequence[int]) -> Criterion:
 
 
 def weigher_of(recipe: Recipe, counts: Sequence[int]) -> Callable[[Tensor], float]:
-    """How much the mean that the loss of a recipe takes over a batch counts, from the targets.
+    """The weight of a batch's mean loss, from its targets.
 
-    The number of images, but where torch divides by the sum of their classes' weights.
+    The number of images, except if torch divides by the sum of their classes' weights.
     """
     weights = _weights(recipe, counts)
 
@@ -59,11 +59,11 @@ def binary_cross_entropy(
     smoothing: float = 0.0,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Each class a question of its own; the mean over images and classes.
+    """Binary cross-entropy per class; the mean over images and classes.
 
-    Wightman et al. 2021, arXiv:2110.00476: with a ``threshold`` a class that has a larger share of
-    a mixed image counts as fully there, without its share is the target. Smoothing makes ``1 -
-    smoothing + smoothing / classes`` of 1 and ``smoothing / classes`` of 0.
+    Wightman et al. 2021, arXiv:2110.00476: with a ``threshold``, larger shares of a class in mixed
+    images have target 1; without, the share is the target. Smoothing replaces 1 by ``1 - smoothing
+    + smoothing / classes`` and 0 by ``smoothing / classes``.
     """
     classes = logits.shape[-1]
     if targets.ndim == 1:
@@ -83,13 +83,13 @@ def mixed_images(
     *,
     before: Callable[[Tensor, Tensor], tuple[Tensor, Tensor] | None] = lambda *_: None,
 ) -> tuple[Tensor, Tensor]:
-    """Images ``(N, C, H, W)`` mixed or cut into each other, with the shares of their classes.
+    """Images ``(N, C, H, W)`` after mixup or CutMix, with the shares of their classes.
 
-    Mixup: Zhang et al. 2017, arXiv:1710.09412; CutMix: Yun et al. 2019, arXiv:1905.04899; where
-    both are given, one of them by the toss of a coin, as in torchvision's and timm's recipes.
+    Mixup: Zhang et al. 2017, arXiv:1710.09412; CutMix: Yun et al. 2019, arXiv:1905.04899; if
+    both are set, one is chosen at random, as in torchvision's and timm's recipes.
 
-    An image's partner is the one before it in the batch, and the first's is the last; where other
-    processes have parts of the batch, ``before`` fetches the one before the first that is here.
+    An image's partner is the previous one in the batch, and the first's is the last; if the batch
+    is divided over processes, ``before`` fetches the one before the first here.
     """
     kinds: list[v2.Transform] = []
     if recipe.loss.mixup:

@@ -16,9 +16,9 @@ from resnetkit.training.recipe.recipe import Recipe
 
 
 def module_of(recipe: Recipe, pretrained: Bundle | None) -> ResNet:
-    """The network with the weights of ``pretrained``, or with some drawn by the recipe's seed.
+    """The network with the weights of ``pretrained``, or initialized from the recipe's seed.
 
-    torch's own generator is untouched.
+    torch's global generator is unchanged.
     """
     if pretrained is not None:
         return _placed(pretrained.module(), recipe)
@@ -28,19 +28,19 @@ def module_of(recipe: Recipe, pretrained: Bundle | None) -> ResNet:
 
 
 def freshly_built(recipe: Recipe) -> ResNet:
-    """The network with weights drawn by torch's generator, where and as it is trained."""
+    """The network initialized by torch's generator, on the training device."""
     return _placed(build(recipe.network), recipe)
 
 
 def _placed(module: ResNet, recipe: Recipe) -> ResNet:
-    """``module`` where it is trained; channels last is faster for convolutions, on CPUs too."""
+    """``module`` on the training device, channels last, which is faster on CPUs too."""
     return module.to(recipe.runtime.device).to(memory_format=torch.channels_last)
 
 
 @dataclass(slots=True)
 class Place:
-    """Where the images of this process stand in what all of them compute: ``first`` are before them
-    of ``total``, which is 0 where there are no others."""
+    """Position of this process's images in the whole batch: ``first`` of ``total`` precede them;
+    ``total`` is 0 for a single process."""
 
     total: int = 0
     first: int = 0
@@ -48,10 +48,10 @@ class Place:
 
 def skip_blocks(module: ResNet, rate: float, place: Place | None = None) -> None:
     """Stochastic depth (Huang et al. 2016, arXiv:1603.09382): in training the main path of a block
-    is left out for some images, and divided by how often it is not for the others.
+    is skipped for some images, and divided by the survival probability for the others.
 
-    ``rate`` is that of the last block; that of the first of all blocks is 0, linear between. The
-    images to skip are drawn for the whole batch; ``place`` says which of them are here.
+    ``rate`` is that of the last block, growing linearly from 0 at the first. The images to skip are
+    drawn for the whole batch; ``place`` says which of them are here.
     """
     blocks = [child for child in module.modules() if isinstance(child, ResidualBlock)]
     for number, block in enumerate(blocks):
@@ -73,9 +73,9 @@ class _Skip:
 
 
 def freeze(module: ResNet, parts: int) -> list[nn.Module]:
-    """Keep the first ``parts`` stages, the stem first, from being trained; returns their modules.
+    """Freeze the first ``parts`` stages, starting with the stem; returns their modules.
 
-    They belong into evaluation mode, so that the norms' running statistics stay as well.
+    Keep them in evaluation mode to freeze the norms' running statistics as well.
     """
     frozen = []
     for stage in module.network.stages[:parts]:

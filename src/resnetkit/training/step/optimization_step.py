@@ -18,37 +18,37 @@ from resnetkit.training.step.compile import Forward
 from resnetkit.training.step.loss import Criterion
 
 #: From forward, inputs, targets, criterion, pieces and whether in bf16 to logits and the loss;
-#: gradients are added on the way.
+#: adds gradients.
 Backward = Callable[[Forward, Tensor, Tensor, Criterion, int, bool], tuple[Tensor, Tensor]]
 
 
 class DivergedError(InputError):
-    """The loss is no number any more."""
+    """The loss is not finite."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text, field=("lr", "skip_nan"))
 
 
 class NotFiniteError(ArithmeticError):
-    """A step was not made, for its loss or gradient is not finite; the weights are as before."""
+    """A step was skipped, as its loss or gradient is not finite; weights are unchanged."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Score:
-    """Sums over images: cross-entropy in nats, without label smoothing, and right answers."""
+    """Sums over images: cross-entropy in nats, without label smoothing; correct answers."""
 
     total: float = 0.0
     right: int = 0
     images: int = 0
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits ``(N, classes)``, labels ``(N,)``."""
+        """Add a batch: logits ``(N, classes)``, labels ``(N,)``."""
         self.total += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
         self.right += int((logits.argmax(-1) == labels).sum())
         self.images += len(labels)
 
     def join(self, other: Score) -> None:
-        """Count other images as well."""
+        """Add another score."""
         self.total += other.total
         self.right += other.right
         self.images += other.images
@@ -60,28 +60,27 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """The share of right answers, 0 to 1."""
+        """The share of correct answers, 0 to 1."""
         return self.right / self.images
 
     def to_dict(self) -> dict[str, Any]:
-        """The sums as JSON types, which keep every bit."""
+        """The sums as JSON types, without rounding."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Score:
-        """The sums of ``to_dict``."""
+        """The inverse of ``to_dict``."""
         return cls(**document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOptions:
-    """How a step is made.
+    """Options of a step.
 
-    ``frozen`` modules stay in evaluation mode; a gradient longer than ``clip`` is shortened to it,
-    0 leaves it; the batch is computed in ``pieces``, whose norms see their own images only.
-    ``forward`` computes what the module does, compiled; ``bf16`` makes convolutions and products in
-    that precision, the loss and the weights stay float32. ``backward`` adds the gradient where
-    others have a part in it.
+    ``frozen`` modules stay in evaluation mode; gradients are clipped to the norm ``clip`` if above
+    0; the batch is computed in ``pieces``, whose norms only see their own images. ``forward`` is
+    the compiled module; ``bf16`` is the precision of convolutions and products, while loss and
+    weights stay float32. ``backward`` adds gradients over several processes.
     """
 
     frozen: Sequence[nn.Module] = ()
@@ -102,13 +101,13 @@ def train_step(
 ) -> Tensor:
     """Make one step and return the logits ``(N, num_classes)`` before it.
 
-    Raises ``NotFiniteError`` where the loss or the norm of the gradient is not finite; then weights
-    and running statistics are as they were.
+    Raises ``NotFiniteError`` if the loss or the norm of the gradient is not finite; then weights
+    and running statistics are unchanged.
     """
     module.train()
     for child in options.frozen:
         child.eval()
-    # A compiled module cannot be asked whether it is true.
+    # A compiled module has no truth value.
     forward = module if options.forward is None else options.forward
     buffers = [buffer.clone() for buffer in module.buffers()]
     optimizer.zero_grad(set_to_none=True)
@@ -117,7 +116,7 @@ def train_step(
         logits, loss = add(forward, inputs, targets, criterion, options.pieces, options.bf16)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        # Both at once, for a GPU has to be waited for.
+        # Both at once, to synchronize with a GPU only once.
         lost, length = torch.stack([loss, norm]).tolist()
         if not math.isfinite(lost):
             raise NotFiniteError(f"the loss became {lost}")
@@ -142,9 +141,9 @@ def _backward(
     pieces: int,
     bf16: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Add the gradient of a batch's loss, piece by piece; returns the logits and the loss."""
+    """Add the gradient of a batch's loss piece by piece; returns logits and loss."""
     found, lost = [], []
-    # As many pieces as there are pairs of images: of one a batch norm may learn nothing.
+    # At least two images per piece, as batch norms cannot learn from one.
     count = max(1, min(pieces, len(inputs) // 2))
     parts = (inputs.tensor_split(count), targets.tensor_split(count))
     for images, truth in zip(*parts, strict=True):
@@ -157,7 +156,7 @@ def _backward(
 
 
 def answered(forward: Forward, images: Tensor, bf16: bool) -> Tensor:
-    """The logits, float32; ``bf16`` makes convolutions and products in that precision."""
+    """The float32 logits; ``bf16`` is the precision of convolutions and products."""
     lower = torch.autocast(images.device.type, torch.bfloat16) if bf16 else nullcontext()
     with lower:
         logits = forward(images)
@@ -175,7 +174,7 @@ def measure(
 ) -> Score:
     """The score in evaluation mode; ``between`` is called after each batch, ``total`` at the end.
 
-    Raises ``DivergedError`` where the loss is not finite.
+    Raises ``DivergedError`` if the loss is not finite.
     """
     module.eval()
     score = Score()
@@ -192,11 +191,11 @@ def measure(
 
 
 def placed(inputs: Tensor, device: str) -> Tensor:
-    """Images on the device, in the layout that convolutions are fastest in."""
+    """Images on the device, channels last, the fastest layout for convolutions."""
     return inputs.to(device, memory_format=torch.channels_last)
 
 
 def cuda_of(device: str) -> list[torch.device]:
-    """The GPU of that name, whose random numbers are apart; none for a processor."""
+    """The GPU of that name, which has its own generator; none for CPUs."""
     place = torch.device(device)
     return [place] if place.type == "cuda" else []

@@ -20,9 +20,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Two groups: the weights of convolutions and linear layers, which decay, and all others.
 
-    Norms and biases are not decayed (Goyal et al. 2017, arXiv:1706.02677; He et al. 2019,
-    arXiv:1812.01187), but where ``everything`` is. Decided by the kind of the layer that has the
-    parameter. What takes no gradient is left out.
+    Norms and biases do not decay (Goyal et al. 2017, arXiv:1706.02677; He et al. 2019,
+    arXiv:1812.01187), unless ``everything`` is set. Groups depend on the kind of layer. Parameters
+    without gradients are skipped.
     """
     decayed = [
         child.weight
@@ -38,13 +38,13 @@ def parameter_groups(
 
 
 def optimizer_of(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimizer on ``parameter_groups``; ``set_rate`` gives it the rate of a step."""
+    """The optimizer of ``parameter_groups``; ``set_rate`` sets its rate."""
     groups = parameter_groups(
         module,
         recipe.optimizer.weight_decay,
         everything=recipe.optimizer.weight_decay_scope == "all",
     )
-    # One pass over the weights; elsewhere torch chooses.
+    # One pass over the weights; torch chooses on other devices.
     fused = True if torch.device(recipe.runtime.device).type in ("cpu", "cuda") else None
     if recipe.optimizer.name == "sgd":
         nesterov = recipe.optimizer.nesterov and recipe.optimizer.momentum > 0
@@ -93,13 +93,13 @@ def learning_rate(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give all groups the same learning rate."""
+    """Set the learning rate of all groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def schedule_of(recipe: Recipe, each: int) -> Callable[[int], float]:
-    """The learning rate of a step, counted from 0, of a run with ``each`` steps an epoch."""
+    """The learning rate of a step, counted from 0, of a run with ``each`` steps per epoch."""
     return partial(
         learning_rate,
         steps=recipe.epochs * each,

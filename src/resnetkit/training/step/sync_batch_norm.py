@@ -14,22 +14,22 @@ _AXES = (0, 2, 3)
 
 
 def synchronise(module: nn.Module, group: dist.ProcessGroup | None = None) -> None:
-    """Make every batch norm of ``module`` one of all processes of ``group``.
+    """Synchronize every batch norm of ``module`` over the processes of ``group``.
 
-    Names of parameters and buffers, and what a norm does in evaluation, stay. On a GPU it is
-    torch's ``SyncBatchNorm``, which has no version for processors; there it is ``WholeBatchNorm``.
+    Names of parameters and buffers, and evaluation, are unchanged. On GPUs it becomes torch's
+    ``SyncBatchNorm``, which does not support CPUs; on CPUs ``WholeBatchNorm``.
     """
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):
-            on_processor = child.weight.device.type == "cpu"
-            # The module stays, with its path, parameters and hooks; only what it computes changes.
-            kind: type = WholeBatchNorm if on_processor else nn.SyncBatchNorm
+            on_cpu = child.weight.device.type == "cpu"
+            # The module keeps its path, parameters and hooks; only its computation changes.
+            kind: type = WholeBatchNorm if on_cpu else nn.SyncBatchNorm
             child.__class__ = kind
             object.__setattr__(child, "process_group", group)
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
-    """A batch norm in training over the images of all processes; some may have none."""
+    """A batch norm over the images of all processes in training; some may have none."""
 
     process_group: dist.ProcessGroup | None
 
@@ -47,7 +47,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
             assert self.momentum is not None
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
-            # As torch, the variance of the population from which the batch was drawn.
+            # The unbiased variance, as in torch.
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         return normalised
 
@@ -55,10 +55,10 @@ class WholeBatchNorm(nn.BatchNorm2d):
 class _Normalise(torch.autograd.Function):
     """``(x - mean) / sqrt(variance + eps) * weight + bias`` over all processes' images.
 
-    With ``n`` values of a channel in all, ``y = (x - mean) / sqrt(variance + eps)`` and sums over
+    With ``n`` values per channel in all, ``y = (x - mean) / sqrt(variance + eps)`` and sums over
     all processes: ``dx = weight / sqrt(variance + eps) * (dz - sum(dz) / n - y * sum(dz * y) / n)``
     (Ioffe & Szegedy 2015, arXiv:1502.03167). The gradients of weight and bias are this process's
-    part, as those of all other parameters.
+    share, as for all parameters.
     """
 
     @staticmethod
@@ -73,7 +73,7 @@ class _Normalise(torch.autograd.Function):
         channels = x.shape[1]
         mine = x.new_zeros(2 * channels + 1, dtype=torch.float64)
         if x.numel():
-            # Sums of squares would cancel; each process's own mean and variance do not.
+            # Sums of squares would cancel; means and variances per process do not.
             variance, mean = torch.var_mean(_wide(x), _AXES, correction=0)
             mine[:channels], mine[channels:-1] = mean, variance
             mine[-1] = x.numel() // channels
@@ -111,5 +111,5 @@ class _Normalise(torch.autograd.Function):
 
 
 def _wide(x: Tensor) -> Tensor:
-    """At least float32, in which sums over many pixels are exact enough."""
+    """At least float32, for exact sums over many pixels."""
     return x if x.dtype == torch.float64 else x.float()

@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Within, torch computes by so many threads; None leaves it."""
+    """Set the number of torch threads; None keeps it."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(count or before)
