@@ -13,7 +13,7 @@ import resnetkit
 from resnetkit.architecture import registry, text
 from resnetkit.architecture.comparison import Comparison
 from resnetkit.architecture.network import Network
-from resnetkit.architecture.rows import LEVELS
+from resnetkit.architecture.table_rows import LEVELS
 from resnetkit.errors import InputError
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -19,7 +19,7 @@ from resnetkit.architecture.layer import Activation, Add, Conv, Layer, Norm, Poo
 from resnetkit.architecture.option_fields import BlockKind
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 
 Branch = Literal["main", "gate", "shortcut", "junction"]
 #: What the first layer of a network takes: the image.

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from resnetkit.architecture import registry, text
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.network import Network
-from resnetkit.architecture.rows import (
+from resnetkit.architecture.shape_inference import Step, Walk, walk
+from resnetkit.architecture.table_rows import (
     LEVELS,
     Level,
     TableRow,
@@ -21,7 +22,6 @@ from resnetkit.architecture.rows import (
     layer_row,
     stage_text,
 )
-from resnetkit.architecture.shape_inference import Step, Walk, walk
 from resnetkit.errors import InputError
 
 

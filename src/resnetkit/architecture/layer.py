@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
 
-from resnetkit.architecture.window import Rounding, SlidingWindow
+from resnetkit.architecture.sliding_window import Rounding, SlidingWindow
 from resnetkit.errors import InputError
 
 Shape = tuple[int, ...]

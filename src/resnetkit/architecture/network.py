@@ -20,7 +20,7 @@ from resnetkit.architecture.block import (
 from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
 from resnetkit.architecture.option_fields import EXPANSION
 from resnetkit.architecture.options import Options
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 from resnetkit.errors import InputError, check, mapping, parsed, text, whole
 
 

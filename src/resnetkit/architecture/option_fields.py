@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from resnetkit.architecture.window import Rounding
+from resnetkit.architecture.sliding_window import Rounding
 
 BlockKind = Literal["basic", "bottleneck"]
 StemKind = Literal["7x7", "deep", "3x3"]

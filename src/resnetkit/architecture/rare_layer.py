@@ -15,7 +15,7 @@ from resnetkit.architecture.layer import (
     map_size,
     slide,
 )
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Container, Sequence
 
 from resnetkit.architecture.layer import shape_text
-from resnetkit.architecture.rows import Explained, Level, TableRow
+from resnetkit.architecture.table_rows import Explained, Level, TableRow
 from resnetkit.errors import printable
 
 #: What a MAC is, printed wherever a number of them is.

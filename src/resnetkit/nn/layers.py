@@ -21,7 +21,7 @@ from resnetkit.architecture.layer import (
     Subsample,
 )
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 
 
 def leaf(layer: Layer, path: str) -> nn.Module:
