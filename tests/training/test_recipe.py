@@ -75,7 +75,7 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
         ({"warmup": 40.0}, "warmup is 40"),
         ({"seed": -1}, "seed is -1"),
         ({"threads": 0}, "threads is 0"),
-        ({"model": "resnet19"}, "no network is named"),
+        ({"model": "resnet19"}, "unknown network"),
         ({"model": "resnet50_notes"}, "takes"),
         ({"size": 0}, "input_size is 0"),
         ({"model": "resnet50_deep", "size": 32}, "size"),
