@@ -76,7 +76,7 @@ def test_photographs_are_cropped_and_flipped(folder: Path) -> None:
         ({"seed": -1}, "seed is -1"),
         ({"threads": 0}, "threads is 0"),
         ({"model": "resnet19"}, "unknown network"),
-        ({"model": "resnet50_notes"}, "takes"),
+        ({"model": "resnet50_notes"}, "covers 7 pixels"),
         ({"size": 0}, "input_size is 0"),
         ({"model": "resnet50_deep", "size": 32}, "size"),
         ({"device": "abacus"}, "device abacus"),
