@@ -13,7 +13,7 @@ import resnetkit
 from resnetkit.architecture import registry, text
 from resnetkit.architecture.comparison import Comparison
 from resnetkit.architecture.network import Network
-from resnetkit.architecture.rows import LEVELS
+from resnetkit.architecture.table_rows import LEVELS
 from resnetkit.errors import InputError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -102,17 +102,17 @@ def test_json_of_the_notes_network_at_473() -> None:
     assert page["stages"][0]["output"] == [128, 119, 119]
     assert page["stages"][0]["layers"][0]["formula"] == "floor((473 + 2*1 - 3) / 2) + 1 = 237"
     assert page["output"] == [2048, 9, 9]
-    assert "the head cannot take 2048x9x9" in page["head"]["problem"]
+    assert "the head cannot process 2048x9x9" in page["head"]["problem"]
     fc = page["head"]["layers"][-1]
     assert (fc["path"], fc["output"], fc["parameters"], fc["macs"]) == ("fc", None, 2_049_000, 0)
 
 
 def test_head_that_cannot_take_the_features_is_said_where_it_happens() -> None:
     page = str(resnetkit.explain("resnet50_deep", 473))
-    assert "the head cannot take 2048x9x9: at fc" in page
+    assert "the head cannot process 2048x9x9: at fc" in page
     assert "2048x15x15" in page
     small = resnetkit.explain("resnet50_deep", 160)
-    assert "at avgpool, the average pool 7x7, stride 1 takes 7 pixels" in small.problem
+    assert "at avgpool, the average pool 7x7, stride 1 covers 7 pixels" in small.problem
     assert small.output == (2048, 5, 5)
     assert small.totals.parameters == resnetkit.explain("resnet50_deep").totals.parameters
 
@@ -120,11 +120,15 @@ def test_head_that_cannot_take_the_features_is_said_where_it_happens() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("resnet50_notes", (3, 2, 2), "too small for resnet50_notes: at conv2, .*nothing is left"),
+        (
+            "resnet50_notes",
+            (3, 2, 2),
+            "too small for resnet50_notes: at conv2, .*the output is empty",
+        ),
         ("resnet50_caffe", (3, 1, 1), "at maxpool"),
-        ("resnet50", (1, 224, 224), "has 1 channels and resnet50 takes 3"),
-        ("resnet50", (3, 0, 224), "it takes .channels, height, width"),
-        ("resnet50", (3, 224), "it takes .channels, height, width"),
+        ("resnet50", (1, 224, 224), "has 1 channels and resnet50 requires 3"),
+        ("resnet50", (3, 0, 224), "it must be .channels, height, width"),
+        ("resnet50", (3, 224), "it must be .channels, height, width"),
     ],
 )
 def test_impossible_inputs(name: str, shape: tuple, message: str) -> None:

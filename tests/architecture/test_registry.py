@@ -134,7 +134,7 @@ def test_layer_counts_of_the_notes() -> None:
     ("name", "nearest"), [("resnet5O", "resnet50"), ("ResNet-50", "resnet50"), ("seresnext", "se")]
 )
 def test_unknown_name_suggests(name: str, nearest: str) -> None:
-    with pytest.raises(InputError, match=f"no network is named .*did you mean .*{nearest}"):
+    with pytest.raises(InputError, match=f"unknown network .*did you mean .*{nearest}"):
         resnetkit.network(name)
 
 
@@ -150,9 +150,9 @@ def test_override_resets_what_follows_from_the_stem() -> None:
 
 def test_description_refuses_what_it_does_not_know() -> None:
     document = resnetkit.network("resnet50").to_dict()
-    with pytest.raises(InputError, match="a network is described by"):
+    with pytest.raises(InputError, match="a network must have the fields"):
         Network.from_dict({**document, "weights": 1})
-    with pytest.raises(InputError, match="'depth' is no option"):
+    with pytest.raises(InputError, match="'depth' is not a network option"):
         Network.from_dict({**document, "options": {"depth": 3}})
     with pytest.raises(InputError, match="input_size"):
         Network.from_dict({**document, "input_size": "big"})

@@ -28,7 +28,7 @@ def test_explain_prints_the_table(capsys) -> None:
     assert out.startswith("resnet50_deep at 3x473x473: 25.68 M parameters, 24.77 GMACs")
     for wanted in ("128x119x119", "256x119x119", "512x60x60", "1024x30x30", "2048x15x15"):
         assert wanted in out
-    assert "the head cannot take 2048x9x9" in out
+    assert "the head cannot process 2048x9x9" in out
     assert "1 MAC = one multiply-add" in out
 
 
@@ -89,7 +89,7 @@ def test_compare(capsys) -> None:
         ("explain resnet5O", "did you mean resnet"),
         ("explain resnet50 --input 3x20", "not a size; give e.g. 473 or 3x473x473"),
         ("explain resnet50_notes --input 2", "too small for resnet50_notes: at conv2"),
-        ("explain resnet50 --output-stride 5", "it may be 32, 16, 8"),
+        ("explain resnet50 --output-stride 5", "it must be one of 32, 16, 8"),
         ("explain resnet50 --depths 3,x", "not a list of whole numbers"),
         ("explain resnet50 --num-classes few", "not a whole number or none"),
         ("explain resnet50 --format pdf", "invalid choice: 'pdf'"),

@@ -135,7 +135,7 @@ def test_bad_input_is_one_line(
         (("train", "--out", run), "--resume"),
         (("train", "--resume", tmp_path), "is not a run"),
         (("train", "--resume", run, "--lr", 1), "leave --lr out"),
-        (("train", "--model", "resnet1", "--out", tmp_path / "r"), "no network"),
+        (("train", "--model", "resnet1", "--out", tmp_path / "r"), "unknown network"),
         (("train", "--epochs", "many"), "--epochs"),
         (("train", "--resume", run, "--overwrite"), "leave --overwrite out"),
         (("train", "--max-bad", 2, "--out", tmp_path / "r"), "--max-bad"),

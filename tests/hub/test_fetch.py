@@ -116,7 +116,7 @@ def test_torchvisions_facts_are_known(server: Server, resnet18: Theirs) -> None:
 
 def test_the_checksum_in_torchvisions_name(server: Server, resnet18: Theirs, caches: Path) -> None:
     server.add(V1, resnet18.content)
-    with pytest.raises(InputError, match=r"has the SHA-256 .* and should have f37072fd"):
+    with pytest.raises(InputError, match=r"has the SHA-256 .*, expected f37072fd"):
         resnetkit.fetch("torchvision:resnet18@IMAGENET1K_V1", mirror=server.url)
     assert not list(caches.rglob("*.pth"))
     assert not list(caches.rglob("*.part"))
@@ -154,7 +154,7 @@ def test_an_address_with_digits_in_its_name(server: Server, small: Theirs) -> No
     assert same_answers(bundle, small.module)
     wrong = f"/net-{'0' * 8}.pth"
     server.add(wrong, small.content)
-    with pytest.raises(InputError, match=r"should have 00000000"):
+    with pytest.raises(InputError, match=r"expected 00000000"):
         resnetkit.fetch(server.url + wrong)
 
 

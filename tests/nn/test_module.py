@@ -245,7 +245,7 @@ def test_build_takes_names_and_descriptions() -> None:
     module = resnetkit.build(described)
     assert module.network is described
     assert resnetkit.build("resnet18", num_classes=3).fc.out_features == 3
-    with pytest.raises(InputError, match="no network"):
+    with pytest.raises(InputError, match="unknown network"):
         resnetkit.build("resnet19x")
 
 

@@ -73,7 +73,7 @@ def test_too_many_are_refused_and_closing_answers_what_waits() -> None:
     first = batcher.submit(image(1))
     assert engine.began.wait(20)
     waiting = [batcher.submit(image(2)), batcher.submit(image(3))]
-    with pytest.raises(BusyError, match="2 images are waiting"):
+    with pytest.raises(BusyError, match="2 images are already waiting"):
         batcher.submit(image(4))
     engine.may.set()
     batcher.close()
@@ -106,5 +106,5 @@ def test_rows_that_are_missing_fail_their_batch_and_nothing_waits_for_ever() -> 
     engine.may.set()
     with Batcher(engine) as batcher:
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="0 answers came for 1"):
+            with pytest.raises(RuntimeError, match="the engine gave 0 rows for 1 images"):
                 batcher.submit(image(1)).result(20)

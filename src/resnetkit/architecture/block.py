@@ -1,10 +1,10 @@
-"""Blocks: two or three convolutions and a shortcut, added.
+"""Residual blocks: two or three convolutions plus a shortcut.
 
 ``Block`` is ``relu(shortcut(x) + main(x))``; with a gate (squeeze-excitation, efficient channel
 attention) it is ``relu(shortcut(x) + main(x) * gate(main(x)))``. An empty shortcut is the identity.
 
 Sources: He et al. 2015 (both blocks); Hu et al. 2018 and Wang et al. 2019 (the gates); He et al.
-2019, "Bag of tricks" (the average pool of the shortcut, ResNet-D); Zhang 2019 (the blur).
+2019, "Bag of tricks" (the average-pool shortcut, ResNet-D); Zhang 2019 (the blur).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from resnetkit.architecture.layer import Activation, Add, Conv, Layer, Norm, Poo
 from resnetkit.architecture.option_fields import BlockKind
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 
 Branch = Literal["main", "gate", "shortcut", "junction"]
-#: What the first layer of a network takes: the image.
+#: The input path of the first layer: the image.
 INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
-    """A layer, where it is, and what it takes.
+    """A layer with its path and inputs.
 
-    ``path`` is the name of its torch submodule; ``inputs`` are the paths of the layers whose
-    outputs it takes, or ``INPUT``: a junction's layers take the main path's output first.
+    ``path`` is the name of its torch submodule; ``inputs`` are the paths of its input layers, or
+    ``INPUT``: in a junction, the main path comes first.
     """
 
     path: str
@@ -49,8 +49,8 @@ def chain(
     block: str | None = None,
     branch: Branch = "main",
 ) -> Generator[Located, None, str]:
-    """``layers``, each of which takes the one before and the first ``inputs``; returns the path of
-    the last, or where there are none the first of ``inputs``."""
+    """Chain ``layers``, the first with ``inputs``; returns the path of the last, or the first of
+    ``inputs`` if there are no layers."""
     for layer in layers:
         path = f"{block}.{layer.name}" if block else layer.name
         yield Located(
@@ -71,14 +71,14 @@ class Block:
 
     @property
     def junction(self) -> tuple[Layer, ...]:
-        """What joins the paths: the scaling by the gate, the addition, the last activation."""
+        """The layers that join the paths: scaling by the gate, addition, last activation."""
         convolutions = sum(isinstance(layer, Conv) for layer in self.main)
         scale = (Scale(name="scale"),) if self.gate else ()
         return *scale, Add(name="add"), Activation(name=f"relu{convolutions}")
 
     def layers(self, stage: str, before: str) -> Generator[Located, None, str]:
-        """Every layer in the order of ``Network.layers``, in a block that takes ``before``; returns
-        the path of the last."""
+        """Every layer in the order of ``Network.layers``, with the input ``before``; returns the
+        path of the last."""
         named = partial(chain, stage=stage, block=self.name)
         main = yield from named(self.main, before)
         gate = yield from named(self.gate, main, branch="gate")
@@ -90,10 +90,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a block stands: what it is given and what it has to do to the resolution.
+    """The position of a block: its name, input channels, widths, stride and dilation.
 
-    ``convs`` are the outputs of the convolutions of its main path; ``expanded`` is what a block of
-    its width puts out where nothing is pruned.
+    ``convs`` are the output channels of its main path's convolutions; ``expanded`` those of the
+    block without pruning.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Placement:
 
 
 def residual_block(options: Options, place: Placement) -> Block:
-    """The block that ``options`` ask for at ``place``."""
+    """Build the block of ``options`` at ``place``."""
     build = basic if place.kind == "basic" else bottleneck
     return build(options, place)
 
@@ -115,8 +115,8 @@ def residual_block(options: Options, place: Placement) -> Block:
 def basic(options: Options, place: Placement) -> Block:
     """Two 3x3 convolutions; the first has the stride.
 
-    Dilated, the second convolution is dilated where the entry keeps the previous dilation (timm),
-    or where all are (smp), and plain where a stage is dilated from its first block on (mmpretrain).
+    In a dilated stage, the second convolution is dilated too if ``dilation_entry`` is ``previous``
+    (timm) or ``all`` (smp), but not if it is ``own`` (mmpretrain).
     """
     second = 1 if options.dilation_entry == "own" else place.dilation
     width, outputs = place.convs
@@ -160,7 +160,7 @@ def bottleneck(options: Options, place: Placement) -> Block:
 
 
 def _anti_alias(options: Options, place: Placement, channels: int) -> tuple[Layer, ...]:
-    """What subsamples after a 3x3; a block that enters a new dilation is blurred too (timm)."""
+    """The subsampling after a 3x3; a block that starts a new dilation is also blurred (timm)."""
     if options.anti_alias == "none":
         return ()
     if place.stride == 1 and (
@@ -171,7 +171,7 @@ def _anti_alias(options: Options, place: Placement, channels: int) -> tuple[Laye
 
 
 def anti_alias(options: Options, name: str, channels: int, stride: int) -> Layer:
-    """The average pool or the blur that ``options`` ask for."""
+    """The average pool or blur of ``options.anti_alias``."""
     if options.anti_alias == "average":
         window = SlidingWindow(kernel=stride, stride=stride)
         return Pool(name=name, function="average", slides=window)
@@ -202,9 +202,9 @@ def conv_norm(
     dilation: int = 1,
     groups: int = 1,
 ) -> tuple[Layer, ...]:
-    """A convolution and the norm after it, which ``options`` may leave out.
+    """A convolution, followed by a norm unless ``options.norm`` is ``none``.
 
-    ``padding`` is by default what keeps the size at stride 1.
+    By default ``padding`` keeps the size at stride 1.
     """
     window = SlidingWindow(
         kernel=kernel,
@@ -234,7 +234,7 @@ def conv_norm(
 
 
 def _shortcut(options: Options, place: Placement, outputs: int) -> tuple[Layer, ...]:
-    """Nothing where shape and width stay; else one of the three kinds of ``options.shortcut``."""
+    """Empty if the shape does not change, else the kind in ``options.shortcut``."""
     if place.stride == 1 and place.inputs == outputs:
         return ()
     if options.shortcut == "pad":
@@ -262,11 +262,11 @@ def _shortcut(options: Options, place: Placement, outputs: int) -> tuple[Layer, 
 
 
 def _shortcut_pool(options: Options, place: Placement) -> tuple[Pool, ...]:
-    """The 2x2 average pool of ResNet-D, always as large as the main path's output.
+    """The 2x2 average pool of ResNet-D, with the output size of the main path.
 
-    With stride 2 a partial window averages the pixels it has. A dilated stage keeps a stride-1
-    pool that counts padded zeros where the entry keeps the previous dilation (timm's
-    ``AvgPool2dSame``), and has none otherwise (mmpretrain).
+    With stride 2 a partial window averages its pixels only. A dilated stage has a stride-1 pool
+    that counts padded zeros if ``dilation_entry`` is ``previous`` (timm's ``AvgPool2dSame``), else
+    none (mmpretrain).
     """
     dilated = place.dilation > 1
     if place.stride == 1 and (not dilated or options.dilation_entry != "previous"):
@@ -305,8 +305,8 @@ def attention_kernel(channels: int) -> int:
 
 
 def squeeze_width(channels: int, reduction: int, multiple: int) -> int:
-    """``channels / reduction`` to the nearest multiple of ``multiple``, at least one of it.
+    """``channels / reduction`` rounded to a multiple of ``multiple``, at least ``multiple``.
 
-    timm's rule with multiple 8; with multiple 1 it is the plain quotient of Hu et al. 2018.
+    Multiple 8 is timm's rule; multiple 1 is the plain quotient of Hu et al. 2018.
     """
     return max(multiple, (channels // reduction + multiple // 2) // multiple * multiple)

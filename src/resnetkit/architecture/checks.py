@@ -1,6 +1,6 @@
 """Validation of network options: invalid values and conflicting combinations.
 
-Every refusal is one line: what was given, what is allowed, what to do.
+Every error is one line: what was given, what is allowed, what to do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 from resnetkit.architecture.option_fields import CONVOLUTIONS, OptionFields
 from resnetkit.errors import InputError
 
-#: More blocks than any published ResNet has; beyond, a description is a mistake or an attack.
+#: More blocks than any published ResNet; a larger description is a mistake or an attack.
 MAX_BLOCKS = 2000
 
 
@@ -20,18 +20,18 @@ def _is_count(value: object) -> bool:
 
 
 def check_values(options: OptionFields) -> None:
-    """Each value on its own."""
+    """Check each value."""
     for option in fields(options):
         value, choices = getattr(options, option.name), option.metadata["choices"]
         missing = value is None and option.default is None
         if choices and value not in choices and not missing:
-            raise InputError(f"{option.name} is {value!r}; it may be {', '.join(choices)}")
+            raise InputError(f"{option.name} is {value!r}; it must be one of {', '.join(choices)}")
     for name in ("depths", "widths", "stem_widths", "conv_widths"):
         value = getattr(options, name)
         if value is None and name in ("stem_widths", "conv_widths"):
             continue
         if not isinstance(value, tuple) or not value or not all(map(_is_count, value)):
-            raise InputError(f"{name} is {value!r}; it takes whole numbers from 1, e.g. 3,4,6,3")
+            raise InputError(f"{name} is {value!r}; it must be whole numbers from 1, e.g. 3,4,6,3")
     for name in (
         "groups",
         "width_per_group",
@@ -41,41 +41,43 @@ def check_values(options: OptionFields) -> None:
         "reduce_first",
     ):
         if not _is_count(getattr(options, name)):
-            raise InputError(f"{name} is {getattr(options, name)!r}; it takes a whole number >= 1")
+            raise InputError(
+                f"{name} is {getattr(options, name)!r}; it must be a whole number >= 1"
+            )
     for name in ("num_classes", "squeeze_excitation", "output_stride"):
         value = getattr(options, name)
         if value is not None and not _is_count(value):
-            raise InputError(f"{name} is {value!r}; it takes a whole number >= 1, or none")
+            raise InputError(f"{name} is {value!r}; it must be a whole number >= 1, or none")
     padding = options.stem_padding
     if padding is not None and (type(padding) is not int or padding < 0):
-        raise InputError(f"stem_padding is {padding!r}; it takes a whole number >= 0")
+        raise InputError(f"stem_padding is {padding!r}; it must be a whole number >= 0")
     if options.stem_conv_stride not in (None, 1, 2) or type(options.stem_conv_stride) is bool:
-        raise InputError(f"stem_conv_stride is {options.stem_conv_stride!r}; it may be 1, 2")
+        raise InputError(f"stem_conv_stride is {options.stem_conv_stride!r}; it must be 1 or 2")
     for name in ("conv_bias", "efficient_attention"):
         if type(getattr(options, name)) is not bool:
-            raise InputError(f"{name} is {getattr(options, name)!r}; it may be true or false")
+            raise InputError(f"{name} is {getattr(options, name)!r}; it must be true or false")
     if type(options.shortcut_kernel) is not int or options.shortcut_kernel not in (1, 3):
-        raise InputError(f"shortcut_kernel is {options.shortcut_kernel!r}; it may be 1, 3")
+        raise InputError(f"shortcut_kernel is {options.shortcut_kernel!r}; it must be 1 or 3")
     blocks = options.blocks
     if blocks is not None and not (
         isinstance(blocks, tuple)
         and blocks
         and all(isinstance(kind, str) and kind in CONVOLUTIONS for kind in blocks)
     ):
-        raise InputError(f"blocks is {blocks!r}; it takes basic or bottleneck for each stage")
+        raise InputError(f"blocks is {blocks!r}; it must be basic or bottleneck for each stage")
     epsilon, momentum = options.norm_epsilon, options.norm_momentum
     if not isinstance(epsilon, float | int) or not 0 < epsilon < 1:
-        raise InputError(f"norm_epsilon is {epsilon!r}; it takes a number between 0 and 1")
+        raise InputError(f"norm_epsilon is {epsilon!r}; it must be between 0 and 1")
     if not isinstance(momentum, float | int) or not 0 < momentum <= 1:
-        raise InputError(f"norm_momentum is {momentum!r}; it takes a number above 0, up to 1")
+        raise InputError(f"norm_momentum is {momentum!r}; it must be above 0 and at most 1")
 
 
 def check_together(options: OptionFields) -> None:
-    """Choices that contradict each other."""
+    """Check for conflicting options."""
     assert options.stem_widths is not None
     if sum(options.depths) > MAX_BLOCKS:
         raise InputError(
-            f"depths asks for {sum(options.depths)} blocks; at most {MAX_BLOCKS} are allowed"
+            f"depths has {sum(options.depths)} blocks; at most {MAX_BLOCKS} are allowed"
         )
     if len(options.depths) != len(options.widths):
         raise InputError(
@@ -96,8 +98,8 @@ def check_together(options: OptionFields) -> None:
     kernel = 7 if options.stem == "7x7" else 3
     if options.stem_padding is not None and options.stem_padding >= kernel:
         raise InputError(
-            f"stem_padding is {options.stem_padding}; a {kernel}x{kernel} convolution takes "
-            f"0 to {kernel - 1}"
+            f"stem_padding is {options.stem_padding}; it must be 0 to {kernel - 1} for a "
+            f"{kernel}x{kernel} convolution"
         )
     if options.stem == "3x3" and options.stem_pool == "conv":
         raise InputError("stem_pool conv is for stem 7x7 or deep; use padded, caffe or none")
@@ -106,7 +108,7 @@ def check_together(options: OptionFields) -> None:
     if min(width * options.width_per_group // 64 for width in options.widths) < 1:
         raise InputError(
             f"width_per_group {options.width_per_group} leaves a stage of width "
-            f"{min(options.widths)} without channels; give at least {-(-64 // min(options.widths))}"
+            f"{min(options.widths)} without channels; use at least {-(-64 // min(options.widths))}"
         )
     _check_widths(options)
     _check_norm(options)
@@ -116,13 +118,13 @@ def check_together(options: OptionFields) -> None:
     if options.output_stride not in allowed:
         raise InputError(
             f"output_stride is {options.output_stride}; with this stem and "
-            f"{len(options.depths)} stages it may be {', '.join(map(str, allowed))}"
+            f"{len(options.depths)} stages it must be one of {', '.join(map(str, allowed))}"
         )
     inputs = (options.stem_widths[-1], *options.stage_outputs)
     if options.shortcut == "pad" and any(a > b for a, b in pairwise(inputs)):
         raise InputError(
             "shortcut pad can only add channels, and the widths "
-            f"{', '.join(map(str, inputs))} (stem first) become smaller; use projection"
+            f"{', '.join(map(str, inputs))} (stem first) decrease; use projection"
         )
 
 
@@ -130,24 +132,24 @@ def _check_basic(options: OptionFields) -> None:
     for name, only in (("groups", 1), ("width_per_group", 64), ("stride_on", "3x3")):
         if getattr(options, name) != only:
             raise InputError(
-                f"{name} {getattr(options, name)} is about the middle of a bottleneck, and "
-                "block basic has none; use block bottleneck"
+                f"{name} {getattr(options, name)} applies to bottlenecks, not to block basic; "
+                "use block bottleneck"
             )
 
 
 def _check_widths(options: OptionFields) -> None:
-    """What the convolutions of the blocks put out, and whether groups divide it."""
+    """Check the widths of the blocks' convolutions."""
     if options.conv_widths is None:
         for first, *others in (stage[0] for stage in options.main_widths):
             if not first or (len(others) > 1 and first % options.groups):
                 raise InputError(
                     f"reduce_first {options.reduce_first} leaves a block's first convolution with "
-                    f"{first} channels for {options.groups} groups; give a smaller one"
+                    f"{first} channels for {options.groups} groups; use a smaller one"
                 )
         return
     for name in ("groups", "reduce_first"):
         if getattr(options, name) != 1:
-            raise InputError(f"conv_widths gives every width; leave {name} out")
+            raise InputError(f"conv_widths sets every width; remove {name}")
     kinds = zip(options.stage_blocks, options.depths, strict=True)
     wanted = sum(CONVOLUTIONS[kind] * depth for kind, depth in kinds)
     if len(options.conv_widths) != wanted:
@@ -159,28 +161,26 @@ def _check_widths(options: OptionFields) -> None:
         outputs = sorted({block[-1] for block in stage})
         if len(outputs) > 1:
             raise InputError(
-                f"the blocks of stage {number} put out {', '.join(map(str, outputs))} channels by "
-                "conv_widths; their shortcuts need one number"
+                f"conv_widths has blocks with {', '.join(map(str, outputs))} output channels in "
+                f"stage {number}; they must be equal"
             )
 
 
 def _check_extras(options: OptionFields) -> None:
-    """Gates, anti-aliasing and wide projections."""
+    """Check gates, anti-aliasing and wide projections."""
     if options.efficient_attention and options.squeeze_excitation is not None:
-        raise InputError(
-            "efficient_attention and squeeze_excitation are two kinds of gates; choose one"
-        )
+        raise InputError("efficient_attention and squeeze_excitation are both gates; use only one")
     if options.shortcut_kernel > 1 and options.shortcut != "projection":
         raise InputError(
-            f"shortcut_kernel {options.shortcut_kernel} is about strided projections, and shortcut "
-            f"{options.shortcut} has none; use shortcut projection"
+            f"shortcut_kernel {options.shortcut_kernel} applies to strided projections, not to "
+            f"shortcut {options.shortcut}; use shortcut projection"
         )
     if options.anti_alias == "none":
         return
     for name, only in (("stride_on", ("3x3",)), ("stem_pool", ("padded", "none"))):
         if getattr(options, name) not in only:
             raise InputError(
-                f"anti_alias {options.anti_alias} does not go with {name} "
+                f"anti_alias {options.anti_alias} conflicts with {name} "
                 f"{getattr(options, name)}; use {name} {only[0]}"
             )
     if options.rounding != "floor":
@@ -189,12 +189,12 @@ def _check_extras(options: OptionFields) -> None:
 
 def _check_norm(options: OptionFields) -> None:
     if options.norm == "none" and not options.conv_bias:
-        raise InputError("norm none leaves convolutions without an offset; set conv_bias too")
+        raise InputError("norm none requires convolutions with a bias; set conv_bias too")
     if options.norm != "group":
         return
     for width in options.normed_widths:
         if width % options.norm_groups:
             raise InputError(
                 f"norm_groups {options.norm_groups} does not divide a norm of {width} channels; "
-                "give a divisor of every width"
+                "use a divisor of every width"
             )

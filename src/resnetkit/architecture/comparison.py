@@ -22,7 +22,7 @@ class Side:
 
     @property
     def text(self) -> str:
-        """What it is and what it puts out."""
+        """The layer and its output shape."""
         output = "not reached" if self.output is None else shape_text(self.output)
         return f"{self.what}, {output}"
 
@@ -37,9 +37,9 @@ class Difference:
 
 
 class Comparison:
-    """Where two explained networks differ. ``options`` and ``numbers`` hold pairs by name.
+    """The differences of two networks. ``options`` and ``numbers`` are pairs by name.
 
-    Layers are compared by path: what they are, what they put out, parameters and MACs.
+    Layers are compared by path: description, output shape, parameters and MACs.
     """
 
     def __init__(self, first: Explanation, second: Explanation) -> None:
@@ -53,12 +53,12 @@ class Comparison:
 
     @property
     def paths(self) -> int:
-        """How many paths the two networks have together."""
+        """Number of distinct paths in both networks."""
         both = (*self.first.walk.steps, *self.second.walk.steps)
         return len({step.path for step in both})
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON types."""
+        """The comparison as JSON types."""
         return {
             "first": self.first.network.name,
             "second": self.second.network.name,
@@ -78,7 +78,7 @@ class Comparison:
 def compare(
     first: str | Network, second: str | Network, input: int | Shape | None = None
 ) -> Comparison:
-    """Where two networks differ at an input, by default the usual one of each; see ``explain``.
+    """Compare two networks at an input, by default the default size of each; see ``explain``.
 
     >>> resnetkit.compare("resnet50", "resnet50_v1").options
     {'stride_on': ('3x3', '1x1')}
@@ -124,7 +124,7 @@ def _side(step: Step | None) -> Side | None:
 
 
 def _layers(first: Explanation, second: Explanation) -> tuple[Difference, ...]:
-    """The differing layers in the order of the first network, then those only the second has."""
+    """The differing layers in the order of the first network, then those only in the second."""
     sides = [{step.path: step for step in e.walk.steps} for e in (first, second)]
     differences = []
     for path in dict.fromkeys((*sides[0], *sides[1])):

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from resnetkit.architecture import registry, text
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.network import Network
-from resnetkit.architecture.rows import (
+from resnetkit.architecture.shape_inference import Step, Walk, walk
+from resnetkit.architecture.table_rows import (
     LEVELS,
     Level,
     TableRow,
@@ -21,14 +22,13 @@ from resnetkit.architecture.rows import (
     layer_row,
     stage_text,
 )
-from resnetkit.architecture.shape_inference import Step, Walk, walk
 from resnetkit.errors import InputError
 
 
 class Explanation:
-    """A network at one input: rows, totals and what was noticed. Prints as the table.
+    """A network at one input: rows, totals and problems. Prints as a table.
 
-    ``problem`` is None, or says why the head cannot take the features at this input.
+    ``problem`` says why the head cannot process the features at this input, or is None.
     """
 
     def __init__(self, walked: Walk) -> None:
@@ -48,7 +48,7 @@ class Explanation:
 
     @property
     def title(self) -> str:
-        """The name, and the options in which it differs from the catalogue's network."""
+        """The name, and the options that differ from the catalogue's network."""
         changed = registry.changes(self.network)
         words = ", ".join(f"{name} {_option_text(value)}" for name, value in changed.items())
         return f"{self.network.name} with {words}" if words else self.network.name
@@ -59,7 +59,7 @@ class Explanation:
         Raises ``ValueError`` for an unknown level.
         """
         if level not in LEVELS:
-            raise InputError(f"the level is {level!r}; it may be {', '.join(LEVELS)}")
+            raise InputError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
         steps = self.walk.steps
         if level == "network":
             return (self._sum(level, "", self.network.name, self.network.about, steps),)
@@ -105,7 +105,7 @@ class Explanation:
         return ", ".join(layer.text for layer in self.network.head if layer.kind != "flatten")
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON types; stage 0 and the head list their layers, stages their blocks."""
+        """The values as JSON types; stage 0 and the head list their layers, stages their blocks."""
         stages = []
         head: dict[str, Any] = {}
         for row, (stage, run) in zip(
@@ -146,7 +146,7 @@ class Explanation:
 
 
 class HasNetwork(Protocol):
-    """What has a network: a bundle, an exported file, a module."""
+    """Anything with a network: a bundle, an exported file, a module."""
 
     @property
     def network(self) -> Network: ...
@@ -155,11 +155,11 @@ class HasNetwork(Protocol):
 def explain(
     model: str | Network | HasNetwork, input: int | Shape | None = None, **options: Any
 ) -> Explanation:
-    """Explain a network at an input: ``473``, or ``(3, 473, 473)``, or its usual size.
+    """Explain a network at an input: ``473``, ``(3, 473, 473)`` or, by default, its usual size.
 
-    ``model`` is a name, a network, or what has one: a bundle, an exported file, a module.
-    Raises ``ValueError`` for an unknown name or option, for options that contradict each other,
-    and for an input in which a map vanishes.
+    ``model`` is a name, a network or an object with one: a bundle, an exported file, a module.
+    Raises ``ValueError`` for an unknown name or option, for conflicting options, and for an input
+    so small that a map becomes empty.
 
     >>> resnetkit.explain("resnet50", 473).totals.parameters
     25557032

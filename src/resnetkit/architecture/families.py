@@ -1,7 +1,7 @@
-"""The entries of the catalogue, family by family; the only file with depths and widths in it.
+"""The catalogue entries, by family; depths and widths are defined only here.
 
-An entry is a name, the options in which it differs from the defaults of ``Options`` (a
-torchvision-style ResNet-50), one line on what it is, and one on where it comes from.
+An entry is a name, the options that differ from the defaults of ``Options`` (a torchvision-style
+ResNet-50), a line of description, and a line on its source.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DEPTHS = {
 }
 _BASIC = {10, 18, 34}
 
-#: Outputs of each stage; and block by block those of the first and second convolution.
+#: Outputs of each stage, and of the first and second convolution of each block.
 _PRUNED_WIDTHS = {
     50: (
         (19, 171, 818, 2022),
@@ -65,7 +65,7 @@ _T: _Choices = {"stem": "deep", "stem_widths": (24, 32, 64), "shortcut": "avgpoo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A line of the catalogue; ``options`` are those that differ from the defaults."""
+    """A catalogue entry; ``options`` are those that differ from the defaults."""
 
     name: str
     about: str
@@ -74,7 +74,7 @@ class Entry:
     options: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def network(self) -> Network:
-        """The network it stands for."""
+        """The described network."""
         return Network(
             name=self.name,
             options=Options(**self.options),
@@ -260,7 +260,7 @@ def _attentive() -> Iterator[Entry]:
 
 
 def _pruned(depths: tuple[int, ...], outputs: tuple[int, ...], widths: str) -> tuple[int, ...]:
-    """What every convolution of the bottlenecks puts out."""
+    """Output channels of every convolution of the bottlenecks."""
     last = (width for width, depth in zip(outputs, depths, strict=True) for _ in range(depth))
     blocks = zip((block.split("/") for block in widths.split()), last, strict=True)
     return tuple(width for first, end in blocks for width in (*map(int, first), end))

@@ -1,14 +1,14 @@
 """Layers: output shape, parameters and MACs of each kind.
 
-Shapes are ``(C, H, W)`` for maps and ``(C,)`` for vectors; the batch is left out.
+Shapes are ``(C, H, W)`` for maps and ``(C,)`` for vectors, without the batch dimension.
 
-Conventions, stated here once for the whole project:
+Conventions of the whole project:
 
-* **MAC**: one multiply-add of a convolution or linear layer, a blur among them. Bias, norm,
-  activation, pool and addition count nothing. 1 MAC = 2 FLOPs.
-* **Activations**: elements that a convolution or linear layer puts out, as pycls, fvcore and timm
-  count them; every other layer counts 0.
-* **Parameters** are what training changes; **buffers** what it only keeps (a norm's running mean,
+* **MAC**: one multiply-add of a convolution or linear layer, blurs included. Bias, norm,
+  activation, pool and addition are not counted. 1 MAC = 2 FLOPs.
+* **Activations**: output elements of convolutions and linear layers, as counted by pycls, fvcore
+  and timm; other layers count 0.
+* **Parameters** are trained; **buffers** are stored but not trained (a norm's running mean,
   running variance and batch counter).
 """
 
@@ -18,43 +18,43 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
 
-from resnetkit.architecture.window import Rounding, SlidingWindow
+from resnetkit.architecture.sliding_window import Rounding, SlidingWindow
 from resnetkit.errors import InputError
 
 Shape = tuple[int, ...]
 
 
 class ShapeError(InputError):
-    """A layer cannot take the shape it is given; the message says why."""
+    """A layer cannot process its input shape; the message says why."""
 
 
 def shape_text(shape: Shape) -> str:
-    """A shape as people write it, e.g. ``2048x15x15``."""
+    """A shape as text, e.g. ``2048x15x15``."""
     return "x".join(str(size) for size in shape)
 
 
 def map_size(shape: Shape, what: str) -> tuple[int, int, int]:
-    """Channels, height and width. Raises ``ShapeError`` for what is no map."""
+    """Channels, height and width. Raises ``ShapeError`` if it is not a map."""
     if len(shape) != 3:
-        raise ShapeError(f"{what} takes a map (C, H, W), and {shape_text(shape)} is none")
+        raise ShapeError(f"{what} requires a map (C, H, W), not {shape_text(shape)}")
     channels, height, width = shape
     return channels, height, width
 
 
 def slide(window: SlidingWindow, shape: Shape, channels: int, what: str) -> Shape:
-    """The map that a window leaves. Raises ``ShapeError`` where nothing is left."""
+    """The output shape of a window. Raises ``ShapeError`` if it is empty."""
     _, height, width = map_size(shape, what)
     rows, columns = window.output(height), window.output(width)
     if rows < 1 or columns < 1:
         raise ShapeError(
-            f"{what} takes {window.extent} pixels at a time and has {height}x{width} "
-            f"with {window.padding} of padding: nothing is left of the map"
+            f"{what} covers {window.extent} pixels, and its input is {height}x{width} "
+            f"with padding {window.padding}: the output is empty"
         )
     return channels, rows, columns
 
 
 def axis_formulas(window: SlidingWindow, shape: Shape) -> str:
-    """The formula of the size, or of height and width where they differ."""
+    """The formula of the size, or of height and width if they differ."""
     _, height, width = map_size(shape, "a window")
     if height == width:
         return window.formula(height)
@@ -62,16 +62,16 @@ def axis_formulas(window: SlidingWindow, shape: Shape) -> str:
 
 
 def check_channels(shape: Shape, expected: int, what: str) -> None:
-    """Raise ``ShapeError`` for a shape of other channels."""
+    """Raise ``ShapeError`` for other numbers of channels."""
     if shape[0] != expected:
-        raise ShapeError(f"{what} takes {expected} channels and is given {shape[0]}")
+        raise ShapeError(f"{what} requires {expected} channels, not {shape[0]}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What every layer has; a kind of layer overrides what differs.
+    """Base class of layers.
 
-    ``name`` is its place in its block or stage, the name of the torch submodule.
+    ``name`` is its name in its block or stage, and that of the torch submodule.
     """
 
     name: str
@@ -79,46 +79,46 @@ class Layer:
 
     @property
     def window(self) -> SlidingWindow | None:
-        """The window it slides, or None where it looks at single pixels or at all of them."""
+        """The sliding window, or None for pointwise and global layers."""
         return None
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers."""
+        """Trainable values."""
         return 0
 
     @property
     def buffers(self) -> int:
-        """Numbers kept but not trained."""
+        """Values stored but not trained."""
         return 0
 
     @property
     def text(self) -> str:
-        """What it is, in a few words."""
+        """A short description."""
         return self.kind
 
     def output(self, shape: Shape) -> Shape:
-        """The shape it makes of ``shape``. Raises ``ShapeError`` where it cannot take it."""
+        """The output shape for ``shape``. Raises ``ShapeError`` if ``shape`` is invalid."""
         return shape
 
     def macs(self, shape: Shape) -> int:
-        """Multiply-adds for one image that enters with ``shape``."""
+        """Multiply-adds for one image of input ``shape``."""
         return 0
 
     def activations(self, shape: Shape) -> int:
-        """Elements put out for one image, 0 unless it is a convolution or linear layer."""
+        """Output elements for one image, 0 except for convolutions and linear layers."""
         return 0
 
     def size_formula(self, shape: Shape) -> str:
-        """The output size with its numbers filled in; empty where the size does not change."""
+        """The output size with its numbers filled in; empty if the size does not change."""
         return ""
 
     def parameters_formula(self) -> str:
-        """The parameters with their numbers filled in; empty where there are none."""
+        """The parameters with their numbers filled in; empty if there are none."""
         return ""
 
     def macs_formula(self, shape: Shape) -> str:
-        """The MACs with their numbers filled in; empty where there are none."""
+        """The MACs with their numbers filled in; empty if there are none."""
         return ""
 
 
@@ -186,9 +186,9 @@ class Conv(Layer):
 class Norm(Layer):
     """Normalisation of ``channels``: batch norm (Ioffe & Szegedy 2015), or group norm.
 
-    With ``groups`` the mean and the variance are those of each image's groups of channels (Wu & He
-    2018, arXiv:1803.08494), and nothing is kept. ``momentum`` is torch's: the share of the new
-    batch in the running statistics.
+    With ``groups`` the mean and variance are computed over groups of channels of each image (Wu &
+    He 2018, arXiv:1803.08494), without running statistics. ``momentum`` is torch's: the weight of
+    the new batch in the running statistics.
     """
 
     kind: ClassVar[str] = "norm"
@@ -233,9 +233,9 @@ class Activation(Layer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool(Layer):
-    """The largest or the mean of each window; with no window, the mean of the whole map.
+    """The maximum or mean of each window; without a window, the mean of the whole map.
 
-    ``count_padding`` tells whether padded zeros take part in a mean.
+    ``count_padding`` includes padded zeros in a mean.
     """
 
     kind: ClassVar[str] = "pool"
@@ -270,9 +270,9 @@ class Pool(Layer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subsample(Layer):
-    """Every ``stride``-th pixel, zero channels added behind: the shortcut without parameters.
+    """Every ``stride``-th pixel, with zero channels appended: the shortcut without parameters.
 
-    Option A of He et al. 2015, section 4.2; zeros go behind the channels, as in fb.resnet.torch.
+    Option A of He et al. 2015, section 4.2; zeros are appended as in fb.resnet.torch.
     """
 
     kind: ClassVar[str] = "subsample"
@@ -330,7 +330,7 @@ class Linear(Layer):
     def output(self, shape: Shape) -> Shape:
         if shape != (self.inputs,):
             raise ShapeError(
-                f"the fully connected layer takes {self.inputs} numbers and is given {prod(shape)}"
+                f"the fully connected layer requires {self.inputs} inputs, not {prod(shape)}"
             )
         return (self.outputs,)
 

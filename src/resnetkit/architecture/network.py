@@ -20,13 +20,13 @@ from resnetkit.architecture.block import (
 from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
 from resnetkit.architecture.option_fields import EXPANSION
 from resnetkit.architecture.options import Options
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 from resnetkit.errors import InputError, check, mapping, parsed, text, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A run of blocks at one resolution; stage 0 is the stem and has layers instead."""
+    """A sequence of blocks at one resolution; stage 0 is the stem and has layers instead."""
 
     name: str
     layers: tuple[Layer, ...] = ()
@@ -34,7 +34,7 @@ class Stage:
 
     @property
     def path(self) -> str:
-        """The name of its torch submodule, e.g. ``layer1``; empty for the stem, which has none."""
+        """The name of its torch submodule, e.g. ``layer1``; empty for the stem."""
         return self.blocks[0].name.partition(".")[0] if self.blocks else ""
 
 
@@ -49,8 +49,8 @@ _RULES = {
 class Network:
     """A ResNet without weights: stages and a head, made from ``options``.
 
-    Two networks are equal when their name, options and the size they are usually given are.
-    ``about`` and ``source`` say in one line what it is and where it comes from.
+    Networks are equal if their names, options and default input sizes are equal.
+    ``about`` and ``source`` describe the network and its origin in one line each.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Network:
 
     def __post_init__(self) -> None:
         if type(self.input_size) is not int or self.input_size < 1:
-            raise InputError(f"input_size is {self.input_size!r}; it takes a whole number >= 1")
+            raise InputError(f"input_size is {self.input_size!r}; it must be a whole number >= 1")
         stages = (Stage(name="stage0", layers=_stem(self.options)), *_stages(self.options))
         object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "head", _head(self.options))
@@ -75,11 +75,11 @@ class Network:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)`` of the image it is usually given."""
+        """The default input shape ``(C, H, W)``."""
         return self.options.in_chans, self.input_size, self.input_size
 
     def layers(self) -> Iterator[Located]:
-        """Every layer, after those whose outputs it takes; a shortcut comes after its main path."""
+        """Every layer, after its input layers; a shortcut comes after its main path."""
         last = INPUT
         for stage in self.stages:
             last = yield from chain(stage.layers, last, stage=stage.name)
@@ -89,24 +89,24 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers of the whole network, head included."""
+        """Trainable values of the network, head included."""
         return sum(located.layer.parameters for located in self.layers())
 
     @property
     def layer_count(self) -> dict[str, int]:
-        """How many layers it has, by two ways of counting.
+        """Number of layers, counted in two ways.
 
         ``paper``: convolutions on the main path and the fully connected layer (He et al. 2015,
         table 1). ``notes``: convolutions on the main path and the stem's max-pool, without the
-        fully connected layer (2+9+12+18+9 = 50). In both the stem's convolutions count as one, for
-        three 3x3 stand in for the one 7x7; shortcuts and gates do not count.
+        fully connected layer (2+9+12+18+9 = 50). Both count the stem's convolutions as one, because
+        three 3x3 replace one 7x7, and exclude shortcuts and gates.
         """
         stem, pools, by_stage = self.layer_sums()
         linear = sum(isinstance(layer, Linear) for layer in self.head)
         return {"paper": stem + sum(by_stage) + linear, "notes": stem + pools + sum(by_stage)}
 
     def layer_sums(self) -> tuple[int, int, list[int]]:
-        """What is counted: the stem's convolutions (as one), its pool, the main path by stage."""
+        """Layer counts: the stem's convolutions (as one), its pool, the main path by stage."""
         pools = int(self.options.stem_pool != "none")
         by_stage = [
             sum(isinstance(layer, Conv) for block in stage.blocks for layer in block.main)
@@ -119,7 +119,7 @@ class Network:
         return replace(self, options=self.options.override(**changes))
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as JSON types; ``from_dict`` gives an equal network back."""
+        """The description as JSON types; ``from_dict`` restores an equal network."""
         return {
             "name": self.name,
             "about": self.about,
@@ -134,8 +134,8 @@ class Network:
         known = {"name", "about", "source", "input_size", "options"}
         if not isinstance(document, Mapping) or set(document) != known:
             raise InputError(
-                f"a network is described by {', '.join(sorted(known))}, "
-                f"and this one by {', '.join(sorted(document)) or 'nothing'}"
+                f"a network must have the fields {', '.join(sorted(known))}; "
+                f"this one has {', '.join(sorted(document)) or 'none'}"
             )
         check(document, _RULES, "network")
         return cls(**{**document, "options": Options.from_dict(document["options"])})
@@ -146,7 +146,7 @@ class Network:
 
     @classmethod
     def from_json(cls, text: str) -> Network:
-        """The network of ``to_json``. Raises ``ValueError`` where the text describes none."""
+        """The network of ``to_json``. Raises ``ValueError`` for an invalid description."""
         return cls.from_dict(parsed(text, "the network"))
 
 
@@ -175,7 +175,7 @@ def _stem(options: Options) -> tuple[Layer, ...]:
 
 
 def _stem_pool(options: Options, channels: int) -> tuple[Layer, ...]:
-    """What ends the stem: a max-pool, what stands in for it, or nothing."""
+    """The end of the stem: a max-pool, its replacement, or nothing."""
     if options.stem_pool == "none":
         return ()
     assert options.stem_widths is not None
@@ -201,7 +201,7 @@ def _stem_pool(options: Options, channels: int) -> tuple[Layer, ...]:
 
 
 def _stages(options: Options) -> Iterator[Stage]:
-    """The stages of blocks, strided until ``output_stride`` is reached and dilated from there."""
+    """The stages of blocks, strided until ``output_stride`` is reached, then dilated."""
     assert options.stem_widths is not None
     assert options.output_stride is not None
     inputs, reached, dilation = options.stem_widths[-1], options.stem_stride, 1
@@ -233,7 +233,7 @@ def _stages(options: Options) -> Iterator[Stage]:
 
 
 def _head(options: Options) -> tuple[Layer, ...]:
-    """The pool, and flatten and the fully connected layer where there are classes."""
+    """The pool, and if there are classes, flatten and the fully connected layer."""
     window = None if options.head_pool == "global" else SlidingWindow(kernel=7)
     pool = Pool(name="avgpool", function="average", slides=window)
     if options.num_classes is None:

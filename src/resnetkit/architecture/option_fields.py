@@ -1,7 +1,7 @@
-"""The fields of a network's options, and what follows from them: widths and strides.
+"""The fields of a network's options, and the widths and strides derived from them.
 
-An option is one field: its type, its default, what it means (``help``) and what it may be
-(``choices``). The command line and the documentation are made from these fields.
+An option is one field: its type, default, meaning (``help``) and allowed values (``choices``).
+The command line and the documentation are generated from these fields.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from resnetkit.architecture.window import Rounding
+from resnetkit.architecture.sliding_window import Rounding
 
 BlockKind = Literal["basic", "bottleneck"]
 StemKind = Literal["7x7", "deep", "3x3"]
@@ -20,7 +20,7 @@ HeadPool = Literal["global", "7x7"]
 NormKind = Literal["batch", "group", "none"]
 AntiAlias = Literal["none", "average", "blur"]
 
-#: Output channels of a block for each channel of its width.
+#: Output channels of a block per channel of its width.
 EXPANSION = {"basic": 1, "bottleneck": 4}
 #: Convolutions on the main path of each kind of block.
 CONVOLUTIONS = {"basic": 2, "bottleneck": 3}
@@ -41,10 +41,10 @@ class OptionFields:
         "bottleneck", "two 3x3 convolutions, or 1x1-3x3-1x1", "basic", "bottleneck"
     )
     blocks: tuple[BlockKind, ...] | None = _option(
-        None, "block of each stage, where they differ, e.g. basic,bottleneck"
+        None, "block of each stage, if they differ, e.g. basic,bottleneck"
     )
     widths: tuple[int, ...] = _option(
-        (64, 128, 256, 512), "width of each stage; a bottleneck puts out four times as much"
+        (64, 128, 256, 512), "width of each stage; a bottleneck outputs four times as much"
     )
     groups: int = _option(1, "groups of a bottleneck's 3x3 convolution (ResNeXt's cardinality)")
     width_per_group: int = _option(64, "width of each group at stage width 64 (ResNeXt, wide)")
@@ -53,12 +53,12 @@ class OptionFields:
     )
     conv_widths: tuple[int, ...] | None = _option(
         None,
-        "outputs of every convolution of the blocks' main paths in order, "
-        "where they do not follow from the widths (pruned networks)",
+        "output channels of every main-path convolution in order, "
+        "if not derived from the widths (pruned networks)",
     )
     stem: StemKind = _option(
         "7x7",
-        "one 7x7, three 3x3, or one 3x3, by itself without stride and pool",
+        "one 7x7, three 3x3, or one 3x3, by default without stride and pool",
         "7x7",
         "deep",
         "3x3",
@@ -70,19 +70,19 @@ class OptionFields:
     )
     stem_pool: StemPool | None = _option(
         None,
-        "max-pool 3x3 stride 2 with padding 1, or without and rounded up (Caffe), "
-        "or a 3x3 convolution with stride 2 instead (ResNet-RS), or none",
+        "3x3 max-pool of stride 2 with padding 1, or unpadded and rounded up (Caffe), "
+        "or a 3x3 convolution of stride 2 (ResNet-RS), or none",
         "padded",
         "caffe",
         "conv",
         "none",
     )
     stride_on: Literal["1x1", "3x3"] = _option(
-        "3x3", "which convolution of a bottleneck has the stride (v1: 1x1)", "1x1", "3x3"
+        "3x3", "convolution of a bottleneck with the stride (v1: 1x1)", "1x1", "3x3"
     )
     shortcut: ShortcutKind = _option(
         "projection",
-        "shortcut where shapes change; pad is option A of the CIFAR networks",
+        "shortcut if shapes change; pad is option A of the CIFAR networks",
         "projection",
         "avgpool+projection",
         "pad",
@@ -92,8 +92,8 @@ class OptionFields:
     )
     anti_alias: AntiAlias = _option(
         "none",
-        "what subsamples after a 3x3 convolution in place of its stride, and in the stem: "
-        "average pool 2x2 stride 2, or a blur with fixed weights",
+        "subsampling after a 3x3 convolution instead of its stride, and in the stem: "
+        "2x2 average pool of stride 2, or a blur with fixed weights",
         "none",
         "average",
         "blur",
@@ -101,7 +101,7 @@ class OptionFields:
     squeeze_excitation: int | None = _option(None, "reduction of squeeze-excitation, or none")
     squeeze_multiple: int = _option(8, "round the squeezed width to a multiple of this")
     efficient_attention: bool = _option(
-        False, "gate blocks by a 1-d convolution over the channels' means (ECA)"
+        False, "gate blocks with a 1-d convolution over channel means (ECA)"
     )
     conv_bias: bool = _option(False, "give the convolutions a bias (Keras)")
     norm: NormKind = _option(
@@ -115,12 +115,12 @@ class OptionFields:
     norm_epsilon: float = _option(1e-5, "epsilon of the norms")
     norm_momentum: float = _option(0.1, "torch's momentum of the norms' running statistics")
     output_stride: int | None = _option(
-        None, "stride of the last map to the input; below the natural one, stages are dilated"
+        None, "total stride of the last map; below the default, stages are dilated"
     )
     dilation_entry: Literal["previous", "own", "all"] = _option(
         "previous",
-        "dilation in a dilated stage's first block: the previous stage's (torchvision, timm), "
-        "already its own (semseg, mmpretrain), or that in both convolutions of basic blocks (smp)",
+        "dilation of a dilated stage's first block: the previous stage's (torchvision, timm), "
+        "its own (semseg, mmpretrain), or its own in both convolutions of basic blocks (smp)",
         "previous",
         "own",
         "all",
@@ -136,18 +136,18 @@ class OptionFields:
 
     @property
     def stem_stride(self) -> int:
-        """Stride of the stem's output to the input."""
+        """Total stride of the stem."""
         assert self.stem_conv_stride is not None
         return self.stem_conv_stride * (1 if self.stem_pool == "none" else 2)
 
     @property
     def natural_conv_stride(self) -> int:
-        """Stride of the stem's first convolution where no other is asked for."""
+        """Default stride of the stem's first convolution."""
         return 1 if self.stem == "3x3" else 2
 
     @property
     def natural_stride(self) -> int:
-        """Stride of the last map where no stage is dilated: 32 for the ImageNet networks."""
+        """Stride of the last map without dilation: 32 for the ImageNet networks."""
         return int(self.stem_stride * 2 ** (len(self.depths) - 1))
 
     @property
@@ -157,7 +157,7 @@ class OptionFields:
 
     @property
     def main_widths(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """What the convolutions of the main paths put out: by stage, block and convolution."""
+        """Output channels of the main paths, by stage, block and convolution."""
         stages = list(zip(self.stage_blocks, self.widths, self.depths, strict=True))
         if self.conv_widths is None:
             return tuple((self._regular(kind, width),) * depth for kind, width, depth in stages)
@@ -175,7 +175,7 @@ class OptionFields:
 
     @property
     def stage_outputs(self) -> tuple[int, ...]:
-        """The channels that each stage puts out."""
+        """The output channels of each stage."""
         return tuple(stage[-1][-1] for stage in self.main_widths)
 
     @property

@@ -1,7 +1,7 @@
 """Network options: validated, overridden, compared, read from and written to JSON.
 
-An option is one field: its type, its default, what it means (``help``) and what it may be
-(``choices``). The command line and the documentation are made from these fields.
+An option is one field: its type, default, meaning (``help``) and allowed values (``choices``).
+The command line and the documentation are generated from these fields.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from resnetkit.architecture.checks import check_together, check_values
 from resnetkit.architecture.option_fields import STEM_WIDTHS, OptionFields
 from resnetkit.errors import InputError, check, mapping
 
-#: Names of options in files that were written before version 0.2.
+#: Names of options in files written before version 0.2.
 _RENAMED = {"classes": "num_classes", "input_channels": "in_chans"}
-#: Options whose natural value follows from the stem, the stages or their widths.
+#: Options whose default depends on the stem, the stages or their widths.
 _FOLLOW = {
     "stem": ("stem_widths", "stem_padding", "stem_conv_stride", "stem_pool", "output_stride"),
     "stem_conv_stride": ("output_stride",),
@@ -28,12 +28,11 @@ _FOLLOW = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options(OptionFields):
-    """The choices of a network. ``None`` for a ``stem_`` option or ``output_stride`` asks for
-    what is natural for the stem; it is replaced by that value. Where there are ``blocks``,
-    ``block`` is that of the last stage.
+    """The options of a network. ``None`` for a ``stem_`` option or ``output_stride`` is replaced
+    by the default of the stem. With ``blocks``, ``block`` is that of the last stage.
 
-    Raises ``ValueError`` for a value that is not allowed and for choices that contradict
-    each other; the message says what was given and what is allowed.
+    Raises ``ValueError`` for invalid values and conflicting options; the message says what was
+    given and what is allowed.
     """
 
     def __post_init__(self) -> None:
@@ -55,10 +54,10 @@ class Options(OptionFields):
         check_together(self)
 
     def override(self, **changes: Any) -> Options:
-        """These options with ``changes``; what follows from a changed one becomes natural again.
+        """These options with ``changes``; options that depend on a changed one are reset.
 
-        A new ``stem`` resets the other stem options, unless they are changed too; a ``block`` is
-        that of all stages.
+        A new ``stem`` resets the other stem options, unless they are changed too; ``block``
+        applies to all stages.
         """
         _check_names(changes)
         values = {name: getattr(self, name) for name in option_names()}
@@ -70,7 +69,7 @@ class Options(OptionFields):
         return Options(**{**values, **changes})
 
     def differences(self, other: Options) -> dict[str, Any]:
-        """The options in which ``self`` differs from ``other``, with the values of ``self``."""
+        """The options that differ from those of ``other``, with the values of ``self``."""
         return {
             name: getattr(self, name)
             for name in option_names()
@@ -84,7 +83,7 @@ class Options(OptionFields):
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Options:
-        """The options of ``to_dict``. Raises ``ValueError`` for an unknown or bad one."""
+        """The options of ``to_dict``. Raises ``ValueError`` for unknown or invalid ones."""
         check({"options": document}, {"options": mapping()}, "network")
         document = {_RENAMED.get(name, name): value for name, value in document.items()}
         _check_names(document)
@@ -103,5 +102,5 @@ def _check_names(given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in option_names():
             raise InputError(
-                f"{name!r} is no option of a network; the options are {', '.join(option_names())}"
+                f"{name!r} is not a network option; the options are {', '.join(option_names())}"
             )

@@ -1,7 +1,7 @@
 """Parameter names and shapes of a network, and the network's name from its options.
 
-A ``Place`` says where a layer with parameters stands, without a name. A dialect names places; the
-places of a network come from its layers.
+A ``Place`` is the position of a layer with parameters, without a name. A dialect names places; the
+places of a network are derived from its layers.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from resnetkit.architecture.rare_layer import ChannelConv
 ParameterKind = Literal["conv", "norm", "linear"]
 NetworkPart = Literal["stem", "main", "gate", "shortcut", "head"]
 
-#: The tensors of each kind of layer, by torch's names; a convolution may have a bias besides, and a
+#: The tensors of each kind of layer, by torch's names; a convolution may also have a bias, and a
 #: group norm has only the first two.
 TENSORS: Mapping[ParameterKind, tuple[str, ...]] = {
     "conv": ("weight",),
     "norm": ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"),
     "linear": ("weight", "bias"),
 }
-#: Options in which a network has to agree with one of the catalogue to be called by its name.
+#: Options that must equal those of a catalogue entry for a network to have its name.
 _STRUCTURE = frozenset(
     "depths block blocks widths groups width_per_group reduce_first conv_widths stem stem_widths "
     "shortcut shortcut_kernel squeeze_excitation efficient_attention".split()
 )
-#: Options that matter least: what a network is used for, and how.
+#: Options that matter least: those of how a network is used.
 _INCIDENTAL = frozenset("num_classes in_chans output_stride dilation_entry norm_momentum".split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a layer with parameters stands.
+    """The position of a layer with parameters.
 
-    ``number`` counts from 1 the layers of its kind in its part of the block (or of the stem);
-    ``stage`` and ``block`` are those of ``layer1.0``. The rest is what a name may depend on:
-    ``stem`` of the network, ``averaged`` where its shortcuts have average pools, ``pooled`` where
-    this very shortcut has one, and ``efficient`` where a gate's convolution is along the channels.
-    A stem's convolution beyond those of its kind stands in for its pool.
+    ``number`` counts the layers of its kind in its part of the block (or stem) from 1; ``stage``
+    and ``block`` are those of ``layer1.0``. Names may also depend on the network's ``stem``, on
+    ``averaged`` (its shortcuts have average pools), ``pooled`` (this shortcut has one) and
+    ``efficient`` (a gate's convolution is along the channels). A convolution that replaces the
+    stem's pool is numbered after the others.
     """
 
     kind: ParameterKind
@@ -62,11 +62,11 @@ class Place:
 
 
 def places(network: Network) -> dict[str, Place]:
-    """Every layer with parameters: the path of its torch submodule, and its place."""
+    """The place of every layer with parameters, by the path of its torch submodule."""
     return dict(_places(network))
 
 
-@lru_cache(maxsize=32)  # a file is tried as the network of many dialects, often the same one
+@lru_cache(maxsize=32)  # a file is tested with many dialects, often as the same network
 def _places(network: Network) -> dict[str, Place]:
     found: dict[str, Place] = {}
     counts: Counter[tuple[str | None, NetworkPart, ParameterKind]] = Counter()
@@ -142,9 +142,9 @@ def catalogued() -> tuple[tuple[Entry, Options], ...]:
 
 
 def named(options: Options) -> Network:
-    """The network of ``options`` with the name of the catalogue's nearest of that structure.
+    """The network of ``options``, named after the nearest catalogue entry of that structure.
 
-    ``custom`` is the name where the catalogue has none; ``catalog.changes`` tells the differences.
+    The name is ``custom`` if there is none; ``registry.changes`` returns the differences.
     """
     best: tuple[tuple[int, int], Entry] | None = None
     for entry, theirs in catalogued():

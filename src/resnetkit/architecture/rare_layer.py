@@ -1,4 +1,4 @@
-"""Layers that few networks have: anti-aliasing blur, and the convolution of ECA gates."""
+"""Rarely used layers: anti-aliasing blur, and the convolution of ECA gates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from resnetkit.architecture.layer import (
     map_size,
     slide,
 )
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blur(Layer):
-    """A convolution of each channel with fixed weights, edges mirrored: subsampling without alias.
+    """A depthwise convolution with fixed weights and reflection padding, for anti-aliasing.
 
     The weights are (1, 2, 1) x (1, 2, 1) / 16 (Zhang 2019, arXiv:1904.11486, as in timm).
     """
@@ -41,7 +41,7 @@ class Blur(Layer):
         check_channels(shape, self.channels, "the blur")
         _, height, width = map_size(shape, "the blur")
         if min(height, width) <= self.slides.padding:
-            raise ShapeError(f"the blur mirrors the edges of a map, and {height}x{width} has none")
+            raise ShapeError(f"the blur requires at least 2 pixels per side, not {height}x{width}")
         return slide(self.slides, shape, self.channels, "the blur")
 
     def macs(self, shape: Shape) -> int:
@@ -63,7 +63,7 @@ class Blur(Layer):
 class ChannelConv(Layer):
     """A 1-d convolution along the channels of one pixel, ``(C, 1, 1) -> (C, 1, 1)``, no bias.
 
-    The middle of efficient channel attention (Wang et al. 2019, arXiv:1910.03151).
+    Part of efficient channel attention (Wang et al. 2019, arXiv:1910.03151).
     """
 
     kind: ClassVar[str] = "conv1d"

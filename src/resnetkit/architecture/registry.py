@@ -15,7 +15,7 @@ from resnetkit.errors import InputError
 
 @cache
 def entries() -> MappingProxyType[str, Entry]:
-    """Every entry by name, in catalogue order. Raises ``RuntimeError`` for a name given twice."""
+    """Every entry by name, in catalogue order. Raises ``RuntimeError`` for a duplicate name."""
     found: dict[str, Entry] = {}
     for family in FAMILIES:
         for entry in family():
@@ -37,8 +37,8 @@ def catalog() -> tuple[Entry, ...]:
 def list_models(filter: str = "", *, family: str | None = None) -> list[str]:
     """The names of all networks, or those that match ``filter``, in catalogue order.
 
-    ``filter`` is a pattern with ``*``, ``?`` and ``[...]``; ``family`` is a word that the
-    description or source of a network has, in any case, e.g. ``"SE"`` or ``"CIFAR"``.
+    ``filter`` is a pattern with ``*``, ``?`` and ``[...]``; ``family`` is a word in the
+    description or source of a network, ignoring case, e.g. ``"SE"`` or ``"CIFAR"``.
 
     >>> resnetkit.list_models("resnet1*")
     ['resnet18', 'resnet101', 'resnet152', ...]
@@ -61,8 +61,8 @@ def names() -> tuple[str, ...]:
 def network(name: str | Network, **options: Any) -> Network:
     """The named network, or the given one, with ``options`` changed.
 
-    Raises ``ValueError`` for an unknown name (with the nearest ones), for an unknown option and
-    for options that contradict each other.
+    Raises ``ValueError`` for an unknown name (and suggests the nearest), an unknown option and
+    conflicting options.
 
     >>> resnetkit.network("resnet50", num_classes=10).parameters
     23528522
@@ -74,13 +74,13 @@ def network(name: str | Network, **options: Any) -> Network:
         near = difflib.get_close_matches(str(name).lower(), names(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise InputError(
-            f"no network is named {name!r}; {hint}resnetkit.list_models lists all {len(names())}"
+            f"unknown network {name!r}; {hint}resnetkit.list_models lists all {len(names())}"
         )
     described = entry.network()
     return described.override(**options) if options else described
 
 
 def changes(described: Network) -> dict[str, Any]:
-    """The options in which a network differs from the catalogue's one of its name."""
+    """The options of a network that differ from the catalogue entry of its name."""
     entry = entries().get(described.name)
     return {} if entry is None else described.options.differences(entry.network().options)

@@ -1,4 +1,4 @@
-"""Shape inference: the input shape carried through every layer, with costs."""
+"""Shape inference: propagates a shape through every layer, with costs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ class Step:
     """One layer at one input.
 
     ``input`` and ``output`` are ``(C, H, W)`` or ``(C,)``; they are None for layers of a head that
-    cannot take the features. ``receptive_field`` is the side, in input pixels, of the square that
-    one output can see, padding included: the largest over the paths that lead there. Gates are no
-    such path, for they see the whole map. ``stride`` is the distance, in input pixels, of
-    neighbouring outputs.
+    cannot process the features. ``receptive_field`` is the side, in input pixels, of the square
+    that affects one output, padding included: the largest over all paths, except gates, which see
+    the whole map. ``stride`` is the distance of neighbouring outputs in input pixels.
     """
 
     located: Located
@@ -56,8 +55,8 @@ class Step:
 class Walk:
     """All steps of a network at one input.
 
-    ``output`` is what the network puts out. ``problem`` is None, or says in words which layer of
-    the head cannot take the features; then ``output`` is the last map that is reached.
+    ``output`` is the network's output shape. ``problem`` is None, or says which layer of the head
+    cannot process the features; then ``output`` is the last valid map.
     """
 
     network: Network
@@ -69,7 +68,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class _Signal:
-    """What travels along a path: a shape, what one of its pixels sees, how far apart they are."""
+    """The state along a path: shape, receptive field and stride."""
 
     shape: Shape
     field: int
@@ -88,21 +87,21 @@ class _Signal:
 
 
 def walk(network: Network, shape: Shape) -> Walk:
-    """Carry an image of ``shape`` ``(C, H, W)`` through ``network``.
+    """Propagate an image of ``shape`` ``(C, H, W)`` through ``network``.
 
-    Raises ``ValueError`` for a shape that is no image of the network's, that is so small that a
-    map vanishes, or in which a block's two paths round differently (average pools against
-    aliasing round down); the message names the layer. A head that cannot take the features is no
-    error: ``Walk.problem`` says so.
+    Raises ``ValueError`` for an invalid shape, one so small that a map becomes empty, and one for
+    which a block's two paths round differently (anti-aliasing average pools round down); the
+    message names the layer. A head that cannot process the features is not an error; see
+    ``Walk.problem``.
     """
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(
-            f"the input is {shape!r}; it takes (channels, height, width), e.g. 3x224x224"
+            f"the input is {shape!r}; it must be (channels, height, width), e.g. 3x224x224"
         )
     if shape[0] != network.options.in_chans:
         raise InputError(
-            f"the input {shape_text(shape)} has {shape[0]} channels and {network.name} takes "
-            f"{network.options.in_chans}; give {network.options.in_chans} channels, "
+            f"the input {shape_text(shape)} has {shape[0]} channels and {network.name} requires "
+            f"{network.options.in_chans}; use {network.options.in_chans} channels, "
             f"or the option in_chans {shape[0]}"
         )
     steps: list[Step] = []
@@ -120,8 +119,8 @@ def walk(network: Network, shape: Shape) -> Walk:
                     f"the input {shape_text(shape)} is too small for {network.name}: {where}"
                 ) from None
             problem = (
-                f"the head cannot take {shape_text(last_map)}: {where} "
-                "(head_pool global takes any size)"
+                f"the head cannot process {shape_text(last_map)}: {where} "
+                "(head_pool global accepts any size)"
             )
             after = before
         if isinstance(located.layer, Add):
@@ -130,7 +129,7 @@ def walk(network: Network, shape: Shape) -> Walk:
                 raise InputError(
                     f"the input {shape_text(shape)} does not fit {network.name}: at "
                     f"{located.path}, the main path gives {shape_text(after.shape)} and the "
-                    f"shortcut {shape_text(shortcut.shape)}; give sides that are "
+                    f"shortcut {shape_text(shortcut.shape)}; use sides that are "
                     f"multiples of {network.options.natural_stride}"
                 )
             after = replace(after, field=max(after.field, shortcut.field))

@@ -7,10 +7,10 @@ import io
 from collections.abc import Container, Sequence
 
 from resnetkit.architecture.layer import shape_text
-from resnetkit.architecture.rows import Explained, Level, TableRow
+from resnetkit.architecture.table_rows import Explained, Level, TableRow
 from resnetkit.errors import printable
 
-#: What a MAC is, printed wherever a number of them is.
+#: The definition of a MAC, printed below tables.
 MAC_MEANING = (
     "1 MAC = one multiply-add of a convolution or linear layer = 2 FLOPs; nothing else counts"
 )
@@ -37,7 +37,7 @@ def columns(level: Level, formulas: bool) -> tuple[str, ...]:
 
 
 def cells(row: TableRow, names: tuple[str, ...]) -> tuple[str, ...]:
-    """A row as the texts of the named columns."""
+    """The texts of a row in the named columns."""
     texts = {
         "stage": row.stage,
         "path": row.path,
@@ -104,7 +104,7 @@ def _macs(macs: int) -> str:
 def table_lines(
     explanation: Explained, level: Level, formulas: bool = False
 ) -> list[tuple[str, str]]:
-    """The aligned table as ``(stage, line)``; stage is ``""`` for lines of no stage."""
+    """The aligned table as ``(stage, line)``; stage is ``""`` outside stages."""
     names = columns(level, formulas)
     rows = explanation.rows(level)
     stages = [row.stage for row in rows]
@@ -120,7 +120,7 @@ def table_lines(
 
 
 def aligned(lines: Sequence[tuple[str, ...]], left: Container[int]) -> list[str]:
-    """Cells as lines of equally wide columns; the columns in ``left`` are set to the left."""
+    """Align cells in columns; the columns in ``left`` are left-aligned."""
     lines = [tuple(map(printable, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
@@ -139,7 +139,7 @@ def table(explanation: Explained, level: Level, formulas: bool = False) -> str:
 
 
 def markdown(explanation: Explained, level: Level, formulas: bool = False) -> str:
-    """The table in GitHub's Markdown."""
+    """The table in GitHub Markdown."""
     names = columns(level, formulas)
     lines = [cells(row, names) for row in explanation.rows(level)]
     if level != "network":

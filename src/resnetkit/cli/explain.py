@@ -7,7 +7,7 @@ import sys
 
 from resnetkit.architecture import text
 from resnetkit.architecture.explanation import Explanation, explain
-from resnetkit.architecture.rows import LEVELS
+from resnetkit.architecture.table_rows import LEVELS
 from resnetkit.cli.network_options import add_options, given_options, input_size
 
 _FORMATS = ("table", "tree", "markdown", "csv", "json", "svg", "html")

@@ -1,9 +1,9 @@
-"""Resumable download, checked before the file takes its name.
+"""Resumable download, verified before the file gets its name.
 
-Beside the file ``net.pth`` stand, while it comes, ``net.pth.part`` and ``net.pth.json``: the
-address and the server's mark of the version (its ``ETag``), so that only the same file is
-continued (RFC 9110, ``Range`` and ``If-Range``). A download that ends in any way, Ctrl-C as well,
-leaves the part for the next call; one whose checksum is wrong leaves nothing.
+A download of ``net.pth`` writes ``net.pth.part`` and ``net.pth.json``: the URL and the server's
+version of the file (its ``ETag``), so that only the same file is resumed (RFC 9110, ``Range`` and
+``If-Range``). An interrupted download, also by Ctrl-C, keeps the part for the next call; one with
+a wrong checksum keeps nothing.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from resnetkit.hub.source import is_safe
 if TYPE_CHECKING:
     from requests import Response, Session
 
-#: Tries without a new byte before giving up, and the seconds before the second one; the pause
-#: doubles with each.
+#: Attempts without a new byte before giving up, and seconds before the second one; the pause
+#: doubles each time.
 TRIES, PAUSE = 5, 1.0
-#: No pause is longer than this, whatever the server asks for.
+#: Longest pause in seconds, even if the server asks for more.
 LONGEST_PAUSE = 60.0
-#: Seconds to connect, and to wait for the next bytes.
+#: Timeouts in seconds, to connect and for the next bytes.
 TIMEOUT = (10.0, 30.0)
-#: Bytes that are written at once; a cut loses fewer than these.
+#: Bytes per write; an interruption loses fewer than these.
 CHUNK = 1 << 14
-#: Answers that another try may change.
+#: Statuses that are retried.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-#: Hears how many bytes are there, and how many there will be, where that is known.
+#: Progress callback: called with the bytes received, and the total if known.
 Told = Callable[[int, int | None], None]
 
 
 class _CutError(Exception):
-    """The connection ended too early, or the server asked for ``pause`` seconds of patience."""
+    """The connection ended early, or the server asked for a pause of ``pause`` seconds."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
@@ -50,10 +50,10 @@ class _CutError(Exception):
 
 
 def cached(target: Path, sha256: str | None) -> str | None:
-    """The digest of ``target`` if it is there and is what it should be, else None.
+    """The digest of ``target`` if it exists and matches, else None.
 
-    ``sha256`` may be the beginning of a digest. Without it, the digest counts that was written
-    down when the file came.
+    ``sha256`` may be a prefix of the digest. Without it, the digest recorded at the download must
+    match.
     """
     if not target.is_file():
         return None
@@ -63,15 +63,15 @@ def cached(target: Path, sha256: str | None) -> str | None:
 
 
 def download(url: str, target: Path, *, sha256: str | None, told: Told | None = None) -> str:
-    """Bring ``url`` to ``target``, unless it is there already; returns its SHA-256.
+    """Download ``url`` to ``target``, unless it exists already; returns its SHA-256.
 
-    ``sha256`` are the digits, or the first of them, that the digest has to have. Raises
-    ``InputError`` for a server that says no or stays silent, and for a wrong checksum.
+    ``sha256`` is the expected digest, or a prefix of it. Raises ``InputError`` if the server
+    refuses or does not answer, and for a wrong checksum.
     """
     requests, filelock = (require(name, "fetching", "hub") for name in ("requests", "filelock"))
     _check_way(url, url, sha256)
     with filelock.FileLock(_beside(target, "lock")):
-        if digest := cached(target, sha256):  # perhaps another process has just brought it
+        if digest := cached(target, sha256):  # another process may have downloaded it
             return digest
         with requests.Session() as session:
             session.headers.update(_headers())
@@ -95,8 +95,8 @@ def _download(
         part.unlink()
         if attempt == "from the start" or not continued:
             raise InputError(
-                f"{url} has the SHA-256 {digest} and should have {sha256}...; nothing was kept, "
-                "try again or another source"
+                f"{url} has the SHA-256 {digest}, expected {sha256}...; nothing was kept, "
+                "try again or use another source"
             )
     with part.open("rb") as file:
         os.fsync(file.fileno())
@@ -106,7 +106,7 @@ def _download(
 
 
 def _bring(session: Session, url: str, target: Path, sha256: str | None, told: Told | None) -> None:
-    """Ask until all bytes of the part are there."""
+    """Send requests until the part is complete."""
     part = _beside(target, "part")
     failures, most = 0, _size(part)
     while True:
@@ -117,20 +117,20 @@ def _bring(session: Session, url: str, target: Path, sha256: str | None, told: T
             most = max(most, _size(part))
             if failures >= TRIES:
                 raise InputError(
-                    f"{url}: {cut}, {TRIES} times; what has come is kept, and the same "
-                    "command goes on from there"
+                    f"{url}: {cut}, {TRIES} times; the received bytes are kept; try again later "
+                    "to resume"
                 ) from None
             time.sleep(min(LONGEST_PAUSE, max(cut.pause, PAUSE * 2 ** (failures - 1))))
 
 
 def _ask(session: Session, url: str, target: Path, sha256: str | None, told: Told | None) -> None:
-    """One request, for what is not there yet. Raises ``_CutError`` where another may bring more."""
+    """One request for the missing bytes. Raises ``_CutError`` if another may get more."""
     from requests import exceptions
 
     part, notes = _beside(target, "part"), _notes(target)
     have, mark = _size(part), notes.get("mark") if notes.get("url") == url else None
     if have and not (mark or sha256):
-        part.unlink()  # nothing would tell whether the rest belongs to the beginning
+        part.unlink()  # nothing shows whether the rest is of the same file
         have = 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     if have and mark:
@@ -163,37 +163,37 @@ def _ask(session: Session, url: str, target: Path, sha256: str | None, told: Tol
 
 
 def _check(response: Response, url: str) -> None:
-    """Whether the answer is the file, or a part of it."""
+    """Check that the response is the file, or a part of it."""
     status = response.status_code
     if status in PASSING:
         wait = response.headers.get("Retry-After", "")
         raise _CutError(_status(status), float(wait) if wait.isdecimal() else 0.0)
     if status not in (200, 206, 416):
-        raise InputError(f"{url}: the server says {_status(status)}; check the address")
+        raise InputError(f"{url}: the server answered {_status(status)}; check the URL")
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise InputError(f"{url} comes compressed, though it was not asked for so")
+        raise InputError(f"{url} is compressed, which was not requested; use another source")
 
 
 def _check_redirect(response: Response, *_: Any, url: str, sha256: str | None, **__: Any) -> None:
-    """Look at where an answer leads before it is followed."""
+    """Check a redirect before it is followed."""
     if response.is_redirect:
         _check_way(urljoin(response.url, response.headers["Location"]), url, sha256)
 
 
 def _check_way(hop: str, url: str, sha256: str | None) -> None:
-    """What comes unencrypted is taken only with a whole checksum."""
+    """An unencrypted download requires a full checksum."""
     if not is_safe(hop) and len(sha256 or "") < 64:
-        over = "is" if hop == url else f"leads to {hop}, which is"
+        over = "is" if hop == url else f"redirects to {hop}, which is"
         raise InputError(
             f"{url} {over} not encrypted; give the file's checksum as sha256", field="sha256"
         )
 
 
 def _begin(response: Response, part: Path, have: int) -> int | None:
-    """The byte at which the answer begins; None where no more is needed.
+    """The first byte of the response; None if the part is complete.
 
-    The server may send the whole file although a part was asked for: it does not do parts, or the
-    file has changed since.
+    The server may send the whole file instead of a part: if it does not support ranges, or if the
+    file has changed.
     """
     if response.status_code == 200:
         return 0
@@ -203,9 +203,7 @@ def _begin(response: Response, part: Path, have: int) -> int | None:
     if response.status_code == 416 and have and given == f"bytes */{have}":
         return None
     part.unlink(missing_ok=True)
-    raise _CutError(
-        f"the server sends other bytes of the file than were asked for ({given or 'none'})"
-    )
+    raise _CutError(f"the server sent other bytes of the file than requested ({given or 'none'})")
 
 
 def _length(headers: Mapping[str, str], begin: int) -> int | None:
@@ -214,13 +212,13 @@ def _length(headers: Mapping[str, str], begin: int) -> int | None:
 
 
 def _mark(headers: Mapping[str, str]) -> str | None:
-    """What tells one version of a file from another: a strong ETag, else the date."""
+    """The version of a file: a strong ETag, else the date."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified")
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the layers of the libraries below."""
+    """What went wrong, without details of the libraries used."""
     from requests import exceptions
 
     if isinstance(error, exceptions.Timeout):

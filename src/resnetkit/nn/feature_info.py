@@ -1,4 +1,4 @@
-"""Channels and strides of feature maps, as timm's ``FeatureInfo``."""
+"""Channels and strides of feature maps, like timm's ``FeatureInfo``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnetkit.errors import InputError
 
 
 class FeatureInfo:
-    """Channels, stride to the input and module of each map, as timm's ``FeatureInfo`` gives them.
+    """Channels, stride and module of each feature map, like timm's ``FeatureInfo``.
 
     Map 0 is that of the stem before its pool, map ``n`` that of stage ``n``. ``out_indices`` are
     the maps of a ``FeatureNet``, by default all.
@@ -47,19 +47,19 @@ class FeatureInfo:
         ]
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Channels of a map, of several, or of all."""
+        """Channels of one, several or all maps."""
         return self._of("num_chs", idx)
 
     def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Input pixels between two outputs."""
+        """Stride, in input pixels."""
         return self._of("reduction", idx)
 
     def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
-        """The child whose output it is."""
+        """The child that outputs the map."""
         return self._of("module", idx)
 
     def get_dicts(self, idx: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """Everything of several maps, or of all."""
+        """All values of several or all maps."""
         return [self.info[index] for index in (self.out_indices if idx is None else idx)]
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class FeatureInfo:
 
 
 def _before_pool(network: Network) -> list[str]:
-    """The layers of the stem before its pool, or before a convolution instead of one."""
+    """The layers of the stem before its pool or the convolution that replaces it."""
     stride, names = 1, []
     for layer in network.stages[0].layers:
         stride *= 1 if layer.window is None else layer.window.stride

@@ -21,13 +21,13 @@ from resnetkit.architecture.layer import (
     Subsample,
 )
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 
 
 def leaf(layer: Layer, path: str) -> nn.Module:
     """The module that computes ``layer``; its attribute ``path`` is the layer's path.
 
-    Raises ``TypeError`` for a kind of layer that is not known.
+    Raises ``TypeError`` for an unsupported kind of layer.
     """
     module = _module(layer)
     object.__setattr__(module, "path", path)
@@ -62,7 +62,7 @@ def _module(layer: Layer) -> nn.Module:
             return Sum()
         case Scale():
             return Product()
-    raise TypeError(f"no torch module is known for a layer of kind {layer.kind}")
+    raise TypeError(f"unsupported layer kind for torch: {layer.kind}")
 
 
 def _convolution(layer: Conv) -> nn.Conv2d:
@@ -98,7 +98,7 @@ def _pool(layer: Pool) -> nn.Module:
 
 
 class RoundedUpConv2d(nn.Conv2d):
-    """A strided convolution whose output size is rounded up: zeros are added below and right.
+    """A strided convolution with rounded-up output size: zero-padded below and right.
 
     ``(N, C, H, W) -> (N, outputs, ceil(...) + 1, ceil(...) + 1)``, see ``SlidingWindow.output``.
     """
@@ -116,11 +116,11 @@ class RoundedUpConv2d(nn.Conv2d):
 
 
 class EndPaddedAvgPool2d(nn.Module):
-    """The average pool of ResNet-D's shortcut: one more row and column, below and right.
+    """The average pool of ResNet-D's shortcut, padded by one row below and one column right.
 
-    Either the added zeros count (timm's ``AvgPool2dSame``), or a partial window averages the
-    pixels it has (``ceil_mode`` with ``count_include_pad=False``) and a window without pixels,
-    which only rounding up makes, is zero.
+    Either the padded zeros count (timm's ``AvgPool2dSame``), or a partial window averages its
+    pixels only (``ceil_mode`` with ``count_include_pad=False``) and a window without pixels, which
+    occurs only when rounding up, is zero.
     """
 
     def __init__(self, window: SlidingWindow, count_padding: bool) -> None:
@@ -154,9 +154,9 @@ class EndPaddedAvgPool2d(nn.Module):
 
 
 class BlurPool(nn.Module):
-    """Each channel with (1, 2, 1) x (1, 2, 1) / 16, edges mirrored, every ``stride``-th pixel.
+    """A strided depthwise convolution with (1, 2, 1) x (1, 2, 1) / 16 and reflection padding.
 
-    The weights are no state: they are not saved, and follow the input's device and type.
+    The weights are not in the state dict; they follow the input's device and dtype.
     """
 
     def __init__(self, window: SlidingWindow) -> None:
@@ -187,7 +187,7 @@ class ConvAlongChannels(nn.Conv1d):
 
 
 class SubsampleChannels(nn.Module):
-    """Every ``stride``-th pixel, with zero channels behind, ``(N, C, H, W) -> (N, C', H', W')``."""
+    """Every ``stride``-th pixel, plus zero channels, ``(N, C, H, W) -> (N, C', H', W')``."""
 
     def __init__(self, layer: Subsample) -> None:
         super().__init__()

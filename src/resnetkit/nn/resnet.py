@@ -1,11 +1,11 @@
 """The torch module of a network.
 
-Submodules have the paths of their layers, which for the networks of torchvision are torchvision's
+Submodules are named by the paths of their layers; for torchvision's networks these are its
 parameter names: ``conv1``, ``layer1.0.conv1``, ``layer1.0.downsample.0``, ``fc``.
 """
 
-# No `from __future__ import annotations`: torch.fx hands the annotations of `forward` on to
-# TorchScript, which needs them as types.
+# No `from __future__ import annotations`: torch.fx passes the annotations of `forward` to
+# TorchScript, which requires types.
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, cast
@@ -24,9 +24,9 @@ from resnetkit.nn.layers import leaf
 
 
 class _Scriptable(nn.Module):
-    """A module whose ``forward`` follows the description, which TorchScript cannot read.
+    """A module whose ``forward`` depends on the description, so TorchScript cannot compile it.
 
-    ``torch.jit.script`` is handed its trace by ``torch.fx``, the same operations written out.
+    ``torch.jit.script`` compiles its ``torch.fx`` trace instead, with the same operations.
     """
 
     def __prepare_scriptable__(self) -> fx.GraphModule:
@@ -62,11 +62,11 @@ class ResidualBlock(_Scriptable):
 class ResNet(_Scriptable):
     """A network as a torch module; ``network`` is its description.
 
-    Children stand in the order in which they run, as torchvision's do, and the module has timm's
-    protocol: ``forward_features``, ``forward_head``, ``num_features``, ``num_classes``,
-    ``get_classifier``, ``reset_classifier``, ``feature_info``, ``set_grad_checkpointing``,
-    ``group_matcher``. Every leaf has ``path``, the path of its layer. Made by ``build``; the
-    weights are torch's defaults until ``initialise`` or ``load_state_dict``.
+    Children are in execution order, as in torchvision, and the module follows timm's protocol:
+    ``forward_features``, ``forward_head``, ``num_features``, ``num_classes``, ``get_classifier``,
+    ``reset_classifier``, ``feature_info``, ``set_grad_checkpointing``, ``group_matcher``. The
+    ``path`` of every leaf is the path of its layer. Created by ``build``; the weights are torch's
+    defaults until ``initialise`` or ``load_state_dict``.
     """
 
     network: Network
@@ -75,7 +75,7 @@ class ResNet(_Scriptable):
         super().__init__()
         self.network = network
         self.grad_checkpointing = False
-        # Weights are drawn in this order, which is not that of the children.
+        # Weights are drawn in this order, not in that of the children.
         stem = [(layer.name, leaf(layer, layer.name)) for layer in network.stages[0].layers]
         head = [(layer.name, leaf(layer, layer.name)) for layer in network.head]
         body = [
@@ -92,12 +92,12 @@ class ResNet(_Scriptable):
 
     @property
     def num_classes(self) -> int:
-        """The length of the logits; 0 where there is no classifier."""
+        """The length of the logits; 0 without a classifier."""
         return self.network.options.num_classes or 0
 
     @property
     def feature_info(self) -> FeatureInfo:
-        """Channels and strides of the maps that ``features_only`` gives."""
+        """Channels and strides of the maps of ``features_only``."""
         return FeatureInfo(self.network)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class ResNet(_Scriptable):
         return self.stages(x)[self.network.stages[-1].name]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """From the last map to what ``forward`` gives; with ``pre_logits`` to the pooled features
+        """The output of ``forward`` from the last map, or with ``pre_logits`` the pooled features
         ``(N, num_features)``."""
         if pre_logits:
             return cast(Tensor, self.get_submodule("avgpool")(x).flatten(1))
@@ -132,22 +132,22 @@ class ResNet(_Scriptable):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W) ->`` logits ``(N, num_classes)``, or the pooled map where there is no
+        """``(N, C, H, W) ->`` logits ``(N, num_classes)``, or the pooled map without a
         classifier."""
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:
-        """The fully connected layer; ``nn.Identity`` where there is none."""
+        """The fully connected layer; ``nn.Identity`` if there is none."""
         return self.get_submodule("fc") if self.num_classes else nn.Identity()
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new classifier in the place of the old one; ``num_classes=0`` takes it away, so
-        that pooled features ``(N, num_features)`` come out.
+        """Replace the classifier; ``num_classes=0`` removes it, so that the output is the pooled
+        features ``(N, num_features)``.
 
-        Raises ``ValueError`` for another ``global_pool`` than ``avg``, and for a number below 0.
+        Raises ``ValueError`` for a ``global_pool`` other than ``avg``, and for a number below 0.
         """
         if global_pool not in (None, "avg"):
-            raise InputError(f"global_pool is {global_pool!r}; it may be avg")
+            raise InputError(f"global_pool is {global_pool!r}; it must be avg")
         if num_classes:
             self.network = self.network.override(num_classes=num_classes)
             weight = self.get_parameter("conv1.weight")
@@ -160,7 +160,7 @@ class ResNet(_Scriptable):
                 self._modules.pop(name, None)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute the maps inside blocks again in the backward pass, for less memory."""
+        """Recompute the maps inside blocks in the backward pass, to save memory."""
         self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class ResNet(_Scriptable):
 class FeatureNet(_Scriptable):
     """A ``ResNet`` without its head: ``(N, C, H, W) ->`` the maps of ``out_indices``, in order.
 
-    See ``FeatureInfo`` for the maps. Children have the names of those of the ``ResNet``.
+    See ``FeatureInfo`` for the maps. Children have the same names as in ``ResNet``.
     """
 
     def __init__(self, module: ResNet, out_indices: Sequence[int] | None = None) -> None:
@@ -197,10 +197,10 @@ class FeatureNet(_Scriptable):
 
 
 def build(name: str | Network, *, zero_init_last: bool = False, **options: Any) -> ResNet:
-    """The initialised module, in training mode, of a network or a name with ``options`` changed.
+    """Build the initialised module of a network, with ``options`` changed, in training mode.
 
-    ``zero_init_last`` starts every block as its shortcut, see ``initialise``. Raises
-    ``ValueError`` for an unknown name or option and for options that contradict each other.
+    With ``zero_init_last`` every block starts as its shortcut, see ``initialise``. Raises
+    ``ValueError`` for an unknown name or option and for conflicting options.
     """
     module = ResNet(registry.network(name, **options))
     initialise(module, zero_init_last=zero_init_last)
@@ -209,24 +209,24 @@ def build(name: str | Network, *, zero_init_last: bool = False, **options: Any) 
 
 @torch.no_grad()
 def initialise(module: ResNet, *, zero_init_last: bool = False) -> None:
-    """Draw new weights from torch's random generator.
+    """Initialise the weights with torch's random generator.
 
     Convolutions: normal with variance 2 / fan-out (He et al. 2015, arXiv:1502.01852), biases 0.
     Norms: 1 and 0; with ``zero_init_last`` the last norm of each block's main path starts at 0
     (Goyal et al. 2017, arXiv:1706.02677). The fully connected layer and
     convolutions along channels keep torch's default.
-    Raises ``ValueError`` for ``zero_init_last`` where there are no norms.
+    Raises ``ValueError`` for ``zero_init_last`` without norms.
     """
     if zero_init_last and module.network.options.norm == "none":
         raise InputError(
-            f"zero_init_last starts norms at 0 and {module.network.name} has none; leave it out"
+            f"zero_init_last requires norms, and {module.network.name} has none; remove it"
         )
     stem, head = (
         [layer.name for layer in part]
         for part in (module.network.stages[0].layers, module.network.head)
     )
     body = [stage.path for stage in module.network.stages[1:]]
-    # In this order since the first version, so that a seed gives the same weights.
+    # The order is fixed, so that a seed gives the same weights as in earlier versions.
     parts = (module.get_submodule(name) for name in (*stem, *head, *body))
     for child in chain.from_iterable(part.modules() for part in parts):
         if isinstance(child, nn.Conv2d):

@@ -4,13 +4,13 @@
 |---|---|
 | ``POST /predict?topk=5`` | the body is one image, or a form with any number of files |
 | ``GET /model`` | the network, its classes, its preprocessing and the engine |
-| ``GET /health`` | 200 while the process lives |
+| ``GET /health`` | 200 while the process runs |
 | ``GET /metrics`` | counters for Prometheus |
 | ``GET /`` | a page to try it |
 
-A body above the limit is refused with 413 before it is held, an image that cannot be read with 422
-and the reason, and a request that would have to wait too long, or finds too many bytes of others in
-memory, with 503.
+A body above the limit is rejected with 413 before it is stored, an unreadable image with 422 and
+the reason, and a request with 503 if the queue is full or other requests have too many bytes in
+memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from resnetkit.server.metrics import Metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ServedModel:
-    """An engine with what is needed to prepare its input and to name its output."""
+    """An engine with its preprocessing and class names."""
 
     name: str
     engine: Engine
@@ -51,7 +51,7 @@ class ServedModel:
     network: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """The description as JSON types."""
         return {
             "model": self.name,
             "network": self.network,
@@ -63,12 +63,12 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is taken at a time.
+    """Limits of the server.
 
-    A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more;
-    ``max_queue_size`` images may wait, from when they were received. A body has at most
-    ``max_body_bytes``, all of them together ``max_total_body_bytes``, and a form ``max_files``
-    files. ``decode_threads`` threads decode.
+    A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more; at
+    most ``max_queue_size`` received images may wait. A body has at most ``max_body_bytes``, all
+    bodies together ``max_total_body_bytes``, and a form ``max_files`` files. ``decode_threads`` is
+    the number of decoder threads.
     """
 
     max_batch_size: int = 8
@@ -81,7 +81,7 @@ class Limits:
 
 
 class InferenceServer:
-    """Handles the requests for one model. What they share exists during ``lifespan``."""
+    """Handles requests for one model. Shared resources exist during ``lifespan``."""
 
     _batcher: Batcher
     _decoders: ThreadPoolExecutor
@@ -89,17 +89,16 @@ class InferenceServer:
 
     def __init__(self, model: ServedModel, limits: Limits) -> None:
         self._model, self._limits, self._metrics = model, limits, Metrics()
-        # Images of all requests that were received and are not answered: those that wait, and a
-        # batch.
+        # Received images without an answer: those waiting, and one batch.
         self._pending, self._max_pending = 0, limits.max_queue_size + limits.max_batch_size
         page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
         self._page = page.replace("{{network}}", html.escape(model.network))
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Run the threads that decode and the one that computes batches."""
+        """Run the decoder threads and the batch thread."""
         limits = self._limits
-        # An engine that cuts images is given whole ones, one at a time; few are held decoded.
+        # An engine that crops gets whole images, one at a time; few are kept decoded.
         cuts = self._model.engine.options.cuts
         self._decode = whole if cuts else pixels_of
         self._decoded = asyncio.Semaphore(2 * limits.decode_threads) if cuts else nullcontext()
@@ -129,7 +128,7 @@ class InferenceServer:
         start = time.perf_counter()
         images = await _images(request, self._limits.max_files)
         if self._pending + len(images) > self._max_pending:
-            raise _busy(f"{self._pending} images are waiting already")
+            raise _busy(f"{self._pending} images are already waiting")
         self._pending += len(images)
         try:
             answers = await asyncio.gather(*(self._answer(body, topk) for _, body in images))
@@ -145,7 +144,7 @@ class InferenceServer:
         return {"model": self._model.name, "images": named}
 
     async def _answer(self, body: bytes, topk: int) -> dict[str, Any]:
-        """The classes of one image, or why it cannot be read."""
+        """The classes of one image, or the reason why there are none."""
         run = asyncio.get_running_loop().run_in_executor
         try:
             async with self._decoded:
@@ -164,15 +163,15 @@ class InferenceServer:
         }
 
     def model(self) -> dict[str, Any]:
-        """What is served."""
+        """The served model."""
         return self._model.to_dict()
 
     def health(self) -> dict[str, str]:
-        """Whether the process lives."""
+        """Whether the process runs."""
         return {"status": "ok"}
 
     def metrics(self) -> Response:
-        """Counters, as Prometheus reads them."""
+        """Counters in Prometheus' text format."""
         return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     def page(self) -> HTMLResponse:
@@ -181,9 +180,9 @@ class InferenceServer:
 
 
 def create_app(model: ServedModel, limits: Limits | None = None, *, topk: int = 5) -> FastAPI:
-    """The application that serves ``model``, for any ASGI server.
+    """The ASGI application that serves ``model``.
 
-    ``topk`` is the number of classes of an answer where a request gives none.
+    ``topk`` is the default number of classes per image.
     """
     limits = limits or Limits()
     server = InferenceServer(model, limits)
@@ -218,7 +217,7 @@ def _busy(reason: str) -> HTTPException:
 
 
 async def _images(request: Request, most: int) -> Sequence[tuple[str, bytes]]:
-    """The images of a request with their names; raises ``HTTPException`` where there are none."""
+    """The images of a request with their names; raises ``HTTPException`` if there are none."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         body = await request.body()

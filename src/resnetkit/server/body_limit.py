@@ -7,31 +7,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class _RefusedError(Exception):
-    """A request is not taken; ``response`` says why."""
+    """A request is rejected; ``response`` says why."""
 
     def __init__(self, response: PlainTextResponse) -> None:
         self.response = response
 
 
 class BodyLimit:
-    """ASGI middleware: answers 413 to a body of more than ``max_body_bytes`` bytes, and 503 to one
-    that would make the bodies of all requests in progress more than ``max_total_body_bytes``.
+    """ASGI middleware: answers 413 to a body above ``max_body_bytes``, and 503 to one that would
+    raise the total of all requests in progress above ``max_total_body_bytes``.
 
-    A request is refused as soon as it is known to be too large, from its Content-Length or while
-    it is received.
+    A request is rejected as soon as it is too large, by its Content-Length or while it is received.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, max_total_body_bytes: int) -> None:
         self._app, self._max_body_bytes, self._total_bytes = app, max_body_bytes, 0
         self._max_total_body_bytes = most = max(max_body_bytes, max_total_body_bytes)
         self._too_large = PlainTextResponse(
-            f"the body is larger than the {max_body_bytes:,} bytes that are taken; send fewer or "
-            "smaller images",
+            f"the body is larger than the limit of {max_body_bytes:,} bytes; send fewer or smaller "
+            "images",
             status_code=413,
             headers={"connection": "close"},
         )
         self._full = PlainTextResponse(
-            f"{most:,} bytes of other requests are waiting already; try again",
+            f"{most:,} bytes of other requests are already waiting; try again",
             status_code=503,
             headers={"connection": "close", "retry-after": "1"},
         )

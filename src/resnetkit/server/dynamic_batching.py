@@ -1,4 +1,4 @@
-"""Dynamic batching: single images that arrive together are computed together."""
+"""Dynamic batching: images of concurrent requests are computed together."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _Job = tuple[npt.NDArray[np.uint8], "Future[Logits]"]
 
 
 class BusyError(Exception):
-    """As many images are waiting as may."""
+    """The queue is full, or closed."""
 
 
 class Batcher:
-    """Hands the images of many callers to one engine.
+    """Passes the images of many callers to one engine.
 
-    A batch is begun with the first image that waits and takes up to ``max_batch_size`` of those
-    that come within ``max_queue_delay`` seconds; with 0 seconds only what waits already. No more
-    than ``max_queue_size`` images wait; a further one is refused with ``BusyError``.
+    A batch starts with the first waiting image and has up to ``max_batch_size`` images that arrive
+    within ``max_queue_delay`` seconds; with 0 seconds only those already waiting. At most
+    ``max_queue_size`` images wait; another one raises ``BusyError``.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Batcher:
 
     @property
     def queue_size(self) -> int:
-        """How many images wait for their batch."""
+        """Number of images waiting for a batch."""
         return self._jobs.qsize()
 
     def submit(self, pixels: npt.NDArray[np.uint8]) -> Future[Logits]:
-        """The logits of one image ``(H, W, C)``, later. Raises ``BusyError``."""
+        """A future with the logits of one image ``(H, W, C)``. Raises ``BusyError``."""
         future: Future[Logits] = Future()
         with self._closing:
             if self._closed:
@@ -65,11 +65,11 @@ class Batcher:
             try:
                 self._jobs.put_nowait((pixels, future))
             except queue.Full:
-                raise BusyError(f"{self._jobs.maxsize} images are waiting already") from None
+                raise BusyError(f"{self._jobs.maxsize} images are already waiting") from None
         return future
 
     def close(self) -> None:
-        """Answer what waits, and stop."""
+        """Answer the waiting images, then stop."""
         with self._closing:
             closed, self._closed = self._closed, True
         if not closed:
@@ -84,7 +84,7 @@ class Batcher:
                 return
 
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        """The batch that ``first`` begins, and whether nothing will come after it."""
+        """The batch that starts with ``first``, and whether it is the last."""
         batch, end = [first], time.monotonic() + self._max_queue_delay
         while len(batch) < self._max_batch_size:
             left = end - time.monotonic()
@@ -105,7 +105,7 @@ class Batcher:
         try:
             logits = self._engine.answer(np.stack([pixels for pixels, _ in wanted]))
             if len(logits) != len(wanted):
-                raise RuntimeError(f"{len(logits)} answers came for {len(wanted)} images")
+                raise RuntimeError(f"the engine gave {len(logits)} rows for {len(wanted)} images")
         except Exception as error:
             for _, future in wanted:
                 future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Metrics of the server, as Prometheus reads them."""
+"""Metrics of the server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from resnetkit.server.dynamic_batching import Batcher
 
 
 class Metrics:
-    """Counters, in a registry of their own."""
+    """Counters in a separate registry."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -25,7 +25,7 @@ class Metrics:
             "resnetkit_predict_seconds", "Time of a request to /predict", registry=registry
         )
         self._queue_size = Gauge(
-            "resnetkit_waiting_images", "Images that wait for a batch", registry=registry
+            "resnetkit_waiting_images", "Images waiting for a batch", registry=registry
         )
         self._batches = Gauge("resnetkit_batches", "Batches computed", registry=registry)
 

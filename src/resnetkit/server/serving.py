@@ -29,13 +29,12 @@ def serve(
     max_body_bytes: int = 32 << 20,
     on_start: Callable[[str], None] = print,
 ) -> None:
-    """Serve ``model`` until SIGTERM or SIGINT, which is passed on as ``KeyboardInterrupt``.
+    """Serve ``model`` until SIGTERM or SIGINT; SIGINT raises ``KeyboardInterrupt``.
 
-    At most ``max_batch_size`` images are computed at once; a batch waits ``max_queue_delay``
-    seconds for more, and ``max_queue_size`` images may wait. A request may have ``max_body_bytes``
-    and is answered with ``topk`` classes. ``on_start`` is called with a line when the server is
-    ready. Raises ``ValueError`` for a model or an engine that cannot be used, without an extra
-    that is needed, and for an address that is taken.
+    A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more; at
+    most ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer
+    ``topk`` classes per image. ``on_start`` is called with one line when the server is ready.
+    Raises ``ValueError`` for an unusable model or engine, a missing extra, and an address in use.
 
     >>> resnetkit.serve(model, port=0)
     http://127.0.0.1:... serves model (resnet20), openvino fp32
@@ -76,7 +75,7 @@ def serve(
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A bound socket; refused here, before the network is loaded."""
+    """A bound socket, so that errors occur before the network is loaded."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,7 +86,7 @@ def _listening(host: str, port: int) -> socket.socket:
         found.close()
         reason = (error.strerror or str(error)).lower()
         raise InputError(
-            f"cannot listen on {host}:{port}: {reason}; give another host or port",
+            f"cannot listen on {host}:{port}: {reason}; use another host or port",
             field=("host", "port"),
         ) from None
     return found

@@ -28,7 +28,7 @@ from resnetkit.architecture.layer import (
 )
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.shape_inference import Step, walk
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 from resnetkit.inference.engines.conv_bn_fusion import Array, Folded, check_output, rounded
 from resnetkit.inference.engines.engine import Output, PixelType
 from resnetkit.inference.engines.onnx_builder import TYPES, GraphBuilder

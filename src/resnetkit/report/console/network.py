@@ -10,7 +10,7 @@ from resnetkit.architecture import text
 from resnetkit.architecture.comparison import Comparison, Side
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
-from resnetkit.architecture.rows import Level
+from resnetkit.architecture.table_rows import Level
 
 _STYLES = {
     "stage0": "yellow",

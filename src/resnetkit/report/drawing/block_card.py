@@ -10,8 +10,8 @@ from math import ceil
 from typing import get_args
 
 from resnetkit.architecture.block import Branch
-from resnetkit.architecture.rows import TableRow
 from resnetkit.architecture.shape_inference import Step
+from resnetkit.architecture.table_rows import TableRow
 from resnetkit.report.drawing.marks import (
     LINE,
     NAME_SIZE,

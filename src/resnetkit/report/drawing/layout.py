@@ -12,8 +12,8 @@ from math import ceil
 
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
-from resnetkit.architecture.rows import TableRow, shortcut_text
 from resnetkit.architecture.shape_inference import Step
+from resnetkit.architecture.table_rows import TableRow, shortcut_text
 from resnetkit.report.drawing.block_card import (
     COLUMN,
     Card,

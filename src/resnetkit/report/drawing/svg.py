@@ -14,8 +14,8 @@ from html import escape
 from resnetkit.architecture import text
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
-from resnetkit.architecture.rows import TableRow
 from resnetkit.architecture.shape_inference import Step
+from resnetkit.architecture.table_rows import TableRow
 from resnetkit.report.drawing.block_card import Card
 from resnetkit.report.drawing.caption import Swatch
 from resnetkit.report.drawing.layout import Panel, lay_out

@@ -16,7 +16,7 @@ from resnetkit.architecture import registry, text
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.options import Options
-from resnetkit.architecture.rows import TableRow
+from resnetkit.architecture.table_rows import TableRow
 from resnetkit.report.drawing.svg import drawing, stage_color
 from resnetkit.report.pages.templates import template
 

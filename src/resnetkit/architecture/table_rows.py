@@ -17,11 +17,11 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """A layer, block, stage or network with what it puts out and what it costs.
+    """A layer, block, stage or network with its output and costs.
 
-    ``output`` is None where the layer is not reached. ``parameters`` and the other counts are
-    sums over the layers that the row stands for; ``receptive_field`` and ``stride`` are those of
-    its output, in input pixels.
+    ``output`` is None if the layer is not reached. ``parameters`` and the other counts are sums
+    over the row's layers; ``receptive_field`` and ``stride`` are those of its output, in input
+    pixels.
     """
 
     level: Level
@@ -51,7 +51,7 @@ class Totals:
 
 
 class Explained(Protocol):
-    """What the text renderers need of an ``Explanation``."""
+    """The part of an ``Explanation`` that text renderers use."""
 
     network: Network
     input: Shape
@@ -88,7 +88,7 @@ def block_text(block: Block) -> str:
 
 
 def _block_facts(block: Block) -> tuple[str, list[str], list[str]]:
-    """A block's kind, its widths from the input on, and what else there is to say of it."""
+    """A block's kind, its widths including the input's, and its other properties."""
     convolutions = [layer for layer in block.main if isinstance(layer, Conv)]
     kind = "bottleneck" if len(convolutions) == 3 else "basic"
     widths = [str(n) for n in (convolutions[0].inputs, *(c.outputs for c in convolutions))]
@@ -108,7 +108,7 @@ def _block_facts(block: Block) -> tuple[str, list[str], list[str]]:
 
 
 def shortcut_text(block: Block) -> str:
-    """What the shortcut does: ``identity``, ``projection``, ``avgpool+projection`` or ``pad``."""
+    """The kind of shortcut: ``identity``, ``projection``, ``avgpool+projection`` or ``pad``."""
     kinds = [layer.kind for layer in block.shortcut]
     if not kinds:
         return "identity"

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
-from resnetkit.architecture.window import SlidingWindow
+from resnetkit.architecture.sliding_window import SlidingWindow
 
 sizes = st.integers(1, 600)
 kernels = st.integers(1, 7)

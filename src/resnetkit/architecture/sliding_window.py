@@ -10,7 +10,7 @@ Rounding = Literal["floor", "ceil"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlidingWindow:
-    """A square window that slides over a map: the arithmetic that convolutions and pools share.
+    """A square sliding window: the size arithmetic of convolutions and pools.
 
     ``padding`` is added on all four sides, ``end_padding`` at the bottom and right only.
     ``starts_inside`` is torch's rule for pools that round up: a window may not start beyond the
@@ -27,7 +27,7 @@ class SlidingWindow:
 
     @property
     def extent(self) -> int:
-        """Pixels from the first to the last one the window touches."""
+        """Pixels that the window spans, with its dilation."""
         return self.dilation * (self.kernel - 1) + 1
 
     def _slack(self, size: int) -> int:
@@ -42,11 +42,11 @@ class SlidingWindow:
         return self.starts_inside and self.rounding == "ceil" and last_start >= size + self.padding
 
     def output(self, size: int) -> int:
-        """Positions of the window along one axis of ``size`` pixels; below 1 there is none."""
+        """Positions of the window along an axis of ``size`` pixels; below 1 means none."""
         return self._steps(size) + 1 - self._drops_last(size)
 
     def overhang(self, size: int) -> int:
-        """Rows that the last window of a rounded-up size needs below the padded input."""
+        """Rows below the padded input that the last window of a rounded-up size needs."""
         return max(0, (self.output(size) - 1) * self.stride - self._slack(size))
 
     def formula(self, size: int) -> str:
