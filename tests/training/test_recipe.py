@@ -115,7 +115,7 @@ def test_shares_that_leave_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "epochs = ", "data = 'x'", "[network]\nname = 3"])
 def test_other_toml_is_no_recipe(text: str) -> None:
-    with pytest.raises(InputError, match=r"not a training recipe|described by"):
+    with pytest.raises(InputError, match=r"not a training recipe|must have the fields"):
         Recipe.from_toml(text)
 
 
