@@ -38,7 +38,7 @@ def test_a_cut_download_goes_on(server: Server, tmp_path: Path) -> None:
     target = tmp_path / "net.pth"
     seen: list[tuple[int, int | None]] = []
     url = f"{server.url}/net.pth"
-    download.download(url, target, sha256=None, told=lambda *now: seen.append(now))
+    download.download(url, target, sha256=None, on_progress=lambda *now: seen.append(now))
     assert target.read_bytes() == CONTENT
     first, second, third = server.gets()
     assert (first.range, first.status) == (None, 200)

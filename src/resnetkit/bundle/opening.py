@@ -13,7 +13,7 @@ from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.errors import InputError, parsed
 from resnetkit.files import sha256_of
 from resnetkit.formats import onnx, zip_archive
-from resnetkit.formats.container import UnfitError, told
+from resnetkit.formats.container import UnfitError, as_input_errors
 from resnetkit.inference.engines.exported_model import DOCUMENT, Exported, ExportFormat
 from resnetkit.inference.engines.torch_export_archive import document_in
 
@@ -33,7 +33,7 @@ def open_model(path: str | Path) -> Bundle | Exported:
     path = Path(path)
     if not path.is_file():
         return load(path)  # raises the error that fits
-    with told(path):
+    with as_input_errors(path):
         found = _exported(path)
         if found is not None:
             return _proved(Exported.read(path, *found))

@@ -33,12 +33,12 @@ def readings(shapes: Mapping[str, Shape], config: Mapping[str, Any] | None) -> I
         for prefix, rooted in _starts(dialect, shapes, lines):
             if dialect.evidence and not any(prefix + name in shapes for name in dialect.evidence):
                 continue
-            told = shapes if dialect.respell is None else dialect.respell(shapes, prefix)
+            stated = shapes if dialect.respell is None else dialect.respell(shapes, prefix)
             tries = (
                 _Try(
                     dialect=dialect,
                     shapes=shapes,
-                    told=told,
+                    stated=stated,
                     prefix=prefix,
                     rooted=rooted,
                     stem=stem,
@@ -115,12 +115,12 @@ def _starts(dialect: Dialect, shapes: Mapping[str, Shape], lines: str) -> list[t
 class _Try:
     """One way to read a file: a dialect below a prefix, with or without its root.
 
-    ``told`` are the tensors by names that determine places, ``shapes`` those of the file.
+    ``stated`` are the tensors by names that determine places, ``shapes`` those of the file.
     """
 
     dialect: Dialect
     shapes: Mapping[str, Shape]
-    told: Mapping[str, Shape]
+    stated: Mapping[str, Shape]
     prefix: str
     rooted: bool
     stem: StemKind
@@ -133,8 +133,8 @@ class _Try:
         for layer in self.dialect.layer(place, rooted=self.rooted):
             for name in self.dialect.suffixes[kind]:
                 theirs = self.prefix + self.dialect.tensor(layer, kind, name)
-                if theirs in self.told:
-                    found[name] = self.dialect.our_shape(self.told[theirs])
+                if theirs in self.stated:
+                    found[name] = self.dialect.our_shape(self.stated[theirs])
         return found
 
     def conv(self, part: NetworkPart, **where: Any) -> ConvSketch | None:
@@ -231,9 +231,9 @@ class _Try:
         sketch = self.sketch()
         if sketch is None:
             return None
-        told = configured(self.dialect, config)
+        stated = configured(self.dialect, config)
         try:
-            network, known, ambiguous = settled(self.dialect, describe(sketch), told)
+            network, known, ambiguous = settled(self.dialect, describe(sketch), stated)
         except InputError:
             return None
         if self.dialect.cannot(network.options) is not None:

@@ -55,7 +55,7 @@ def beside(path: Path) -> Configuration | None:
             framework="timm",
             model=model,
             preprocess=_attempt(_of_timm, model, CONFIG, warnings),
-            classes=_names(_told(model).get("label_names", model.get("label_names"))),
+            classes=_names(_stated(model).get("label_names", model.get("label_names"))),
             warnings=(*warnings, *_unknown(model)),
         )
     if "model_type" in model:
@@ -104,7 +104,7 @@ def _attempt(
         return ()
 
 
-def _told(model: Mapping[str, Any]) -> Mapping[str, Any]:
+def _stated(model: Mapping[str, Any]) -> Mapping[str, Any]:
     """timm's ``pretrained_cfg``, at the top level in older files."""
     found = model.get("pretrained_cfg", model)
     return found if isinstance(found, dict) else {}
@@ -122,23 +122,23 @@ def _unknown(model: Mapping[str, Any]) -> list[str]:
 
 def _of_timm(model: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
     """timm's preprocessing for this weight set, and for its test size."""
-    told = _told(model)
-    if not {"input_size", "crop_pct", "interpolation", "mean", "std"} & set(told):
+    stated = _stated(model)
+    if not {"input_size", "crop_pct", "interpolation", "mean", "std"} & set(stated):
         return ()
     choices = [_timm_choice(model, "input_size", "crop_pct", "pretrained_cfg")]
-    if told.get("test_input_size"):
+    if stated.get("test_input_size"):
         choices.append(_timm_choice(model, "test_input_size", "test_crop_pct", "test_input_size"))
     return tuple(choices)
 
 
 def _timm_choice(model: Mapping[str, Any], size: str, crop: str, label: str) -> DialectPreprocess:
-    told = _told(model)
-    channels, height, width = told.get(size) or (3, 224, 224)
+    stated = _stated(model)
+    channels, height, width = stated.get(size) or (3, 224, 224)
     channels = (model.get("model_args") or {}).get("in_chans") or channels
     if height != width:
         raise InputError(f"{size} is {height}x{width}; only square images are supported")
-    share = told.get(crop) or told.get("crop_pct") or 0.875
-    mode = told.get("crop_mode") or "center"
+    share = stated.get(crop) or stated.get("crop_pct") or 0.875
+    mode = stated.get("crop_mode") or "center"
     larger = math.floor(height / share)
     if mode not in ("center", "squash") or (mode == "squash" and larger != height):
         raise InputError(f"crop_mode is {mode!r} with crop_pct {share}")
@@ -146,35 +146,37 @@ def _timm_choice(model: Mapping[str, Any], size: str, crop: str, label: str) -> 
         size=height,
         resize="squash" if mode == "squash" else "shortest",
         resize_to=None if mode == "squash" else larger,
-        interpolation=told.get("interpolation") or "bicubic",
+        interpolation=stated.get("interpolation") or "bicubic",
         channels="L" if channels == 1 else "RGB",
-        mean=_three(told.get("mean") or (0.485, 0.456, 0.406), channels),
-        std=_three(told.get("std") or (0.229, 0.224, 0.225), channels),
+        mean=_three(stated.get("mean") or (0.485, 0.456, 0.406), channels),
+        std=_three(stated.get("std") or (0.229, 0.224, 0.225), channels),
     )
     return DialectPreprocess(label=label, preprocess=preprocess, source=f"{CONFIG}: {size}, {crop}")
 
 
-def _of_transformers(told: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
+def _of_transformers(stated: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
     """The preprocessing of transformers' ResNet image processor.
 
     Below 384 pixels the shorter side becomes ``size / crop_pct`` and the centre is cropped; from
     384 on the image is squashed.
     """
-    kind = told.get("image_processor_type") or told.get("feature_extractor_type") or _PROCESSORS[0]
+    kind = (
+        stated.get("image_processor_type") or stated.get("feature_extractor_type") or _PROCESSORS[0]
+    )
     if str(kind).removesuffix("Fast").removesuffix("Pil") not in _PROCESSORS:
         raise InputError(f"it is of {kind}")
-    size = told.get("size", 384)
+    size = stated.get("size", 384)
     size = size.get("shortest_edge") if isinstance(size, dict) else size
     if type(size) is not int:
-        raise InputError(f"size is {told['size']}")
-    if not told.get("do_resize", True) or told.get("do_center_crop") or told.get("do_pad"):
+        raise InputError(f"size is {stated['size']}")
+    if not stated.get("do_resize", True) or stated.get("do_center_crop") or stated.get("do_pad"):
         raise InputError("it does not resize, or also crops or pads")
-    number = told.get("resample", 3)
+    number = stated.get("resample", 3)
     if number not in _FILTERS:
         raise InputError(f"resample is {number}, an unsupported filter")
-    scale = told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 1.0
-    normalises = told.get("do_normalize", True)
-    share = told.get("crop_pct") or 224 / 256
+    scale = stated.get("rescale_factor", 1 / 255) if stated.get("do_rescale", True) else 1.0
+    normalises = stated.get("do_normalize", True)
+    share = stated.get("crop_pct") or 224 / 256
     preprocess = Preprocess(
         size=size,
         resize="shortest" if size < 384 else "squash",
@@ -182,8 +184,8 @@ def _of_transformers(told: Mapping[str, Any]) -> tuple[DialectPreprocess, ...]:
         interpolation=_FILTERS[number],
         centre="floor",
         divisor=_whole(1 / scale),
-        mean=_three(told.get("image_mean", 0.5) if normalises else 0.0, 3),
-        std=_three(told.get("image_std", 0.5) if normalises else 1.0, 3),
+        mean=_three(stated.get("image_mean", 0.5) if normalises else 0.0, 3),
+        std=_three(stated.get("image_std", 0.5) if normalises else 1.0, 3),
     )
     return (DialectPreprocess(label=PROCESSOR, preprocess=preprocess, source=PROCESSOR),)
 

@@ -132,17 +132,17 @@ def identify(
     """
     container = file if isinstance(file, Container) else open_container(file)
     configuration = None if is_bundle(container) else beside(container.path)
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     try:
         if container.kind == "onnx":
             # Other files do not need it, and identification should be fast.
             from resnetkit.checkpoints.onnx_graph.graph_checkpoint import read_graph
 
-            container, reading, told = read_graph(container)
+            container, reading, notes = read_graph(container)
             _check_unwrapped(prefix, ema)
             reading = _prepared(reading, configuration)
         else:
-            container, reading, told = _read(container, configuration, prefix=prefix, ema=ema)
+            container, reading, notes = _read(container, configuration, prefix=prefix, ema=ema)
             reading = with_classifier(with_settings(container, reading), head)
             reading = _normalised(container, reading)
     except InputError as error:
@@ -151,7 +151,7 @@ def identify(
         container=container,
         reading=reading,
         described=_described(container),
-        warnings=(*told, *_warnings(container, reading, configuration)),
+        warnings=(*notes, *_warnings(container, reading, configuration)),
         classes=_classes(reading, configuration),
     )
 
@@ -161,12 +161,12 @@ def _read(
 ) -> tuple[Container, Reading, tuple[str, ...]]:
     """The reading of a container with normalised names, and messages about it."""
     config = None if beside is None else beside.model
-    container, told = respelled(container)
+    container, notes = respelled(container)
     refused: InputError | None = None
     try:
         found = _recognised(container, config, prefix=prefix, ema=ema)
         if not found.problems():
-            return container, _prepared(found, beside), told
+            return container, _prepared(found, beside), notes
     except InputError as error:
         refused = error
     peeled = without_inner_wrappers(container)
@@ -177,10 +177,10 @@ def _read(
             bare = None
         if bare is not None and (refused is not None or not bare.problems()):
             text = "wrappers of single modules are removed from the names"
-            return peeled, _prepared(bare, beside), (*told, text)
+            return peeled, _prepared(bare, beside), (*notes, text)
     if refused is not None:
         raise refused
-    return container, _prepared(found, beside), told
+    return container, _prepared(found, beside), notes
 
 
 def _normalised(container: Container, reading: Reading) -> Reading:
@@ -216,7 +216,7 @@ def _normalised(container: Container, reading: Reading) -> Reading:
             "BGR"  # in photographs blue is on average the darkest channel, and red the brightest
         )
     divisor = 1.0 if whole else 255.0
-    told = replace(
+    stated = replace(
         first.preprocess,
         channels=order,
         divisor=divisor,
@@ -226,7 +226,7 @@ def _normalised(container: Container, reading: Reading) -> Reading:
     layers = f"{found['mean'][0]}, {found['std'][0]}"
     source = f"{layers}; its size as in {first.label}"
     used = {*found["mean"], *found["std"]}
-    choice = DialectPreprocess(label="the file's own", preprocess=told, source=source)
+    choice = DialectPreprocess(label="the file's own", preprocess=stated, source=source)
     return replace(
         reading,
         choices=(choice,),

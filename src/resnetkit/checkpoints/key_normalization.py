@@ -24,13 +24,13 @@ _BIAS = re.compile(r"((^|[./])(conv1|res\d_\d+_branch\w+))_b$")
 
 def respelled(container: Container) -> tuple[Container, tuple[str, ...]]:
     """The container with normalised names, and messages about it."""
-    told: list[str] = []
+    notes: list[str] = []
     if any(_FIRST.search(name) for name in container.arrays):
         container = _renamed(container, _caffe2) or container
         container, dropped = _without_zeros(container)
         if dropped:
-            told.append(f"{dropped} biases of convolutions are all 0 and are dropped")
-    return container, tuple(told)
+            notes.append(f"{dropped} biases of convolutions are all 0 and are dropped")
+    return container, tuple(notes)
 
 
 def without_inner_wrappers(container: Container) -> Container | None:

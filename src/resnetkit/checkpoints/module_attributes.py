@@ -33,12 +33,12 @@ def with_settings(container: Container, reading: Reading) -> Reading:
     settings = _settings(container, reading)
     if not settings:
         return reading
-    told = _told(reading, settings)
+    stated = _stated(reading, settings)
     still_open = {fact.fact for fact in reading.ambiguous}
-    told = {name: value for name, value in told.items() if name in still_open}
-    found = reading.settle(**told) if told else reading
+    stated = {name: value for name, value in stated.items() if name in still_open}
+    found = reading.settle(**stated) if stated else reading
     _check(found, settings)
-    return replace(found, known={**found.known, **dict.fromkeys(told, SOURCE)})
+    return replace(found, known={**found.known, **dict.fromkeys(stated, SOURCE)})
 
 
 def _settings(container: Container, reading: Reading) -> Settings:
@@ -48,22 +48,24 @@ def _settings(container: Container, reading: Reading) -> Settings:
         return {}
     start = f"{key}/" if key else ""
     return {
-        start + name: told
-        for name, told in container.modules[key].items()
+        start + name: stated
+        for name, stated in container.modules[key].items()
         if f"{start}{name}.".startswith(reading.prefix)
     }
 
 
-def _told(reading: Reading, settings: Settings) -> dict[str, Any]:
+def _stated(reading: Reading, settings: Settings) -> dict[str, Any]:
     """The options that the attributes determine, as far as present."""
     convs, norms = _layers(reading, settings, Conv), _layers(reading, settings, Norm)
     found: dict[str, Any] = _blurs(settings)
-    epsilons = {told["eps"] for told in norms.values() if "eps" in told}
+    epsilons = {stated["eps"] for stated in norms.values() if "eps" in stated}
     if len(epsilons) == 1:
         found["norm_epsilon"] = epsilons.pop()
     if found.get("anti_alias"):
         return found  # the strides are elsewhere
-    strides = {path: told["stride"][0] for path, told in convs.items() if _is_pair(told, "stride")}
+    strides = {
+        path: stated["stride"][0] for path, stated in convs.items() if _is_pair(stated, "stride")
+    }
     options = reading.network.options
     if "conv1" in strides:
         found["stem_conv_stride"] = strides["conv1"]
@@ -104,8 +106,8 @@ def _entry(reading: Reading, convs: Settings) -> str | None:
 def _blurs(settings: Settings) -> dict[str, Any]:
     """The subsampling in place of strides (timm's aa_layer)."""
     kinds = {
-        told["class"].rpartition(".")[2]
-        for name, told in settings.items()
+        stated["class"].rpartition(".")[2]
+        for name, stated in settings.items()
         if name.rpartition(".")[2] == "aa"
     } - {"Identity"}
     for kind, means in (("AvgPool2d", "average"), ("BlurPool2d", "blur")):
@@ -117,14 +119,14 @@ def _blurs(settings: Settings) -> dict[str, Any]:
 def _pools(settings: Settings) -> dict[str, Any]:
     """The options of the pools: the stem's max-pool, and the one before the classifier."""
     found: dict[str, Any] = {}
-    for name, told in settings.items():
-        kind = told["class"].rpartition(".")[2]
+    for name, stated in settings.items():
+        kind = stated["class"].rpartition(".")[2]
         last = name.rpartition(".")[2]
         if kind == "Identity" and last == "maxpool":
             found["stem_pool"] = "none"
         elif kind == "MaxPool2d":
-            shape = tuple(_single(told.get(k)) for k in ("kernel_size", "stride", "padding"))
-            up = bool(told.get("ceil_mode"))
+            shape = tuple(_single(stated.get(k)) for k in ("kernel_size", "stride", "padding"))
+            up = bool(stated.get("ceil_mode"))
             if None in shape:
                 continue  # compiled: only its program has them
             if (shape, up) == ((3, 2, 1), False):
@@ -138,15 +140,15 @@ def _pools(settings: Settings) -> dict[str, Any]:
                 )
         elif kind == "AdaptiveAvgPool2d" and last in ("avgpool", "pool", "global_pool"):
             found["head_pool"] = "global"
-        elif kind == "AvgPool2d" and last == "avgpool" and _single(told.get("kernel_size")) == 7:
+        elif kind == "AvgPool2d" and last == "avgpool" and _single(stated.get("kernel_size")) == 7:
             found["head_pool"] = "7x7"
     return found
 
 
 def _check(reading: Reading, settings: Settings) -> None:
     """Check that every layer matches the network."""
-    for name, told in settings.items():
-        kind = told["class"].rpartition(".")[2]
+    for name, stated in settings.items():
+        kind = stated["class"].rpartition(".")[2]
         if kind in _ACTIVATIONS:
             raise InputError(
                 f"the saved module has the activation {kind} at {name}; only ReLU is supported"
@@ -154,25 +156,25 @@ def _check(reading: Reading, settings: Settings) -> None:
     if reading.network.options.anti_alias != "none":
         return
     convs = {item.path: item.layer for item in reading.network.layers()}
-    for path, told in _layers(reading, settings, Conv).items():
+    for path, stated in _layers(reading, settings, Conv).items():
         conv = convs[path]
         assert isinstance(conv, Conv)
         for word in ("stride", "padding", "dilation"):
             wanted = getattr(conv.slides, word)
-            if _is_pair(told, word) and told[word] != [wanted, wanted]:
+            if _is_pair(stated, word) and stated[word] != [wanted, wanted]:
                 theirs = _file_name(reading, path)
                 raise InputError(
-                    f"{theirs} of the saved module has {word} {told[word][0]} and "
+                    f"{theirs} of the saved module has {word} {stated[word][0]} and "
                     f"{reading.network.name} has {wanted} there, which is not supported"
                 )
-        if told.get("padding_mode", "zeros") != "zeros":
-            raise InputError(f"{_file_name(reading, path)} pads with {told['padding_mode']}")
-    for path, told in _layers(reading, settings, Norm).items():
-        if told.get("eps", reading.network.options.norm_epsilon) != (
+        if stated.get("padding_mode", "zeros") != "zeros":
+            raise InputError(f"{_file_name(reading, path)} pads with {stated['padding_mode']}")
+    for path, stated in _layers(reading, settings, Norm).items():
+        if stated.get("eps", reading.network.options.norm_epsilon) != (
             reading.network.options.norm_epsilon
         ):
             raise InputError(
-                f"{_file_name(reading, path)} of the saved module has eps {told['eps']} and others "
+                f"{_file_name(reading, path)} of the saved module has eps {stated['eps']}, others "
                 f"{reading.network.options.norm_epsilon}; all norms must have the same"
             )
 
@@ -182,9 +184,9 @@ def _layers(reading: Reading, settings: Settings, kind: type) -> dict[str, Mappi
     found = {}
     for item in reading.network.layers():
         if isinstance(item.layer, kind):
-            told = settings.get(_file_name(reading, item.path))
-            if told is not None:
-                found[item.path] = told
+            stated = settings.get(_file_name(reading, item.path))
+            if stated is not None:
+                found[item.path] = stated
     return found
 
 
@@ -193,8 +195,8 @@ def _file_name(reading: Reading, path: str) -> str:
     return theirs.rpartition(".")[0]
 
 
-def _is_pair(told: Mapping[str, Any], word: str) -> bool:
-    value = told.get(word)
+def _is_pair(stated: Mapping[str, Any], word: str) -> bool:
+    value = stated.get(word)
     return isinstance(value, list) and len(value) == 2 and value[0] == value[1]
 
 

@@ -20,7 +20,7 @@ SHAPES = "the names and shapes"
 
 
 def settled(
-    dialect: Dialect, described: dict[str, Any], told: Mapping[str, Any]
+    dialect: Dialect, described: dict[str, Any], stated: Mapping[str, Any]
 ) -> tuple[Network, dict[str, str], tuple[Ambiguity, ...]]:
     """The network with the dialect's documented values of open facts."""
     usual = Options()
@@ -31,9 +31,9 @@ def settled(
     }
     known |= dict.fromkeys(dialect.fixed, f"always so in {dialect.name}")
     choices = {**dialect.fixed, **described}
-    for option in told:
+    for option in stated:
         if option not in described:
-            choices[option] = told[option]
+            choices[option] = stated[option]
             known[option] = "the configuration"
     ambiguous: list[Ambiguity] = []
     natural = Options(**{**choices, "output_stride": None, "norm_groups": 1})

@@ -47,14 +47,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.label_pattern is not None:
         args.data = joined_pattern(args.data, args.label_pattern)
-    told = given_options(args) | given_reading(args)
+    reading = given_options(args) | given_reading(args)
     if args.facts:
         if args.class_map or args.format == "html":
             flag = "--class-map" if args.class_map else "--format html"
             raise InputError(f"{flag} cannot be combined with --try; leave one of them out")
-        return _try(args, told)
-    if told:
-        flag = min(told).replace("_", "-")
+        return _try(args, reading)
+    if reading:
+        flag = min(reading).replace("_", "-")
         raise InputError(f"--{flag} requires --try; a bundle is complete, so leave it out")
     if args.format == "html" and args.out is not None:
         check_target(args.out)

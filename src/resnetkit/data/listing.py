@@ -240,8 +240,8 @@ def members(shard: str) -> Iterator[ImageEntry]:
                 continue
             name = os.path.join(shard, member.name)
             if member.link is not None:
-                told = f"it is a link to {member.link!a}; pack the file itself"
-                yield ImageEntry(name=name, problem=told)
+                problem = f"it is a link to {member.link!a}; pack the file itself"
+                yield ImageEntry(name=name, problem=problem)
             elif member.size > MAX_MEMBER:
                 size = f"{member.size:,} bytes are more than the {MAX_MEMBER:,} that are read"
                 yield ImageEntry(name=name, problem=size)

@@ -159,11 +159,11 @@ def _candidates(
             field="facts",
         )
     for combination in combinations:
-        told = dict(zip(facts, combination, strict=True))
+        stated = dict(zip(facts, combination, strict=True))
         if bundle is None:
-            yield told, _loaded(path, {**given, **told})
+            yield stated, _loaded(path, {**given, **stated})
         else:
-            yield told, replace(bundle, network=bundle.network.override(**told))
+            yield stated, replace(bundle, network=bundle.network.override(**stated))
 
 
 def _of_checkpoint(file: Container, given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:

@@ -81,12 +81,12 @@ class Container:
             raise InputError(
                 f"{self.path} has no array {name!r}; it has {len(self.arrays)}, e.g. {some}"
             )
-        with told(self.path):
+        with as_input_errors(self.path):
             return self.reader(name)
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def as_input_errors(path: Path) -> Iterator[None]:
     """Context in which ``UnfitError`` and disk errors become ``InputError`` with the name."""
     try:
         yield

@@ -266,10 +266,10 @@ def _tensor(part: Field, file: Any) -> _Tensor:
 def _find_beside(tensor: _Tensor, entries: dict[str, str], path: Path) -> None:
     """The location of external data in the same folder. Its length is checked with the shape."""
     place = entries.get("location", "")
-    told = f"keeps {short(tensor.name)} in another file, {short(place)}, which"
+    stated = f"keeps {short(tensor.name)} in another file, {short(place)}, which"
     if place != Path(place).name or place in ("", ".", "..") or set(place) & set("\\\0:"):
         raise UnfitError(
-            f"{told} is rejected, as it is not a plain file name in the same folder; save it with "
+            f"{stated} is rejected: it is not a plain file name in the same folder; save it with "
             "onnx.save(onnx.load(PATH), NEW) to have all in one"
         )
     tensor.beside = path.parent / place
@@ -278,10 +278,10 @@ def _find_beside(tensor: _Tensor, entries: dict[str, str], path: Path) -> None:
     except OSError:
         there = False
     if not there or tensor.data is not None:
-        raise UnfitError(f"{told} is not a file beside it; put both into one folder")
+        raise UnfitError(f"{stated} is not a file beside it; put both into one folder")
     offset = entries.get("offset", "0")
     if not (offset.isascii() and offset.isdigit() and len(offset) < 19):
-        raise UnfitError(f"{told} is not read at {short(offset)}; get it again")
+        raise UnfitError(f"{stated} is not read at {short(offset)}; get it again")
     tensor.offset = int(offset)
 
 

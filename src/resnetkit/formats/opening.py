@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.errors import InputError
-from resnetkit.formats.container import ArrayInfo, Container, told
+from resnetkit.formats.container import ArrayInfo, Container, as_input_errors
 from resnetkit.formats.sharded import INDEX, open_index
 from resnetkit.formats.unsupported import HEAD, other_kind
 from resnetkit.formats.weights_folder import index_of_shard, weights_of
@@ -54,7 +54,7 @@ def open_container(path: str | Path) -> Container:
     """
     path = Path(path)
     if path.is_dir():
-        with told(path):
+        with as_input_errors(path):
             path = weights_of(path)
     if not path.is_file():
         what = "is not a regular file" if path.exists() else "does not exist"
@@ -62,12 +62,12 @@ def open_container(path: str | Path) -> Container:
     index = index_of_shard(path)
     if index is not None:
         raise InputError(f"{path} is one of several shards; give {index}, which lists them all")
-    with told(path):
+    with as_input_errors(path):
         return open_index(path, _opened) if path.name.endswith(INDEX) else _opened(path)
 
 
 def _opened(path: Path) -> Container:
-    with told(path):
+    with as_input_errors(path):
         with path.open("rb") as file:
             head = file.read(HEAD)
         for name in KINDS:

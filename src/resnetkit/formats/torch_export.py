@@ -53,7 +53,7 @@ def open_file(path: Path) -> Container:
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
         raise UnfitError("has a list of weights of an unknown form; export it again")
-    found = {name: _tensor(name, told, folder, entries) for name, told in config.items()}
+    found = {name: _tensor(name, spec, folder, entries) for name, spec in config.items()}
     infos = [ArrayInfo(path=(name,), shape=t.shape, dtype=t.dtype) for name, t in found.items()]
 
     def reader(name: str) -> np.ndarray[Any, Any]:
@@ -62,16 +62,16 @@ def open_file(path: Path) -> Container:
     return Container(path=path, kind="torch-export", arrays=listed(infos), facts={}, reader=reader)
 
 
-def _tensor(name: str, told: Any, folder: str, entries: dict[str, Entry]) -> Tensor:
+def _tensor(name: str, spec: Any, folder: str, entries: dict[str, Entry]) -> Tensor:
     try:
-        meta = told["tensor_meta"]
-        dtype, key = _TYPES[meta["dtype"]], told["path_name"]
+        meta = spec["tensor_meta"]
+        dtype, key = _TYPES[meta["dtype"]], spec["path_name"]
         shape, strides = ([size["as_int"] for size in meta[of]] for of in ("sizes", "strides"))
         entry, start = entries[f"{folder}/{key}"], meta["storage_offset"]["as_int"]
-        if told.get("use_pickle") or any(type(n) is not int for n in (*shape, *strides, start)):
+        if spec.get("use_pickle") or any(type(n) is not int for n in (*shape, *strides, start)):
             raise TypeError
     except (KeyError, TypeError, IndexError):
-        text = short(json.dumps(told)[:60])
+        text = short(json.dumps(spec)[:60])
         raise UnfitError(
             f"lists {short(name)} in an unknown form: {text}; export it again"
         ) from None

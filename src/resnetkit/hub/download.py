@@ -38,7 +38,7 @@ CHUNK = 1 << 14
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 #: Progress callback: called with the bytes received, and the total if known.
-Told = Callable[[int, int | None], None]
+OnProgress = Callable[[int, int | None], None]
 
 
 class _CutError(Exception):
@@ -62,7 +62,9 @@ def cached(target: Path, sha256: str | None) -> str | None:
     return digest if wanted and digest.startswith(wanted) else None
 
 
-def download(url: str, target: Path, *, sha256: str | None, told: Told | None = None) -> str:
+def download(
+    url: str, target: Path, *, sha256: str | None, on_progress: OnProgress | None = None
+) -> str:
     """Download ``url`` to ``target``, unless it exists already; returns its SHA-256.
 
     ``sha256`` is the expected digest, or a prefix of it. Raises ``InputError`` if the server
@@ -76,19 +78,19 @@ def download(url: str, target: Path, *, sha256: str | None, told: Told | None = 
         with requests.Session() as session:
             session.headers.update(_headers())
             session.hooks["response"].append(partial(_check_redirect, url=url, sha256=sha256))
-            digest = _download(session, url, target, sha256, told)
-    if told is not None:
-        told(_size(target), _size(target))
+            digest = _download(session, url, target, sha256, on_progress)
+    if on_progress is not None:
+        on_progress(_size(target), _size(target))
     return digest
 
 
 def _download(
-    session: Session, url: str, target: Path, sha256: str | None, told: Told | None
+    session: Session, url: str, target: Path, sha256: str | None, on_progress: OnProgress | None
 ) -> str:
     part = _beside(target, "part")
     for attempt in ("continued", "from the start"):
         continued = _size(part) > 0
-        _bring(session, url, target, sha256, told)
+        _bring(session, url, target, sha256, on_progress)
         digest = sha256_of(part)
         if sha256 is None or digest.startswith(sha256):
             break
@@ -105,13 +107,15 @@ def _download(
     return digest
 
 
-def _bring(session: Session, url: str, target: Path, sha256: str | None, told: Told | None) -> None:
+def _bring(
+    session: Session, url: str, target: Path, sha256: str | None, on_progress: OnProgress | None
+) -> None:
     """Send requests until the part is complete."""
     part = _beside(target, "part")
     failures, most = 0, _size(part)
     while True:
         try:
-            return _ask(session, url, target, sha256, told)
+            return _ask(session, url, target, sha256, on_progress)
         except _CutError as cut:
             failures = failures + 1 if _size(part) <= most else 1
             most = max(most, _size(part))
@@ -123,7 +127,9 @@ def _bring(session: Session, url: str, target: Path, sha256: str | None, told: T
             time.sleep(min(LONGEST_PAUSE, max(cut.pause, PAUSE * 2 ** (failures - 1))))
 
 
-def _ask(session: Session, url: str, target: Path, sha256: str | None, told: Told | None) -> None:
+def _ask(
+    session: Session, url: str, target: Path, sha256: str | None, on_progress: OnProgress | None
+) -> None:
     """One request for the missing bytes. Raises ``_CutError`` if another may get more."""
     from requests import exceptions
 
@@ -148,8 +154,8 @@ def _ask(session: Session, url: str, target: Path, sha256: str | None, told: Tol
                 file.truncate()
                 for chunk in response.iter_content(CHUNK):
                     file.write(chunk)
-                    if told is not None:
-                        told(file.tell(), total)
+                    if on_progress is not None:
+                        on_progress(file.tell(), total)
     except (exceptions.InvalidURL, exceptions.InvalidSchema, exceptions.TooManyRedirects) as error:
         raise InputError(f"{url}: {error}") from None
     except exceptions.SSLError as error:

@@ -13,7 +13,7 @@ from resnetkit.errors import InputError
 from resnetkit.files import cache_folder
 from resnetkit.formats.opening import open_container
 from resnetkit.hub import download_cache
-from resnetkit.hub.download import Told, cached, download
+from resnetkit.hub.download import OnProgress, cached, download
 from resnetkit.hub.huggingface import from_hub
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
@@ -43,7 +43,7 @@ class FetchOptions:
     sha256: str | None = None
     mirror: str | None = None
     offline: bool = False
-    on_progress: Told | None = None
+    on_progress: OnProgress | None = None
 
 
 def fetch(
@@ -52,7 +52,7 @@ def fetch(
     sha256: str | None = None,
     mirror: str | None = None,
     offline: bool = False,
-    on_progress: Told | None = None,
+    on_progress: OnProgress | None = None,
     **options: Any,
 ) -> Bundle:
     """Return the bundle of published weights, downloaded once and then cached.
@@ -140,7 +140,7 @@ def _from_url(place: Source, wanted: str | None, fetching: FetchOptions, offline
             "fetch it once without offline and without HF_HUB_OFFLINE",
             field="offline",
         )
-    digest = digest or download(url, path, sha256=checksum, told=fetching.on_progress)
+    digest = digest or download(url, path, sha256=checksum, on_progress=fetching.on_progress)
     facts = {"url": url, "sha256": digest, "checked": _checked(wanted, checksum)}
     if weights is not None:
         facts["weights"] = weights.label

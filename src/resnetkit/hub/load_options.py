@@ -48,10 +48,10 @@ class LoadOptions:
         """Raise ``InputError`` for options that a bundle would ignore, because it is complete."""
         given = {**self.facts, "prefix": self.prefix, "ema": self.ema, "head": self.head}
         given |= {"preprocess": self.preprocess, "drop": self.drop}
-        told = [name for name, value in given.items() if value not in (None, ())]
-        if told:
+        extra = [name for name, value in given.items() if value not in (None, ())]
+        if extra:
             raise InputError(
-                f"{path} is a bundle, which already defines this; leave out {', '.join(told)}"
+                f"{path} is a bundle, which already defines this; leave out {', '.join(extra)}"
             )
 
     def with_head(self, bundle: Bundle) -> Bundle:

@@ -312,9 +312,9 @@ def _transformers(source: Source) -> Model:
         downsample_in_bottleneck=options.stride_on == "1x1",
         num_labels=options.num_classes or 1,
     )
-    told = beside(source.path)
-    if told is not None and told.model and told.model.get("model_type") == "resnet":
-        config = code.ResNetConfig.from_dict(dict(told.model))
+    stated = beside(source.path)
+    if stated is not None and stated.model and stated.model.get("model_type") == "resnet":
+        config = code.ResNetConfig.from_dict(dict(stated.model))
     state = _state(source)
     if options.num_classes is None:
         module = code.ResNetModel(config)

@@ -72,10 +72,10 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
     if entry is None or set(arguments) - _HARMLESS:
         return found
     options = entry.network().options
-    told = "depths block blocks widths reduce_first conv_widths stem stem_widths stem_pool "
-    told += "shortcut shortcut_kernel anti_alias efficient_attention norm norm_groups "
-    told += "norm_epsilon dilation_entry"
-    found |= {option: getattr(options, option) for option in told.split()}
+    stated = "depths block blocks widths reduce_first conv_widths stem stem_widths stem_pool "
+    stated += "shortcut shortcut_kernel anti_alias efficient_attention norm norm_groups "
+    stated += "norm_epsilon dilation_entry"
+    found |= {option: getattr(options, option) for option in stated.split()}
     if "basic" not in options.stage_blocks:
         bottleneck = ("groups", "width_per_group", "stride_on")
         found |= {option: getattr(options, option) for option in bottleneck}

@@ -54,9 +54,11 @@ class GraphReading(Reading):
         """As ``Reading.settle``; facts of the graph may be given, but not changed."""
         options = self.network.options
         for name, value in facts.items():
-            told = getattr(options, name, value)
-            if self.known.get(name) == _FROM and value != told and name not in _FREE:
-                raise InputError(f"the graph has {name} {told}, and {value} is given; leave it out")
+            stated = getattr(options, name, value)
+            if self.known.get(name) == _FROM and value != stated and name not in _FREE:
+                raise InputError(
+                    f"the graph has {name} {stated}, and {value} is given; leave it out"
+                )
         return Reading.settle(self, **facts)
 
 
@@ -70,9 +72,9 @@ def read_graph(container: Container) -> tuple[Container, Reading, tuple[str, ...
     tensors = tensors_of(found)
     ours = _container(container, tensors)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    told = _normalisation(structure)
-    known = told if len(told) == 1 else ()
-    offered = told or _choices(structure.input, found.network)
+    stated = _normalisation(structure)
+    known = stated if len(stated) == 1 else ()
+    offered = stated or _choices(structure.input, found.network)
     offered = () if known else offered
     dialect = replace(
         _OURS,

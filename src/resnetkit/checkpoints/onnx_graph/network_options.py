@@ -143,11 +143,11 @@ def _stem_pool(structure: Structure) -> str:
                 return name
     raise refuse(
         op.text,
-        f"{_told(op.slide)}; a stem's pool is 3x3 with stride 2, padded by 1 or by Caffe's rule",
+        f"{_stated(op.slide)}; a stem's pool is 3x3 with stride 2, padded by 1 or by Caffe's rule",
     )
 
 
-def _told(slide: Slide) -> str:
+def _stated(slide: Slide) -> str:
     rows, columns = slide.kernel
     pads = ",".join(map(str, slide.pads))
     steps = ",".join(map(str, slide.strides))
@@ -174,7 +174,7 @@ def _head_pool(structure: Structure) -> str:
     assert op.slide is not None
     if op.slide.kernel == (7, 7) and not any(op.slide.pads):
         return "7x7"
-    raise refuse(op.text, f"{_told(op.slide)}; a head's pool is global or 7x7")
+    raise refuse(op.text, f"{_stated(op.slide)}; a head's pool is global or 7x7")
 
 
 def _norms(structure: Structure) -> dict[str, Any]:
@@ -286,7 +286,7 @@ def _check_conv(path: str, layer: Conv, op: Op) -> None:
     if op.slide != wanted:
         raise refuse(
             op.text,
-            f"{_told(op.slide)}; this network cannot be described: {path} {_told(wanted)}",
+            f"{_stated(op.slide)}; this network cannot be described: {path} {_stated(wanted)}",
         )
 
 
@@ -325,7 +325,7 @@ def _check_pool(op: Op, layer: Pool) -> None:
     elif slide.ceil:
         fits = fits and not slide.counted
     if not fits or slide.dilations != (1, 1):
-        raise refuse(op.text, f"{_told(slide)}; this network cannot be described")
+        raise refuse(op.text, f"{_stated(slide)}; this network cannot be described")
 
 
 def _check_subsample(block: Block, layer: Subsample) -> None:

@@ -76,7 +76,7 @@ class _Walk:
         self.file, self.length, self.at = file, length, 0
 
     def members(self) -> Iterator[Member]:
-        told: dict[str, str] = {}
+        extended: dict[str, str] = {}
         ended = False
         while block := self.file.read(_BLOCK):
             begin, self.at = self.at, self.at + len(block)
@@ -91,19 +91,22 @@ class _Walk:
                     return  # data after the end of an archive is ignored
                 raise TarError(f"has a damaged header at byte {begin:,}")
             ended = False
-            size = _size(told.get("size"), header.size, begin)
+            size = _size(extended.get("size"), header.size, begin)
             self._check(size, header.name)
             if header.type in _PAX or header.type in _LONG:
                 body = self._body(size, begin)
                 if header.type in _LONG:
                     key = "path" if header.type == tarfile.GNUTYPE_LONGNAME else "linkpath"
-                    told[key] = body.split(b"\0")[0].decode("utf-8", "surrogateescape")
+                    extended[key] = body.split(b"\0")[0].decode("utf-8", "surrogateescape")
                 elif header.type != tarfile.XGLTYPE:
-                    told |= _records(body, begin)
+                    extended |= _records(body, begin)
                 continue
-            name, link = told.get("path", header.name), told.get("linkpath", header.linkname)
-            sparse = any(key.startswith("GNU.sparse") for key in told)
-            told = {}
+            name, link = (
+                extended.get("path", header.name),
+                extended.get("linkpath", header.linkname),
+            )
+            sparse = any(key.startswith("GNU.sparse") for key in extended)
+            extended = {}
             if header.type == tarfile.GNUTYPE_SPARSE or sparse:
                 raise TarError(f"has the sparse file {name!a}, which is unsupported; repack it")
             if header.type in _LINKS:
@@ -167,9 +170,9 @@ def _header(block: bytes) -> tarfile.TarInfo | None:
         return None
 
 
-def _size(told: str | None, size: int, begin: int) -> int:
-    if told is not None:
-        size = int(told) if told.isascii() and told.isdigit() and len(told) < 20 else -1
+def _size(given: str | None, size: int, begin: int) -> int:
+    if given is not None:
+        size = int(given) if given.isascii() and given.isdigit() and len(given) < 20 else -1
     if not 0 <= size < 1 << 62:
         raise TarError(f"has a header with a false size at byte {begin:,}")
     return size

@@ -54,8 +54,8 @@ def settings(module: Inert) -> dict[str, Any]:
     """The class and settings of each submodule, as JSON values."""
     found: dict[str, Any] = {}
     for name, inner in submodules(module):
-        told = {key: _plain(inner.state[key]) for key in SETTINGS if key in inner.state}
-        found[name] = {"class": inner.name, **{k: v for k, v in told.items() if v is not None}}
+        given = {key: _plain(inner.state[key]) for key in SETTINGS if key in inner.state}
+        found[name] = {"class": inner.name, **{k: v for k, v in given.items() if v is not None}}
     return found
 
 

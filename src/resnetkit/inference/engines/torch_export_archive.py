@@ -13,7 +13,7 @@ import numpy as np
 
 from resnetkit.architecture.parameters import tensors
 from resnetkit.formats import zip_archive
-from resnetkit.formats.container import UnfitError, json_of, short, size_of, told
+from resnetkit.formats.container import UnfitError, as_input_errors, json_of, short, size_of
 from resnetkit.formats.file_window import read_array
 from resnetkit.formats.zip_archive import Entry
 from resnetkit.inference.engines.conv_bn_fusion import Array, Folded, folded_network
@@ -35,7 +35,7 @@ def document_in(path: Path) -> str | None:
 
 def folded_in(exported: Exported) -> Folded:
     """The network of a ``.pt2``. Raises ``ValueError`` if its weights do not match."""
-    with told(exported.path):
+    with as_input_errors(exported.path):
         found = zip_archive.entries(exported.path)
         network = folded_network(exported.network)
         root = next(iter(found)).partition("/")[0]

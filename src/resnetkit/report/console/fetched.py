@@ -26,12 +26,12 @@ def to_dict(bundle: Bundle, target: Path) -> dict[str, Any]:
 
 def show(bundle: Bundle, target: Path) -> None:
     """Print the fetched bundle, its known facts and its source."""
-    origin, told = bundle.origin, bundle.origin["fetched"]
+    origin, record = bundle.origin, bundle.origin["fetched"]
     names = f"{len(bundle.classes)}: {', '.join(bundle.classes[:3])}, ..."
     rows = [
-        ("source", told["source"]),
-        ("sha256", told["sha256"]),
-        ("checked", told.get("checked", "against the server's digest")),
+        ("source", record["source"]),
+        ("sha256", record["sha256"]),
+        ("checked", record.get("checked", "against the server's digest")),
         ("network", f"{bundle.network.name}: {bundle.network.about}"),
         ("classes", names if bundle.classes else "none"),
         ("names", origin.get("class_names") or "numbers"),

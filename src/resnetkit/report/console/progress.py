@@ -38,7 +38,7 @@ def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable
     """
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    began = told = time.perf_counter()
+    began = last_line = time.perf_counter()
     count = done
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
@@ -46,12 +46,12 @@ def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable
         task = progress.add_task("", total=total(), completed=done, rate="")
 
         def tell() -> None:
-            nonlocal count, told
+            nonlocal count, last_line
             count += 1
             now = time.perf_counter()
-            if now - told < (0.1 if console.is_terminal else INTERVAL):
+            if now - last_line < (0.1 if console.is_terminal else INTERVAL):
                 return
-            told, whole = now, total()
+            last_line, whole = now, total()
             rate = (count - done) / max(1e-9, now - began)
             text = f"{rate:.0f} images/s"
             if whole is not None:
@@ -87,14 +87,14 @@ def transfer(name: str) -> Iterator[Callable[[int, int | None], None]]:
     first call until all bytes are received.
     """
     console = Console(stderr=True, highlight=False)
-    began = told = time.perf_counter()
+    began = last_line = time.perf_counter()
     first: int | None = None
     columns = (TextColumn(name), BarColumn(), TextColumn("{task.fields[text]}"))
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = progress.add_task("", total=None, text="")
 
     def tell(done: int, total: int | None) -> None:
-        nonlocal began, told, first
+        nonlocal began, last_line, first
         now = time.perf_counter()
         if first is None or done < first:
             began, first = now, done
@@ -104,9 +104,9 @@ def transfer(name: str) -> Iterator[Callable[[int, int | None], None]]:
         progress.update(task, completed=done, total=total, text=text)
         if done == total:
             progress.stop()
-        elif now - told > INTERVAL and not console.is_terminal:
+        elif now - last_line > INTERVAL and not console.is_terminal:
             print(f"resnetkit: {name}: {text}", file=sys.stderr)
-            told = now
+            last_line = now
 
     try:
         yield tell

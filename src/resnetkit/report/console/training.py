@@ -48,7 +48,7 @@ class Printed(Callback):
         self._task = TaskID(0)
         self._recipe: Recipe | None = None
         self._count = self._seen = self._total = 0
-        self._score, self._told = "", time.perf_counter()
+        self._score, self._last_line = "", time.perf_counter()
         self._began = 0.0
 
     def __enter__(self) -> Printed:
@@ -76,7 +76,7 @@ class Printed(Callback):
             say(f"continuing in epoch {len(rows) + 1}, after {done} images of it")
         self._recipe, self._count = recipe, images["train"]
         self._total = (recipe.epochs - len(rows)) * self._count - done
-        self._began = self._told = time.perf_counter()
+        self._began = self._last_line = time.perf_counter()
         self._progress.start()
         self._task = self._progress.add_task(
             "", total=self._count, completed=done, epoch=len(rows) + 1, score="", rate=""
@@ -89,8 +89,8 @@ class Printed(Callback):
         self._seen += count
         self._progress.update(self._task, advance=count, score=self._score, rate=self._rate())
         now = time.perf_counter()
-        if not self._console.is_terminal and now - self._told > INTERVAL:
-            self._told, task = now, self._progress.tasks[0]
+        if not self._console.is_terminal and now - self._last_line > INTERVAL:
+            self._last_line, task = now, self._progress.tasks[0]
             print(
                 f"resnetkit: epoch {task.fields['epoch']}: {task.completed:.0f} of {self._count} "
                 f"images  {self._score}{self._rate()}",
@@ -112,7 +112,7 @@ class Printed(Callback):
         line += f"  lr {row.lr:.4f}  data wait {row.waited:.0%}  {self._rate()}"
         best = row.best and validated
         self._line(f"{line}{'  best' if best else ''}", "green" if best else "")
-        self._told = time.perf_counter()
+        self._last_line = time.perf_counter()
         if row.epoch == self._recipe.epochs:
             self._progress.stop()
         self._progress.reset(
