@@ -19,7 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=Path, metavar="IN", help="a checkpoint of any framework, or a bundle")
     add("target", type=Path, metavar="OUT", help="a .safetensors, .pth, .pt or .pkl file; "
-        "for Keras .h5 or .weights.h5")  # fmt: skip
+        "for Keras .h5 or .weights.h5; for timm and transformers also a new folder, which they "
+        "load")  # fmt: skip
     add("--to", default="bundle", metavar="DIALECT", help="bundle (default), torchvision, timm, "
         "semseg, transformers, mmpretrain, keras-h5, keras-weights, ...")  # fmt: skip
     add("--num-classes", type=int, metavar="N", help="a new, untrained classifier")

@@ -14,10 +14,11 @@ import numpy.typing as npt
 from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import DIGEST, DOCUMENT, Bundle
 from resnetkit.bundle.equivalence import IMAGES
-from resnetkit.bundle.verified_write import deliver
+from resnetkit.bundle.verified_write import DialectFile, deliver
 from resnetkit.errors import InputError, check_installed
 from resnetkit.formats import safetensors_writer
 from resnetkit.formats.opening import LazyArrays, open_container
+from resnetkit.hub.framework_folder import FOLDERS, deliver_folder
 from resnetkit.hub.load_options import LoadOptions, numbered
 from resnetkit.hub.loading import load_checkpoint
 
@@ -76,6 +77,10 @@ def convert(
     ``num_classes`` replaces the classifier by a new, untrained one. ``verify`` also runs the source
     in its own framework.
 
+    With ``to`` timm or transformers, a ``target`` without a suffix becomes a folder that the
+    framework loads: ``model.safetensors`` with the configuration of the network, its classes and
+    its preprocessing.
+
     ``target`` is only replaced by a verified file. Raises ``ValueError`` as ``load`` does, for a
     network that the framework does not support, for another suffix than the framework's, and if the
     file read back differs; ``target`` is then unchanged.
@@ -98,16 +103,20 @@ def convert(
         bundle = replace(bundle, origin={**bundle.origin, "verified_with": verified.to_dict()})
     if num_classes is not None:
         bundle = bundle.with_new_head(numbered(num_classes))
-    file = _BundleFile(bundle) if to == BUNDLE else bundle.file_of(target, to)
-    origin, found = deliver(
-        file,
-        target,
-        to,
-        network=bundle.network,
-        arrays=bundle.numbers,
-        origin=bundle.origin,
-        size=bundle.preprocess.size,
-    )
+    file: DialectFile | _BundleFile
+    if to in FOLDERS and not target.suffix:
+        file, origin, found = deliver_folder(bundle, target, to)
+    else:
+        file = _BundleFile(bundle) if to == BUNDLE else bundle.file_of(target, to)
+        origin, found = deliver(
+            file,
+            target,
+            to,
+            network=bundle.network,
+            arrays=bundle.numbers,
+            origin=bundle.origin,
+            size=bundle.preprocess.size,
+        )
     return Converted(
         source=place,
         target=target,
