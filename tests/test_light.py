@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw = np.random.default_rng(0)
     for label in "012":
         (folder / "pictures" / label).mkdir(parents=True)
-        for number in range(2):
+        for number in range(22):
             pixels = draw.integers(0, 256, (240, 260, 3), np.uint8)
             Image.fromarray(pixels).save(folder / "pictures" / label / f"{number}.jpg")
     return folder

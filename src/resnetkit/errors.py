@@ -112,7 +112,7 @@ def number(low: float = -1e9, high: float = 1e9) -> Rule:
 def text(longest: int = LONGEST) -> Rule:
     """A string of limited length."""
     return Rule(
-        f"a text of up to {longest:,} characters",
+        f"a string of up to {longest:,} characters",
         lambda value: isinstance(value, str) and len(value) <= longest,
     )
 
@@ -120,7 +120,7 @@ def text(longest: int = LONGEST) -> Rule:
 def one_of(*values: object) -> Rule:
     """One of the given values."""
     return Rule(
-        ", ".join(map(str, values)),
+        ("one of " if len(values) > 1 else "") + ", ".join(map(str, values)),
         lambda value: any(type(value) is type(one) and value == one for one in values),
     )
 

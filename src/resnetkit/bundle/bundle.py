@@ -137,7 +137,7 @@ class Bundle:
 
     def module(self) -> ResNet:
         """Return a new torch module with these weights, in evaluation mode, on the CPU."""
-        torch = require("torch", "a module", "train")
+        torch = require("torch", "a torch module", "train")
 
         from resnetkit.nn.resnet import ResNet
 
@@ -291,12 +291,12 @@ def load(path: str | Path) -> Bundle:
         numbers = {name: file.reader(name) for name in file.arrays}
     except (UnfitError, OSError) as error:
         raise InputError(
-            f"{path} is truncated or not a safetensors file ({error}); download it again, or "
+            f"{path} is truncated or not a safetensors file ({error}); get it again, or "
             "convert another framework's file with resnetkit.convert"
         ) from None
     if metadata.get(DIGEST) != digest_of(metadata[DOCUMENT], numbers):
         raise InputError(
-            f"{path} was modified after it was written: its digest differs; download it again"
+            f"{path} was modified after it was written: its digest differs; get it again"
         )
     try:
         found = Bundle(
@@ -310,7 +310,7 @@ def load(path: str | Path) -> Bundle:
         _DIGESTS[found] = metadata[DIGEST]
         return found
     except (InputError, KeyError, TypeError) as error:
-        raise InputError(f"{path} has an invalid header: {error}; download it again") from None
+        raise InputError(f"{path} has an invalid header: {error}; get it again") from None
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -349,7 +349,7 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         document = parsed(metadata[DOCUMENT], "its header")
         check(document, {"version": whole(0, 1_000_000)}, "its")
     except InputError as error:
-        raise InputError(f"{path} has an invalid header: {error}; download it again") from None
+        raise InputError(f"{path} has an invalid header: {error}; get it again") from None
     version = document["version"]
     if version != VERSION:
         raise InputError(
@@ -359,7 +359,7 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         check(document, RULES, "its")
     except InputError as error:
-        raise InputError(f"{path} has an invalid header: {error}; download it again") from None
+        raise InputError(f"{path} has an invalid header: {error}; get it again") from None
     return document
 
 

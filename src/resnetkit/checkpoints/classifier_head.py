@@ -86,7 +86,7 @@ def _others(reading: Reading, layer: str) -> list[str]:
 
 
 def _is_parallel(word: str) -> bool:
-    """Whether it works on the features, not on the outputs."""
+    """Whether it is a layer beside the classifier: on the features, or measuring the outputs."""
     return bool(_OTHER.search(word.lower()) or _MEASURES.search(word.lower())) and not re.search(
         "embed|neck|attn", word.lower()
     )

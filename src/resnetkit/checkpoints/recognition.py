@@ -147,7 +147,7 @@ def read(
     where = "" if prefix is None else f" under {prefix!r}"
     other = family(shapes) if prefix is None else None
     if other is not None:
-        raise InputError(f"this is {other}; it is not supported")
+        raise InputError(f"this is not supported: it is {other}")
     some = ", ".join(list(shapes)[:3]) or "none"
     near = max(readings(shapes, config), key=_share, default=None)
     nearest = ""

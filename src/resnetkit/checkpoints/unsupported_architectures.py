@@ -19,8 +19,7 @@ _SIGNS: tuple[tuple[str, str], ...] = (
     (r"layer\d\.\d+\.(bn1\.IN|bn1\.BN|IN)\.", "an IBN-Net, with instance norms"),
     (r"layer\d\.\d+\.conv2_offset\.|layer\d\.\d+\.conv2\.(offset|conv_offset)\.",
      "a ResNet with deformable convolutions"),
-    (r"\._(mean|variance)$", "a Paddle file, which is not supported; export the network "
-     "to ONNX with paddle2onnx"),
+    (r"\._(mean|variance)$", "a Paddle file; export the network to ONNX with paddle2onnx"),
     (r"(weight_orig|weight_mask)$", "a network pruned by torch; call prune.remove on its layers"),
     (r"(activation_post_process|weight_fake_quant)\.", "a network in the middle of "
      "quantisation-aware training; convert it, or give the file from before"),

@@ -22,7 +22,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--against", metavar="NAME,...", help="torchvision, timm, transformers")
     add("--batch-sizes", default="1,8", metavar="N,...", help="default: 1,8")
     add("--rounds", type=int, default=5, metavar="N", help="default: 5")
-    add("--seconds", type=float, default=0.5, metavar="X", help="per round; default: 0.5")
+    add(
+        "--seconds", type=float, default=0.5, metavar="X", help="per engine and round; default: 0.5"
+    )
     add("--threads", type=int, metavar="N", help="CPU threads of the engines")
     add("--format", choices=("table", "json"), default="table")
 

@@ -28,8 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--dynamic-batch", action="store_true", help="any batch size, instead of 1")
     add("--with-preprocessing", action="store_true", help="the graph takes whole images, resizes "
         "and crops them")  # fmt: skip
-    add("--min-agreement", type=float, default=99.0, metavar="PERCENT", help="required share with "
-        "the same class; default: 99")  # fmt: skip
+    add("--min-agreement", type=float, default=99.0, metavar="PERCENT", help="percentage of "
+        "images that must get the same class; default: 99")  # fmt: skip
     add("--agree-on", metavar="DATA", help="images to compare, a folder or digits; default: "
         "the run's held-out images, or photographs")  # fmt: skip
     add("--format", choices=("table", "json"), default="table")

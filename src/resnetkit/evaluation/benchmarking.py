@@ -84,8 +84,11 @@ def benchmark(
             f"batch_sizes is {list(batch_sizes)}; give whole numbers from 1", field="batch_sizes"
         )
     if against and isinstance(model, Exported):
-        raise InputError("against requires a bundle's weights, and this is an exported file; "
-                         "give the bundle")  # fmt: skip
+        raise InputError(
+            "against requires a bundle's weights, and the model is an exported file; give the "
+            "bundle, or leave against out",
+            field="against",
+        )
     output: Output = "logits" if model.classes else "embeddings"
     size, channels = model.preprocess.size, model.preprocess.channel_count
     draw = np.random.default_rng(0)

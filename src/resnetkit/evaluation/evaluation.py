@@ -143,7 +143,7 @@ def evaluate_engine(
     ``track`` wraps the examples to show progress. With several processes, ``share`` selects this
     process's examples, and ``joined`` gathers the results of all, in the order of the examples.
 
-    The metrics are scikit-learn's. Raises ``ValueError`` if no image can be read.
+    The metrics are defined as in scikit-learn. Raises ``ValueError`` if no image can be read.
     """
     answers: list[_Answer] = []
     problems: list[tuple[str, str]] = []
@@ -277,7 +277,7 @@ class Measurement:
 
     @property
     def network(self) -> str:
-        """The name of the evaluated data."""
+        """The name of the evaluated network."""
         return self.model.network.name
 
     @property

@@ -221,7 +221,7 @@ def _check(
         )
     ending = _ENDINGS.get(to)
     if ending is not None and target.suffix.lower() != ending:
-        raise InputError(f"{target} must be {to}; give a name that ends in {ending}")
+        raise InputError(f"{target} must end in {ending} for {to}")
     if ending is None and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} already exists; give a new folder for the repository")
     if precision == "int8" and to in ("torch-export", "bundle"):

@@ -129,7 +129,7 @@ def _from_url(place: Source, wanted: str | None, fetching: FetchOptions, offline
     weights = published(place.name, place.version) if place.kind == "torchvision" else None
     url = place.name if weights is None else _mirrored(weights.url, mirror)
     if weights is None and mirror is not None:
-        raise InputError("a URL has no mirror; leave out mirror")
+        raise InputError("mirror does not apply to a URL; leave mirror out", field="mirror")
     checksum = wanted or digits(url)
     own = weights is not None and wanted is None  # the name tells the content
     path = download_cache.place(url, "torchvision" if own else None)
@@ -177,7 +177,7 @@ def _with_names(bundle: Bundle, weights: Published | None) -> Bundle:
     count = len(bundle.classes)
     if weights is not None and count == len(weights.classes):
         names, source = weights.classes, f"torchvision's {weights.network}, {weights.label}"
-    elif not bundle.origin.get("class_names") and count == len(imagenet()):
+    elif count == 1000 and not bundle.origin.get("class_names"):
         names, source = imagenet(), IMAGENET
     else:
         return bundle

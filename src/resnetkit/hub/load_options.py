@@ -34,7 +34,9 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in FRACTIONS:
-            raise InputError(f"dtype is {self.dtype!r}; it must be {', '.join(FRACTIONS)}, or None")
+            raise InputError(
+                f"dtype is {self.dtype!r}; it must be one of {', '.join(FRACTIONS)}, or None"
+            )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> LoadOptions:

@@ -101,7 +101,7 @@ def build(
     >>> module(torch.rand(2, 3, 64, 64)).shape
     torch.Size([2, 10])
     """
-    check_installed("torch", "a module", "train")
+    check_installed("torch", "a torch module", "train")
     from resnetkit.nn import resnet
 
     given = {"num_classes": num_classes or None, "in_chans": in_chans}
@@ -156,7 +156,7 @@ def load_or_fetch(start: str, fetching: FetchOptions, options: LoadOptions) -> B
         )
     if fetching.sha256 is not None or fetching.mirror is not None:
         raise InputError(
-            f"{start} is a file; sha256 and mirror require a source",
+            f"{start} is a file; sha256 and mirror only apply to a source, leave them out",
             field=("sha256", "mirror"),
         )
     return load_checkpoint(start, options)

@@ -168,13 +168,13 @@ def _advice(
         found.append("pip install 'resnetkit[openvino]': the fastest engine on a processor")
     if not packages["simplejpeg"] or not packages["torch"]:
         found.append(
-            "pip install 'resnetkit[fast,train]': JPEG files are decoded and resized faster where "
-            "more than 64 are predicted"
+            "pip install 'resnetkit[fast,train]': 64 JPEG files or more are decoded and resized "
+            "faster"
         )
     vnni = {"avx512_vnni", "avx_vnni", "amx_int8"} & set(instructions)
     if vnni and not gpus:
         found.append(
-            "export a bundle in int8 (resnetkit.export, precision='int8'): this processor has "
+            "export a bundle in int8 (resnetkit export --precision int8): this CPU has "
             f"instructions for it ({', '.join(sorted(vnni))})"
         )
     threads = os.environ.get("OMP_NUM_THREADS", "")

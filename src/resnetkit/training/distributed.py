@@ -65,7 +65,7 @@ class Processes:
         if recipe.optimizer.grad_accum_steps > batch // world // 2:
             raise InputError(
                 f"grad_accum_steps is {recipe.optimizer.grad_accum_steps} for {batch // world} "
-                "images, a process's share of the batch; each step requires at least two images",
+                "images, a process's share of the batch; each part requires at least two images",
                 field="grad_accum_steps",
             )
         device = torch.device(recipe.runtime.device)
@@ -82,10 +82,10 @@ class Processes:
             )
 
     def shares(self, count: int) -> list[int]:
-        """The number of ``count`` items for each process; they differ by at most one.
+        """The number of ``count`` items for each process; those with items differ by at most one.
 
-        Never one item for several processes, as norms cannot be trained on one image; so the last
-        processes may get none of a short batch.
+        Of several processes none gets a single item, as norms cannot be trained on one image; so
+        the last ones may get none of a short batch.
         """
         busy = max(1, min(self.world, count // 2))
         each, more = divmod(count, busy)

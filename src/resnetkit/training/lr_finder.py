@@ -54,7 +54,7 @@ class LRFinderResult:
     """The outcome of a range test.
 
     ``suggested`` is the peak rate for a run: the middle of the ten steps in which the smoothed loss
-    falls most (the steepest descent over the logarithm of the rate, Lightning's rule for one step),
+    falls most (the steepest descent over the logarithm of the rate, where Lightning has one step),
     rounded to two digits. ``lowest`` is the rate at its minimum; a tenth of that is another common
     rule (fastai's "minimum"), which was much further from known good rates for SGD and AdamW.
     ``exploded``: the test ended before the highest rate.
@@ -98,7 +98,9 @@ def find_lr(
     loss never falls.
     """
     if not 0 < low < high or not math.isfinite(high):
-        raise InputError(f"low is {low:g} and high {high:g}; they must rise and be above 0")
+        raise InputError(
+            f"low is {low:g} and high {high:g}; low must be above 0 and high above low"
+        )
     if steps < 3 * _FIRST:
         raise InputError(f"steps is {steps}; it must be at least {3 * _FIRST}")
     callback, run_options = callback or Callback(), run_options or RunOptions()

@@ -3,8 +3,8 @@
 Source: detectron/modeling/ResNet.py and the renaming in detectron2/checkpoint/c2_model_loading.py.
 Norms are folded into a scale ``_bn_s`` and a bias ``_bn_b``; files that are not folded have
 ``_bn_rm`` and ``_bn_riv`` besides; others spell these four ``_bn_gamma``, ``_bn_beta``,
-``_bn_running_mean`` and ``_bn_running_var`` (``respelled.py``). The head is ``pred``, in MSRA's
-files ``fc1000``. These also have a ``conv1_b``, which no reader uses and is a leftover.
+``_bn_running_mean`` and ``_bn_running_var`` (``key_normalization.py``). The head is ``pred``, in
+MSRA's files ``fc1000``. These also have a ``conv1_b``, which no reader uses and is a leftover.
 """
 
 from __future__ import annotations

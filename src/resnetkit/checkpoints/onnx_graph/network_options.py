@@ -58,7 +58,7 @@ def described(structure: Structure) -> MatchedNetwork:
 
 
 def _stages(blocks: tuple[Block, ...]) -> list[list[Block]]:
-    """A stage begins where a shortcut or the dilation changes the map."""
+    """A stage begins where a shortcut changes the map, or where the dilation changes."""
     stages: list[list[Block]] = []
     dilation = 0
     for block in blocks:

@@ -99,7 +99,9 @@ def pad(graph: Graph, node: Node, before: Op, channels_last: bool) -> Op:
         pads = graph.numbers(node.input(1)).reshape(-1).tolist()
     if given.get("mode", "constant") != "constant" or pads is None or len(pads) != 8:
         axes = " of some axes" if node.input(3) else ""
-        raise refuse(node.text, f"pads{axes} by {short(given.get('mode', pads))}")
+        raise refuse(
+            node.text, f"pads{axes} by {short(given.get('mode', pads))}, which is not supported"
+        )
     value = float(given.get("value", 0.0))
     if node.input(2):
         value = graph.number(node.input(2))

@@ -288,7 +288,7 @@ class Translation:
         value, attributes = self.first(node), node.attributes
         weight = self._weight(node, 1, 2)
         if attributes.get("transA", 0):
-            raise refuse(node.text, "inverts the image's values")
+            raise refuse(node.text, "transposes the image's values")
         if not attributes.get("transB", 0):
             weight = weight.map(weight.shape[::-1], lambda array: array.T)
         alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)

@@ -103,7 +103,8 @@ def _part(path: Path, row: _Row, column: str | None, number: int) -> Part | None
     text = _cell(path, row, column, number).lower()
     if text.lower() not in PART_OF:
         raise InputError(
-            f"{path}, line {number}, has the {column} {text}; it must be {', '.join(PART_OF)}"
+            f"{path}, line {number}, has the {column} {text}; it must be one of "
+            f"{', '.join(PART_OF)}"
         )
     return PART_OF[text.lower()]
 

@@ -75,7 +75,7 @@ class Recipe:
     pretrained: str | None = None
     epochs: int = option("default: 20 for digits, 30 for a folder", least=1)
     batch_size: int = option(
-        "images of a step; default: 64 for digits, else 4 to 32; auto: the fastest, measured",
+        "images per step; default: 64 for digits, else 4 to 32; auto: the fastest, measured",
         least=1,
     )
     network: Network
@@ -120,7 +120,7 @@ class Recipe:
         if self.optimizer.grad_accum_steps > max(1, self.batch_size // 2):
             raise InputError(
                 f"grad_accum_steps is {self.optimizer.grad_accum_steps} for a batch of "
-                f"{self.batch_size}; each step requires at least two images",
+                f"{self.batch_size}; each part requires at least two images",
                 field="grad_accum_steps",
             )
         if self.model.freeze > len(self.network.stages):
