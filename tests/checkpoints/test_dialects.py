@@ -503,7 +503,7 @@ def test_two_unknown_networks_ask_for_a_choice() -> None:
 
 #: By what name those are refused whose names give them away.
 FAMILIES = {
-    "vgg11": "this is a VGG network",
+    "vgg11": "it is a VGG network",
     "densenet121": "this is a DenseNet",
     "vit_b_32": "this is a vision transformer",
     "mobilenet_v2": "this is an EfficientNet or MobileNet",

@@ -428,7 +428,7 @@ def test_a_network_without_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "choice", "reason"),
     [
-        ("net.xml", {"to": "onnx"}, "ends in .onnx"),
+        ("net.xml", {"to": "onnx"}, "must end in .onnx"),
         ("net.pt2", {"to": "torch-export", "precision": "int8"}, "int8 requires"),
         ("net.pt2", {"to": "torch-export", "with_preprocessing": True}, "requires onnx"),
         ("net.onnx", {"to": "onnx", "with_preprocessing": True, "dynamic_batch": True}, "differ"),

@@ -99,7 +99,7 @@ def test_without_tensorboard(
     assert main(["train", "--tensorboard", "--out", str(tmp_path / "run")]) == 2
     errors = capsys.readouterr().err
     assert errors.splitlines() == [
-        "resnetkit: a file of events requires tensorboard, which is not installed; "
+        "resnetkit: TensorBoard logging requires tensorboard, which is not installed; "
         "pip install 'resnetkit[tensorboard]'"
     ]
     assert not (tmp_path / "run").exists()
