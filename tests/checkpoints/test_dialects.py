@@ -504,19 +504,19 @@ def test_two_unknown_networks_ask_for_a_choice() -> None:
 #: By what name those are refused whose names give them away.
 FAMILIES = {
     "vgg11": "it is a VGG network",
-    "densenet121": "this is a DenseNet",
-    "vit_b_32": "this is a vision transformer",
-    "mobilenet_v2": "this is an EfficientNet or MobileNet",
-    "res2net50_26w_4s": "this is a Res2Net",
-    "resnest14d": "this is a ResNeSt",
-    "skresnet18": "this is an SKNet",
-    "resnetv2_50": "this is a ResNet v2",
-    "regnety_002": "this is a RegNet",
-    "gcresnet33ts": "this is a GCResNet",
-    "cspresnet50": "this is a CSPResNet",
-    "tresnet_m": "this is a TResNet",
-    "hrnet_w18_small": "this is an HRNet",
-    "convnext_nano": "this is a ConvNeXt",
+    "densenet121": "it is a DenseNet",
+    "vit_b_32": "it is a vision transformer",
+    "mobilenet_v2": "it is an EfficientNet or MobileNet",
+    "res2net50_26w_4s": "it is a Res2Net",
+    "resnest14d": "it is a ResNeSt",
+    "skresnet18": "it is an SKNet",
+    "resnetv2_50": "it is a ResNet v2",
+    "regnety_002": "it is a RegNet",
+    "gcresnet33ts": "it is a GCResNet",
+    "cspresnet50": "it is a CSPResNet",
+    "tresnet_m": "it is a TResNet",
+    "hrnet_w18_small": "it is an HRNet",
+    "convnext_nano": "it is a ConvNeXt",
 }
 
 
