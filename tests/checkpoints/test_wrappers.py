@@ -216,7 +216,7 @@ STRICT = (
         ("ca.fc1.weight", "this is a ResNet with attention between its stages"),
         ("attnpool.positional_embedding", "this is CLIP's ResNet"),
         ("layer1.0.conv1.weight_mask", "this is a network pruned by torch"),
-        ("bn1._mean", "it is a Paddle file"),
+        ("bn1._mean", "this is a Paddle file"),
     ],
 )
 def test_what_may_be_part_of_the_body_is_never_left_out(
