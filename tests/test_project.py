@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import resnetkit
+from resnetkit.report.environment import PACKAGES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -32,6 +33,14 @@ def test_all_has_every_extra() -> None:
     assert named == set(extras) - {"all", "docs", "test"}
     page = (ROOT / "docs" / "install.md").read_text()
     assert all(f"| `{name}` |" in page for name in named | {"all"})
+
+
+def test_messages_name_the_extra_that_has_the_package() -> None:
+    extras = PROJECT["optional-dependencies"]
+    for package, extra in PACKAGES.items():
+        wanted = package.replace("_", "-").lower()
+        named = [re.split(r"[\[>]", one)[0].replace("_", "-").lower() for one in extras[extra]]
+        assert wanted in named, f"{package} is not in [{extra}]"
 
 
 @pytest.mark.parametrize("path", [".github/workflows/ci.yml", ".gitlab-ci.yml"])

@@ -36,42 +36,45 @@ class AssumptionWarning(UserWarning):
     """Attributes assumed as documented because the file does not have them, and skipped tensors."""
 
 
-def check_installed(package: str, purpose: str, extra: str | None = None) -> None:
-    """Raise ``InputError`` where ``package``, which ``purpose`` needs, is not installed.
+#: The extra of resnetkit that has an optional package.
+EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "sklearn", "matplotlib", "safetensors"), "train"),
+    **dict.fromkeys(("fastapi", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(("filelock", "huggingface_hub", "requests"), "hub"),
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    "fsspec": "remote",
+    "h5py": "keras",
+    "nncf": "int8",
+    "openvino": "openvino",
+    "pillow_heif": "heic",
+    "pyarrow": "parquet",
+    "simplejpeg": "fast",
+    "tensorboard": "tensorboard",
+}
 
-    ``extra`` is the extra of resnetkit that has it.
-    """
+
+def check_installed(package: str, purpose: str) -> None:
+    """Raise ``InputError`` if ``package``, which ``purpose`` requires, is not installed."""
     if find_spec(package) is None:
-        named = f"'resnetkit[{extra}]'" if extra else package
-        raise InputError(
-            f"{purpose} requires {package}, which is not installed; pip install {named}"
-        )
+        raise _not_installed(package, purpose)
+
+
+def _not_installed(package: str, purpose: str) -> InputError:
+    named = f"'resnetkit[{EXTRAS[package]}]'" if package in EXTRAS else package
+    return InputError(f"{purpose} requires {package}, which is not installed; pip install {named}")
 
 
 def missing(error: ModuleNotFoundError, purpose: str) -> InputError | None:
-    """The error to raise where an optional package is missing; None for any other module."""
+    """The error to raise if an optional package is missing; None for any other module."""
     package = (error.name or "").partition(".")[0]
-    if package not in _EXTRAS:
-        return None
-    return InputError(
-        f"{purpose} requires {package}, which is not installed; pip install "
-        f"'resnetkit[{_EXTRAS[package]}]'"
-    )
+    return _not_installed(package, purpose) if package in EXTRAS else None
 
 
-def require(module: str, purpose: str, extra: str | None = None) -> Any:
+def require(module: str, purpose: str) -> Any:
     """Import a module of an optional package. Raises as ``check_installed``."""
-    check_installed(module.partition(".")[0], purpose, extra)
+    check_installed(module.partition(".")[0], purpose)
     return import_module(module)
 
-
-#: The extra that brings a package which whole modules need.
-_EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "sklearn", "matplotlib", "safetensors"), "train"),
-    **dict.fromkeys(("fastapi", "prometheus_client", "starlette", "uvicorn"), "serve"),
-    **dict.fromkeys(("filelock", "huggingface_hub", "requests"), "hub"),
-    "tensorboard": "tensorboard",
-}
 
 #: Why a network without a classifier cannot rank classes, and the alternatives.
 NO_CLASSES = (

@@ -33,7 +33,7 @@ def test_text_says_the_same(
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"engine         {chosen()[0]}: {chosen()[1]}" in lines
-    assert "  openvino         not installed ('resnetkit[openvino]')" in lines
+    assert "  openvino           not installed ('resnetkit[openvino]')" in lines
     assert any(line.startswith("OMP_NUM_THREADS 0") for line in lines)
     if not environment.environment().gpus:
         assert "  - pip install 'resnetkit[openvino]': the fastest engine on a processor" in lines

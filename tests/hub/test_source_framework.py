@@ -181,7 +181,7 @@ def test_what_cannot_be_verified_is_told(tmp_path: Path, monkeypatch) -> None:
         verify(tmp_path / "c.safetensors", bundle)
     for package in ("torchvision", "timm"):
         monkeypatch.setitem(sys.modules, package, None)
-    assert "torchvision, which is not installed; pip install torchvision" in reasons(path)
+    assert "torchvision, which is not installed; pip install 'resnetkit[train]'" in reasons(path)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

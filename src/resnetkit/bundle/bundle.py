@@ -137,7 +137,7 @@ class Bundle:
 
     def module(self) -> ResNet:
         """Return a new torch module with these weights, in evaluation mode, on the CPU."""
-        torch = require("torch", "a torch module", "train")
+        torch = require("torch", "a torch module")
 
         from resnetkit.nn.resnet import ResNet
 
@@ -151,7 +151,7 @@ class Bundle:
 
         Metrics of the old classifier are dropped. Raises ``ValueError`` if there are no classes.
         """
-        torch = require("torch", "a new classifier", "train")
+        torch = require("torch", "a new classifier")
         from resnetkit.nn.resnet import ResNet
 
         network = self.network.override(num_classes=len(classes))

@@ -48,9 +48,9 @@ def check_ending(path: Path, dialect: Dialect) -> None:
             f"{path} ends in {given!r}; {dialect.name} requires {', '.join(dialect.endings)}"
         )
     if given in _HDF5:
-        check_installed("h5py", "an HDF5 file", "keras")
+        check_installed("h5py", "an HDF5 file")
     if given not in (*_HDF5, ".safetensors", ".pkl"):
-        check_installed("torch", f"a {given} file", "train")
+        check_installed("torch", f"a {given} file")
 
 
 def write(

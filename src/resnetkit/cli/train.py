@@ -76,7 +76,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    check_installed("torch", "training", "train")
+    check_installed("torch", "training")
     from resnetkit.data.datasets.label_pattern import joined_pattern
     from resnetkit.report import plots
     from resnetkit.report.callbacks.live_report import watched

@@ -239,9 +239,9 @@ def _check(
         )
     needed = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
     for package in needed.get(_KINDS.get(to, ""), ()):
-        check_installed(package, to, "openvino" if package == "openvino" else "onnx")
+        check_installed(package, to)
     for package in ("nncf", "openvino") if precision == "int8" else ():
-        check_installed(package, "int8", "int8")
+        check_installed(package, "int8")
 
 
 @contextmanager

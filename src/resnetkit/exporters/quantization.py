@@ -147,7 +147,7 @@ def _quantised(
 def _nncf() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the versions of torch that it knows
-        nncf = require("nncf", "int8", "int8")
+        nncf = require("nncf", "int8")
     nncf.set_log_level(logging.ERROR)
     return nncf
 

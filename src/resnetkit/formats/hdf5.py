@@ -96,7 +96,7 @@ def _info(dataset: Mapping[str, Any], length: int) -> ArrayInfo:
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    check_installed("h5py", "an HDF5 file (.h5, .keras)", "keras")
+    check_installed("h5py", "an HDF5 file (.h5, .keras)")
     # No plugins of the library, and no threads, each of which would reserve memory.
     quiet = {"HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(

@@ -24,7 +24,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: At
     """
     import numpy as np
 
-    h5py = require("h5py", "an HDF5 file", "keras")
+    h5py = require("h5py", "an HDF5 file")
 
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():

@@ -96,7 +96,7 @@ def convert(
         place = Path(source)
         bundle = load_checkpoint(place, LoadOptions.of({"dtype": None, **options}))
     if verify:
-        check_installed("torch", "verification", "train")
+        check_installed("torch", "verification")
         from resnetkit.hub.source_framework import verify as verify_source
 
         verified = verify_source(place, bundle, **_reading(options))

@@ -70,7 +70,7 @@ def download(
     ``sha256`` is the expected digest, or a prefix of it. Raises ``InputError`` if the server
     refuses or does not answer, and for a wrong checksum.
     """
-    requests, filelock = (require(name, "fetching", "hub") for name in ("requests", "filelock"))
+    requests, filelock = (require(name, "fetching") for name in ("requests", "filelock"))
     _check_way(url, url, sha256)
     with filelock.FileLock(_beside(target, "lock")):
         if digest := cached(target, sha256):  # another process may have downloaded it

@@ -64,8 +64,8 @@ class _Hub:
 
     def get(self, name: str, revision: str | None) -> Path | None:
         """The file in the cache; None if the repository does not have it."""
-        hub = require("huggingface_hub", "fetching", "hub")
-        errors = require("huggingface_hub.errors", "fetching", "hub")
+        hub = require("huggingface_hub", "fetching")
+        errors = require("huggingface_hub.errors", "fetching")
         # The errors of the HTTP library, which differs between major versions.
         http = errors.HfHubHTTPError.__mro__[1]
         try:

@@ -101,7 +101,7 @@ def build(
     >>> module(torch.rand(2, 3, 64, 64)).shape
     torch.Size([2, 10])
     """
-    check_installed("torch", "a torch module", "train")
+    check_installed("torch", "a torch module")
     from resnetkit.nn import resnet
 
     given = {"num_classes": num_classes or None, "in_chans": in_chans}

@@ -11,32 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from resnetkit.errors import EXTRAS
 from resnetkit.files import cache_folder
 from resnetkit.inference.engines.engine import available
 from resnetkit.inference.engines.selection import chosen, installed
 from resnetkit.version import __version__
 
-#: The packages that resnetkit uses where they are installed, and the extra that has them.
-PACKAGES = {
-    "torch": "train",
-    "torchvision": "train",
-    "scikit-learn": "train",
-    "matplotlib": "train",
-    "openvino": "openvino",
-    "nncf": "int8",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "simplejpeg": "fast",
-    "pillow-heif": "heic",
-    "huggingface_hub": "hub",
-    "requests": "hub",
-    "h5py": "keras",
-    "pyarrow": "parquet",
-    "fsspec": "remote",
-    "fastapi": "serve",
-    "uvicorn": "serve",
-    "tensorboard": "tensorboard",
-}
+#: The distribution of a package that has another name.
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+#: The optional packages by the names of their distributions, and the extra that has them.
+PACKAGES = {_DISTRIBUTIONS.get(name, name): extra for name, extra in EXTRAS.items()}
 #: Packages of every installation.
 BASE = ("numpy", "pillow", "ml_dtypes", "rich", "jinja2")
 #: Instruction sets that engines choose their code by, as /proc/cpuinfo names them.

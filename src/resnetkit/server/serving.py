@@ -40,7 +40,7 @@ def serve(
     http://127.0.0.1:... serves model (resnet20), openvino fp32
     """
     for package in ("fastapi", "uvicorn", "prometheus_client"):
-        check_installed(package, "serving", "serve")
+        check_installed(package, "serving")
     import uvicorn
 
     from resnetkit.server.application import Limits, ServedModel, create_app

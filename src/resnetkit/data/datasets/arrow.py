@@ -48,7 +48,7 @@ class ArrowRow:
 
 def pyarrow_for(path: Path) -> tuple[Any, Any]:
     """pyarrow and its ``parquet``. Raises ``ValueError`` where they are not installed."""
-    pyarrow = require("pyarrow", str(path), "parquet")
+    pyarrow = require("pyarrow", str(path))
     from pyarrow import parquet
 
     return pyarrow, parquet

@@ -20,7 +20,7 @@ def digits() -> Dataset:
     The grey values 0..16 become ``round(v * 255 / 16)``, uint8. Source: Alpaydin & Kaynak 1998,
     UCI optical recognition of handwritten digits, as shipped by scikit-learn.
     """
-    data = require("sklearn.datasets", f"the dataset {DIGITS}", "train").load_digits()
+    data = require("sklearn.datasets", f"the dataset {DIGITS}").load_digits()
     pixels = np.round(data.images * 255 / 16).astype(np.uint8)
     examples = [
         Sample(name=f"{DIGITS}/{number:04}", label=int(label), image=image)

@@ -80,7 +80,7 @@ def _there(pattern: str) -> list[Path]:
 
 def _fetched(pattern: str) -> list[Path]:
     """Remote shards, downloaded into the cache folder once."""
-    fsspec = require("fsspec", pattern, "remote")
+    fsspec = require("fsspec", pattern)
     shared = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     root = os.environ.get("RESNETKIT_CACHE") or Path(shared, "resnetkit")
     base = re.sub(r"[^\w.-]+", "_", pattern.rpartition("/")[0])

@@ -64,7 +64,7 @@ def _csv(path: Path) -> Iterable[_Row]:
 
 
 def _parquet(path: Path) -> Iterable[_Row]:
-    arrow = require("pyarrow", str(path), "parquet")
+    arrow = require("pyarrow", str(path))
     from pyarrow import parquet
 
     try:

@@ -22,11 +22,13 @@ from resnetkit.inference.engines.engine import (
 )
 from resnetkit.inference.engines.exported_model import Exported
 
-#: The package of an engine, and the extra that installs it.
-PACKAGES: dict[EngineName, tuple[str, str]] = {
-    **dict.fromkeys(("torch", "torch-compiled"), ("torch", "train")),
-    **dict.fromkeys(("openvino", "openvino-bf16"), ("openvino", "openvino")),
-    "onnxruntime": ("onnxruntime", "onnx"),
+#: The package of an engine.
+PACKAGES: dict[EngineName, str] = {
+    "torch": "torch",
+    "torch-compiled": "torch",
+    "openvino": "openvino",
+    "openvino-bf16": "openvino",
+    "onnxruntime": "onnxruntime",
 }
 #: None of the engines is installed.
 NO_ENGINE = (
@@ -61,10 +63,10 @@ def open_engine(
     if threads is not None and threads < 1:
         raise InputError(f"the number of threads is {threads}; give a whole number from 1")
     name, reason = chosen(what, device) if choice == "auto" else (choice, "")
-    package, extra = PACKAGES[name]
+    package = PACKAGES[name]
     if choice == "auto" and not installed(name) and not isinstance(what, Exported):
         raise InputError(NO_ENGINE)
-    check_installed(package, f"the engine {name}", extra)
+    check_installed(package, f"the engine {name}")
     if package != "torch" and device not in (None, "cpu"):
         raise InputError(f"the engine {name} computes on the cpu, not on {device}; use torch")
     options = EngineOptions(
@@ -98,7 +100,7 @@ def _features(options: Options, output: Output) -> int:
 
 def installed(name: EngineName) -> bool:
     """Whether the package of an engine is installed."""
-    return find_spec(PACKAGES[name][0]) is not None
+    return find_spec(PACKAGES[name]) is not None
 
 
 def _graph(what: HasWeights | Exported, output: Output, pixels: PixelType) -> bytes | Path:

@@ -22,7 +22,7 @@ class Parquet:
     head = b""
 
     def __init__(self, output: Output, features: int) -> None:
-        self._arrow = pyarrow = require("pyarrow", "Parquet", "parquet")
+        self._arrow = pyarrow = require("pyarrow", "Parquet")
         self._embeds = output == "embeddings"
         columns = [("image", pyarrow.string()), ("problem", pyarrow.string())]
         if self._embeds:

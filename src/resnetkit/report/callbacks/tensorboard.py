@@ -30,7 +30,7 @@ class Events(Callback):
     """
 
     def __init__(self, folder: Path) -> None:
-        check_installed("tensorboard", "TensorBoard logging", "tensorboard")
+        check_installed("tensorboard", "TensorBoard logging")
         self._folder = folder
         self._writer: SummaryWriter | None = None
         self._time = 0.0

@@ -14,7 +14,7 @@ def show_environment(found: Environment) -> None:
     print("\npackages")
     for name, version in found.packages.items():
         missing = f"not installed ('resnetkit[{PACKAGES.get(name)}]')"
-        print(f"  {name:<16} {version or missing}")
+        print(f"  {name:<18} {version or missing}")
     if found.advice:
         print("\nto be faster on this machine")
         for line in found.advice:
