@@ -17,6 +17,8 @@ import torch
 import torchvision
 from PIL import Image
 
+from running_statistics import draw_statistics
+
 ROOT = Path(__file__).parents[1]
 #: The packages of the extra ``train``.
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib", "safetensors")
@@ -37,9 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("light")
     torch.manual_seed(0)
     module = torchvision.models.resnet18(num_classes=3)
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
+    draw_statistics(module)
     torch.save(module.state_dict(), folder / "net.pth")
     draw = np.random.default_rng(0)
     for label in "012":

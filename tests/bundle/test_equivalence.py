@@ -39,6 +39,7 @@ from resnetkit.formats import safetensors_writer
 from resnetkit.formats.safetensors import DTYPES
 from resnetkit.hub.conversion import convert
 from resnetkit.hub.weights import load
+from running_statistics import draw_statistics
 
 SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (8, 8), "num_classes": 3}
 
@@ -46,11 +47,7 @@ SMALL: dict[str, Any] = {"depths": (1, 1), "widths": (8, 8), "num_classes": 3}
 def bundle_of(name: str = "resnet50", **options: Any) -> resnetkit.Bundle:
     torch.manual_seed(1)
     module = resnetkit.build(name, **{**SMALL, **options})
-    for key, value in module.named_buffers():
-        if key.endswith("running_mean"):
-            value.uniform_(-0.1, 0.1)
-        elif key.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
+    draw_statistics(module)
     return resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=32))
 
 

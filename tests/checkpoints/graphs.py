@@ -18,6 +18,7 @@ from torch import nn
 
 import resnetkit
 from resnetkit.hub.weights import load
+from running_statistics import draw_statistics
 
 SMALL: dict[str, Any] = {
     **{"depths": (2, 1, 1), "widths": (8, 16, 24), "num_classes": 7, "stem_widths": (8,)},
@@ -36,11 +37,7 @@ def network(**options: Any) -> resnetkit.nn.resnet.ResNet:
 
 
 def settled(module: nn.Module) -> nn.Module:
-    for name, value in module.named_buffers():
-        if name.endswith("running_mean"):
-            value.uniform_(-0.1, 0.1)
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
+    draw_statistics(module)
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim == 1:

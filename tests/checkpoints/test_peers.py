@@ -17,16 +17,13 @@ from resnetkit.checkpoints.checkpoint import Reading
 from resnetkit.checkpoints.recognition import read
 from resnetkit.errors import InputError
 from resnetkit.nn.resnet import ResNet
+from running_statistics import draw_statistics
 
 # -------------------------------------------------------------------------------------- peers
 
 
 def randomised(model: torch.nn.Module) -> torch.nn.Module:
-    for key, value in model.named_buffers():
-        if key.endswith("running_mean"):
-            value.uniform_(-0.1, 0.1)
-        elif key.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
+    draw_statistics(model)
     return model.eval()
 
 

@@ -26,6 +26,7 @@ from resnetkit.cli.main import main
 from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.hub.conversion import convert
 from resnetkit.hub.weights import load
+from running_statistics import draw_statistics
 
 SMALL: dict[str, Any] = {"depths": (2, 1, 1, 1), "widths": (16, 16, 32, 32), "num_classes": 7}
 NETWORKS = {
@@ -46,11 +47,7 @@ def bundle_of(name: str, **options: Any) -> resnetkit.Bundle:
     """A small network with weights and statistics that are not fresh."""
     torch.manual_seed(1)
     module = resnetkit.build(name, **{**SMALL, **options})
-    for key, value in module.named_buffers():
-        if key.endswith("running_mean"):
-            value.uniform_(-0.1, 0.1)
-        elif key.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
+    draw_statistics(module)
     size = 224 if module.network.options.head_pool == "7x7" else 64
     if name == "resnet50_notes":
         module = resnetkit.build(module.network.override(head_pool="global"))

@@ -24,6 +24,7 @@ from resnetkit.cli.main import main
 from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.hub.source import Source, parse
 from resnetkit.hub.torchvision_weights import imagenet, networks, published
+from running_statistics import draw_statistics
 from server import COMMIT, Server
 
 V1 = "/models/resnet18-f37072fd.pth"
@@ -43,11 +44,7 @@ class Theirs:
 
 def lively(module: torch.nn.Module) -> torch.nn.Module:
     """The module with statistics that are not fresh, for evaluation."""
-    for name, value in module.named_buffers():
-        if name.endswith("running_mean"):
-            value.uniform_(-0.1, 0.1)
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
+    draw_statistics(module)
     return module.eval()
 
 

@@ -20,6 +20,7 @@ from resnetkit.checkpoints.recognition import dialect
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.hub.framework_folder import timm_name
+from running_statistics import draw_statistics
 
 CLASSES = ("brick", "cat", "coffee", "rocket", "tree")
 SHORTEST = resnetkit.Preprocess(size=96, resize_to=110, interpolation="bicubic")
@@ -35,11 +36,7 @@ def bundle_of(name: str, preprocess: resnetkit.Preprocess, **options: Any) -> re
     torch.manual_seed(0)
     options = {"num_classes": len(CLASSES), **options}
     module = resnetkit.build(name, **options)
-    for key, buffer in module.named_buffers():
-        if key.endswith("running_mean"):
-            buffer.uniform_(-0.1, 0.1)
-        elif key.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
+    draw_statistics(module)
     classes = CLASSES if options["num_classes"] else ()
     return resnetkit.Bundle.from_module(module, preprocess=preprocess, classes=classes)
 

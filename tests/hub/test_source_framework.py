@@ -23,6 +23,7 @@ from resnetkit.hub.conversion import convert
 from resnetkit.hub.source_framework import verify
 from resnetkit.hub.weights import load
 from resnetkit.preprocess import Preprocess
+from running_statistics import draw_statistics
 
 SIZE = Preprocess(size=64)
 NARROW = {"channels": (16, 16, 32, 32), "layers": (1, 1, 1, 1), "num_classes": 4}
@@ -39,11 +40,7 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
     for value in model.parameters():  # timm's last norms of blocks are 0, which hides the blocks
         if value.ndim == 1:
             value.data.uniform_(0.5, 1)
-    for key, value in model.named_buffers():
-        if key.endswith("running_mean"):
-            value.uniform_(-0.1, 0.1)
-        elif key.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
+    draw_statistics(model)
     return model
 
 

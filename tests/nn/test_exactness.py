@@ -16,6 +16,7 @@ import resnetkit
 from peers import renamed, timm_names
 from resnetkit.architecture import registry
 from resnetkit.nn.resnet import ResNet, build
+from running_statistics import draw_statistics
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 # Above this many parameters a comparison takes seconds and gigabytes: the slow sweep.
@@ -48,11 +49,7 @@ def peer(project: str, name: str, **options) -> torch.nn.Module:
     """The other project's network with statistics that are not the fresh 0 and 1."""
     create = getattr(torchvision.models, name) if project == "torchvision" else None
     module = create(**options) if create else timm.create_model(name, **options)
-    for key, value in module.named_buffers():
-        if key.endswith("running_mean"):
-            value.uniform_(-0.1, 0.1)
-        elif key.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
+    draw_statistics(module)
     return module.eval()
 
 
