@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label in "012":
         (folder / "pictures" / label).mkdir(parents=True)
         for number in range(22):
-            pixels = draw.integers(0, 256, (240, 260, 3), np.uint8)
+            pixels = draw.integers(0, 256, (330, 420, 3), np.uint8)
             Image.fromarray(pixels).save(folder / "pictures" / label / f"{number}.jpg")
     return folder
 
