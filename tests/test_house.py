@@ -58,3 +58,13 @@ def test_only_the_catalogue_has_depths() -> None:
             and all(isinstance(e, ast.Constant) and type(e.value) is int for e in node.elts)
         ]
         assert not numbers, f"{path} has {numbers}"
+
+
+def test_parameters_are_few() -> None:
+    """Longer lists are options in a class; the public functions excepted."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                count = len([one for one in given if one.arg not in ("self", "cls")])
+                assert count <= 8 or node.name in resnetkit.__all__, f"{path}: {node.name}"

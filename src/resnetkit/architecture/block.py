@@ -124,11 +124,16 @@ def basic(options: Options, place: Placement) -> Block:
     entry = place.entry_dilation
     main = (
         *conv_norm(
-            options, ("conv1", "bn1"), place.inputs, width, kernel=3, stride=stride, dilation=entry
+            options,
+            ("conv1", "bn1"),
+            (place.inputs, width),
+            kernel=3,
+            stride=stride,
+            dilation=entry,
         ),
         Activation(name="relu1"),
         *_anti_alias(options, place, width),
-        *conv_norm(options, ("conv2", "bn2"), width, outputs, kernel=3, dilation=second),
+        *conv_norm(options, ("conv2", "bn2"), (width, outputs), kernel=3, dilation=second),
     )
     return _with_shortcut(options, place, main, outputs)
 
@@ -140,13 +145,12 @@ def bottleneck(options: Options, place: Placement) -> Block:
     if options.anti_alias != "none":
         second = 1
     main = (
-        *conv_norm(options, ("conv1", "bn1"), place.inputs, width, stride=first),
+        *conv_norm(options, ("conv1", "bn1"), (place.inputs, width), stride=first),
         Activation(name="relu1"),
         *conv_norm(
             options,
             ("conv2", "bn2"),
-            width,
-            middle,
+            (width, middle),
             kernel=3,
             stride=second,
             dilation=place.entry_dilation,
@@ -154,7 +158,7 @@ def bottleneck(options: Options, place: Placement) -> Block:
         ),
         Activation(name="relu2"),
         *_anti_alias(options, place, middle),
-        *conv_norm(options, ("conv3", "bn3"), middle, outputs),
+        *conv_norm(options, ("conv3", "bn3"), (middle, outputs)),
     )
     return _with_shortcut(options, place, main, outputs)
 
@@ -193,8 +197,7 @@ def _with_shortcut(
 def conv_norm(
     options: Options,
     names: tuple[str, str],
-    inputs: int,
-    outputs: int,
+    channels: tuple[int, int],
     *,
     kernel: int = 1,
     stride: int = 1,
@@ -204,7 +207,7 @@ def conv_norm(
 ) -> tuple[Layer, ...]:
     """A convolution, followed by a norm unless ``options.norm`` is ``none``.
 
-    By default ``padding`` keeps the size at stride 1.
+    ``channels`` are the inputs and outputs. By default ``padding`` keeps the size at stride 1.
     """
     window = SlidingWindow(
         kernel=kernel,
@@ -215,8 +218,8 @@ def conv_norm(
     )
     conv = Conv(
         name=names[0],
-        inputs=inputs,
-        outputs=outputs,
+        inputs=channels[0],
+        outputs=channels[1],
         slides=window,
         groups=groups,
         bias=options.conv_bias,
@@ -225,7 +228,7 @@ def conv_norm(
         return (conv,)
     norm = Norm(
         name=names[1],
-        channels=outputs,
+        channels=channels[1],
         epsilon=options.norm_epsilon,
         momentum=options.norm_momentum,
         groups=options.norm_groups if options.norm == "group" else None,
@@ -253,8 +256,7 @@ def _shortcut(options: Options, place: Placement, outputs: int) -> tuple[Layer, 
     return *before, *conv_norm(
         options,
         (f"downsample.{len(before)}", f"downsample.{len(before) + 1}"),
-        place.inputs,
-        outputs,
+        (place.inputs, outputs),
         kernel=kernel,
         stride=1 if averaged else place.stride,
         dilation=place.entry_dilation if kernel > 1 else 1,

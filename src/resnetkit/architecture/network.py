@@ -162,8 +162,7 @@ def _stem(options: Options) -> tuple[Layer, ...]:
             *conv_norm(
                 options,
                 (f"conv{number}", f"bn{number}"),
-                inputs,
-                width,
+                (inputs, width),
                 kernel=7 if options.stem == "7x7" else 3,
                 stride=options.stem_conv_stride if number == 1 else 1,
                 padding=options.stem_padding,
@@ -183,7 +182,7 @@ def _stem_pool(options: Options, channels: int) -> tuple[Layer, ...]:
     if options.stem_pool == "conv":
         names = f"conv{number}", f"bn{number}"
         return (
-            *conv_norm(options, names, channels, channels, kernel=3, stride=2),
+            *conv_norm(options, names, (channels, channels), kernel=3, stride=2),
             Activation(name=f"relu{number}"),
         )
     if options.anti_alias == "average":
