@@ -14,8 +14,8 @@ demo: $(STAMP)
 	$(VENV)/bin/python demo/demo.py
 
 test: $(STAMP)
-	$(VENV)/bin/ruff format --check src tests benchmarks demo docs/*.py
-	$(VENV)/bin/ruff check src tests benchmarks demo docs/*.py
+	$(VENV)/bin/ruff format --check src tests benchmarks demo docs/*.py hubconf.py
+	$(VENV)/bin/ruff check src tests benchmarks demo docs/*.py hubconf.py
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell src tests benchmarks demo docs *.md

@@ -94,10 +94,10 @@ def predict_to_file(
     """Write predictions of images, folders and shards to ``out``; return the number of unreadable
     ones.
 
-    ``format`` is ``csv``, ``json``, ``jsonl``, ``parquet`` or ``npy``, by default the suffix of
-    ``out``. ``embeddings`` are written instead of classes. The same call resumes an interrupted
-    one. ``on_prediction`` is called with each new prediction; ``options`` are those of ``predict``,
-    but the fast pixel path is used from 64 images on unless ``exact``.
+    ``format`` is ``csv``, ``json``, ``jsonl``, ``parquet``, ``npy`` or ``fiftyone``, by default
+    the suffix of ``out``. ``embeddings`` are written instead of classes. The same call resumes an
+    interrupted one. ``on_prediction`` is called with each new prediction; ``options`` are those of
+    ``predict``, but the fast pixel path is used from 64 images on unless ``exact``.
 
     Raises ``ValueError`` as ``predict`` does, and for a file that cannot be written or was started
     by a different call.

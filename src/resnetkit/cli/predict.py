@@ -31,8 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=CHOICES, default="auto", help="inference engine; auto: the fastest "
         "installed one with float32 results")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda if available")
-    add("--format", choices=("table", "csv", "json", "jsonl", "parquet", "npy"), help="default: "
-        "the suffix of --out, else table")  # fmt: skip
+    add("--format", choices=("table", "csv", "json", "jsonl", "parquet", "npy", "fiftyone"),
+        help="default: the suffix of --out, else table; fiftyone: a labels.json of the most "
+        "probable classes")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of printing")
     add("-0", "--null", action="store_true", help="names on standard input are NUL-terminated, "
         "as from find -print0")  # fmt: skip

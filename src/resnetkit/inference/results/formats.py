@@ -1,4 +1,4 @@
-"""Predictions as text: CSV, JSON and JSON lines."""
+"""Predictions as text: CSV, JSON, JSON lines and FiftyOne's labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resnetkit.inference.engines.engine import Output
 from resnetkit.inference.prediction import Prediction
 
 _NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
-TEXTS = ("csv", "json", "jsonl")
+TEXTS = ("csv", "json", "jsonl", "fiftyone")
 #: File name suffixes and their formats.
 ENDINGS = {
     ".csv": "csv",
@@ -74,6 +74,33 @@ class Json(_Text):
 
     def tail(self, *, empty: bool) -> bytes:
         return b"]\n" if empty else b"\n]\n"
+
+
+class FiftyOne(_Text):
+    """``labels.json`` of FiftyOne's ``FiftyOneImageClassificationDataset``.
+
+    ``{"labels": {path: {"label": ..., "confidence": ...}}}`` with the most probable class of each
+    image, and null for an unreadable one. Paths are absolute: FiftyOne drops the suffix of a
+    relative one, so that ``a.jpg`` and ``a.png`` would be one image.
+    """
+
+    head = b'{"labels": {'
+
+    def chunk(self, rows: Sequence[Prediction], *, first: bool) -> bytes:
+        text = ",\n".join(
+            f"{json.dumps(str(Path(row.name).absolute()))}: {json.dumps(_classification(row))}"
+            for row in rows
+        )
+        return (("\n" if first else ",\n") + text).encode() if rows else b""
+
+    def tail(self, *, empty: bool) -> bytes:
+        return b"}}\n" if empty else b"\n}}\n"
+
+
+def _classification(row: Prediction) -> dict[str, object] | None:
+    if row.problem is not None:
+        return None
+    return {"label": utf8(row.label), "confidence": row.probability}
 
 
 class Csv(_Text):
@@ -139,6 +166,9 @@ def format_of(name: str | None, out: Path | None, *, embeddings: bool) -> str:
         name = "table" if out is None else ENDINGS.get(out.suffix.lower(), "table")
     if out is None and name not in ("table", *TEXTS):
         raise InputError(f"{name} is binary and cannot be printed; give out, a file", field="out")
+    if name == "fiftyone" and embeddings:
+        raise InputError("fiftyone stores classes, not embeddings; give another format",
+                         field="format")  # fmt: skip
     if name == "npy" and not embeddings:
         raise InputError(
             "npy only stores numbers; give embeddings, or another format", field="embeddings"
@@ -157,6 +187,8 @@ def open_format(name: str, output: Output, features: int) -> Format:
         return Json()
     if name == "jsonl":
         return JsonLines()
+    if name == "fiftyone":
+        return FiftyOne()
     if name == "parquet":
         from resnetkit.inference.results.parquet import Parquet
 
