@@ -23,7 +23,7 @@ test: $(STAMP)
 
 # The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler.
 slow: $(STAMP)
-	@command -v g++ >/dev/null || { apt-get update && apt-get install -y g++ python3-dev; }
+	@command -v g++ >/dev/null || .ci/system_packages g++ python3-dev
 	$(VENV)/bin/pytest $(PARALLEL) -m slow
 
 # The documentation site, in build/site; a broken link is an error.
@@ -33,7 +33,7 @@ docs: $(STAMP)
 
 # Debian's python3 has no ensurepip until python3-venv is installed.
 $(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update && apt-get install -y python3-venv; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/system_packages python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $(STAMP)

@@ -65,6 +65,10 @@ def overview() -> str:
 
 
 def _run(argv: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        from resnetkit.cli.completion import complete
+
+        complete(COMMANDS)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
