@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -59,6 +62,50 @@ def test_pre_commit_runs_the_linters_of_make_test() -> None:
     for hook in hooks:
         tool = hook["entry"].split()[0].rpartition("/")[2]
         assert f"$(VENV)/bin/{tool}" in makefile
+
+
+def commands(folder: Path, **scripts: str) -> dict[str, str]:
+    """An environment in which these commands write their arguments to ``folder / called``."""
+    (folder / "bin").mkdir()
+    for name, script in scripts.items():
+        file = folder / "bin" / name
+        file.write_text(f'#!/bin/sh\necho {name} "$@" >> {folder}/called\n{script}\n')
+        file.chmod(0o755)
+    return {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("", 1), ("y", 0), (None, 0)])
+def test_system_packages_are_asked_for(answer: str | None, code: int, tmp_path: Path) -> None:
+    environment = commands(tmp_path, **{"apt-get": ""})
+    controller, terminal = pty.openpty()
+    os.write(controller, f"{answer}\n".encode())
+    done = subprocess.run(
+        [ROOT / ".ci" / "system_packages", "g++"], env=environment, capture_output=True, text=True,
+        check=False, stdin=subprocess.DEVNULL if answer is None else terminal,
+    )  # fmt: skip
+    os.close(controller)
+    os.close(terminal)
+    assert done.returncode == code
+    assert "g++" in done.stdout
+    called = tmp_path / "called"
+    wanted = "" if code else "apt-get update\napt-get install -y g++\n"
+    assert (called.read_text() if called.exists() else "") == wanted
+
+
+@pytest.mark.parametrize(
+    ("make", "seconds", "code"),
+    [("", "60", 0), ("[ $1 != slow ]", "60", 1), ("[ $1 != slow ] || exec sleep 60", "1", 124),
+     ("[ $1 != test ]", "60", 1)],
+    ids=["passed", "slow failed", "slow unfinished", "test failed"],
+)  # fmt: skip
+def test_ci_fails_with_what_it_runs(make: str, seconds: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    environment = {**commands(tmp_path, make=make), "CI_SECONDS": seconds}
+    done = subprocess.run([tmp_path / ".ci" / "run"], env=environment, check=False)
+    assert done.returncode == code
+    called = (tmp_path / "called").read_text().split("\n")[:-1]
+    assert called == ["make test", "make demo", "make slow"][: 1 if "test" in make else 3]
 
 
 @pytest.mark.slow
