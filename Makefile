@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 STAMP := $(VENV)/installed
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test slow docs clean
+.PHONY: demo test coverage slow docs clean
 
 demo: $(STAMP)
 	$(VENV)/bin/python demo/demo.py
@@ -20,6 +20,11 @@ test: $(STAMP)
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell src tests benchmarks demo docs *.md
 	$(VENV)/bin/pytest $(PARALLEL)
+
+# The tests again, with the share of lines and branches of src that they run; pyproject.toml has the
+# least share.
+coverage: $(STAMP)
+	$(VENV)/bin/pytest $(PARALLEL) --cov --cov-report=term --cov-report=html:build/coverage
 
 # The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler.
 slow: $(STAMP)
@@ -39,4 +44,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build runs .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .coverage build runs .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
