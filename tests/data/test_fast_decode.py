@@ -81,7 +81,7 @@ def test_exact_is_torchvision_bit_for_bit(picture: PIL.Image.Image, facts: Prepr
     assert np.array_equal(decode.pixels_of(picture, facts), np.asarray(expected))
 
 
-@pytest.mark.parametrize("without", [(), ("simplejpeg",)])
+@pytest.mark.parametrize("without", [(), ("simplejpeg",), ("_TORCH",)])
 def test_fast_is_exact_within_a_few_grey_levels(
     without: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +104,7 @@ def test_fast_is_exact_within_a_few_grey_levels(
     check()
 
 
-@pytest.mark.parametrize("without", [(), ("simplejpeg",)])
+@pytest.mark.parametrize("without", [(), ("simplejpeg",), ("_TORCH",)])
 @pytest.mark.parametrize("width", [1000, 1001, 2003])
 @pytest.mark.parametrize("turn", [1, 3, 6])
 def test_large_photographs_are_scaled_down_when_decoded(
@@ -122,9 +122,11 @@ def test_large_photographs_are_scaled_down_when_decoded(
     assert found.max() < 16
 
 
+@pytest.mark.parametrize("torch", [True, False])
 @pytest.mark.parametrize("how", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_photographs(name: str, how: str) -> None:
+def test_photographs(name: str, how: str, torch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_decode, "_TORCH", torch)
     facts = Preprocess(size=224, resize_to=256, interpolation=how)
     data = jpeg(photograph(name, 500, 375))
     found = difference(fast_decode.pixels_of(data, facts), decode.pixels_of(data, facts))
@@ -192,7 +194,11 @@ def check_mutations(count: int, seed: int) -> None:
     assert max(read) <= 12
 
 
-def test_mutations_are_read_or_refused_by_both() -> None:
+@pytest.mark.parametrize("torch", [True, False])
+def test_mutations_are_read_or_refused_by_both(
+    torch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_decode, "_TORCH", torch)
     check_mutations(200, 0)
 
 

@@ -17,11 +17,11 @@ import pytest
 
 import resnetkit
 from resnetkit.bundle.opening import open_model
-from resnetkit.data.decoding.decode import pixels_of
+from resnetkit.data.decoding import decode, fast_decode
+from resnetkit.data.decoding.fast_decode import pixels_of
 from resnetkit.exporters.exporter import export
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.inference.prediction import predict
-from resnetkit.server import application as app
+from resnetkit.inference.prediction import predict, ranked
 from resnetkit.server.application import Limits, ServedModel, create_app
 from resnetkit.server.body_limit import BodyLimit
 
@@ -66,6 +66,25 @@ def test_one_image_as_the_body(client: TestClient, bundle_file: Path) -> None:
     found = told["images"][0]["predictions"]
     assert [one["label"] for one in found] == [guess.label for guess in expected.scores]
     assert found[0]["probability"] == pytest.approx(expected.probability, abs=1e-4)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_pixels_are_those_of_predict(exact: bool, bundle_file: Path) -> None:
+    served = replace(served_of(resnetkit.load(bundle_file)), exact=exact)
+    body = jpeg(0, (300, 400))
+    facts, name = served.preprocess, "exact" if exact else "fast"
+    wanted = {
+        name: served.engine.answer(np.array([path.pixels_of(body, facts)]))[0]
+        for name, path in (("exact", decode), ("fast", fast_decode))
+    }
+    assert not np.allclose(wanted["exact"], wanted["fast"], atol=1e-3)
+    with TestClient(create_app(served, LIMITS, topk=4)) as client:
+        assert client.get("/model").json()["exact_pixels"] == exact
+        found = client.post("/predict", content=body).json()["images"][0]["predictions"]
+    expected = ranked(wanted[name], served.classes, 4)
+    assert [one["label"] for one in found] == [one.label for one in expected]
+    shares = [one["probability"] for one in found]
+    assert shares == pytest.approx([one.probability for one in expected], abs=1e-5)
 
 
 def test_a_form_of_files_keeps_their_order_and_names_what_is_unreadable(
@@ -184,7 +203,7 @@ def test_what_is_still_to_be_decoded_waits_too(
         assert may.wait(20)
         return pixels_of(*given)
 
-    monkeypatch.setattr(app, "pixels_of", slow)
+    monkeypatch.setattr(fast_decode, "pixels_of", slow)
     served = served_of(resnetkit.load(bundle_file))
     with (
         TestClient(create_app(served, Limits(max_batch_size=1, max_queue_size=1))) as client,

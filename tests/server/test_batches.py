@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from resnetkit.bundle.opening import open_model
 from resnetkit.inference.engines.engine import EngineOptions, Output, Pixels, Rows
+from resnetkit.inference.engines.selection import open_engine
 from resnetkit.server.dynamic_batching import Batcher, BusyError
 
 
@@ -33,7 +37,7 @@ class Summing:
             raise RuntimeError("broken")
         return pixels.reshape(len(pixels), -1).sum(1, dtype=np.float32)[:, None]
 
-    def answers(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
+    def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         return map(self.answer, batches)
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,6 +101,35 @@ def test_a_failing_batch_fails_alone_and_what_is_cancelled_is_not_computed() -> 
     assert engine.sizes == [1, 1]
 
 
+def test_a_failing_batch_in_a_stream_fails_alone() -> None:
+    engine = Summing()
+    with Batcher(engine, max_batch_size=1) as batcher:
+        futures = [batcher.submit(image(value)) for value in (1, 2, 255, 3, 4)]
+        engine.may.set()
+        assert [float(futures[n].result(20)[0]) for n in (0, 1, 3, 4)] == [4, 8, 12, 16]
+        with pytest.raises(RuntimeError, match="broken"):
+            futures[2].result(20)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])
+def test_engines_give_each_its_row_whatever_the_load(name: str, bundle_file: Path) -> None:
+    """Alone, in streams, and in a stream that ends while others wait."""
+    engine = open_engine(open_model(bundle_file), name)
+    engine.streams = max(engine.ways)
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(60)]
+    wanted = engine.answer(np.stack(images))
+    with Batcher(engine, max_batch_size=4) as batcher:
+        futures = []
+        for number, one in enumerate(images):
+            futures.append(batcher.submit(one))
+            if number % 9 == 0:
+                time.sleep(0.02)
+        found = np.stack([one.result(20) for one in futures])
+    assert np.allclose(found, wanted, atol=1e-4)
+    assert not np.allclose(found[0], wanted[1], atol=1e-2)
+
+
 def test_rows_that_are_missing_fail_their_batch_and_nothing_waits_for_ever() -> None:
     class Lossy(Summing):
         def answer(self, pixels: Pixels) -> Rows:
@@ -108,3 +141,5 @@ def test_rows_that_are_missing_fail_their_batch_and_nothing_waits_for_ever() -> 
         for _ in range(2):
             with pytest.raises(RuntimeError, match="the engine gave 0 rows for 1 images"):
                 batcher.submit(image(1)).result(20)
+        streamed = [batcher.submit(image(1)) for _ in range(30)]
+        assert {type(one.exception(20)) for one in streamed} == {RuntimeError}

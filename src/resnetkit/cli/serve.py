@@ -27,8 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda if available")
     add("--threads", type=int, metavar="N", help="CPU threads of the engine")
     add("--topk", type=int, default=5, metavar="N", help="classes per image; default: 5")
-    add("--batch-size", type=int, default=8, metavar="N", help="maximum batch size; "
-        "default: 8")  # fmt: skip
+    add("--exact", action="store_true", help="pixels bit-equal to torchvision's; default: a "
+        "faster path, as in predict")  # fmt: skip
+    add("--batch-size", type=int, metavar="N", help="maximum batch size; default: the fastest up "
+        "to 8, measured once")  # fmt: skip
     add("--patience", type=float, default=0, metavar="MS", help="how long a batch waits for more "
         "images, in milliseconds; default: 0, only queued images")  # fmt: skip
     add("--waiting", type=int, default=256, metavar="N", help="maximum queue length; a request "
@@ -39,9 +41,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     numbers = {"topk": 1, "batch_size": 1, "waiting": 1, "max_megabytes": 1, "patience": 0}
     for name, least in numbers.items():
-        if getattr(args, name) < least:
+        value = getattr(args, name)
+        if value is not None and value < least:
             flag = name.replace("_", "-")
-            raise InputError(f"--{flag} is {getattr(args, name)}; it must be at least {least}")
+            raise InputError(f"--{flag} is {value}; it must be at least {least}")
     if not args.patience <= LONGEST:
         raise InputError(f"--patience is {args.patience:g}; it must be at most {LONGEST:,} ms")
     if not 0 <= args.port <= 65535:
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         threads=args.threads,
         topk=args.topk,
+        exact=args.exact,
         max_batch_size=args.batch_size,
         max_queue_delay=args.patience / 1000,
         max_queue_size=args.waiting,

@@ -14,7 +14,7 @@ from resnetkit.inference.engines.autotune import tuned
 from resnetkit.inference.engines.conv_bn_fusion import HasWeights
 from resnetkit.inference.engines.engine import EngineName, Output
 from resnetkit.inference.engines.exported_model import Exported
-from resnetkit.inference.engines.selection import installed, open_engine
+from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import Prediction, stream
 from resnetkit.inference.results.formats import open_format
 from resnetkit.inference.results.resumable_file import ResumableFile
@@ -108,8 +108,7 @@ class Predictor:
         return self.model.digest
 
     def _exact(self, images: ImageSource) -> bool:
-        # The fast path resizes with torch.
-        return self.options.exact or not images.has(FEW) or not installed("torch")
+        return self.options.exact or not images.has(FEW)
 
     def _predict(
         self, images: ImageSource, remaining: Iterable[ImageEntry]

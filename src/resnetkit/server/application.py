@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,28 +27,34 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, Counter
 from starlette.datastructures import UploadFile
 
-from resnetkit.data.decoding.decode import UnreadableImageError, pixels_of, whole
+from resnetkit.data.decoding import decode, fast_decode
+from resnetkit.data.decoding.decode import UnreadableImageError
 from resnetkit.files import utf8
 from resnetkit.inference.engines.engine import Engine
 from resnetkit.inference.prediction import NOT_FINITE, finite, ranked
 from resnetkit.preprocess import Preprocess
 from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import Batcher, BusyError, Logits
-from resnetkit.server.metrics import Metrics
+from resnetkit.server.metrics import CountRequests, Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ServedModel:
-    """An engine with its preprocessing and class names."""
+    """An engine with its preprocessing and class names.
+
+    ``exact`` makes pixels bit-equal to torchvision's; otherwise a faster path is used, as in
+    ``predict`` from 64 images on.
+    """
 
     name: str
     engine: Engine
     preprocess: Preprocess
     classes: tuple[str, ...]
     network: str
+    exact: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON types."""
@@ -57,6 +63,7 @@ class ServedModel:
             "network": self.network,
             "classes": [utf8(name) for name in self.classes],
             "preprocess": self.preprocess.to_dict(),
+            "exact_pixels": self.exact,
             "engine": self.engine.to_dict(),
         }
 
@@ -94,13 +101,20 @@ class InferenceServer:
         page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
         self._page = page.replace("{{network}}", html.escape(model.network))
 
+    @property
+    def requests(self) -> Counter:
+        """Counts requests by path and status."""
+        return self._metrics.requests
+
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Run the decoder threads and the batch thread."""
         limits = self._limits
         # An engine that crops gets whole images, one at a time; few are kept decoded.
         cuts = self._model.engine.options.cuts
-        self._decode = whole if cuts else pixels_of
+        self._decode = (decode if self._model.exact else fast_decode).pixels_of
+        if cuts:
+            self._decode = decode.whole
         self._decoded = asyncio.Semaphore(2 * limits.decode_threads) if cuts else nullcontext()
         with (
             Batcher(
@@ -113,15 +127,6 @@ class InferenceServer:
         ):
             self._metrics.watch(self._batcher)
             yield
-
-    async def count(
-        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        """HTTP middleware: counts requests by route and status."""
-        response = await call_next(request)
-        path = getattr(request.scope.get("route"), "path", "other")
-        self._metrics.requests.labels(path, str(response.status_code)).inc()
-        return response
 
     async def predict(self, request: Request, topk: int) -> dict[str, Any]:
         """The ``topk`` classes of each image of a request."""
@@ -196,7 +201,7 @@ def create_app(model: ServedModel, limits: Limits | None = None, *, topk: int = 
         max_body_bytes=limits.max_body_bytes,
         max_total_body_bytes=limits.max_total_body_bytes,
     )
-    app.middleware("http")(server.count)
+    app.add_middleware(CountRequests, counter=server.requests)
 
     @app.post("/predict")
     async def predict(

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
+from resnetkit.data.decoding import fast_decode
 from resnetkit.errors import NO_CLASSES, InputError, check_installed
+from resnetkit.inference.engines.autotune import tuned
 from resnetkit.inference.engines.engine import EngineName
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
+
+if TYPE_CHECKING:
+    from resnetkit.server.application import ServedModel
+
+#: Maximum default size of a batch: larger ones make every request wait.
+MOST = 8
 
 
 def serve(
@@ -23,7 +36,8 @@ def serve(
     device: str | None = None,
     threads: int | None = None,
     topk: int = 5,
-    max_batch_size: int = 8,
+    exact: bool = False,
+    max_batch_size: int | None = None,
     max_queue_delay: float = 0.0,
     max_queue_size: int = 256,
     max_body_bytes: int = 32 << 20,
@@ -31,9 +45,12 @@ def serve(
 ) -> None:
     """Serve ``model`` until SIGTERM or SIGINT; SIGINT raises ``KeyboardInterrupt``.
 
-    A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more; at
-    most ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer
-    ``topk`` classes per image. ``on_start`` is called with one line when the server is ready.
+    ``exact`` makes pixels bit-equal to torchvision's, otherwise a faster path is used. A batch has
+    at most ``max_batch_size`` images, by default the fastest number up to 8, and waits
+    ``max_queue_delay`` seconds for more; at most ``max_queue_size`` images may wait. A request has
+    at most ``max_body_bytes``, an answer ``topk`` classes per image. The numbers of images and of
+    batches computed concurrently are measured once. ``on_start`` is called with one line when the
+    server is ready.
     Raises ``ValueError`` for an unusable model or engine, a missing extra, and an address in use.
 
     >>> resnetkit.serve(model, port=0)
@@ -57,9 +74,11 @@ def serve(
             preprocess=opened.preprocess,
             classes=opened.classes,
             network=opened.network.name,
+            exact=exact,
         )
+        fastest = warmed_up(served, opened.digest)
         limits = Limits(
-            max_batch_size=max_batch_size,
+            max_batch_size=max_batch_size or fastest,
             max_queue_delay=max_queue_delay,
             max_queue_size=max_queue_size,
             max_body_bytes=max_body_bytes,
@@ -72,6 +91,24 @@ def serve(
         on_start(f"{where} serves {served.name} ({served.network}), {facts['engine']} "
              f"{facts['precision']}")  # fmt: skip
         server.run([listening])
+
+
+def warmed_up(model: ServedModel, digest: str) -> int:
+    """Choose the engine's streams, compute a first image both ways, and return the fastest size of
+    a batch up to ``MOST``."""
+    engine, facts = model.engine, model.preprocess
+    if engine.options.cuts:
+        return 1
+    shape = (facts.size, facts.size, facts.channel_count)
+    size = min(MOST, tuned(engine, shape, digest))
+    black = np.zeros((1, *shape), np.uint8)
+    engine.answer(black)
+    list(engine.infer_batches([black]))
+    if not model.exact:
+        file = BytesIO()
+        PIL.Image.new("RGB", (2 * facts.size, 2 * facts.size)).save(file, "JPEG")
+        fast_decode.pixels_of(file.getvalue(), facts)
+    return size
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -1,15 +1,16 @@
-"""Fast decoding: libjpeg-turbo if installed, and torch's vectorised resize.
+"""Fast decoding: libjpeg-turbo if installed, and torch's vectorised resize, else Pillow's.
 
 Accepts and rejects the same images as ``decode``. JPEG files are decoded to the same pixels, except
 that large ones are decoded at 1/2, 1/4 or 1/8 of their size (by the discrete cosine transform), as
 long as at least ``GAP`` times the target size remains. Only the cropped part is resized. Other
 files are decoded by Pillow, by the same rules. ``benchmarks/pixels.py`` measures the effect on
-predictions. torch is imported with the first image.
+predictions. torch, if installed, is imported with the first image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from resnetkit.data.decoding import decode
-from resnetkit.data.decoding.crop import frame
+from resnetkit.data.decoding.crop import Frame, frame
 from resnetkit.data.decoding.decode import (
     MAX_PIXELS,
     Cut,
@@ -45,12 +46,10 @@ MAX_BYTES = 64 << 20
 #: Maximum shift of the crop, in pixels, to resize less.
 SHIFT = 0.03
 
+#: Whether torch resizes; else Pillow, in more time.
+_TORCH = find_spec("torch") is not None
+
 Pixels = npt.NDArray[np.uint8]
-
-
-def missing() -> tuple[str, ...]:
-    """The packages of the ``fast`` extra that are not installed."""
-    return () if simplejpeg is not None else ("simplejpeg",)
 
 
 def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
@@ -151,19 +150,49 @@ def _square(image: _Decoded, preprocess: Preprocess) -> Cut:
     check_shape(image.width, image.height, preprocess)
     where = frame(image.width, image.height, preprocess)
     across, down = image.across / where.width, image.down / where.height
-    found = image.pixels
     if min(across, down) < 1:  # a small image: nothing to gain
-        square = decode.cut(PIL.Image.fromarray(np.ascontiguousarray(found)), preprocess)
-        return square.repeat(3, -1) if square.shape[-1] < preprocess.channel_count else square
-    x, left = _skipped(where.left, across, found.shape[1])
-    y, top = _skipped(where.top, down, found.shape[0])
+        picture = PIL.Image.fromarray(np.ascontiguousarray(image.pixels))
+        square = decode.cut(picture, preprocess)
+    elif _TORCH:
+        square = _resized_by_torch(image.pixels, where, across, down, preprocess)
+    else:
+        square = _resized_by_pillow(image.pixels, where, across, down, preprocess)
+    return square.repeat(3, -1) if square.shape[-1] < preprocess.channel_count else square
+
+
+def _resized_by_pillow(
+    pixels: Pixels, where: Frame, across: float, down: float, preprocess: Preprocess
+) -> Cut:
+    """The crop of the image that is ``across`` and ``down`` times smaller, antialiased."""
+    height, width = pixels.shape[:2]
+    right, bottom = (where.left + where.size) * across, (where.top + where.size) * down
+    box = (where.left * across, where.top * down, min(right, width), min(bottom, height))
+    picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    resample = decode.FILTERS[preprocess.interpolation]
+    return decode.as_cut(picture.resize((where.size, where.size), resample, box))
+
+
+def _resized_by_torch(
+    pixels: Pixels, where: Frame, across: float, down: float, preprocess: Preprocess
+) -> Cut:
+    """As ``_resized_by_pillow``; torch's filters for channels-last uint8 are vectorised."""
+    import torch
+
+    x, left = _skipped(where.left, across, pixels.shape[1])
+    y, top = _skipped(where.top, down, pixels.shape[0])
     # The last pixels of the crop depend on at most two source pixels after it.
     right = x + ceil((left + where.size + 2) * across) + 2
     bottom = y + ceil((top + where.size + 2) * down) + 2
-    square = _resized(
-        found[y:bottom, x:right], top, left, where.size, (1 / down, 1 / across), preprocess
-    )
-    return square.repeat(3, -1) if square.shape[-1] < preprocess.channel_count else square
+    part = np.array(pixels[y:bottom, x:right])
+    source = torch.from_numpy(part[..., None] if part.ndim == 2 else part).permute(2, 0, 1)[None]
+    # Not torch.nn.functional.interpolate, which derives the scale from the part's size.
+    bilinear = preprocess.interpolation == "bilinear"
+    aten = torch.ops.aten
+    resize = aten._upsample_bilinear2d_aa if bilinear else aten._upsample_bicubic2d_aa
+    size = (top + where.size, left + where.size)
+    found = resize(source, size, False, 1 / down, 1 / across)[0, :, top:, left:]
+    square: Cut = found.permute(1, 2, 0).contiguous().numpy()
+    return square
 
 
 def _skipped(margin: int, scale: float, side: int) -> tuple[int, int]:
@@ -177,29 +206,3 @@ def _skipped(margin: int, scale: float, side: int) -> tuple[int, int]:
         if abs(count * scale - whole) <= SHIFT and 0 < whole < side:
             return whole, margin - count
     return 0, margin
-
-
-def _resized(
-    pixels: Pixels,
-    top: int,
-    left: int,
-    size: int,
-    scales: tuple[float, float],
-    preprocess: Preprocess,
-) -> Cut:
-    """Resize by ``scales``, antialiased, and crop from ``top`` and ``left``.
-
-    Uses torch, whose filters for channels-last uint8 are vectorised.
-    """
-    import torch
-
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    source = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-    # Not torch.nn.functional.interpolate, which derives the scale from the part's size.
-    bilinear = preprocess.interpolation == "bilinear"
-    aten = torch.ops.aten
-    resize = aten._upsample_bilinear2d_aa if bilinear else aten._upsample_bicubic2d_aa
-    found = resize(source, (top + size, left + size), False, *scales)[0, :, top:, left:]
-    square: Cut = found.permute(1, 2, 0).contiguous().numpy()
-    return square
