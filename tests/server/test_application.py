@@ -74,8 +74,10 @@ def test_pixels_are_those_of_predict(exact: bool, bundle_file: Path) -> None:
     body = jpeg(0, (300, 400))
     facts, name = served.preprocess, "exact" if exact else "fast"
     wanted = {
-        name: served.engine.answer(np.array([path.pixels_of(body, facts)]))[0]
-        for name, path in (("exact", decode), ("fast", fast_decode))
+        "exact": served.engine.answer(np.array([decode.pixels_of(body, facts)]))[0],
+        "fast": served.engine.answer(np.array([fast_decode.pixels_of(body, facts, torch=False)]))[
+            0
+        ],
     }
     assert not np.allclose(wanted["exact"], wanted["fast"], atol=1e-3)
     with TestClient(create_app(served, LIMITS, topk=4)) as client:
@@ -198,10 +200,10 @@ def test_what_is_still_to_be_decoded_waits_too(
 ) -> None:
     began, may = threading.Semaphore(0), threading.Event()
 
-    def slow(*given: object) -> object:
+    def slow(*given: object, torch: bool) -> object:
         began.release()
         assert may.wait(20)
-        return pixels_of(*given)
+        return pixels_of(*given, torch=torch)
 
     monkeypatch.setattr(fast_decode, "pixels_of", slow)
     served = served_of(resnetkit.load(bundle_file))

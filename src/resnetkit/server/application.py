@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -112,9 +113,9 @@ class InferenceServer:
         limits = self._limits
         # An engine that crops gets whole images, one at a time; few are kept decoded.
         cuts = self._model.engine.options.cuts
-        self._decode = (decode if self._model.exact else fast_decode).pixels_of
-        if cuts:
-            self._decode = decode.whole
+        # torch's threads would compete with the engine's.
+        fast = partial(fast_decode.pixels_of, torch=False)
+        self._decode = decode.whole if cuts else decode.pixels_of if self._model.exact else fast
         self._decoded = asyncio.Semaphore(2 * limits.decode_threads) if cuts else nullcontext()
         with (
             Batcher(

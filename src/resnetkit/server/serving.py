@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import PIL.Image
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
-from resnetkit.data.decoding import fast_decode
 from resnetkit.errors import NO_CLASSES, InputError, check_installed
 from resnetkit.inference.engines.autotune import tuned
 from resnetkit.inference.engines.engine import EngineName
@@ -104,10 +101,6 @@ def warmed_up(model: ServedModel, digest: str) -> int:
     black = np.zeros((1, *shape), np.uint8)
     engine.answer(black)
     list(engine.infer_batches([black]))
-    if not model.exact:
-        file = BytesIO()
-        PIL.Image.new("RGB", (2 * facts.size, 2 * facts.size)).save(file, "JPEG")
-        fast_decode.pixels_of(file.getvalue(), facts)
     return size
 
 

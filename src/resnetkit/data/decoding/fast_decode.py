@@ -52,16 +52,18 @@ _TORCH = find_spec("torch") is not None
 Pixels = npt.NDArray[np.uint8]
 
 
-def pixels_of(image: Image, preprocess: Preprocess) -> Cut:
+def pixels_of(image: Image, preprocess: Preprocess, *, torch: bool | None = None) -> Cut:
     """Decode, orient, resize and crop: uint8 ``(size, size, C)``, RGB or L.
 
-    Raises ``UnreadableImageError`` as ``decode.pixels_of`` does, with the same reason.
+    ``torch`` says whether torch resizes, by default if it is installed. Raises
+    ``UnreadableImageError`` as ``decode.pixels_of`` does, with the same reason.
     """
     preprocess.check_pictures()
     if preprocess.interpolation == "nearest":  # nearest picks pixels, so it cannot be approximated
         return decode.pixels_of(image, preprocess)
     try:
-        return _square(_jpeg(image, preprocess) or _any(image, preprocess), preprocess)
+        decoded = _jpeg(image, preprocess) or _any(image, preprocess)
+        return _square(decoded, preprocess, torch=_TORCH if torch is None else torch)
     except UnreadableImageError as error:
         raise UnreadableImageError(name_of(image), error.reason) from None
 
@@ -146,14 +148,14 @@ def _factor(width: int, height: int, preprocess: Preprocess) -> int:
     return next((factor for factor in (8, 4, 2) if factor <= ratio), 1)
 
 
-def _square(image: _Decoded, preprocess: Preprocess) -> Cut:
+def _square(image: _Decoded, preprocess: Preprocess, *, torch: bool) -> Cut:
     check_shape(image.width, image.height, preprocess)
     where = frame(image.width, image.height, preprocess)
     across, down = image.across / where.width, image.down / where.height
     if min(across, down) < 1:  # a small image: nothing to gain
         picture = PIL.Image.fromarray(np.ascontiguousarray(image.pixels))
         square = decode.cut(picture, preprocess)
-    elif _TORCH:
+    elif torch:
         square = _resized_by_torch(image.pixels, where, across, down, preprocess)
     else:
         square = _resized_by_pillow(image.pixels, where, across, down, preprocess)
