@@ -6,7 +6,7 @@ WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir '.[openvino,serve]' \
+    && /venv/bin/pip install --no-cache-dir '.[fast,openvino,serve]' \
     && /venv/bin/pip uninstall --yes pip setuptools
 
 FROM python:3.11-slim

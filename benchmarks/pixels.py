@@ -16,6 +16,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -84,11 +85,10 @@ def main() -> None:
     pictures = photographs()
     print(f"{datetime.date.today()}, {machine()['processor']}, {machine()['threads']} threads, "
           f"Python {platform.python_version()}, Pillow {PIL.__version__}, simplejpeg "
-          f"{version('simplejpeg')}, torch {torch.__version__}, without: "
-          f"{', '.join(fast_decode.missing()) or 'nothing'}; {args.rounds} rounds")  # fmt: skip
-    print("| size | images | decoded at | exact, ms | fast, ms | ratio | levels, max | mean | "
-          "same top-1 | softmax, max |")  # fmt: skip
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+          f"{version('simplejpeg')}, torch {torch.__version__}; {args.rounds} rounds")  # fmt: skip
+    print("| size | images | decoded at | resized by | exact, ms | fast, ms | ratio | levels, max | "
+          "mean | same top-1 | softmax, max |")  # fmt: skip
+    print("|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         for width, height in SIZES:
             files = []
@@ -96,23 +96,27 @@ def main() -> None:
                 files.append(Path(folder, f"{number}.jpg"))
                 scaled = picture.resize((width, height), PIL.Image.Resampling.LANCZOS)
                 scaled.save(files[-1], quality=90)
-            cuts = [
-                np.stack([path.pixels_of(file, bundle.preprocess) for file in files])
-                for path in (decode, fast_decode)
-            ]
-            levels = np.abs(cuts[0].astype(int) - cuts[1])
-            logits = [engine.answer(cut) for cut in cuts]
-            shares = [np.exp(row - row.max(1, keepdims=True)) for row in logits]
-            shares = [share / share.sum(1, keepdims=True) for share in shares]
-            same = (logits[0].argmax(1) == logits[1].argmax(1)).sum()
-            exact, quick = (
-                processor_time(lambda f, p=path: p.pixels_of(f, FACTS), files, args.rounds)
-                for path in (decode, fast_decode)
-            )
-            part = fast_decode._factor(width, height, bundle.preprocess)
-            print(f"| {width}x{height} | {len(files)} | 1/{part} | {exact:.2f} | {quick:.2f} | "
-                  f"{quick / exact:.2f} | {levels.max()} | {levels.mean():.2f} | "
-                  f"{same}/{len(files)} | {np.abs(shares[0] - shares[1]).max():.4f} |")  # fmt: skip
+            for by_torch in (True, False):
+                fast = partial(fast_decode.pixels_of, torch=by_torch)
+                cuts = [
+                    np.stack([path(file, bundle.preprocess) for file in files])
+                    for path in (decode.pixels_of, fast)
+                ]
+                levels = np.abs(cuts[0].astype(int) - cuts[1])
+                logits = [engine.answer(cut) for cut in cuts]
+                shares = [np.exp(row - row.max(1, keepdims=True)) for row in logits]
+                shares = [share / share.sum(1, keepdims=True) for share in shares]
+                same = (logits[0].argmax(1) == logits[1].argmax(1)).sum()
+                exact, quick = (
+                    processor_time(lambda f, p=path: p(f, FACTS), files, args.rounds)
+                    for path in (decode.pixels_of, fast)
+                )
+                part = fast_decode._factor(width, height, bundle.preprocess)
+                print(f"| {width}x{height} | {len(files)} | 1/{part} | "
+                      f"{'torch' if by_torch else 'Pillow'} | {exact:.2f} | {quick:.2f} | "
+                      f"{quick / exact:.2f} | {levels.max()} | {levels.mean():.2f} | "
+                      f"{same}/{len(files)} | {np.abs(shares[0] - shares[1]).max():.4f} |",
+                      flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

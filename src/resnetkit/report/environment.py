@@ -150,11 +150,10 @@ def _advice(
     found = []
     if not packages["openvino"] and not gpus:
         found.append("pip install 'resnetkit[openvino]': the fastest engine on a processor")
-    if not packages["simplejpeg"] or not packages["torch"]:
-        found.append(
-            "pip install 'resnetkit[fast,train]': 64 JPEG files or more are decoded and resized "
-            "faster"
-        )
+    if not packages["simplejpeg"]:
+        found.append("pip install 'resnetkit[fast]': JPEG files are decoded faster")
+    if not packages["torch"]:
+        found.append("pip install 'resnetkit[train]': predict resizes 64 images or more faster")
     vnni = {"avx512_vnni", "avx_vnni", "amx_int8"} & set(instructions)
     if vnni and not gpus:
         found.append(
