@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hub_server import Hub, hub_serving
 from huggingface_hub import constants
 from PIL import Image
 
 import resnetkit
+from hub_server import Hub, hub_serving, into
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.hub.model_card import MARK, model_card
@@ -53,14 +53,9 @@ def bundle_of(
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A stand-in with the user ``me`` logged in; Xet needs servers of its own."""
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with hub_serving() as found:
-        monkeypatch.setattr(constants, "ENDPOINT", found.url)
-        template = found.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", "hf_me")
+        into(found, tmp_path, monkeypatch)
         yield found
 
 
@@ -138,7 +133,7 @@ torch.save({"maps": maps, "channels": backbone.channels}, "maps.pt")
 """
     pixels = torch.randn(2, 3, 64, 64)
     torch.save(pixels, "pixels.pt")
-    in_a_process(hub, program, tmp_path)
+    in_a_process(program, tmp_path)
     theirs = torch.load("maps.pt")
     ours = resnetkit.build(
         "resnet18", num_classes=5, pretrained="hf:me/net", features_only=True, out_indices=(2, 4)
@@ -149,20 +144,16 @@ torch.save({"maps": maps, "channels": backbone.channels}, "maps.pt")
             assert torch.allclose(one, other, atol=1e-5)
 
 
-def in_a_process(hub: Hub, program: str, folder: Path) -> str:
+def in_a_process(program: str, folder: Path) -> str:
     """What a fresh process prints, whose libraries take the stand-in for the Hub."""
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(folder / "fresh"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "NO_COLOR": "1",
-    }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env={**os.environ, "HF_HOME": str(folder / "fresh"), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -181,13 +172,13 @@ def test_the_card_shows_how_to_use_it(
     bundle = bundle_of(**options)
     bundle.push_to_hub("me/net", framework=framework, revision="v2")
     card = hub.files("me/net", "v2")["README.md"].decode()
-    assert re.findall(r"^With ([\w ]+?)[,:]", card, re.MULTILINE) == libraries
+    assert re.findall(r"^With (\w+(?: Runtime)?)", card, re.MULTILINE) == libraries
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(pixels).resize((80, 90)).save("picture.jpg", quality=95)
     snippets = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert len(snippets) == len(libraries)
     separated = '\nprint("----")\n'.join(snippets)
-    answers = in_a_process(hub, separated, tmp_path).split("----")
+    answers = in_a_process(separated, tmp_path).split("----")
     if not bundle.classes:
         assert [re.findall(r"512", answer) for answer in answers] == [["512"]] * 3
         return
@@ -245,9 +236,8 @@ def test_names_in_a_card_are_text() -> None:
     assert data["name"] == "--- # <i>"
     assert "é 中" in body
     text = re.sub(r"```python.*?```", "", body.replace(MARK, ""), flags=re.DOTALL)
-    own = "[resnetkit](https://pypi.org/project/resnetkit)"
     for word in ("<", "](", "www.", "**", "# c", "`d`", "a|b"):
-        assert word not in text.replace(own, ""), word
+        assert word not in text, word
 
 
 def test_a_model_that_is_there(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,10 +303,8 @@ def test_what_is_refused(hub: Hub, name: str, options: dict[str, Any], message: 
     with pytest.raises(InputError, match=message) as caught:
         bundle_of(size=32).push_to_hub(name, **options)
     assert "\n" not in str(caught.value)
-    assert [*hub.repositories["me/there"].commits] == [*there.commits]
+    assert [*hub.repositories] == ["me/there"]
     assert len(there.commits) == 1
-    commits = [files for one in hub.repositories.values() for files in one.commits.values()]
-    assert not [files for files in commits if "model.safetensors" in files]
 
 
 def test_a_network_that_the_framework_lacks(hub: Hub) -> None:

@@ -119,6 +119,7 @@ def push_to_hub(
         write_text(folder / CARD, card)
         api = hub.HfApi(token=token, library_name=LIBRARY)
         with _refusals(repo_id):
+            hub.ModelCard(card).validate()
             found = _existing(api, repo_id, revision, private, overwrite)
             if found is None:
                 api.create_repo(repo_id, private=private)
@@ -168,7 +169,7 @@ def _check_names(repo_id: str, framework: str | None, revision: str | None) -> N
 
 
 def _is_branch(revision: str | None) -> bool:
-    return revision not in (None, "main") and not str(revision).startswith("refs/")
+    return revision is not None and revision != "main" and not revision.startswith("refs/")
 
 
 def _write_model(bundle: Bundle, folder: Path, framework: Framework | None) -> Framework:

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pytest
 import yaml
 
 TOKENS = {"hf_me": "me", "hf_other": "other"}
@@ -86,6 +88,31 @@ def hub_serving() -> Iterator[Hub]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+def into(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let huggingface_hub take ``hub`` for the Hub, logged in as ``me``, with an empty cache.
+
+    Here, and in processes that start from now on. Xet, the Hub's other way to upload, needs servers
+    of its own.
+    """
+    from huggingface_hub import constants
+
+    for name, value in {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_TOKEN": "hf_me",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hf" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
 class _RefusedError(Exception):
@@ -213,7 +240,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = yaml.safe_load(card[1]) if card else {}
         if data.get("license") not in LICENSES:
             message = f'"license" must be one of {sorted(LICENSES)}'
-            self._send({"errors": [{"message": message}], "warnings": []}, 400)
+            plain = self.headers.get("Accept") == "text/plain"
+            answer = message.encode() if plain else {"errors": [{"message": message}]}
+            self._send(answer, 400)
             return
         self._send({"errors": [], "warnings": []})
 
