@@ -221,11 +221,9 @@ class Bundle:
         )
 
     def metadata(self) -> dict[str, str]:
-        """The header's entries: the document, and the digest of it and of every tensor.
-
-        transformers before version 5 refuses a file without ``format``.
-        """
+        """The header's entries: the document, and the digest of it and of every tensor."""
         document = self.document()
+        # Without ``format``, transformers before version 5 refuses the file.
         return {"format": "pt", DOCUMENT: document, DIGEST: digest_of(document, self.numbers)}
 
     def file_of(self, target: Path, dialect: str) -> DialectFile:
