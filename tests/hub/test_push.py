@@ -215,6 +215,8 @@ def test_the_card_says_what_the_bundle_knows(hub: Hub, tmp_path: Path) -> None:
     macs = resnetkit.explain(best.network, input=(1, 16, 16)).totals.macs
     assert f"{macs:,} at 1x16x16" in text
     assert best.preprocess.text in text
+    again = resnetkit.evaluate("hf:me/digits", "digits", split="test", engine="torch")
+    assert again.evaluation.accuracy == best.measured["test"]["accuracy"]
     unknown = model_card(best, "me/net", framework="none", weights="model.safetensors")
     assert huggingface_hub.ModelCard(unknown).data.license == "unknown"
     assert "has not stated one" in unknown
