@@ -38,7 +38,8 @@ FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(resnetkit, nam
 #: What the README's table promises.
 PROMISED = set(
     "list_models network explain compare build load identify convert verify train resume find_lr "
-    "evaluate predict predict_to_file embed export benchmark open_model serve compare_runs fetch"
+    "evaluate predict predict_to_file embed export benchmark open_model serve compare_runs fetch "
+    "push_to_hub"
     .split()
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ import shlex
 import subprocess
 import tarfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from PIL import Image
 
 import resnetkit
 from forking import Forks
+from hub_server import hub_serving, into
 from photographs import write_classes
 from resnetkit.data.datasets.digits import digits
 
@@ -122,10 +124,28 @@ def write_numbered(folder: Path) -> None:
     (folder / "names.csv").write_text("folder,class\nn1,rose\nn2,tulip\n")
 
 
+@pytest.fixture
+def hub_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forks]:
+    """A stand-in of the Hub, here and for commands, which read its address when they start."""
+    with hub_serving() as hub:
+        into(hub, tmp_path, monkeypatch)
+        with Forks(tmp_path) as found:
+            yield found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> None:
+def test_page(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forks: Forks,
+    request: pytest.FixtureRequest,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    if page.name == "train.md":
+    if page.name == "hub.md":
+        forks = request.getfixturevalue("hub_forks")
+        write_predictable(tmp_path)
+    elif page.name == "train.md":
         write_classes(tmp_path / "pictures", 18)
     elif page.name in ("predict.md", "serve.md", "speed.md"):
         write_predictable(tmp_path)

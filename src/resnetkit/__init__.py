@@ -8,6 +8,7 @@
 ``build``              the torch module of a network
 ``load``               weights of any framework, a bundle, or a published source, as a bundle
 ``fetch``              a bundle of published weights
+``push_to_hub``        a bundle as a repository of the Hugging Face Hub
 ``identify``           the framework and network of a weight file, and what it leaves open
 ``convert``            a checkpoint in another framework's format, verified
 ``verify``             a checkpoint compared with its own framework

@@ -22,6 +22,8 @@ from .evaluation.evaluation import evaluate as evaluate
 from .exporters.exporter import export as export
 from .hub.conversion import convert as convert
 from .hub.fetching import fetch as fetch
+from .hub.pushing import Pushed as Pushed
+from .hub.pushing import push_to_hub as push_to_hub
 from .hub.source_framework import verify as verify
 from .hub.weights import build as build
 from .hub.weights import load as load

@@ -102,7 +102,10 @@ def test_run_folder(finished: Path) -> None:
     assert best.preprocess == tiny().preprocess
     assert best.origin["epoch"] == best_of(rows).epoch
     assert best.measured["validation"]["accuracy"] == best_of(rows).validation_accuracy
-    assert best.measured["test"]["images"] == 359
+    assert best.measured["test"]["images"] == best.origin["images"]["test"] == 359
+    low, high = best.measured["test"]["intervals"]["accuracy"]
+    assert low < best.measured["test"]["accuracy"] < high
+    assert sum(best.origin["images"].values()) == 1797
 
 
 def test_the_bundle_alone_measures_the_same(finished: Path) -> None:

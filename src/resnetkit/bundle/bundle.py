@@ -46,6 +46,7 @@ from resnetkit.preprocess import Preprocess
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from resnetkit import Pushed
     from resnetkit.bundle.verified_write import DialectFile
     from resnetkit.inference.prediction import Image, Prediction
     from resnetkit.nn.resnet import ResNet
@@ -222,7 +223,8 @@ class Bundle:
     def metadata(self) -> dict[str, str]:
         """The header's entries: the document, and the digest of it and of every tensor."""
         document = self.document()
-        return {DOCUMENT: document, DIGEST: digest_of(document, self.numbers)}
+        # Without ``format``, transformers before version 5 refuses the file.
+        return {"format": "pt", DOCUMENT: document, DIGEST: digest_of(document, self.numbers)}
 
     def file_of(self, target: Path, dialect: str) -> DialectFile:
         """This bundle as a file of another framework, to be written to ``target``."""
@@ -235,6 +237,12 @@ class Bundle:
             arrays=self.numbers,
             origin=self.origin,
         )
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Pushed:
+        """Push this bundle to the Hugging Face Hub; see ``resnetkit.push_to_hub``."""
+        import resnetkit  # pushing is on a floor above
+
+        return resnetkit.push_to_hub(self, repo_id, **options)
 
     def save(self, path: str | Path, *, dialect: str | None = None) -> None:
         """Write the bundle, or with ``dialect`` another framework's file, atomically.

@@ -6,6 +6,7 @@ beside a file, the file must match its digest.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -19,17 +20,23 @@ from resnetkit.inference.engines.torch_export_archive import document_in
 
 #: An OpenVINO IR has a few kilobytes per layer; the weights are in the .bin file.
 MOST_XML = 256 << 20
+_SOURCE = re.compile(r"(hf|torchvision|https?):")
 
 
 def open_model(path: str | Path) -> Bundle | Exported:
     """Open a bundle, or an ONNX, OpenVINO or ``.pt2`` file written by ``export``.
 
-    Raises ``ValueError`` for a missing, damaged or unsupported file, and for one that does not
-    match the agreement report beside it.
+    Also takes a published source, e.g. ``hf:OWNER/NAME``; see ``fetch``. Raises ``ValueError`` for
+    a missing, damaged or unsupported file, and for one that does not match the agreement report
+    beside it.
 
     >>> resnetkit.open_model(model).preprocess.size
     16
     """
+    if is_source(path):
+        import resnetkit  # sources are fetched on a floor above
+
+        return resnetkit.load(str(path))
     path = Path(path)
     if not path.is_file():
         return load(path)  # raises the error that fits
@@ -38,6 +45,11 @@ def open_model(path: str | Path) -> Bundle | Exported:
         if found is not None:
             return _proved(Exported.read(path, *found))
     return load(path)
+
+
+def is_source(path: str | Path) -> bool:
+    """Whether it begins as a source of ``fetch`` does, and no file has that name."""
+    return bool(_SOURCE.match(str(path))) and not Path(path).exists()
 
 
 def _exported(path: Path) -> tuple[ExportFormat, str | None] | None:

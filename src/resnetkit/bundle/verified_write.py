@@ -95,7 +95,10 @@ def _check_proof(
 
 
 class DialectFile:
-    """Another framework's file of ``network`` with ``arrays``, from ``origin``."""
+    """Another framework's file of ``network`` with ``arrays``, from ``origin``.
+
+    ``renames`` says whether its tensors are others than ``arrays``.
+    """
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class DialectFile:
             arrays = given_norms(self._network, dict(arrays))
         self._theirs = spoken.write(self._network, arrays)
         self.tensors = len(self._theirs)
+        self.renames = normed or spoken.folds or _shapes(self._theirs) != _shapes(arrays)
         self.folds = spoken.folds or normed
         self.added: Mapping[str, Any] = (
             {"norms": "of mean 0 and scale 1 added; there were none"} if normed else {}
@@ -141,3 +145,7 @@ class DialectFile:
 
     def amend(self, path: Path, origin: Mapping[str, Any]) -> None:
         writing.amend(path, self._kind, origin)
+
+
+def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}

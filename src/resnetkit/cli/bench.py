@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import cast
 
 from resnetkit.errors import InputError
@@ -17,7 +16,7 @@ from resnetkit.inference.engines.engine import EngineName
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help="a bundle, or an exported file")
+    add("model", metavar="MODEL", help="a bundle, an exported file, or hf:OWNER/NAME")
     add("--engines", metavar="NAME,...", help="default: all installed but torch-compiled")
     add("--against", metavar="NAME,...", help="torchvision, timm, transformers")
     add("--batch-sizes", default="1,8", metavar="N,...", help="default: 1,8")

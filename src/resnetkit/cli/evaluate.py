@@ -24,7 +24,7 @@ from resnetkit.inference.engines.engine import CHOICES
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("bundle", type=Path, metavar="BUNDLE", help="e.g. RUN/best.safetensors")
+    add("bundle", metavar="BUNDLE", help="e.g. RUN/best.safetensors, or hf:OWNER/NAME")
     add("--try", action="append", dest="facts", metavar="FACT", help="a fact that `identify` "
         "lists as open, e.g. stride-on; may be given several times")  # fmt: skip
     add("data", metavar="DATA", help="a folder, or digits")

@@ -30,6 +30,7 @@ COMMANDS = {
     "bench": "benchmark a model on this machine",
     "serve": "serve a trained bundle over HTTP",
     "fetch": "download published weights as a bundle: torchvision, Hugging Face, a URL",
+    "push": "push a bundle to the Hugging Face Hub, with a model card",
     "identify": "identify a weight file, and list what it does not determine",
     "convert": "convert a checkpoint to another framework, verified",
     "export": "export a bundle to ONNX, OpenVINO, torch.export or a server, verified",

@@ -14,6 +14,7 @@ _FLAGS = {
     "facts": "--try",
     "max_queue_delay": "--patience",
     "max_queue_size": "--waiting",
+    "repo_id": "OWNER/NAME",
 }
 _VALUE = r"(\[[^\]]*\]|'[^']*'|[\w.*/-]+)"
 #: Functions whose command has another name.

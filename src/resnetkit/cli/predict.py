@@ -19,7 +19,7 @@ from resnetkit.inference.engines.engine import CHOICES
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("bundle", type=Path, metavar="BUNDLE", help="e.g. RUN/best.safetensors")
+    add("bundle", metavar="BUNDLE", help="e.g. RUN/best.safetensors, or hf:OWNER/NAME")
     add("paths", nargs="+", metavar="PATH", help="images, folders, shards, or - ; see above")
     add("--topk", type=int, default=5, metavar="N", help="classes shown; default: 5")
     add("--embeddings", action="store_true", help="pooled features instead of classes, e.g. "

@@ -8,7 +8,6 @@ then stop.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import CHOICES
@@ -19,7 +18,7 @@ LONGEST = 60_000
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help="a bundle, or an exported file")
+    add("model", metavar="MODEL", help="a bundle, an exported file, or hf:OWNER/NAME")
     add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only")
     add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 picks a free port")
     add("--engine", choices=CHOICES, default="auto", help="inference engine; auto: the fastest "

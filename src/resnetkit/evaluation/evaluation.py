@@ -101,24 +101,26 @@ class Evaluation:
     problems: tuple[tuple[str, str], ...]
 
     def measured(self) -> dict[str, Any]:
-        """The metrics that a bundle stores."""
-        figures: dict[str, Any] = {
+        """The metrics that a bundle stores, with their intervals."""
+        top5 = {} if self.top5 is None else {"top5": self.top5}
+        interval = {} if self.top5_interval is None else {"top5": list(self.top5_interval)}
+        return {
             "accuracy": self.accuracy,
             "loss": self.loss,
             "images": self.images,
+            **top5,
+            "intervals": {
+                "level": LEVEL,
+                "method": "Wilson",
+                "accuracy": list(self.accuracy_interval),
+                **interval,
+            },
         }
-        return figures if self.top5 is None else {**figures, "top5": self.top5}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
         return {
             **self.measured(),
-            "intervals": {
-                "level": LEVEL,
-                "method": "Wilson",
-                "accuracy": list(self.accuracy_interval),
-                **({} if self.top5_interval is None else {"top5": list(self.top5_interval)}),
-            },
             "calibration": self.calibration.to_dict(),
             "classes": [asdict(figures) for figures in self.classes],
             "confusion": {"names": list(self.names), "rows": self.confusion.tolist()},

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
@@ -26,7 +26,7 @@ from resnetkit.files import utf8, write_text
 from resnetkit.preprocess import Preprocess
 
 #: The dialects whose frameworks load folders.
-FOLDERS = ("timm", "transformers")
+FOLDERS: tuple[Literal["timm", "transformers"], ...] = ("timm", "transformers")
 WEIGHTS = "model.safetensors"
 #: Pillow's filters, as transformers writes them.
 _FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
@@ -49,10 +49,7 @@ def deliver_folder(
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
         made = Path(temporary) / target.name
         made.mkdir()
-        documents = _transformers(bundle) if to == "transformers" else _timm(bundle)
-        for name, document in documents.items():
-            write_text(made / name, json.dumps(document, indent=2) + "\n")
-        _check_preprocess(bundle, made, to)
+        write_configuration(bundle, made, to)
         file = bundle.file_of(made / WEIGHTS, to)
         origin, found = deliver(
             file,
@@ -67,6 +64,17 @@ def deliver_folder(
             target.rmdir()
         made.rename(target)
     return file, origin, found
+
+
+def write_configuration(bundle: Bundle, folder: Path, to: str) -> None:
+    """Write the configuration files of the framework ``to``.
+
+    Raises ``InputError`` for a network or a preprocessing that they cannot describe.
+    """
+    documents = _transformers(bundle) if to == "transformers" else _timm(bundle)
+    for name, document in documents.items():
+        write_text(folder / name, json.dumps(document, indent=2) + "\n")
+    _check_preprocess(bundle, folder, to)
 
 
 def timm_name(network: Network) -> str | None:
@@ -159,8 +167,9 @@ def _timm(bundle: Bundle) -> dict[str, Mapping[str, Any]]:
                 "std": list(preprocess.std),
                 "first_conv": "conv1.0" if options.stem == "deep" else "conv1",
                 "classifier": "fc",
-                "label_names": [utf8(name) for name in bundle.classes],
             },
+            # Here timm and transformers both read it.
+            **({"label_names": [utf8(name) for name in bundle.classes]} if bundle.classes else {}),
         }
     }
 

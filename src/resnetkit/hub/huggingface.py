@@ -19,8 +19,10 @@ from resnetkit.files import sha256_of
 if TYPE_CHECKING:
     from resnetkit.hub.source import Source
 
+#: A bundle beside a framework's weights of the same network; see ``pushing``.
+BUNDLE = "bundle.safetensors"
 #: The usual names of weight files, the preferred first.
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+WEIGHTS = (BUNDLE, "model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ class _Hub:
         except errors.LocalEntryNotFoundError as error:
             if self._offline:
                 return None
-            raise InputError(f"hf:{self._name}: the server cannot be reached ({_reason(error)})") \
+            raise InputError(f"hf:{self._name}: the server cannot be reached ({reason(error)})") \
                 from None  # fmt: skip
         except errors.EntryNotFoundError:
             return None
@@ -95,7 +97,7 @@ class _Hub:
         except errors.RevisionNotFoundError:
             raise InputError(f"hf:{self._name} has no revision {revision!r}") from None
         except (http, OSError, ValueError) as error:
-            raise InputError(f"hf:{self._name}: {name}: {_reason(error)}") from None
+            raise InputError(f"hf:{self._name}: {name}: {reason(error)}") from None
         return _checked(Path(path), f"hf:{self._name}: {name}")
 
 
@@ -123,7 +125,7 @@ def _git_sha1(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _reason(error: Any) -> str:
+def reason(error: Any) -> str:
     """The first line of huggingface_hub's message."""
     lines = str(error.__cause__ or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

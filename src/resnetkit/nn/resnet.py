@@ -18,7 +18,7 @@ from resnetkit.architecture import registry
 from resnetkit.architecture.block import Block
 from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, require
 from resnetkit.nn.feature_info import FeatureInfo
 from resnetkit.nn.layers import leaf
 
@@ -175,7 +175,11 @@ class FeatureNet(_Scriptable):
     See ``FeatureInfo`` for the maps. Children have the same names as in ``ResNet``.
     """
 
-    def __init__(self, module: ResNet, out_indices: Sequence[int] | None = None) -> None:
+    network: Network
+
+    def __init__(
+        self, module: "ResNet | FeatureNet", out_indices: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.network = module.network
         self.feature_info = FeatureInfo(module.network, out_indices)
@@ -187,6 +191,19 @@ class FeatureNet(_Scriptable):
         for name in self._names:
             self.add_module(name, module.get_submodule(name))
 
+    @property
+    def out_features(self) -> list[str]:
+        """The names of the maps, ``stem`` and ``stage1`` to ``stage4``, as in transformers.
+
+        ``stem`` is the map before the stem's pool; that of transformers' ResNet is after it.
+        """
+        return [f"stage{index}" if index else "stem" for index in self.feature_info.out_indices]
+
+    @property
+    def channels(self) -> list[int]:
+        """The channels of the maps."""
+        return list(self.feature_info.channels())
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """The maps."""
         maps = {}
@@ -194,6 +211,26 @@ class FeatureNet(_Scriptable):
             x = self.get_submodule(name)(x)
             maps[name] = x
         return [maps[name] for name in self._ends]
+
+    def forward_with_filtered_kwargs(self, pixel_values: Tensor, **_: Any) -> Any:
+        """The maps as transformers' ``BackboneOutput``; other arguments have no effect."""
+        outputs = require("transformers.modeling_outputs", "a transformers backbone")
+        return outputs.BackboneOutput(feature_maps=tuple(FeatureNet.forward(self, pixel_values)))
+
+    def backbone(self) -> "Backbone":
+        """This module, with the same weights, as transformers' models call a backbone."""
+        return Backbone(self, self.feature_info.out_indices).train(self.training)
+
+
+class Backbone(FeatureNet):
+    """A ``FeatureNet`` whose ``forward`` returns transformers' ``BackboneOutput``.
+
+    ``(N, C, H, W) ->`` an object whose ``feature_maps`` are the maps.
+    """
+
+    def forward(self, pixel_values: Tensor, **_: Any) -> Any:  # type: ignore[override]
+        """As ``forward_with_filtered_kwargs``."""
+        return self.forward_with_filtered_kwargs(pixel_values)
 
 
 def build(name: str | Network, *, zero_init_last: bool = False, **options: Any) -> ResNet:

@@ -12,13 +12,14 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.nn.resnet import ResNet
 from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.split_data import DataSplits
 
 
 def bundle_of(
     module: ResNet,
     recipe: Recipe,
     row: EpochLog,
-    classes: tuple[str, ...],
+    splits: DataSplits,
     pretrained: Bundle | None,
 ) -> Bundle:
     """The bundle of ``module`` after the epoch ``row``, with the origin of its weights."""
@@ -26,18 +27,21 @@ def bundle_of(
     return Bundle.from_module(
         module,
         preprocess=recipe.preprocess,
-        classes=classes,
-        origin=_origin(recipe, row.epoch, pretrained),
+        classes=splits.classes,
+        origin=_origin(recipe, row.epoch, splits, pretrained),
         measured={} if row.validation_accuracy is None else {"validation": held},
     )
 
 
-def _origin(recipe: Recipe, epoch: int, pretrained: Bundle | None) -> dict[str, Any]:
+def _origin(
+    recipe: Recipe, epoch: int, splits: DataSplits, pretrained: Bundle | None
+) -> dict[str, Any]:
     """The origin of the weights; of the data only the folder's name, as bundles are shared."""
     return {
         "made_by": "resnetkit train",
         "epoch": epoch,
         "recipe": {**recipe.to_dict(), "data": Path(recipe.data).name},
+        "images": {part: count for part, count in splits.counts().items() if count},
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         **({} if pretrained is None else {"start": dict(pretrained.origin)}),

@@ -329,7 +329,7 @@ class Trainer:
         self._checkpoint()
 
     def _keep_epoch(self, row: EpochLog) -> None:
-        bundle = bundle_of(self.kept, self.recipe, row, self.splits.classes, self.pretrained)
+        bundle = bundle_of(self.kept, self.recipe, row, self.splits, self.pretrained)
         try:
             if row.best:
                 bundle.save(self.folder / BEST)

@@ -1,0 +1,29 @@
+"""Prints what was pushed to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resnetkit.architecture.text import aligned
+from resnetkit.errors import printable
+
+if TYPE_CHECKING:
+    from resnetkit.hub.pushing import Pushed
+
+_LOADED_BY = {
+    "timm": "resnetkit, timm, transformers (which uses timm)",
+    "transformers": "resnetkit, transformers",
+    "none": "resnetkit",
+}
+
+
+def show(done: Pushed) -> None:
+    """Print the commit, its files, and who loads them."""
+    card = "README.md was edited by hand, and is kept" if done.card_kept else "written"
+    rows = [
+        ("pushed", printable(done.url)),
+        ("files", ", ".join(done.files)),
+        ("model card", card),
+        ("loaded by", _LOADED_BY[done.framework]),
+    ]
+    print("\n".join(aligned(rows, left={0, 1})))
