@@ -86,7 +86,7 @@ def main() -> None:
     print(f"{datetime.date.today()}, {machine()['processor']}, {machine()['threads']} threads, "
           f"Python {platform.python_version()}, Pillow {PIL.__version__}, simplejpeg "
           f"{version('simplejpeg')}, torch {torch.__version__}; {args.rounds} rounds")  # fmt: skip
-    print("| size | images | decoded at | resized by | exact, ms | fast, ms | ratio | levels, max | "
+    print("| size | images | decoded at | resized by | exact, ms | fast, ms | ratio | max levels | "
           "mean | same top-1 | softmax, max |")  # fmt: skip
     print("|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:

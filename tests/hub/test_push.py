@@ -162,10 +162,16 @@ def in_a_process(program: str, folder: Path) -> str:
     ("options", "framework", "libraries"),
     [
         ({}, None, ["resnetkit", "transformers", "timm", "torchvision", "ONNX Runtime"]),
-        ({}, "transformers", ["resnetkit", "transformers", "torchvision", "ONNX Runtime"]),
-        ({"num_classes": None}, None, ["resnetkit", "transformers", "timm"]),
+        pytest.param(
+            {}, "transformers", ["resnetkit", "transformers", "torchvision", "ONNX Runtime"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"num_classes": None}, None, ["resnetkit", "transformers", "timm"],
+            marks=pytest.mark.slow,
+        ),
     ],
-)
+)  # fmt: skip
 def test_the_card_shows_how_to_use_it(
     hub: Hub, tmp_path: Path, options: dict[str, Any], framework: Any, libraries: list[str]
 ) -> None:

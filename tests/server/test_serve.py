@@ -42,7 +42,10 @@ def test_many_clients_get_their_own_answers(bundle_file: Path) -> None:
     bodies = [jpeg(seed) for seed in range(12)]
     expected = [p.probability for p in resnetkit.load(bundle_file).predict(bodies, topk=1)]
     assert len({f"{share:.4f}" for share in expected}) > 6, "the images differ in their answers"
-    with serving(bundle_file, "--engine", "torch", "--exact") as (process, url):
+    with serving(bundle_file, "--engine", "torch", "--exact", "--batch-size", "4") as (
+        process,
+        url,
+    ):
         with ThreadPoolExecutor(6) as clients:
             told = list(clients.map(lambda body: ask(url, body), bodies * 3))
         found = [one["images"][0]["predictions"][0]["probability"] for one in told]

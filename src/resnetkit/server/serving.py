@@ -43,11 +43,11 @@ def serve(
     """Serve ``model`` until SIGTERM or SIGINT; SIGINT raises ``KeyboardInterrupt``.
 
     ``exact`` makes pixels bit-equal to torchvision's, otherwise a faster path is used. A batch has
-    at most ``max_batch_size`` images, by default the fastest number up to 8, and waits
-    ``max_queue_delay`` seconds for more; at most ``max_queue_size`` images may wait. A request has
-    at most ``max_body_bytes``, an answer ``topk`` classes per image. The numbers of images and of
-    batches computed concurrently are measured once. ``on_start`` is called with one line when the
-    server is ready.
+    at most ``max_batch_size`` images, by default the fastest number up to 8, which is measured once
+    for a model and machine, and waits ``max_queue_delay`` seconds for more. At most
+    ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer ``topk``
+    classes per image. ``on_start`` is called with one line when the server is ready.
+
     Raises ``ValueError`` for an unusable model or engine, a missing extra, and an address in use.
 
     >>> resnetkit.serve(model, port=0)
@@ -73,9 +73,9 @@ def serve(
             network=opened.network.name,
             exact=exact,
         )
-        fastest = warmed_up(served, opened.digest)
+        size = warmed_up(served, opened.digest, max_batch_size)
         limits = Limits(
-            max_batch_size=max_batch_size or fastest,
+            max_batch_size=size,
             max_queue_delay=max_queue_delay,
             max_queue_size=max_queue_size,
             max_body_bytes=max_body_bytes,
@@ -90,18 +90,21 @@ def serve(
         server.run([listening])
 
 
-def warmed_up(model: ServedModel, digest: str) -> int:
-    """Choose the engine's streams, compute a first image both ways, and return the fastest size of
-    a batch up to ``MOST``."""
+def warmed_up(model: ServedModel, digest: str, max_batch_size: int | None) -> int:
+    """Choose the engine's streams, compute a first image both ways, and return the number of images
+    of a batch: if it is not given, the fastest up to ``MOST``."""
     engine, facts = model.engine, model.preprocess
     if engine.options.cuts:
         return 1
     shape = (facts.size, facts.size, facts.channel_count)
-    size = min(MOST, tuned(engine, shape, digest))
+    if max_batch_size is None:
+        max_batch_size = min(MOST, tuned(engine, shape, digest))
+    else:
+        engine.streams = max(engine.ways)
     black = np.zeros((1, *shape), np.uint8)
     engine.answer(black)
     list(engine.infer_batches([black]))
-    return size
+    return max_batch_size
 
 
 def _listening(host: str, port: int) -> socket.socket:
