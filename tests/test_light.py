@@ -17,6 +17,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from resnetkit.errors import EXTRAS
 from running_statistics import draw_statistics
 
 ROOT = Path(__file__).parents[1]
@@ -191,8 +192,11 @@ def test_the_image_for_serving_is_well_made() -> None:
         ("int8,onnx", 1500, ["convert net.pth net.safetensors",
          "export net.safetensors q.xml --to openvino --precision int8 --calibrate pictures "
          "--min-agreement 0"]),
+        ("fast,heic,hub,keras,parquet,remote", 600, ["identify net.pth", "doctor"]),
+        ("train", 9000, ["train digits --epochs 1 --out run",
+         "predict run/best.safetensors pictures"]),
     ],
-    ids=["base", "light", "int8"],
+    ids=["base", "light", "int8", "small", "train"],
 )  # fmt: skip
 def test_clean_environments(
     extras: str, megabytes: int, commands: list[str], folder: Path, tmp_path: Path
@@ -212,6 +216,8 @@ def test_clean_environments(
             cwd=given, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}: {done.stderr}"
+    promised = [name for name, extra in EXTRAS.items() if extra in extras.split(",")]
+    subprocess.run([python, "-c", f"import {', '.join(['resnetkit', *promised])}"], check=True)
     subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "pip", "setuptools"],
                    check=True)  # fmt: skip
     files = [path for path in (tmp_path / "venv").rglob("*") if path.is_file()]
