@@ -165,7 +165,8 @@ def test_metrics_count_what_was_answered(client: TestClient) -> None:
     assert counted(answered) == before[0] + 1
     assert counted(unreadable) == before[1] + 1
     assert counted('resnetkit_requests_total{path="/predict",status="422"}') >= 1
-    assert counted("resnetkit_batches") >= 1
+    for name in ("decode_seconds", "queue_seconds", "compute_seconds", "batch_images"):
+        assert counted(f"resnetkit_{name}_count") >= 1
 
 
 def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def image(value: int) -> Pixels:
 
 def test_each_gets_its_own_row_and_batches_are_full() -> None:
     engine = Summing()
-    with Batcher(engine, max_batch_size=4) as batcher:
+    seen: list[tuple[str, float]] = []
+    observe = lambda *measured: seen.append(measured)  # noqa: E731
+    with Batcher(engine, max_batch_size=4, observe=observe) as batcher:
         first = batcher.submit(image(1))
         assert engine.began.wait(20)
         rest = [batcher.submit(image(value)) for value in range(2, 11)]
@@ -59,7 +61,10 @@ def test_each_gets_its_own_row_and_batches_are_full() -> None:
         found = [float(one.result(20)[0]) for one in (first, *rest)]
     assert found == [4.0 * value for value in range(1, 11)]
     assert engine.sizes == [1, 4, 4, 1]
-    assert batcher.batches == 4
+    assert [value for name, value in seen if name == "batch"] == [1, 4, 4, 1]
+    assert len([value for name, value in seen if name == "queue"]) == 10
+    assert len([value for name, value in seen if name == "compute"]) == 4
+    assert all(0 < value < 60 for _, value in seen)
 
 
 def test_a_queue_delay_gathers_a_batch() -> None:

@@ -21,7 +21,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -32,9 +32,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter
 from starlette.datastructures import UploadFile
 
 from resnetkit.data.decoding import decode, fast_decode
-from resnetkit.data.decoding.decode import UnreadableImageError
+from resnetkit.data.decoding.decode import Cut, UnreadableImageError
 from resnetkit.files import utf8
-from resnetkit.inference.engines.engine import Engine
+from resnetkit.inference.engines.engine import Engine, available
 from resnetkit.inference.prediction import NOT_FINITE, finite, ranked
 from resnetkit.preprocess import Preprocess
 from resnetkit.server.body_limit import BodyLimit
@@ -76,7 +76,7 @@ class Limits:
     A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more; at
     most ``max_queue_size`` received images may wait. A body has at most ``max_body_bytes``, all
     bodies together ``max_total_body_bytes``, and a form ``max_files`` files. ``decode_threads`` is
-    the number of decoder threads.
+    the number of decoder threads, by default that of CPUs.
     """
 
     max_batch_size: int = 8
@@ -85,7 +85,7 @@ class Limits:
     max_body_bytes: int = 32 << 20
     max_total_body_bytes: int = 256 << 20
     max_files: int = 64
-    decode_threads: int = 2
+    decode_threads: int = field(default_factory=available)
 
 
 class InferenceServer:
@@ -123,6 +123,7 @@ class InferenceServer:
                 max_batch_size=1 if cuts else limits.max_batch_size,
                 max_queue_delay=limits.max_queue_delay,
                 max_queue_size=self._max_pending,
+                observe=self._metrics.observe,
             ) as self._batcher,
             ThreadPoolExecutor(limits.decode_threads, "decode") as self._decoders,
         ):
@@ -154,7 +155,7 @@ class InferenceServer:
         run = asyncio.get_running_loop().run_in_executor
         try:
             async with self._decoded:
-                pixels = await run(self._decoders, self._decode, body, self._model.preprocess)
+                pixels = await run(self._decoders, self._decoded_pixels, body)
                 logits: Logits = await asyncio.wrap_future(self._batcher.submit(pixels))
         except UnreadableImageError as error:
             self._metrics.images.labels("unreadable").inc()
@@ -167,6 +168,10 @@ class InferenceServer:
         return {
             "predictions": [{"label": utf8(s.label), "probability": s.probability} for s in scores]
         }
+
+    def _decoded_pixels(self, body: bytes) -> Cut:
+        with self._metrics.decode_seconds.time():
+            return self._decode(body, self._model.preprocess)
 
     def model(self) -> dict[str, Any]:
         """The served model."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from resnetkit.server.dynamic_batching import Batcher
+from resnetkit.server.dynamic_batching import Batcher, Quantity
+
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
@@ -25,15 +27,31 @@ class Metrics:
         self.seconds = Histogram(
             "resnetkit_predict_seconds", "Time of a request to /predict", registry=registry
         )
+        self.decode_seconds = Histogram(
+            "resnetkit_decode_seconds", "Time to decode an image", registry=registry
+        )
+        self._of_batches = {
+            "queue": Histogram(
+                "resnetkit_queue_seconds", "Time a decoded image waits", registry=registry
+            ),
+            "compute": Histogram(
+                "resnetkit_compute_seconds", "Time to compute a batch", registry=registry
+            ),
+            "batch": Histogram(
+                "resnetkit_batch_images", "Images of a batch", buckets=_SIZES, registry=registry
+            ),
+        }
         self._queue_size = Gauge(
             "resnetkit_waiting_images", "Images waiting for a batch", registry=registry
         )
-        self._batches = Gauge("resnetkit_batches", "Batches computed", registry=registry)
+
+    def observe(self, quantity: Quantity, value: float) -> None:
+        """A measurement of a ``Batcher``."""
+        self._of_batches[quantity].observe(value)
 
     def watch(self, batcher: Batcher) -> None:
-        """Read the gauges from ``batcher``."""
+        """Read the length of the queue of ``batcher``."""
         self._queue_size.set_function(lambda: batcher.queue_size)
-        self._batches.set_function(lambda: batcher.batches)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
