@@ -6,5 +6,5 @@ from .launch import train as train
 from .recipe.augmentation import Augment as Augment
 from .recipe.recipe import Recipe as Recipe
 from .recipe_defaults import make_recipe as make_recipe
-from .run import Result as Result
+from .result import Result as Result
 from .run_comparison import compare_runs as compare_runs

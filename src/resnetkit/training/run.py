@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
-from resnetkit.evaluation.evaluation import Evaluation, evaluate_engine
+from resnetkit.evaluation.evaluation import evaluate_engine
 from resnetkit.files import write_text
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import remove_states
 from resnetkit.training.distributed import ALONE, Processes
-from resnetkit.training.epoch_log import EpochLog, best_of, is_finished, read_log
+from resnetkit.training.epoch_log import EpochLog, is_finished, read_log
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.result import Result
 from resnetkit.training.run_context import RunContext
 from resnetkit.training.run_folder import (
     BEST,
@@ -40,31 +41,6 @@ from resnetkit.training.step.compile import check_compiler
 from resnetkit.training.step.model_setup import FlipTTA
 from resnetkit.training.step.threads import threads
 from resnetkit.training.trainer import Trainer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Result:
-    """A finished run. ``evaluation`` is that of the best weights on the images of ``part``: test,
-    else validation, else training images. ``copies`` is the number of test or validation images
-    that are byte for byte in the training images too."""
-
-    folder: Path
-    recipe: Recipe
-    rows: tuple[EpochLog, ...]
-    counts: Mapping[Part, int]
-    part: Part
-    evaluation: Evaluation
-    copies: int = 0
-
-    @property
-    def test(self) -> Evaluation | None:
-        """The evaluation on the test images, if there are any."""
-        return self.evaluation if self.part == "test" else None
-
-    @property
-    def best(self) -> EpochLog:
-        """The epoch whose weights are in ``best.safetensors``."""
-        return best_of(self.rows)
 
 
 def run_recipe(
@@ -199,7 +175,7 @@ def _continue(
     context: RunContext,
 ) -> Result:
     processes = context.processes
-    with threads(recipe.runtime.threads), keep_memory():
+    with _told(context.callback, folder), threads(recipe.runtime.threads), keep_memory():
         rows = processes.shared(lambda: read_log(folder))
         unfinished = processes.shared(lambda: any((folder / name).exists() for name in STATES))
         if unfinished or not is_finished(rows, recipe.epochs, recipe.schedule.patience):
@@ -207,7 +183,19 @@ def _continue(
             if recipe.pretrained is not None:
                 pretrained = processes.shared(lambda: load(folder / START))
             rows = Trainer(recipe, folder, splits, context, pretrained=pretrained).run()
-        return _finish(recipe, folder, splits, rows, processes)
+        result = _finish(recipe, folder, splits, rows, processes)
+        context.callback.finish(result)
+        return result
+
+
+@contextmanager
+def _told(callback: Callback, folder: Path) -> Iterator[None]:
+    """Open and close the callback."""
+    try:
+        callback.open(folder)
+        yield
+    finally:
+        callback.close()
 
 
 def _finish(
