@@ -34,6 +34,7 @@ from .report.callbacks.tensorboard import TensorBoardCallback as TensorBoardCall
 from .report.callbacks.wandb import WandbCallback as WandbCallback
 from .server.serving import serve as serve
 from .training.callbacks import Callback as Callback
+from .training.estimator import ResNetClassifier as ResNetClassifier
 from .training.launch import find_lr as find_lr
 from .training.launch import resume as resume
 from .training.launch import train as train

@@ -1,5 +1,6 @@
 from .callbacks import Callback as Callback
 from .callbacks import RunOptions as RunOptions
+from .estimator import ResNetClassifier as ResNetClassifier
 from .launch import find_lr as find_lr
 from .launch import resume as resume
 from .launch import train as train

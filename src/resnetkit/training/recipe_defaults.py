@@ -14,7 +14,7 @@ from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets import digits
-from resnetkit.data.datasets.dataset import DIGITS, Dataset
+from resnetkit.data.datasets.dataset import DIGITS, IN_MEMORY, Dataset
 from resnetkit.data.datasets.idx import idx_files
 from resnetkit.data.datasets.opening import is_address, open_dataset
 from resnetkit.data.datasets.splits import held_back
@@ -38,7 +38,7 @@ def usual_model(data: str | Path) -> str:
 
 
 def make_recipe(
-    data: str | Path = DIGITS,
+    data: str | Path | Dataset = DIGITS,
     model: str | Network | None = None,
     *,
     pretrained: Bundle | None = None,
@@ -61,7 +61,7 @@ def make_recipe(
     for unusable data, networks or choices.
     """
     base = named(QUICK if recipe is None else recipe)
-    source = open_dataset(data)
+    source = data if isinstance(data, Dataset) else open_dataset(data)
     given = {name: value for name, value in choices.items() if value is not None}
 
     def made() -> Recipe:
@@ -243,9 +243,11 @@ def _for_arrays(
         "network": replace(network, input_size=size),
         "preprocess": Preprocess(
             size=size,
+            # No part of such an image is cropped.
+            resize="shortest" if sides[0] == sides[1] else "squash",
             channels="L" if channels == 1 else "RGB",
             mean=(round(float(pixels.mean()), 4),) * channels,
-            std=(round(float(pixels.std()), 4),) * channels,
+            std=(round(float(pixels.std()), 4) or 1.0,) * channels,
         ),
         "augment": Augment(shift=max(1, size // 14)),
         "epochs": 20,
@@ -255,7 +257,9 @@ def _for_arrays(
 
 
 def _place_of(source: Dataset) -> str:
-    return source.name if is_address(source.name) else str(Path(source.name).resolve())
+    if source.name == IN_MEMORY or is_address(source.name):
+        return source.name
+    return str(Path(source.name).resolve())
 
 
 def _further(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetkit.bundle.bundle import Bundle, load
-from resnetkit.data.datasets.dataset import Part
+from resnetkit.data.datasets.dataset import Dataset, Part
 from resnetkit.errors import InputError
 from resnetkit.evaluation.evaluation import evaluate_engine
 from resnetkit.files import write_text
@@ -52,6 +52,7 @@ def run_recipe(
     run_options: RunOptions | None = None,
     overwrite: bool = False,
     processes: Processes = ALONE,
+    dataset: Dataset | None = None,
 ) -> Result:
     """Train by ``recipe`` into the new folder ``out``, from new weights or those of ``pretrained``.
 
@@ -70,7 +71,8 @@ def run_recipe(
     loss is not finite, and if the disk is full.
 
     ``processes`` (``joined``) train together, each on its share of every batch, with the same
-    arguments; after a restart by torchrun they resume the run.
+    arguments; after a restart by torchrun they resume the run. ``dataset`` has the images instead
+    of ``recipe.data``; such a run cannot be resumed.
     """
     folder, callback, run_options = (
         Path(out),
@@ -87,7 +89,7 @@ def run_recipe(
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
     with stop.listening():
-        splits = prepare_splits(recipe, callback, run_options, processes)
+        splits = prepare_splits(recipe, callback, run_options, processes, dataset)
         if pretrained is not None:
             pretrained = _with_head_for(pretrained, splits.classes, recipe, callback)
         # The chosen precision is kept when the run is resumed.

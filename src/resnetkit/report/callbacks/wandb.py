@@ -14,6 +14,7 @@ from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.result import Result
 
+
 class WandbCallback(TrackerCallback):
     """Logs a run to Weights & Biases: the recipe's options as configuration, metrics with the epoch
     as step, the test metrics with their intervals in the summary, and the bundle, the recipe and
