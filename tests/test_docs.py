@@ -125,6 +125,9 @@ def write_numbered(folder: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Of Lightning: its own deprecations, and advice about this machine.
+    warnings.filterwarnings("ignore", module=r"lightning\.")
     if page.name == "train.md":
         write_classes(tmp_path / "pictures", 18)
     elif page.name in ("predict.md", "serve.md", "speed.md"):

@@ -103,7 +103,7 @@ class Classifier(lightning.LightningModule):
         images, labels = batch
         loss = torch.nn.functional.cross_entropy(self.module(images), labels)
         self.log("loss", loss)
-        self.losses.append(float(loss))
+        self.losses.append(loss.item())
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -118,8 +118,8 @@ def test_lightning_trains_the_module(
     module = Classifier(**SMALL)
     loader = DataLoader(TensorDataset(images[:1440], labels[:1440]), batch_size=32, shuffle=True)
     with warnings.catch_warnings():
-        # Of the machine: few workers, no progress bar, no GPU.
-        warnings.simplefilter("ignore")
+        # Its own deprecations, and advice about this machine.
+        warnings.filterwarnings("ignore", module=r"lightning\.")
         trainer = lightning.Trainer(
             max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, logger=False,
             enable_progress_bar=False, enable_model_summary=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from resnetkit.training.epoch_log import EpochLog
@@ -40,9 +41,10 @@ def results(result: Result) -> dict[str, float]:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's options by the names of ``train``, with data, network and augmentation."""
+    """The recipe's options by the names of ``train``, with network and augmentation; of the data
+    only the folder's name, as logs are shared."""
     return {
-        "data": recipe.data,
+        "data": Path(recipe.data).name,
         "model": recipe.network.name,
         "size": recipe.preprocess.size,
         "pretrained": recipe.pretrained,

@@ -26,7 +26,7 @@ EXPERIMENT = "resnetkit"
 
 class MLflowCallback(TrackerCallback):
     """Logs a run to MLflow: the recipe's options as parameters, metrics with the epoch as step, the
-    test metrics with their intervals, and the bundle, the recipe and the report as artifacts.
+    test metrics with their intervals, and the bundle and the report as artifacts.
 
     ``uri`` is a tracking URI, e.g. ``http://127.0.0.1:5000``, or a folder, which gets the database
     ``mlflow.db`` and the folder ``artifacts``; None is MLflow's default (``MLFLOW_TRACKING_URI``).

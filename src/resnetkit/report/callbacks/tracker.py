@@ -15,7 +15,7 @@ from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.result import Result
-from resnetkit.training.run_folder import TRACKING
+from resnetkit.training.run_folder import BEST, REPORT, TRACKING
 
 #: What is known of a run in a tracker: where it is, which one it is, and what it has of it.
 _RULES = {
@@ -105,9 +105,8 @@ class TrackerCallback(Callback):
     def _log_result(self, result: Result) -> None:
         record = self._log()
         if not record["finished"]:
-            # tracking.json itself changes.
-            names = ("best.safetensors", "recipe.toml", "report.html")
-            files = [self._folder / name for name in names]
+            # Not the recipe: a folder that has one is a run for `compare_runs`.
+            files = [self._folder / name for name in (BEST, REPORT)]
             self._add_result(result, [path for path in files if path.is_file()])
             self._save({**record, "epochs": len(self._rows), "finished": True})
 

@@ -17,8 +17,8 @@ from resnetkit.training.result import Result
 
 class WandbCallback(TrackerCallback):
     """Logs a run to Weights & Biases: the recipe's options as configuration, metrics with the epoch
-    as step, the test metrics with their intervals in the summary, and the bundle, the recipe and
-    the report as an artifact of type ``model``.
+    as step, the test metrics with their intervals in the summary, and the bundle and the report as
+    an artifact of type ``model``.
 
     ``project`` is ``PROJECT`` or ``ENTITY/PROJECT``. W&B's environment variables apply, e.g.
     ``WANDB_MODE=offline``; without an API key the run is logged offline, and ``wandb sync`` uploads
