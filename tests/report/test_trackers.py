@@ -201,6 +201,9 @@ def test_the_command_logs_to_both(
     assert known["wandb"]["epochs"] == 3
     # Logging is not continued unasked: the folder may be somebody else's.
     assert main(["train", "--resume", "run"]) == 0
+    errors = capsys.readouterr().err
+    assert "resnetkit: run was logged with --mlflow; without it, the rest is not" in errors
+    assert "resnetkit: run was logged with --wandb; without it, the rest is not" in errors
     assert main([*WORDS, "--out", "run", "--overwrite"]) == 0
     assert not Path("run/tracking.json").exists()
 

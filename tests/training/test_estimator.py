@@ -198,6 +198,14 @@ def test_pretrained_weights_recipes_and_callbacks(tmp_path: Path) -> None:
     assert fitted.result_.recipe.optimizer.name == "lamb"
     assert fitted.result_.recipe.augment == resnetkit.Augment()
     assert rows == [1, 2]
+    # A file has network and size.
+    (tmp_path / "recipe.toml").write_text(first.result_.recipe.to_toml())
+    again = ResNetClassifier(recipe=tmp_path / "recipe.toml", random_state=0).fit(X, Y)
+    assert again.bundle_.digest == first.bundle_.digest
+    (tmp_path / "part.toml").write_text("epochs = 1\n")
+    part = ResNetClassifier(recipe=tmp_path / "part.toml", batch_size=100).fit(X, Y)
+    assert part.bundle_.network.name == "resnet20"
+    assert len(part.history_) == 1
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import predict_batches
 from resnetkit.training.array_images import Shape, check_shape, range_of, shape_for, to_images
 from resnetkit.training.callbacks import Callback, Callbacks
-from resnetkit.training.recipe_defaults import make_recipe
+from resnetkit.training.recipe.published import named
+from resnetkit.training.recipe_defaults import MODEL, SMALL_MODEL, make_recipe
 from resnetkit.training.run import run_recipe
 from resnetkit.training.run_folder import BEST
 
@@ -55,7 +56,7 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     epochs, batch_size, lr, size, augment, device
         As in ``train``; None is the recipe's default.
     recipe : str or path
-        A published recipe by name, or a TOML file.
+        A published recipe by name, or a TOML file, e.g. the ``recipe.toml`` of a run.
     options : dict
         Other options of the recipe, e.g. ``{"weight_decay": 1e-4, "threads": 1}``.
     validation : float
@@ -233,18 +234,23 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows = validate_data(self, rows, reset=False)
         return list(to_images(rows, self.image_shape_, self.value_range_))
 
-    def _model(self) -> str | Network:
-        if self.network is not None:
+    def _model(self) -> str | Network | None:
+        if self.network is not None or self._has_file():
             return self.network
         small = self.image_shape_ is not None and max(self.image_shape_[:2]) <= _SMALL
-        return "resnet20" if small else "resnet18"
+        return SMALL_MODEL if small else MODEL
 
     def _size(self, pretrained: Bundle | None) -> int | None:
         """The side of the network's input: that of the images, and enough for its stride."""
-        if self.size is not None or pretrained is not None or self.image_shape_ is None:
+        model = self._model()
+        if self.size is not None or model is None or self.image_shape_ is None or pretrained:
             return self.size
-        stride = registry.network(self._model()).options.natural_stride
+        stride = registry.network(model).options.natural_stride
         return max(16 if stride <= 8 else 32, *self.image_shape_[:2])
+
+    def _has_file(self) -> bool:
+        """Whether the recipe is a file, which may have a network and a size."""
+        return self.recipe is not None and isinstance(named(self.recipe), dict)
 
     def _choices(self, images: int) -> dict[str, Any]:
         """The options of the recipe."""

@@ -27,6 +27,8 @@ from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.published import QUICK, Preset, named
 from resnetkit.training.recipe.recipe import AUTO, SUBJECT, Recipe
 
+#: The default networks of small images and of others.
+SMALL_MODEL, MODEL = "resnet20", "resnet18"
 #: Mean and standard deviation of the digits' training pixels, 0 to 1.
 _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
 
@@ -34,7 +36,7 @@ _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
 def usual_model(data: str | Path) -> str:
     """The name of the default network."""
     small = str(data) == DIGITS or (not is_address(data) and idx_files(Path(data)))
-    return "resnet20" if small else "resnet18"
+    return SMALL_MODEL if small else MODEL
 
 
 def make_recipe(
@@ -234,7 +236,7 @@ def _for_arrays(
     """Small images of one shape, e.g. MNIST: unscaled, with their own mean and deviation."""
     assert source.shape is not None
     channels, *sides = source.shape
-    network = _fitted(model or usual_model(source.name), source, channels=channels)
+    network = _fitted(model or SMALL_MODEL, source, channels=channels)
     size = max(sides) if size is None else size
     # A few thousand images give two digits of a mean.
     pixels = np.stack([np.asarray(e.image) for e in source.examples[:10_000]]) / 255.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from resnetkit.errors import InputError
 from resnetkit.files import write_text
 from resnetkit.report.callbacks.mlflow import MLflowCallback
 from resnetkit.report.callbacks.tensorboard import TensorBoardCallback
+from resnetkit.report.callbacks.tracker import read_tracking
 from resnetkit.report.callbacks.wandb import WandbCallback
 from resnetkit.report.pages.run_page import Setting, run_page, setting, title_of
 from resnetkit.training.callbacks import Callback, Callbacks
@@ -89,7 +91,17 @@ def watched(
         found.append(MLflowCallback(mlflow, teller=printed))
     if wandb is not None:
         found.append(WandbCallback(wandb, teller=printed))
+    if resumed:
+        _tell_left_out(printed, folder, {"mlflow": mlflow, "wandb": wandb})
     return Callbacks(printed, *found)
+
+
+def _tell_left_out(printed: Callback, folder: Path, given: Mapping[str, object]) -> None:
+    """Say which trackers the run is not logged to any more: a folder may be somebody else's."""
+    with suppress(InputError):  # a damaged file is reported by those that use it
+        for key in read_tracking(folder):
+            if given.get(key) is None:
+                printed.warn(f"{folder} was logged with --{key}; without it, the rest is not")
 
 
 def _setting(recipe: Recipe, images: Mapping[Part, int]) -> Setting:

@@ -62,7 +62,8 @@ class MLflowCallback(TrackerCallback):
 
         uri, artifacts = (None, None) if self.uri is None else _place(self.uri)
         client = MlflowClient(tracking_uri=uri)
-        place = str(client.tracking_uri)
+        # Without a password.
+        place = re.sub(r"//[^/@]*@", "//", str(client.tracking_uri))
         if record.get("place") == place:
             run = record["run"]
             client.update_run(run, status="RUNNING")
