@@ -49,44 +49,20 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     default the smallest and the largest value in ``fit``, becomes 0 to 255; values outside are
     clipped.
 
-    Parameters
-    ----------
-    network : str or Network
-        By default ``resnet20`` for images of up to 64 pixels, else ``resnet18``.
-    epochs, batch_size, lr, size, augment, device
-        As in ``train``; None is the recipe's default.
-    recipe : str or path
-        A published recipe by name, or a TOML file, e.g. the ``recipe.toml`` of a run.
-    options : dict
-        Other options of the recipe, e.g. ``{"weight_decay": 1e-4, "threads": 1}``.
-    validation : float
-        Share of the images held out to choose the best epoch; 0 keeps the last one.
-    pretrained : Bundle, str or path
-        Weights to start from, as in ``load``; they determine the network.
-    image_shape : tuple
-        ``(H, W)`` or ``(H, W, C)`` of rows.
-    value_range : tuple
-        The values of black and white.
-    out : path
-        A new folder for the run, as in ``train``; by default a temporary one. ``overwrite`` removes
-        an earlier run.
-    callbacks : sequence of Callback
-        Called during training.
-    random_state : int, RandomState or None
-        Seed of weights, order and augmentation; an integer makes fits reproducible.
+    ``network`` defaults to ``resnet20`` for images of up to 64 pixels, else ``resnet18``;
+    ``pretrained`` are weights to start from, as in ``load``, and determine the network. ``epochs``,
+    ``batch_size``, ``lr``, ``size``, ``augment``, ``recipe`` (a published one by name, or a TOML
+    file, e.g. the ``recipe.toml`` of a run) and ``device`` are as in ``train``; ``options`` has
+    other options of the recipe, e.g. ``{"weight_decay": 1e-4, "threads": 1}``. ``validation`` is
+    the share of the images held out to choose the best epoch; 0 keeps the last one. ``out`` is a
+    new folder for the run, by default a temporary one; ``overwrite`` removes an earlier run.
+    ``callbacks`` are called during training. ``random_state`` is the seed of weights, order and
+    augmentation; an integer makes fits reproducible.
 
-    Attributes
-    ----------
-    classes_, n_features_in_, feature_names_in_
-        As usual; lists of files have no features.
-    bundle_ : Bundle
-        The trained network, to save or ``export``; its classes are ``str(c)`` of ``classes_``.
-    history_ : list of dict
-        A line for each epoch, as in ``log.jsonl``.
-    result_ : Result
-        What ``train`` returns; its folder is gone if it was temporary.
-    image_shape_, value_range_
-        How numbers become images.
+    After ``fit``: ``classes_``, ``n_features_in_`` and ``feature_names_in_`` (not of lists of
+    files); ``bundle_``, to save or to ``export``, whose classes are ``str(c)`` of ``classes_``;
+    ``history_``, a dict for each epoch as in ``log.jsonl``; ``result_``, which ``train`` returns,
+    whose folder is gone if it was temporary; ``image_shape_`` and ``value_range_``.
 
     Raises ``ValueError`` for invalid data and parameters.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class WandbCallback(TrackerCallback):
         try:
             self._run = wandb.init(**given)
         except wandb.errors.UsageError as error:
-            if "API key" not in str(error):
+            if not re.search("api.key", str(error), re.IGNORECASE):
                 raise
             self._teller.warn(
                 "W&B has no API key, so the run is logged offline; `wandb login` stores one"
