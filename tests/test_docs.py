@@ -142,6 +142,9 @@ def test_page(
     request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Of Lightning: its own deprecations, and advice about this machine.
+    warnings.filterwarnings("ignore", module=r"lightning\.")
     if page.name == "hub.md":
         forks = request.getfixturevalue("hub_forks")
         write_predictable(tmp_path)

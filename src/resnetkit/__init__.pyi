@@ -31,8 +31,12 @@ from .inference.engines.exported_model import Exported as Exported
 from .inference.prediction import Prediction as Prediction
 from .nn.resnet import ResNet as ResNet
 from .preprocess import Preprocess as Preprocess
+from .report.callbacks.mlflow import MLflowCallback as MLflowCallback
+from .report.callbacks.tensorboard import TensorBoardCallback as TensorBoardCallback
+from .report.callbacks.wandb import WandbCallback as WandbCallback
 from .server.serving import serve as serve
 from .training.callbacks import Callback as Callback
+from .training.estimator import ResNetClassifier as ResNetClassifier
 from .training.launch import find_lr as find_lr
 from .training.launch import resume as resume
 from .training.launch import train as train

@@ -44,12 +44,14 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "fsspec": "remote",
     "h5py": "keras",
+    "mlflow": "mlflow",
     "nncf": "int8",
     "openvino": "openvino",
     "pillow_heif": "heic",
     "pyarrow": "parquet",
     "simplejpeg": "fast",
     "tensorboard": "tensorboard",
+    "wandb": "wandb",
 }
 
 

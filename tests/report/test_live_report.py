@@ -13,7 +13,7 @@ from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.report.callbacks.live_report import watched
 from resnetkit.report.console.training import Printed
-from resnetkit.training.callbacks import Callback
+from resnetkit.training.callbacks import Callback, Callbacks
 from resnetkit.training.epoch_log import EpochLog, read_log
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import resume, run_recipe
@@ -59,13 +59,13 @@ def test_page_and_points_of_a_run_that_is_stopped_and_goes_on(tmp_path: Path) ->
     callback = watched(first, folder, tensorboard=True)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(RECIPE, folder, callback)
-    callback.close()
     assert first.states == ["0 of 3"]
     assert "1 of 3 epochs are done" in first.page.read_text()
     assert [step for step, _ in points(folder)["loss/training"]] == [1]
 
     # A point of an epoch that the run then lost, as where it was killed.
     lost = watched(Stopped(folder), folder, tensorboard=True)
+    lost.open(folder)
     lost.start(RECIPE, {"train": 1}, read_log(folder) * 2)
     lost.close()
     assert len(points(folder)["loss/training"]) == 2
@@ -73,7 +73,6 @@ def test_page_and_points_of_a_run_that_is_stopped_and_goes_on(tmp_path: Path) ->
     second = Stopped(folder)
     callback = watched(second, folder, resumed=True)
     result = resume(folder, callback)
-    callback.finish(result)
     assert second.states == ["1 of 3", "2 of 3"]
     page = second.page.read_text()
     assert "finished after 3 epochs" in page
@@ -87,9 +86,49 @@ def test_page_and_points_of_a_run_that_is_stopped_and_goes_on(tmp_path: Path) ->
     assert found["test/accuracy"] == [(result.best.epoch, pytest.approx(result.test.accuracy))]
     # A finished run can be asked for its points again.
     callback = watched(Stopped(folder), folder, tensorboard=True, resumed=True)
-    callback.finish(resume(folder, callback))
+    resume(folder, callback)
     assert points(folder) == found
-    assert watched(Stopped(folder), folder)._events is None, "a new run has none unasked"
+
+
+def test_a_run_has_points_only_if_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(RECIPE, folder, watched(Stopped(folder, SIX), folder))
+    assert not (folder / "tensorboard").exists()
+    # The same in Python, without the page.
+    result = resnetkit.train(
+        "digits", SMALL, out=folder, overwrite=True, size=8, epochs=2, batch_size=256,
+        callbacks=[resnetkit.TensorBoardCallback()],
+    )  # fmt: skip
+    assert [step for step, _ in points(folder)["loss/training"]] == [1, 2]
+    low, _ = result.test.accuracy_interval
+    assert points(folder)["test/accuracy low"] == [(result.best.epoch, pytest.approx(low))]
+
+
+def test_callbacks_are_opened_and_closed(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Told(Callback):
+        def open(self, folder: Path) -> None:
+            told.append(f"open {folder.name}")
+
+        def finish(self, result: resnetkit.training.Result) -> None:
+            told.append(f"finish {result.best.epoch}")
+
+        def close(self) -> None:
+            told.append("close")
+
+    class Failing(Callback):
+        def close(self) -> None:
+            raise OSError("a callback of the caller's")
+
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(RECIPE, folder, Callbacks(Stopped(folder, 1), Told()))
+    assert told == ["open run", "close"]
+    with pytest.raises(OSError, match="of the caller's"):
+        resume(folder, Callbacks(Told(), Failing(), Told()))
+    assert told[2:] == ["open run"] * 2 + ["finish 3"] * 2 + ["close"] * 2
 
 
 def test_without_tensorboard(

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from resnetkit.training.callbacks import Callback, RunOptions
     from resnetkit.training.distributed import Processes
     from resnetkit.training.recipe.recipe import Recipe
-    from resnetkit.training.run import Result
+    from resnetkit.training.result import Result
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +53,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoints within an epoch; default: 10, 0 saves one after each step")  # fmt: skip
     add("--tensorboard", action="store_true", help="write TensorBoard events into RUN/"
         "tensorboard; --resume rewrites all epochs")  # fmt: skip
+    add("--mlflow", metavar="URI|FOLDER", help="log to an MLflow server, or into a folder; with "
+        "--resume the same run")  # fmt: skip
+    add("--wandb", metavar="PROJECT", help="log to Weights & Biases, offline without an API key; "
+        "with --resume the same run")  # fmt: skip
     add("--skip-nan", action="store_true", help="skip a batch whose loss is not finite, "
         "instead of stopping")  # fmt: skip
     add("--recipe", metavar="NAME|FILE", help="quick (default), paper, tv-v2, a1, a2, a3, ffcv, or "
@@ -95,11 +98,15 @@ def run(args: argparse.Namespace) -> int:
     if args.format:
         raise InputError("--format requires --find-lr; a run writes log.jsonl")
     folder = args.resume or args.out or default_folder(args)
-    events, resumed = args.tensorboard, args.resume is not None
-    with (
-        Printed() as printed,
-        closing(watched(printed, folder, tensorboard=events, resumed=resumed)) as callback,
-    ):
+    with Printed() as printed:
+        callback = watched(
+            printed,
+            folder,
+            tensorboard=args.tensorboard,
+            mlflow=args.mlflow,
+            wandb=args.wandb,
+            resumed=args.resume is not None,
+        )
         try:
             with joined() as processes:
                 if args.resume:
@@ -113,8 +120,6 @@ def run(args: argparse.Namespace) -> int:
                 callback.warn("terminated")
                 return 143
             raise
-        if processes.leads:
-            callback.finish(result)
     if not processes.leads:
         return 0
     plots.save_curves(result.rows, result.folder / "curves.png")

@@ -1,10 +1,11 @@
 from .callbacks import Callback as Callback
 from .callbacks import RunOptions as RunOptions
+from .estimator import ResNetClassifier as ResNetClassifier
 from .launch import find_lr as find_lr
 from .launch import resume as resume
 from .launch import train as train
 from .recipe.augmentation import Augment as Augment
 from .recipe.recipe import Recipe as Recipe
 from .recipe_defaults import make_recipe as make_recipe
-from .run import Result as Result
+from .result import Result as Result
 from .run_comparison import compare_runs as compare_runs

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
 from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.result import Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,9 @@ class Callback:
         """Show a warning of one line."""
         warnings.warn(text, stacklevel=2)
 
+    def open(self, folder: Path) -> None:
+        """Called first, with the run's folder."""
+
     def start(
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
@@ -71,6 +77,12 @@ class Callback:
     def epoch(self, row: EpochLog) -> None:
         """Called when an epoch is finished and saved."""
 
+    def finish(self, result: Result) -> None:
+        """Called when the run is finished; again if a finished run is resumed."""
+
+    def close(self) -> None:
+        """Called last, whether the run is finished, interrupted or failed."""
+
 
 class Callbacks(Callback):
     """Calls several callbacks in order; only the first gets warnings."""
@@ -80,6 +92,10 @@ class Callbacks(Callback):
 
     def warn(self, text: str) -> None:
         self._all[0].warn(text)
+
+    def open(self, folder: Path) -> None:
+        for callback in self._all:
+            callback.open(folder)
 
     def start(
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
@@ -98,6 +114,15 @@ class Callbacks(Callback):
     def epoch(self, row: EpochLog) -> None:
         for callback in self._all:
             callback.epoch(row)
+
+    def finish(self, result: Result) -> None:
+        for callback in self._all:
+            callback.finish(result)
+
+    def close(self) -> None:
+        with ExitStack() as stack:
+            for callback in self._all:
+                stack.callback(callback.close)
 
 
 class SilentCallback(Callback):

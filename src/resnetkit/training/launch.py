@@ -15,7 +15,7 @@ from resnetkit.training.callbacks import Callback, Callbacks, RunOptions
 from resnetkit.training.lr_finder import LRFinderResult
 from resnetkit.training.process_group import joined
 from resnetkit.training.recipe_defaults import make_recipe
-from resnetkit.training.run import Result
+from resnetkit.training.result import Result
 
 Weights = Bundle | str | Path
 

@@ -14,7 +14,7 @@ from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets import digits
-from resnetkit.data.datasets.dataset import DIGITS, Dataset
+from resnetkit.data.datasets.dataset import DIGITS, IN_MEMORY, Dataset
 from resnetkit.data.datasets.idx import idx_files
 from resnetkit.data.datasets.opening import is_address, open_dataset
 from resnetkit.data.datasets.splits import held_back
@@ -27,6 +27,8 @@ from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.published import QUICK, Preset, named
 from resnetkit.training.recipe.recipe import AUTO, SUBJECT, Recipe
 
+#: The default networks of small images and of others.
+SMALL_MODEL, MODEL = "resnet20", "resnet18"
 #: Mean and standard deviation of the digits' training pixels, 0 to 1.
 _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
 
@@ -34,11 +36,11 @@ _DIGITS_MEAN, _DIGITS_STD = (0.305,), (0.377,)
 def usual_model(data: str | Path) -> str:
     """The name of the default network."""
     small = str(data) == DIGITS or (not is_address(data) and idx_files(Path(data)))
-    return "resnet20" if small else "resnet18"
+    return SMALL_MODEL if small else MODEL
 
 
 def make_recipe(
-    data: str | Path = DIGITS,
+    data: str | Path | Dataset = DIGITS,
     model: str | Network | None = None,
     *,
     pretrained: Bundle | None = None,
@@ -61,7 +63,7 @@ def make_recipe(
     for unusable data, networks or choices.
     """
     base = named(QUICK if recipe is None else recipe)
-    source = open_dataset(data)
+    source = data if isinstance(data, Dataset) else open_dataset(data)
     given = {name: value for name, value in choices.items() if value is not None}
 
     def made() -> Recipe:
@@ -234,7 +236,7 @@ def _for_arrays(
     """Small images of one shape, e.g. MNIST: unscaled, with their own mean and deviation."""
     assert source.shape is not None
     channels, *sides = source.shape
-    network = _fitted(model or usual_model(source.name), source, channels=channels)
+    network = _fitted(model or SMALL_MODEL, source, channels=channels)
     size = max(sides) if size is None else size
     # A few thousand images give two digits of a mean.
     pixels = np.stack([np.asarray(e.image) for e in source.examples[:10_000]]) / 255.0
@@ -243,9 +245,11 @@ def _for_arrays(
         "network": replace(network, input_size=size),
         "preprocess": Preprocess(
             size=size,
+            # No part of such an image is cropped.
+            resize="shortest" if sides[0] == sides[1] else "squash",
             channels="L" if channels == 1 else "RGB",
             mean=(round(float(pixels.mean()), 4),) * channels,
-            std=(round(float(pixels.std()), 4),) * channels,
+            std=(round(float(pixels.std()), 4) or 1.0,) * channels,
         ),
         "augment": Augment(shift=max(1, size // 14)),
         "epochs": 20,
@@ -255,7 +259,9 @@ def _for_arrays(
 
 
 def _place_of(source: Dataset) -> str:
-    return source.name if is_address(source.name) else str(Path(source.name).resolve())
+    if source.name == IN_MEMORY or is_address(source.name):
+        return source.name
+    return str(Path(source.name).resolve())
 
 
 def _further(

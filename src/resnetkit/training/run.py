@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from resnetkit.bundle.bundle import Bundle, load
-from resnetkit.data.datasets.dataset import Part
+from resnetkit.data.datasets.dataset import Dataset, Part
 from resnetkit.errors import InputError
-from resnetkit.evaluation.evaluation import Evaluation, evaluate_engine
+from resnetkit.evaluation.evaluation import evaluate_engine
 from resnetkit.files import write_text
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import remove_states
 from resnetkit.training.distributed import ALONE, Processes
-from resnetkit.training.epoch_log import EpochLog, best_of, is_finished, read_log
+from resnetkit.training.epoch_log import EpochLog, is_finished, read_log
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.result import Result
 from resnetkit.training.run_context import RunContext
 from resnetkit.training.run_folder import (
     BEST,
@@ -42,31 +43,6 @@ from resnetkit.training.step.threads import threads
 from resnetkit.training.trainer import Trainer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Result:
-    """A finished run. ``evaluation`` is that of the best weights on the images of ``part``: test,
-    else validation, else training images. ``copies`` is the number of test or validation images
-    that are byte for byte in the training images too."""
-
-    folder: Path
-    recipe: Recipe
-    rows: tuple[EpochLog, ...]
-    counts: Mapping[Part, int]
-    part: Part
-    evaluation: Evaluation
-    copies: int = 0
-
-    @property
-    def test(self) -> Evaluation | None:
-        """The evaluation on the test images, if there are any."""
-        return self.evaluation if self.part == "test" else None
-
-    @property
-    def best(self) -> EpochLog:
-        """The epoch whose weights are in ``best.safetensors``."""
-        return best_of(self.rows)
-
-
 def run_recipe(
     recipe: Recipe,
     out: str | Path,
@@ -76,6 +52,7 @@ def run_recipe(
     run_options: RunOptions | None = None,
     overwrite: bool = False,
     processes: Processes = ALONE,
+    dataset: Dataset | None = None,
 ) -> Result:
     """Train by ``recipe`` into the new folder ``out``, from new weights or those of ``pretrained``.
 
@@ -94,7 +71,8 @@ def run_recipe(
     loss is not finite, and if the disk is full.
 
     ``processes`` (``joined``) train together, each on its share of every batch, with the same
-    arguments; after a restart by torchrun they resume the run.
+    arguments; after a restart by torchrun they resume the run. ``dataset`` has the images instead
+    of ``recipe.data``; such a run cannot be resumed.
     """
     folder, callback, run_options = (
         Path(out),
@@ -111,7 +89,7 @@ def run_recipe(
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
     with stop.listening():
-        splits = prepare_splits(recipe, callback, run_options, processes)
+        splits = prepare_splits(recipe, callback, run_options, processes, dataset)
         if pretrained is not None:
             pretrained = _with_head_for(pretrained, splits.classes, recipe, callback)
         # The chosen precision is kept when the run is resumed.
@@ -199,7 +177,7 @@ def _continue(
     context: RunContext,
 ) -> Result:
     processes = context.processes
-    with threads(recipe.runtime.threads), keep_memory():
+    with _told(context.callback, folder), threads(recipe.runtime.threads), keep_memory():
         rows = processes.shared(lambda: read_log(folder))
         unfinished = processes.shared(lambda: any((folder / name).exists() for name in STATES))
         if unfinished or not is_finished(rows, recipe.epochs, recipe.schedule.patience):
@@ -207,7 +185,19 @@ def _continue(
             if recipe.pretrained is not None:
                 pretrained = processes.shared(lambda: load(folder / START))
             rows = Trainer(recipe, folder, splits, context, pretrained=pretrained).run()
-        return _finish(recipe, folder, splits, rows, processes)
+        result = _finish(recipe, folder, splits, rows, processes)
+        context.callback.finish(result)
+        return result
+
+
+@contextmanager
+def _told(callback: Callback, folder: Path) -> Iterator[None]:
+    """Open and close the callback."""
+    try:
+        callback.open(folder)
+        yield
+    finally:
+        callback.close()
 
 
 def _finish(

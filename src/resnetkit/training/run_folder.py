@@ -26,6 +26,8 @@ LAUNCH = "launch.txt"
 #: Written by callbacks.
 REPORT = "report.html"
 _SHOWN = ("curves.png", "confusion.png", REPORT)
+#: The runs of experiment trackers that this run is logged to.
+TRACKING = "tracking.json"
 #: The folder of TensorBoard's events.
 EVENTS, _EVENT = "tensorboard", "events.out.tfevents.*"
 #: All files of a run.
@@ -34,6 +36,7 @@ FILES = (
     *(splits.FILE, readability.FILE, epoch_log.FILE),
     *STATES,
     *_SHOWN,
+    TRACKING,
 )
 
 

@@ -41,14 +41,18 @@ class DataSplits:
 
 
 def prepare_splits(
-    recipe: Recipe, callback: Callback, run_options: RunOptions, processes: Processes = ALONE
+    recipe: Recipe,
+    callback: Callback,
+    run_options: RunOptions,
+    processes: Processes = ALONE,
+    dataset: Dataset | None = None,
 ) -> DataSplits:
     """Read every image once, skip unreadable ones, and split the rest.
 
-    Raises ``ValueError`` for more unreadable images than ``run_options`` allows, and for a batch
-    larger than the training set.
+    ``dataset`` has the images instead of ``recipe.data``. Raises ``ValueError`` for more unreadable
+    images than ``run_options`` allows, and for a batch larger than the training set.
     """
-    source = open_dataset(recipe.data)
+    source = open_dataset(recipe.data) if dataset is None else dataset
     for note in source.notes:
         callback.warn(note)
     checked = _checked(source, recipe, processes)

@@ -22,6 +22,8 @@ SUFFIXES = (
     *((".heic", ".heif", ".hif") if HEIC else ()),
 )
 DIGITS = "digits"
+#: The name of a dataset whose images are in memory.
+IN_MEMORY = "images in memory"
 #: The prefix of ``Sample.brief``.
 BRIEF = "size:"
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from resnetkit.data.datasets.class_names import CLASSES
-from resnetkit.data.datasets.dataset import DIGITS, Dataset
+from resnetkit.data.datasets.dataset import DIGITS, IN_MEMORY, Dataset
 from resnetkit.data.datasets.digits import digits
 from resnetkit.data.datasets.huggingface import dataset, has_images, is_dataset
 from resnetkit.data.datasets.idx import idx, idx_files
@@ -31,6 +31,8 @@ def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
     name, path = str(data), Path(data)
     if name == DIGITS:
         return digits()
+    if name == IN_MEMORY:
+        raise InputError("the run's images were in memory, so it cannot be resumed; fit again")
     if is_pattern(name):
         return patterned(name, least=least)
     if "://" in name:

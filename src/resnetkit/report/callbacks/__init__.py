@@ -1,1 +1,1 @@
-"""Training callbacks that write TensorBoard events and the live report."""
+"""Training callbacks: the live report, TensorBoard, MLflow, Weights & Biases."""

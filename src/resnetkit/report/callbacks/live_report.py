@@ -1,20 +1,24 @@
-"""Callback that writes the report after each epoch, and TensorBoard events."""
+"""Callback that writes the report after each epoch, and the callbacks of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
-from resnetkit.report.callbacks.tensorboard import Events
+from resnetkit.report.callbacks.mlflow import MLflowCallback
+from resnetkit.report.callbacks.tensorboard import TensorBoardCallback
+from resnetkit.report.callbacks.tracker import read_tracking
+from resnetkit.report.callbacks.wandb import WandbCallback
 from resnetkit.report.pages.run_page import Setting, run_page, setting, title_of
 from resnetkit.training.callbacks import Callback, Callbacks
 from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.run import Result
+from resnetkit.training.result import Result
 from resnetkit.training.run_folder import EVENTS, REPORT
 
 
@@ -59,44 +63,45 @@ class Reported(Callback):
             self._failed = True
 
 
-class Watched(Callbacks):
-    """Prints a run, writes its report, and optionally its ``events``."""
-
-    def __init__(self, printed: Callback, reported: Reported, events: Events | None) -> None:
-        super().__init__(printed, reported, *([] if events is None else [events]))
-        self._reported, self._events = reported, events
-
-    def finish(self, result: Result) -> None:
-        """The run has finished."""
-        self._reported.finish(result)
-        if self._events is not None:
-            self._events.finish(result)
-
-    def close(self) -> None:
-        """The run has ended, finished or not."""
-        if self._events is not None:
-            self._events.close()
-
-
 def watched(
-    printed: Callback, folder: Path, *, tensorboard: bool = False, resumed: bool = False
-) -> Watched:
+    printed: Callback,
+    folder: Path,
+    *,
+    tensorboard: bool = False,
+    mlflow: str | Path | None = None,
+    wandb: str | None = None,
+    resumed: bool = False,
+) -> Callbacks:
     """The callbacks of a run in ``folder``; a ``resumed`` run with events continues them.
 
-    Raises ``ValueError`` if ``tensorboard`` is requested but not installed.
+    Raises ``ValueError`` if what is requested is not installed.
     """
-    events = None
+    found: list[Callback] = [Reported(folder, printed)]
     if tensorboard:
-        events = Events(folder)
+        found.append(TensorBoardCallback())
     elif resumed and (folder / EVENTS).is_dir():
         if find_spec("tensorboard") is not None:
-            events = Events(folder)
+            found.append(TensorBoardCallback())
         else:
             printed.warn(
                 f"{folder / EVENTS} gets no points, for tensorboard is not installed; all of them "
                 f"come with resnetkit[tensorboard] and --resume {folder} --tensorboard"
             )
-    return Watched(printed, Reported(folder, printed), events)
+    if mlflow is not None:
+        found.append(MLflowCallback(mlflow, teller=printed))
+    if wandb is not None:
+        found.append(WandbCallback(wandb, teller=printed))
+    if resumed:
+        _tell_left_out(printed, folder, {"mlflow": mlflow, "wandb": wandb})
+    return Callbacks(printed, *found)
+
+
+def _tell_left_out(printed: Callback, folder: Path, given: Mapping[str, object]) -> None:
+    """Say which trackers the run is not logged to any more: a folder may be somebody else's."""
+    with suppress(InputError):  # a damaged file is reported by those that use it
+        for key in read_tracking(folder):
+            if given.get(key) is None:
+                printed.warn(f"{folder} was logged with --{key}; without it, the rest is not")
 
 
 def _setting(recipe: Recipe, images: Mapping[Part, int]) -> Setting:

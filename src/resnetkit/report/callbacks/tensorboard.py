@@ -10,30 +10,39 @@ from typing import TYPE_CHECKING
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import check_installed
+from resnetkit.report.callbacks.curves import points, results
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
-from resnetkit.training.run import Result
+from resnetkit.training.result import Result
 from resnetkit.training.run_folder import EVENTS, remove_events
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-class Events(Callback):
+class TensorBoardCallback(Callback):
     """Writes a point of each curve after each epoch, into ``RUN/tensorboard``.
 
     A resumed run rewrites all points from its log, so that none is duplicated or missing, wherever
     it was killed. The wall time of a point is the start of the run plus the training time.
 
     Raises ``ValueError`` if tensorboard is not installed.
+
+    >>> drawn = resnetkit.TensorBoardCallback()
+    >>> result = resnetkit.train("digits", out="drawn", epochs=1, callbacks=[drawn])
+    >>> (result.folder / "tensorboard").is_dir()
+    True
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         check_installed("tensorboard", "TensorBoard logging")
-        self._folder = folder
+        self._folder = Path()
         self._writer: SummaryWriter | None = None
         self._time = 0.0
+
+    def open(self, folder: Path) -> None:
+        self._folder = folder
 
     def start(
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
@@ -50,12 +59,8 @@ class Events(Callback):
         if self._writer is None:
             self._open(result.recipe, result.rows)
         assert self._writer is not None
-        if result.test is not None:
-            for name in ("accuracy", "loss", "top5"):
-                value = getattr(result.test, name)
-                if value is not None:
-                    self._writer.add_scalar(f"test/{name}", value, result.best.epoch, self._time)
-        self.close()
+        for name, value in results(result).items():
+            self._writer.add_scalar(name, value, result.best.epoch, self._time)
 
     def close(self) -> None:
         """Close the file."""
@@ -79,15 +84,6 @@ class Events(Callback):
 
     def _add(self, row: EpochLog) -> None:
         self._time += row.seconds
-        points = {
-            "loss/training": row.loss,
-            "loss/validation": row.validation_loss,
-            "accuracy/training": row.accuracy,
-            "accuracy/validation": row.validation_accuracy,
-            "learning rate": row.lr,
-            "speed/images a second": row.rate,
-            "speed/share of time waiting for data": row.waited,
-        }
-        for name, value in points.items():
-            if self._writer is not None and value is not None:
+        for name, value in points(row).items():
+            if self._writer is not None:
                 self._writer.add_scalar(name, value, row.epoch, self._time)

@@ -20,7 +20,7 @@ from resnetkit.training.callbacks import Callback
 if TYPE_CHECKING:  # training imports torch, which evaluation does not need
     from resnetkit.training.epoch_log import EpochLog
     from resnetkit.training.recipe.recipe import Recipe
-    from resnetkit.training.run import Result
+    from resnetkit.training.result import Result
 
 #: Seconds between plain lines within an epoch, without a terminal.
 INTERVAL = 60.0
