@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.data.datasets.dataset import Part
+from resnetkit.display import Displayed
 from resnetkit.errors import InputError
 from resnetkit.evaluation.evaluation import Evaluation, evaluate_engine
 from resnetkit.files import write_text
@@ -43,7 +44,7 @@ from resnetkit.training.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Result:
+class Result(Displayed):
     """A finished run. ``evaluation`` is that of the best weights on the images of ``part``: test,
     else validation, else training images. ``copies`` is the number of test or validation images
     that are byte for byte in the training images too."""

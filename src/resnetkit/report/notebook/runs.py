@@ -1,0 +1,74 @@
+"""A finished run, and runs side by side, in a notebook."""
+
+from __future__ import annotations
+
+from resnetkit.report.console.lines import TRAINED_ON, as_chosen, percent
+from resnetkit.report.console.progress import clock
+from resnetkit.report.console.runs import cells
+from resnetkit.report.notebook import evaluations
+from resnetkit.report.notebook.tables import Table
+from resnetkit.report.pages.run_page import title_of, trained, training_curves
+from resnetkit.report.pages.templates import template
+from resnetkit.training.run import Result
+from resnetkit.training.run_comparison import Runs
+
+
+def result(shown: Result) -> str:
+    """The curves, and the evaluation of the best weights."""
+    rows = shown.rows
+    parts = evaluations.parts(shown.evaluation, shown.part)
+    parts["figures"] += trained(rows, len(rows))
+    counts = ", ".join(f"{count:,} {part}" for part, count in shown.counts.items())
+    copies = f"{shown.copies} of the {shown.part} images are copies of training images"
+    trained_on = f"measured on {TRAINED_ON}"
+    page = template("notebook_run.html").render(
+        heading=f"{title_of(shown.recipe)}: {len(rows)} epochs",
+        curves=training_curves(rows, len(rows)),
+        validated=any(row.validation_loss is not None for row in rows),
+        epochs=_epochs(shown),
+        **parts
+        | {
+            "about": f"images: {counts}; written to {shown.folder}",
+            "warning": trained_on if shown.part == "train" else None,
+            "notes": [copies] if shown.copies else [],
+        },
+    )
+    return str(page)
+
+
+def _epochs(shown: Result) -> Table:
+    heads = ("epoch", "loss", "accuracy", "validation loss", "validation accuracy", "learning rate",
+             "time", "")  # fmt: skip
+    rows = [
+        (
+            str(row.epoch),
+            f"{row.loss:.4f}",
+            percent(row.accuracy),
+            "-" if row.validation_loss is None else f"{row.validation_loss:.4f}",
+            percent(row.validation_accuracy),
+            f"{row.lr:.3g}",
+            clock(row.seconds),
+            "kept" if row is shown.best else "",
+        )
+        for row in shown.rows
+    ]
+    return Table(heads=heads, rows=rows, left=frozenset({7}))
+
+
+def runs(shown: Runs) -> str:
+    """A row for each run, best first, with the settings that differ."""
+    differences = shown.differences()
+    heads = ("run", "validation", "test", "epochs", "time", "state", *differences)
+    rows = [
+        (*cells(run), *(as_chosen(values[number]) for values in differences.values()))
+        for number, run in enumerate(shown.runs)
+    ]
+    page = template("notebook_tables.html").render(
+        heading=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'} in {shown.folder}",
+        about="by validation accuracy, with the settings that differ" if len(rows) > 1 else "",
+        problem=None,
+        tables=[Table(heads=heads, rows=rows, left=frozenset({0, *range(5, len(heads))}))],
+        folded=[],
+        notes=[f"skipped {name}: {reason}" for name, reason in shown.damaged.items()],
+    )
+    return str(page)
