@@ -18,6 +18,7 @@ class Front(Protocol):
     """What is connected: see ``report.notebook.front``."""
 
     def html(self, shown: object) -> str: ...
+    def heading(self, shown: object) -> str: ...
     def track(self, items: Sequence[T]) -> Iterable[T]: ...
     def passing(
         self, total: Callable[[], int | None], done: int
@@ -33,21 +34,22 @@ def _unconnected() -> Front:
 front: Callable[[], Front] = _unconnected
 
 
-#: Maximum number of characters of the text beside the HTML, which notebooks save too.
-LONGEST = 300
-
-
 class Displayed:
-    """An object that notebooks show as HTML, and IPython as a short ``repr``."""
+    """An object that notebooks show as HTML.
+
+    The text that they save beside it is one line, as a ``repr`` may be long, and have paths.
+    """
 
     __slots__ = ()
 
     def _repr_html_(self) -> str:
         return front().html(self)
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        text = repr(self)
-        printer.text(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        if not in_notebook():
+            return {}
+        heading = f"<{type(self).__name__}: {front().heading(self)}>"
+        return {"text/html": self._repr_html_(), "text/plain": heading}
 
 
 def in_notebook() -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from resnetkit import display
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
 from resnetkit.data.prefetch import Track
@@ -65,7 +64,7 @@ def benchmark(
     rounds: int = 5,
     seconds: float = 0.5,
     threads: int | None = None,
-    track: Track = display.track,
+    track: Track = iter,
 ) -> Benchmark:
     """Benchmark the engines of ``model``, and other packages with the same weights, on noise.
 

@@ -40,8 +40,8 @@ def train(
     classifier if the classes differ. ``choices`` are options of the recipe: ``recipe`` (a published
     one by name, or a TOML file), ``epochs``, ``batch_size``, ``lr``, ``size``, ...
     (``make_recipe``, ``Recipe``). ``callbacks`` are called during training. ``progress`` shows a
-    bar and a line for each epoch, by default in notebooks only. Processes started by torchrun train
-    together.
+    bar, the warnings and a line for each epoch, by default in notebooks only. Processes started by
+    torchrun train together.
 
     Raises ``ValueError`` for invalid data or choices, and for a folder that is not empty
     (``overwrite`` removes an earlier run).
@@ -114,7 +114,6 @@ def _opened(weights: Weights | None) -> Bundle | None:
 
 
 def _all(callbacks: Sequence[Callback], shown: Callback | None) -> Callback | None:
-    if shown is not None:
-        # The first gets the warnings, which stay Python's.
-        return Callbacks(*(callbacks or [Callback()]), shown)
-    return Callbacks(*callbacks) if callbacks else None
+    # The first gets the warnings.
+    found = callbacks if shown is None else [shown, *callbacks]
+    return Callbacks(*found) if found else None

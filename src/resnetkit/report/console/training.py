@@ -64,7 +64,8 @@ class Printed(Callback):
             self._bar.close()
 
     def warn(self, text: str) -> None:
-        print(f"resnetkit: {printable(text)}", file=sys.stderr)
+        file = sys.stderr if self._bar is None else sys.stdout
+        print(f"resnetkit: {printable(text)}", file=file)
 
     def start(
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0

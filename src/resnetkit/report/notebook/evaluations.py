@@ -6,29 +6,29 @@ from typing import Any
 
 from resnetkit.evaluation.evaluation import Evaluation, Measurement
 from resnetkit.report.console.lines import percent
-from resnetkit.report.notebook.tables import Table
+from resnetkit.report.notebook.view import Table, View
 from resnetkit.report.pages import evaluation_tables
-from resnetkit.report.pages.templates import template
 
 #: Maximum number of mistakes shown as pictures.
 PICTURES = 8
 
 
-def evaluation(shown: Evaluation) -> str:
+def evaluation(shown: Evaluation) -> View:
     """The metrics, the confusion matrix, and mistakes as pictures."""
-    return str(template("notebook_evaluation.html").render(heading="", **parts(shown)))
+    heading = f"accuracy {percent(shown.accuracy)} of {shown.images:,} images"
+    return View(name="evaluation", heading=heading, values=parts(shown))
 
 
-def measurement(shown: Measurement) -> str:
+def measurement(shown: Measurement) -> View:
     """The same, with the model, the data and what they mean for the accuracy."""
     engine = shown.engine
-    about = f"engine {engine['engine']} {engine['version']}, {engine['precision']}"
-    page = template("notebook_evaluation.html").render(
+    return View(
+        name="evaluation",
         heading=f"{shown.title}: {shown.evaluation.images:,} images",
-        **parts(shown.evaluation, shown.part)
-        | {"about": about, "warning": shown.warning, "notes": shown.notes},
+        about=f"engine {engine['engine']} {engine['version']}, {engine['precision']}",
+        values=parts(shown.evaluation, shown.part)
+        | {"warning": shown.warning, "notes": shown.notes},
     )
-    return str(page)
 
 
 def parts(shown: Evaluation, part: str | None = None) -> dict[str, Any]:
@@ -37,7 +37,6 @@ def parts(shown: Evaluation, part: str | None = None) -> dict[str, Any]:
     whole = len(classes) == len(shown.classes)
     mistakes = shown.mistakes[:PICTURES]
     return {
-        "about": "",
         "warning": None,
         "notes": (),
         "evaluation": shown,

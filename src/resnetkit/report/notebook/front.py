@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from resnetkit.report.console.progress import passing, track
+from resnetkit.report.notebook.view import View
 
 if TYPE_CHECKING:
     from resnetkit.report.console.training import Printed
 
-__all__ = ["html", "passing", "track", "training"]
+__all__ = ["heading", "html", "passing", "track", "training"]
 
-#: The module that shows a class, a function of the class's name in small letters; imported on first
-#: use, as some of them load torch.
+#: The module with the view of a class, a function of the class's name in small letters; imported on
+#: first use, as some of them load torch.
 _MODULES = {
     **dict.fromkeys(("Network", "Explanation", "Comparison"), "networks"),
     **dict.fromkeys(("Bundle", "Identification"), "weights"),
@@ -24,10 +25,19 @@ _MODULES = {
 
 
 def html(shown: object) -> str:
-    """The object as HTML for a notebook's cell, with its own style and no script."""
+    """The object as HTML for a notebook's cell."""
+    return _view(shown).html()
+
+
+def heading(shown: object) -> str:
+    """The object in one line."""
+    return _view(shown).heading
+
+
+def _view(shown: object) -> View:
     name = next(cls.__name__ for cls in type(shown).__mro__ if cls.__name__ in _MODULES)
     module = import_module(f"resnetkit.report.notebook.{_MODULES[name]}")
-    return str(getattr(module, name.lower())(shown))
+    return cast(View, getattr(module, name.lower())(shown))
 
 
 def training() -> Printed:

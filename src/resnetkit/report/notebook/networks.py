@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup
 
 from resnetkit.architecture import text
@@ -10,46 +12,40 @@ from resnetkit.architecture.explanation import Explanation, explain
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.table_rows import Level
 from resnetkit.report.drawing.svg import drawing
-from resnetkit.report.notebook.tables import Table
-from resnetkit.report.pages.templates import template
+from resnetkit.report.notebook.view import Table, View, tables
 
 #: The columns whose cells are aligned at the left.
 _WORDS = {"stage", "path", "what"}
 #: Maximum number of differing layers that are listed.
-_LISTED = 200
+_LISTED = 60
 
 
-def network(shown: Network) -> str:
+def network(shown: Network) -> View:
     """The drawing."""
     explanation = explain(shown)
-    return template("notebook_drawing.html").render(
-        heading=text.heading(explanation),
-        about="",
-        # The drawing escapes its own text.
-        drawing=Markup(drawing(explanation)),
-    )
+    values = {"drawing": Markup(_compact(drawing(explanation)))}
+    return View(name="drawing", heading=text.heading(explanation), values=values)
 
 
-def explanation(shown: Explanation) -> str:
+def explanation(shown: Explanation) -> View:
     """The table of the stages; those of the blocks and layers are folded."""
-    return template("notebook_tables.html").render(
-        heading=text.heading(shown),
-        about=_about(shown.network),
+    about = (shown.network.about, shown.network.source)
+    return tables(
+        text.heading(shown),
+        _level(shown, "stage"),
+        about="; ".join(words for words in about if words),
         problem=shown.problem,
-        tables=[_level(shown, "stage")],
         folded=[("blocks", _level(shown, "block")), ("layers", _level(shown, "layer"))],
         notes=[note for note in text.notes(shown) if note != f"! {shown.problem}"],
     )
 
 
-def comparison(shown: Comparison) -> str:
+def comparison(shown: Comparison) -> View:
     """The totals and the options that differ; the layers that differ are folded."""
     names = (shown.first.title, shown.second.title)
     numbers = [(name, _value(a), _value(b)) for name, (a, b) in shown.numbers.items()]
     options = [(name, _value(a), _value(b)) for name, (a, b) in shown.options.items()]
-    tables = [Table(heads=("", *names), rows=numbers)]
-    if options:
-        tables.append(Table(heads=("option", *names), rows=options))
+    different = [Table(heads=("option", *names), rows=options)] if options else []
     count = len(shown.layers)
     layers = Table(
         heads=("path", names[0], "MACs", names[1], "MACs"),
@@ -58,18 +54,20 @@ def comparison(shown: Comparison) -> str:
     )
     more = f"; the first {_LISTED}" if count > _LISTED else ""
     words = f"{count} of {shown.paths} layers differ{more}"
-    return template("notebook_tables.html").render(
-        heading=f"{names[0]} and {names[1]}",
-        about="",
+    return tables(
+        f"{names[0]} and {names[1]}",
+        Table(heads=("", *names), rows=numbers),
+        *different,
         problem=shown.first.problem or shown.second.problem,
-        tables=tables,
         folded=[(words, layers)] if count else [],
         notes=[*([] if count else [words]), text.MAC_MEANING],
     )
 
 
-def _about(network: Network) -> str:
-    return "; ".join(words for words in (network.about, network.source) if words)
+def _compact(svg: str) -> str:
+    """A drawing, which escapes its own text, without what a notebook does not need: it is saved
+    there, and a page's rules for classes could apply to it."""
+    return re.sub(r'(?<=>)\n(?=<)| class="[^"]*"', "", svg)
 
 
 def _level(explanation: Explanation, level: Level) -> Table:

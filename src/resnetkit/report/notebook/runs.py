@@ -6,34 +6,32 @@ from resnetkit.report.console.lines import TRAINED_ON, as_chosen, percent
 from resnetkit.report.console.progress import clock
 from resnetkit.report.console.runs import cells
 from resnetkit.report.notebook import evaluations
-from resnetkit.report.notebook.tables import Table
+from resnetkit.report.notebook.view import Table, View, tables
 from resnetkit.report.pages.run_page import title_of, trained, training_curves
-from resnetkit.report.pages.templates import template
 from resnetkit.training.run import Result
 from resnetkit.training.run_comparison import Runs
 
 
-def result(shown: Result) -> str:
+def result(shown: Result) -> View:
     """The curves, and the evaluation of the best weights."""
     rows = shown.rows
     parts = evaluations.parts(shown.evaluation, shown.part)
     parts["figures"] += trained(rows, len(rows))
     counts = ", ".join(f"{count:,} {part}" for part, count in shown.counts.items())
     copies = f"{shown.copies} of the {shown.part} images are copies of training images"
-    trained_on = f"measured on {TRAINED_ON}"
-    page = template("notebook_run.html").render(
+    return View(
+        name="run",
         heading=f"{title_of(shown.recipe)}: {len(rows)} epochs",
-        curves=training_curves(rows, len(rows)),
-        validated=any(row.validation_loss is not None for row in rows),
-        epochs=_epochs(shown),
-        **parts
+        about=f"images: {counts}; written to {shown.folder}",
+        values=parts
         | {
-            "about": f"images: {counts}; written to {shown.folder}",
-            "warning": trained_on if shown.part == "train" else None,
+            "curves": training_curves(rows, len(rows)),
+            "validated": any(row.validation_loss is not None for row in rows),
+            "epochs": _epochs(shown),
+            "warning": f"measured on {TRAINED_ON}" if shown.part == "train" else None,
             "notes": [copies] if shown.copies else [],
         },
     )
-    return str(page)
 
 
 def _epochs(shown: Result) -> Table:
@@ -55,7 +53,7 @@ def _epochs(shown: Result) -> Table:
     return Table(heads=heads, rows=rows, left=frozenset({7}))
 
 
-def runs(shown: Runs) -> str:
+def runs(shown: Runs) -> View:
     """A row for each run, best first, with the settings that differ."""
     differences = shown.differences()
     heads = ("run", "validation", "test", "epochs", "time", "state", *differences)
@@ -63,12 +61,9 @@ def runs(shown: Runs) -> str:
         (*cells(run), *(as_chosen(values[number]) for values in differences.values()))
         for number, run in enumerate(shown.runs)
     ]
-    page = template("notebook_tables.html").render(
-        heading=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'} in {shown.folder}",
+    return tables(
+        f"{len(rows)} {'run' if len(rows) == 1 else 'runs'} in {shown.folder}",
+        Table(heads=heads, rows=rows, left=frozenset({0, *range(5, len(heads))})),
         about="by validation accuracy, with the settings that differ" if len(rows) > 1 else "",
-        problem=None,
-        tables=[Table(heads=heads, rows=rows, left=frozenset({0, *range(5, len(heads))}))],
-        folded=[],
         notes=[f"skipped {name}: {reason}" for name, reason in shown.damaged.items()],
     )
-    return str(page)

@@ -11,14 +11,13 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.checkpoints.identification import Identification
 from resnetkit.checkpoints.resolve_facts import doubt
 from resnetkit.report.console.lines import as_chosen
-from resnetkit.report.notebook.tables import Table
-from resnetkit.report.pages.templates import template
+from resnetkit.report.notebook.view import Table, View, tables
 
 #: Maximum number of entries of a list.
 _LISTED = 10
 
 
-def bundle(shown: Bundle) -> str:
+def bundle(shown: Bundle) -> View:
     """Network, classes, preprocessing, origin and measurements."""
     sizes = (shown.preprocess.channel_count, shown.preprocess.size, shown.preprocess.size)
     rows = [("classes", _some(shown.classes)), ("preprocess", _words(shown.preprocess.to_dict()))]
@@ -28,12 +27,11 @@ def bundle(shown: Bundle) -> str:
         for part, figures in shown.measured.items()
         if isinstance(figures, dict)
     ]
-    return _page(
-        text.heading(explain(shown.network, sizes)), [_named(rows)], about=shown.network.about
-    )
+    heading = text.heading(explain(shown.network, sizes))
+    return tables(heading, _named(rows), about=shown.network.about)
 
 
-def identification(shown: Identification) -> str:
+def identification(shown: Identification) -> View:
     """What is known, with its source, and what no tensor shows."""
     facts = shown.to_dict()
     head = "" if facts["head"] is None else f" (head: {facts['head']})"
@@ -55,15 +53,14 @@ def identification(shown: Identification) -> str:
         )
         for one in facts["ambiguous"]
     ]
-    tables = [_named(rows)]
-    if assumed:
-        heads = ("no tensor shows", "assumed", "other values", "source")
-        tables.append(Table(heads=heads, rows=assumed, left=frozenset(range(4))))
+    heads = ("no tensor shows", "assumed", "other values", "source")
+    ambiguous = [Table(heads=heads, rows=assumed, left=frozenset(range(4)))] if assumed else []
     known_table = Table(heads=("known", "value", "from"), rows=known, left=frozenset(range(3)))
     doubts = () if shown.described else map(doubt, _doubtful(shown))
-    return _page(
+    return tables(
         f"{shown.container.path.name}: {facts['network']} of {facts['dialect']}",
-        tables,
+        _named(rows),
+        *ambiguous,
         folded=[(f"{len(known)} known options", known_table)] if known else [],
         notes=[
             *_counted("missing", facts["missing"]),
@@ -76,11 +73,6 @@ def identification(shown: Identification) -> str:
 
 def _doubtful(shown: Identification) -> Iterable[Any]:
     return (fact for fact in shown.reading.ambiguous if fact.doubtful)
-
-
-def _page(heading: str, tables: list[Table], **shown: Any) -> str:
-    values = {"about": "", "problem": None, "folded": [], "notes": [], **shown}
-    return template("notebook_tables.html").render(heading=heading, tables=tables, **values)
 
 
 def _named(rows: list[tuple[str, str]]) -> Table:
