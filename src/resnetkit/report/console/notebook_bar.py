@@ -40,7 +40,10 @@ class NotebookBar:
             self._handle = None
 
     def _display(self, html: str) -> None:
-        bundle = {"text/html": f"<div>{html}</div>", "text/plain": self._text}
+        bundle = {
+            "text/html": f'<div class="resnetkit-progress">{html}</div>',
+            "text/plain": self._text,
+        }
         if self._handle is None:
             show = require("IPython.display", "a bar in a notebook").display
             self._handle = show(bundle, raw=True, display_id=True)
