@@ -119,7 +119,8 @@ class Printed(Callback):
                 f"  validation loss {row.validation_loss:.4f}"
                 f"  accuracy {percent(row.validation_accuracy):>8}"
             )
-        line += f"  lr {row.lr:.4f}  data wait {row.waited:.0%}  {self._rate()}"
+        if self._bar is None:  # a cell is narrow, and its bar has the rate
+            line += f"  lr {row.lr:.4f}  data wait {row.waited:.0%}  {self._rate()}"
         best = row.best and validated
         self._line(f"{line}{'  best' if best else ''}", "green" if best else "")
         self._last_line = time.perf_counter()
