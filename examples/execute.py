@@ -28,6 +28,7 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
         kernel_name="python3",
         extra_arguments=["--log-level=40"],  # no warning that the connection is local
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
     # Settings and history of the user's own IPython stay out.
