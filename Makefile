@@ -8,17 +8,17 @@ export OMP_WAIT_POLICY ?= PASSIVE
 STAMP := $(VENV)/installed
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test coverage slow docs clean
+.PHONY: demo test coverage slow docs notebooks clean
 
 demo: $(STAMP)
 	$(VENV)/bin/python demo/demo.py
 
 test: $(STAMP)
-	$(VENV)/bin/ruff format --check src tests benchmarks demo docs/*.py hubconf.py
-	$(VENV)/bin/ruff check src tests benchmarks demo docs/*.py hubconf.py
+	$(VENV)/bin/ruff format --check src tests benchmarks demo examples docs/*.py hubconf.py
+	$(VENV)/bin/ruff check src tests benchmarks demo examples docs/*.py hubconf.py
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/codespell src tests benchmarks demo docs *.md
+	$(VENV)/bin/codespell src tests benchmarks demo docs examples *.md
 	$(VENV)/bin/pytest $(PARALLEL)
 
 # The tests again, with the share of lines and branches of src that they run; pyproject.toml has the
@@ -35,6 +35,10 @@ slow: $(STAMP)
 docs: $(STAMP)
 	$(VENV)/bin/python docs/copy_pages.py build/docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+
+# Runs the example notebooks and writes their outputs.
+notebooks: $(STAMP)
+	$(VENV)/bin/python examples/execute.py
 
 # Debian's python3 has no ensurepip until python3-venv is installed.
 $(STAMP): pyproject.toml

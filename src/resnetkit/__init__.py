@@ -32,10 +32,20 @@ from typing import Any
 
 import lazy_loader
 
+from resnetkit import display as _display
 from resnetkit.errors import missing
 from resnetkit.version import __version__ as __version__
 
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def _front() -> _display.Front:
+    from resnetkit.report.notebook import front
+
+    return front
+
+
+_display.front = _front
 
 
 def __getattr__(name: str) -> Any:

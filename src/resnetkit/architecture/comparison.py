@@ -9,6 +9,7 @@ from resnetkit.architecture.explanation import Explanation, explain
 from resnetkit.architecture.layer import Shape, shape_text
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.shape_inference import Step
+from resnetkit.display import Displayed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Difference:
     second: Side | None
 
 
-class Comparison:
+class Comparison(Displayed):
     """The differences of two networks. ``options`` and ``numbers`` are pairs by name.
 
     Layers are compared by path: description, output shape, parameters and MACs.
@@ -50,6 +51,10 @@ class Comparison:
         )
         self.numbers = _pairs(_numbers(first), _numbers(second), changed_only=False)
         self.layers = _layers(first, second)
+
+    def __repr__(self) -> str:
+        names = f"{self.first.title} and {self.second.title}"
+        return f"<Comparison of {names}: {len(self.layers)} of {self.paths} layers differ>"
 
     @property
     def paths(self) -> int:

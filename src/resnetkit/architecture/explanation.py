@@ -22,10 +22,11 @@ from resnetkit.architecture.table_rows import (
     layer_row,
     stage_text,
 )
+from resnetkit.display import Displayed
 from resnetkit.errors import InputError
 
 
-class Explanation:
+class Explanation(Displayed):
     """A network at one input: rows, totals and problems. Prints as a table.
 
     ``problem`` says why the head cannot process the features at this input, or is None.
@@ -37,6 +38,9 @@ class Explanation:
         self.input = walked.input
         self.output = walked.output
         self.problem = walked.problem
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {text.heading(self)}>"
 
     def __str__(self) -> str:
         return text.table(self, level="block")

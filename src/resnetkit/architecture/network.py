@@ -21,6 +21,7 @@ from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linea
 from resnetkit.architecture.option_fields import EXPANSION
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.sliding_window import SlidingWindow
+from resnetkit.display import Displayed
 from resnetkit.errors import InputError, check, mapping, parsed, text, whole
 
 
@@ -46,7 +47,7 @@ _RULES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(Displayed):
     """A ResNet without weights: stages and a head, made from ``options``.
 
     Networks are equal if their names, options and default input sizes are equal.

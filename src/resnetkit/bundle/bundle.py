@@ -25,6 +25,7 @@ from resnetkit.architecture.parameters import tensors
 from resnetkit.architecture.shape_inference import walk
 from resnetkit.checkpoints.recognition import dialect as dialect_named
 from resnetkit.checkpoints.writing import Tensors, array
+from resnetkit.display import Displayed
 from resnetkit.errors import (
     NO_CLASSES,
     InputError,
@@ -62,7 +63,7 @@ RULES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
-class Bundle:
+class Bundle(Displayed):
     """Network, weights, preprocessing, class names, origin and measured accuracy.
 
     ``arrays`` are the tensors by the parameter names of ``resnetkit.build``, ``numbers`` the same

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from resnetkit import display
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
 from resnetkit.data.decoding.decode import Image, UnreadableImageError
@@ -110,7 +112,22 @@ def predict_to_file(
                      embeddings=embeddings)  # fmt: skip
     source = ImageSource(_names(paths))
     predictor = Predictor(as_model(model), chosen)
-    return predictor.predict_to_file(source, Path(out), kind, on_prediction=on_prediction)
+    if display.in_notebook():
+        source.start_counting()
+    with ExitStack() as stack:
+        tell: Callable[[], None]
+
+        def on_start(done: int) -> None:
+            nonlocal tell
+            tell = stack.enter_context(display.passing(source.total, done))
+
+        def on_each(prediction: Prediction) -> None:
+            on_prediction(prediction)
+            tell()
+
+        return predictor.predict_to_file(
+            source, Path(out), kind, on_start=on_start, on_prediction=on_each
+        )
 
 
 def _predicted(model: Model, images: Images, options: PredictOptions) -> Iterator[Prediction]:

@@ -23,6 +23,7 @@ from resnetkit.checkpoints.dialect import DialectPreprocess
 from resnetkit.checkpoints.key_normalization import respelled, without_inner_wrappers
 from resnetkit.checkpoints.module_attributes import with_settings
 from resnetkit.checkpoints.recognition import read
+from resnetkit.display import Displayed
 from resnetkit.errors import InputError, parsed
 from resnetkit.formats.opening import Container, open_container
 
@@ -40,7 +41,7 @@ BUNDLE = "resnetkit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Identification:
+class Identification(Displayed):
     """An identified file: the container, the reading of its names, and findings about its values.
 
     ``described`` is the network of a bundle's header, which leaves nothing open, else None.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from resnetkit import display
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
 from resnetkit.data.datasets.class_map import mapped
@@ -75,7 +76,7 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Evaluation:
+class Evaluation(display.Displayed):
     """Metrics on ``images`` images.
 
     ``accuracy`` and ``top5`` are shares from 0 to 1 (``top5`` is None for up to five classes),
@@ -253,7 +254,7 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Measurement:
+class Measurement(display.Displayed):
     """Evaluation of ``model`` on ``part`` of ``data``, by ``engine`` (``Engine.to_dict``).
 
     ``trained_on`` are the evaluated images that the bundle's run was trained on. ``run`` is the
@@ -314,14 +315,14 @@ def evaluate(
     device: str | None = None,
     engine: EngineName = "auto",
     class_map: str | Path | None = None,
-    track: Track = iter,
+    track: Track = display.track,
 ) -> Measurement:
     """Evaluate a bundle or an exported file, open or as a path, on labelled images.
 
     ``data`` is as in ``train``; see ``chosen`` for ``split`` and ``open_engine`` for ``engine``.
     ``class_map`` is a file that maps the data's folders to classes, see ``mapped``. ``track`` wraps
-    the images to show progress. Accuracies and calibration errors are from 0 to 1, the loss is in
-    nats.
+    the images to show progress, by default in notebooks only. Accuracies and calibration errors are
+    from 0 to 1, the loss is in nats.
 
     Raises ``ValueError`` for an unusable model, data, split, map or device, and if no image can be
     read.

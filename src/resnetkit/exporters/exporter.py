@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from resnetkit import display
 from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.bundle.opening import open_model, report_of
 from resnetkit.data.datasets.dataset import Sample
@@ -92,7 +93,7 @@ def export(
     min_agreement: float = MIN_AGREEMENT,
     dynamic_batch: bool = False,
     with_preprocessing: bool = False,
-    track: Track = iter,
+    track: Track = display.track,
 ) -> Export:
     """Export a bundle to ``target``, and write the agreement report beside it.
 

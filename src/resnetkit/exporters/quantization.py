@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import rich
 
 from resnetkit.errors import require
 from resnetkit.exporters.agreement import NEAR
@@ -145,6 +146,8 @@ def _quantised(
 
 
 def _nncf() -> Any:
+    # It imports a module of torch that warns of a CUDA toolkit without a GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the versions of torch that it knows
         nncf = require("nncf", "int8")
@@ -154,7 +157,14 @@ def _nncf() -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Suppress NNCF's progress bars, which go to stdout, and its dependencies' warnings."""
-    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Suppress NNCF's progress bars, which go to stdout or the notebook, and its dependencies'
+    warnings."""
+    console = rich.get_console()
+    before = console.__dict__
+    rich.reconfigure(file=io.StringIO(), force_jupyter=False)
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        console.__dict__ = before

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +17,10 @@ import PIL.Image
 
 from resnetkit.data.decoding import decode, fast_decode
 from resnetkit.data.decoding.decode import Cut, Image, UnreadableImageError, name_of
+from resnetkit.data.decoding.image_reference import ImageReference
 from resnetkit.data.listing import ImageEntry
 from resnetkit.data.prefetch import ordered
+from resnetkit.display import Displayed
 from resnetkit.errors import NO_CLASSES, InputError
 from resnetkit.inference.engines.engine import Engine, Pixels, Rows
 from resnetkit.preprocess import Preprocess
@@ -49,14 +51,15 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+class Prediction(Displayed):
     """The most probable classes of one image, best first, or its embedding ``(features,)``; or the
-    ``problem`` of an unreadable one."""
+    ``problem`` of an unreadable one. ``image`` finds the picture again, for a notebook."""
 
     name: str
     scores: tuple[ClassScore, ...] = ()
     problem: str | None = None
     embedding: Vector | None = field(default=None, compare=False)
+    image: ImageReference | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -133,11 +136,12 @@ def stream(
         if row is None:
             yield Prediction(name=read.name, problem=read.problem)
         elif not finite(row):
-            yield Prediction(name=read.name, problem=NOT_FINITE)
+            yield Prediction(name=read.name, problem=NOT_FINITE, image=read.image)
         elif engine.output == "embeddings":
-            yield Prediction(name=read.name, embedding=row)
+            yield Prediction(name=read.name, embedding=row, image=read.image)
         else:
-            yield Prediction(name=read.name, scores=ranked(row, classes, topk))
+            scores = ranked(row, classes, topk)
+            yield Prediction(name=read.name, scores=scores, image=read.image)
 
 
 def check_classes(logits: Vector, classes: Sequence[str]) -> None:
@@ -180,6 +184,7 @@ class DecodedImage:
     name: str
     pixels: Cut | None = None
     problem: str | None = None
+    image: ImageReference | None = None
 
 
 def predict_batches(
@@ -207,7 +212,9 @@ def predict_batches(
         if image.image is None:
             return DecodedImage(name=image.name, problem=image.problem)
         try:
-            return DecodedImage(name=image.name, pixels=cut(image.image, preprocess))
+            pixels = cut(image.image, preprocess)
+            reference = ImageReference(image.image)
+            return DecodedImage(name=image.name, pixels=pixels, image=reference)
         except UnreadableImageError as error:
             return DecodedImage(name=image.name, problem=error.reason)
 
@@ -240,7 +247,7 @@ def _batches(
         black = np.zeros((side, side, preprocess.channel_count), np.uint8)
         batch: Pixels = np.stack(found or [black])
         # The batch has the pixels now.
-        sent.append([DecodedImage(name=one.name, problem=one.problem) for one in group])
+        sent.append([replace(one, pixels=None) for one in group])
         group, found = [], []
         return batch
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from resnetkit import display
 from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.hub.weights import load
@@ -29,6 +30,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     run_options: RunOptions | None = None,
     overwrite: bool = False,
+    progress: bool | None = None,
     **choices: Any,
 ) -> Result:
     """Train a network on labelled images into the new folder ``out``.
@@ -37,7 +39,8 @@ def train(
     ``pretrained`` are weights to start from, as in ``load``; they determine the network, with a new
     classifier if the classes differ. ``choices`` are options of the recipe: ``recipe`` (a published
     one by name, or a TOML file), ``epochs``, ``batch_size``, ``lr``, ``size``, ...
-    (``make_recipe``, ``Recipe``). ``callbacks`` are called during training. Processes started by
+    (``make_recipe``, ``Recipe``). ``callbacks`` are called during training. ``progress`` shows a
+    bar, the warnings and a line for each epoch, by default in notebooks only. Processes started by
     torchrun train together.
 
     Raises ``ValueError`` for invalid data or choices, and for a folder that is not empty
@@ -48,14 +51,14 @@ def train(
     PosixPath('run/best.safetensors')
     """
     pretrained = _opened(pretrained)
-    with joined() as processes:
+    with joined() as processes, display.training(progress) as shown:
         recipe = processes.shared(
             lambda: make_recipe(data, model, pretrained=pretrained, **choices)
         )
         return run.run_recipe(
             recipe,
             out,
-            _all(callbacks),
+            _all(callbacks, shown),
             pretrained=pretrained,
             run_options=run_options,
             overwrite=overwrite,
@@ -68,16 +71,18 @@ def resume(
     *,
     callbacks: Sequence[Callback] = (),
     run_options: RunOptions | None = None,
+    progress: bool | None = None,
 ) -> Result:
     """Resume an interrupted run at the batch of its last checkpoint, to identical weights.
 
-    Raises ``ValueError`` for a folder without a run, or if the images have changed.
+    ``progress`` is as in ``train``. Raises ``ValueError`` for a folder without a run, or if the
+    images have changed.
 
     >>> resnetkit.resume("run").best.epoch
     1
     """
-    with joined() as processes:
-        return run.resume(out, _all(callbacks), run_options=run_options, processes=processes)
+    with joined() as processes, display.training(progress) as shown:
+        return run.resume(out, _all(callbacks, shown), run_options=run_options, processes=processes)
 
 
 def find_lr(
@@ -108,5 +113,7 @@ def _opened(weights: Weights | None) -> Bundle | None:
     return load(weights) if isinstance(weights, str | Path) else weights
 
 
-def _all(callbacks: Sequence[Callback]) -> Callback | None:
-    return Callbacks(*callbacks) if callbacks else None
+def _all(callbacks: Sequence[Callback], shown: Callback | None) -> Callback | None:
+    # The first gets the warnings.
+    found = callbacks if shown is None else [shown, *callbacks]
+    return Callbacks(*found) if found else None

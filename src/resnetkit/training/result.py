@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnetkit.data.datasets.dataset import Part
+from resnetkit.display import Displayed
 from resnetkit.evaluation.evaluation import Evaluation
 from resnetkit.training.epoch_log import EpochLog, best_of
 from resnetkit.training.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Result:
+class Result(Displayed):
     """A finished run. ``evaluation`` is that of the best weights on the images of ``part``: test,
     else validation, else training images. ``copies`` is the number of test or validation images
     that are byte for byte in the training images too."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetkit.bundle.bundle import document_of
+from resnetkit.display import Displayed
 from resnetkit.errors import InputError
 from resnetkit.training.epoch_log import best_of, is_finished, read_log
 from resnetkit.training.recipe.recipe import Recipe
@@ -51,7 +52,7 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Runs:
+class Runs(Displayed):
     """The runs below ``folder``, by descending validation accuracy, as test images must not be used
     for selection; and why ``damaged`` ones cannot be read."""
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from resnetkit.display import in_notebook
 from resnetkit.errors import printable
 from resnetkit.training.epoch_log import ERRORS, EpochLog, standard_error
 
@@ -38,7 +39,8 @@ def as_chosen(value: object) -> str:
 def say(text: str, style: str = "", file: IO[str] | None = None) -> None:
     """Print a line, styled on a terminal."""
     file = file or sys.stdout
-    if file.isatty() or os.environ.get("FORCE_COLOR"):
+    # A notebook's kernel sets the variable, and would show each line as HTML.
+    if file.isatty() or (os.environ.get("FORCE_COLOR") and not in_notebook()):
         from rich.console import Console
         from rich.text import Text
 

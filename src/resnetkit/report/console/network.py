@@ -11,6 +11,7 @@ from resnetkit.architecture.comparison import Comparison, Side
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.table_rows import Level
+from resnetkit.display import in_notebook
 
 _STYLES = {
     "stage0": "yellow",
@@ -100,7 +101,7 @@ def _text(value: object) -> str:
 
 def _print(lines: Iterable[tuple[str, str]]) -> None:
     """Print ``(style, line)``: coloured on a terminal, plain elsewhere."""
-    if not (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")):
+    if in_notebook() or not (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")):
         print("\n".join(line for _, line in lines))
         return
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, plain lines elsewhere."""
+"""Progress: a bar on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from resnetkit.display import in_notebook
+from resnetkit.report.console.notebook_bar import NotebookBar
 
 T = TypeVar("T")
 #: Seconds between plain lines; shorter work prints none.
@@ -24,7 +27,7 @@ def clock(seconds: float) -> str:
 
 
 def track(items: Sequence[T]) -> Generator[T, None, None]:
-    """Iterate the items, and show the progress on stderr."""
+    """Iterate the items, and show the progress as ``passing`` does."""
     with passing(lambda: len(items)) as tell:
         for item in items:
             yield item
@@ -33,9 +36,12 @@ def track(items: Sequence[T]) -> Generator[T, None, None]:
 
 @contextmanager
 def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable[[], None]]:
-    """A function to call for each image; shows the rate and the remaining time on stderr. ``total``
-    may be unknown at first; ``done`` images were done before.
+    """A function to call for each image; shows the rate and the remaining time, on stderr or in the
+    notebook. ``total`` may be unknown at first; ``done`` images were done before.
     """
+    if in_notebook():
+        yield from _in_notebook(total, done)
+        return
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     began = last_line = time.perf_counter()
@@ -52,16 +58,39 @@ def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable
             if now - last_line < (0.1 if console.is_terminal else INTERVAL):
                 return
             last_line, whole = now, total()
-            rate = (count - done) / max(1e-9, now - began)
-            text = f"{rate:.0f} images/s"
-            if whole is not None:
-                text += f", {clock(max(0, whole - count) / rate)} left"
+            text = _speed(count - done, None if whole is None else whole - count, now - began)
             progress.update(task, completed=count, total=whole, rate=text)
             if not console.is_terminal:
                 of = "" if whole is None else f" of {whole}"
                 print(f"resnetkit: {count}{of} images, {text}", file=sys.stderr)
 
         yield tell
+
+
+def _speed(done: int, left: int | None, seconds: float) -> str:
+    """``163 images/s, 0:12 left``."""
+    rate = done / max(1e-9, seconds)
+    text = f"{rate:.0f} images/s"
+    return text if left is None else f"{text}, {clock(max(0, left) / rate)} left"
+
+
+def _in_notebook(total: Callable[[], int | None], done: int) -> Iterator[Callable[[], None]]:
+    bar, began, count = NotebookBar(), time.perf_counter(), done
+
+    def tell() -> None:
+        nonlocal count
+        count += 1
+        whole = total()
+        left = None if whole is None else whole - count
+        of = "" if whole is None else f" of {whole}"
+        speed = _speed(count - done, left, time.perf_counter() - began)
+        bar.show(count, whole, f"{count}{of} images, {speed}")
+
+    try:
+        yield tell
+    finally:
+        seconds = time.perf_counter() - began
+        bar.close(f"{count} images in {clock(seconds)}, {_speed(count - done, None, seconds)}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def show_runs(runs: Runs) -> None:
     differences = runs.differences()
     heads = ("run", "validation", "test", "epochs", "time", "state", *differences)
     rows = [
-        (*_cells(run), *(as_chosen(values[number]) for values in differences.values()))
+        (*cells(run), *(as_chosen(values[number]) for values in differences.values()))
         for number, run in enumerate(runs.runs)
     ]
     head, *lines = aligned([heads, *rows], left={0, *range(5, len(heads))})
@@ -35,7 +35,8 @@ def tell_damaged(runs: Runs) -> None:
         print(f"resnetkit: skipped {printable(name)}: {printable(reason)}", file=sys.stderr)
 
 
-def _cells(run: Ran) -> tuple[str, ...]:
+def cells(run: Ran) -> tuple[str, ...]:
+    """Name, accuracies, epochs, time and state of a run."""
     return (
         printable(run.name),
         percent(run.validation),

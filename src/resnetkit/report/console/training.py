@@ -12,8 +12,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from resnetkit.data.datasets.dataset import Part
+from resnetkit.display import in_notebook
 from resnetkit.errors import printable
 from resnetkit.report.console.lines import TRAINED_ON, between, percent, rule, say
+from resnetkit.report.console.notebook_bar import NotebookBar
 from resnetkit.report.console.progress import clock
 from resnetkit.training.callbacks import Callback
 
@@ -27,9 +29,10 @@ INTERVAL = 60.0
 
 
 class Printed(Callback):
-    """Prints a line for each epoch, and on a terminal a bar with rate and remaining time.
+    """Prints a line for each epoch, and shows a bar with rate and remaining time.
 
-    The bar and the warnings go to stderr; without a terminal, one line a minute replaces the bar.
+    The bar is in the notebook or on the terminal; elsewhere, one line a minute replaces it. It and
+    the warnings go to stderr.
     """
 
     def __init__(self) -> None:
@@ -45,6 +48,7 @@ class Printed(Callback):
             redirect_stderr=False,
             disable=not self._console.is_terminal,
         )
+        self._bar = NotebookBar() if in_notebook() else None
         self._task = TaskID(0)
         self._recipe: Recipe | None = None
         self._count = self._seen = self._total = 0
@@ -56,9 +60,12 @@ class Printed(Callback):
 
     def __exit__(self, *reason: object) -> None:
         self._progress.stop()
+        if self._bar is not None:
+            self._bar.close()
 
     def warn(self, text: str) -> None:
-        print(f"resnetkit: {printable(text)}", file=sys.stderr)
+        file = sys.stderr if self._bar is None else sys.stdout
+        print(f"resnetkit: {printable(text)}", file=file)
 
     def start(
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
@@ -88,9 +95,12 @@ class Printed(Callback):
     def images(self, count: int) -> None:
         self._seen += count
         self._progress.update(self._task, advance=count, score=self._score, rate=self._rate())
-        now = time.perf_counter()
-        if not self._console.is_terminal and now - self._last_line > INTERVAL:
-            self._last_line, task = now, self._progress.tasks[0]
+        now, task = time.perf_counter(), self._progress.tasks[0]
+        if self._bar is not None:
+            text = f"epoch {task.fields['epoch']}  {self._score}{self._rate()}"
+            self._bar.show(task.completed, self._count, text)
+        elif not self._console.is_terminal and now - self._last_line > INTERVAL:
+            self._last_line = now
             print(
                 f"resnetkit: epoch {task.fields['epoch']}: {task.completed:.0f} of {self._count} "
                 f"images  {self._score}{self._rate()}",
@@ -109,7 +119,8 @@ class Printed(Callback):
                 f"  validation loss {row.validation_loss:.4f}"
                 f"  accuracy {percent(row.validation_accuracy):>8}"
             )
-        line += f"  lr {row.lr:.4f}  data wait {row.waited:.0%}  {self._rate()}"
+        if self._bar is None:  # a cell is narrow, and its bar has the rate
+            line += f"  lr {row.lr:.4f}  data wait {row.waited:.0%}  {self._rate()}"
         best = row.best and validated
         self._line(f"{line}{'  best' if best else ''}", "green" if best else "")
         self._last_line = time.perf_counter()

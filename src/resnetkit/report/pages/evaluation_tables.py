@@ -1,15 +1,18 @@
-"""Tables of an evaluation: the worst classes, and mistakes as pictures."""
+"""Figures and tables of an evaluation: the worst classes, and mistakes as pictures."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 
-from resnetkit.data.decoding.decode import UnreadableImageError, scaled_upright
-from resnetkit.evaluation.evaluation import ClassFigures, Evaluation, Mistake
+from resnetkit.data.decoding.decode import Image, scaled_upright
+from resnetkit.evaluation.confidence import BINS
+from resnetkit.evaluation.evaluation import ClassFigures, Evaluation
+from resnetkit.report.console.lines import between, percent
 
 #: Maximum number of classes for a matrix, and for one row per class.
 MATRIX, ROWS = 25, 60
@@ -20,6 +23,15 @@ SIDE, TINY = 128, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A figure at the head of the page, with a description."""
+
+    name: str
+    value: str
+    small: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Confusion:
     """``images`` images of ``truth`` were predicted as ``guess``, a ``share`` of ``truth``."""
 
@@ -27,6 +39,33 @@ class Confusion:
     guess: str
     images: int
     share: float
+
+
+def measured(evaluation: Evaluation | None, part: str | None) -> Iterator[Figure]:
+    """The metrics of an evaluation on the images of ``part``, if there is one."""
+    if evaluation is None:
+        return
+    where = f" ({part})" if part else ""
+    interval = between(evaluation.accuracy_interval)
+    yield Figure(
+        name=f"accuracy{where}",
+        value=percent(evaluation.accuracy),
+        small=f"{interval} at 95 %; {evaluation.images:,} images",
+    )
+    if evaluation.top5 is not None and evaluation.top5_interval is not None:
+        yield Figure(
+            name=f"top-5 accuracy{where}",
+            value=percent(evaluation.top5),
+            small=f"{between(evaluation.top5_interval)} at 95 %",
+        )
+    yield Figure(
+        name=f"loss{where}", value=f"{evaluation.loss:.4f}", small="mean cross-entropy, nats"
+    )
+    yield Figure(
+        name="calibration error",
+        value=percent(evaluation.calibration.ece),
+        small=f"ECE, {BINS} bins of equal width",
+    )
 
 
 def confusions(evaluation: Evaluation, most: int = WORST) -> list[Confusion]:
@@ -85,11 +124,13 @@ class Picture:
     tiny: bool
 
 
-def picture(mistake: Mistake) -> Picture | None:
-    """A thumbnail of a mistake; None if it can no longer be read."""
+def thumbnail(given: Image | None) -> Picture | None:
+    """An image made small; None if it can no longer be read."""
+    if given is None:
+        return None
     try:
-        image, *_ = scaled_upright(mistake.image, "RGB", _factor)
-    except (UnreadableImageError, OSError):
+        image, *_ = scaled_upright(given, "RGB", _factor)
+    except (ValueError, OSError):  # e.g. of a picture that was closed
         return None
     tiny = max(image.size) < TINY
     image.thumbnail((SIDE, SIDE))

@@ -6,7 +6,7 @@ The template escapes all text from files, folders and recipes.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -19,15 +19,15 @@ from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.network import Network
 from resnetkit.data.datasets.dataset import DIGITS
 from resnetkit.errors import InputError
-from resnetkit.evaluation.confidence import BINS
 from resnetkit.evaluation.evaluation import Evaluation, Measurement
 from resnetkit.inference.engines.autotune import machine
 from resnetkit.preprocess import Preprocess
-from resnetkit.report.console.lines import TRAINED_ON, as_chosen, between, percent, rule
+from resnetkit.report.console.lines import TRAINED_ON, as_chosen, percent, rule
 from resnetkit.report.console.progress import clock
 from resnetkit.report.drawing.svg import drawing
 from resnetkit.report.pages import evaluation_tables
 from resnetkit.report.pages.charts import Series, curves, reliability
+from resnetkit.report.pages.evaluation_tables import Figure, measured
 from resnetkit.report.pages.templates import template
 from resnetkit.training.epoch_log import EpochLog, best_of, read_log
 from resnetkit.training.recipe.option_groups import described
@@ -36,15 +36,6 @@ from resnetkit.version import __version__
 
 #: Seconds after which a browser reloads the page of an unfinished run.
 AGAIN = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A figure at the head of the page, with a description."""
-
-    name: str
-    value: str
-    small: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +94,7 @@ def run_page(
     """A run so far; ``evaluation`` is that of its best weights on ``part`` at the end."""
     done = len(rows)
     epochs = recipe.epochs if evaluation is None else done
-    figures = [*_measured(evaluation, part), *_trained(rows, epochs)]
+    figures = [*measured(evaluation, part), *trained(rows, epochs)]
     if evaluation is not None:
         early = f" of {recipe.epochs}" if done < recipe.epochs else ""
         state = (
@@ -142,7 +133,7 @@ def evaluation_page(measurement: Measurement) -> str:
         rows,
         len(rows),
         evaluation,
-        figures=[*_measured(evaluation, measurement.part), *_trained(rows, len(rows))],
+        figures=[*measured(evaluation, measurement.part), *trained(rows, len(rows))],
         state=f"measured on {evaluation.images} labelled images",
         part=measurement.part,
         warning=measurement.warning,
@@ -162,7 +153,7 @@ def _page(
     page = template("run_page.html").render(
         setting=setting,
         rows=rows,
-        curves=_curves(rows, epochs) if rows else [],
+        curves=training_curves(rows, epochs) if rows else [],
         evaluation=evaluation,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
         **({"again": None} | shown),
@@ -171,32 +162,8 @@ def _page(
     return str(page)
 
 
-def _measured(evaluation: Evaluation | None, part: str) -> Iterator[Figure]:
-    if evaluation is None:
-        return
-    interval = between(evaluation.accuracy_interval)
-    yield Figure(
-        name=f"accuracy ({part})",
-        value=percent(evaluation.accuracy),
-        small=f"{interval} at 95 %; {evaluation.images:,} images",
-    )
-    if evaluation.top5 is not None and evaluation.top5_interval is not None:
-        yield Figure(
-            name=f"top-5 accuracy ({part})",
-            value=percent(evaluation.top5),
-            small=f"{between(evaluation.top5_interval)} at 95 %",
-        )
-    yield Figure(
-        name=f"loss ({part})", value=f"{evaluation.loss:.4f}", small="mean cross-entropy, nats"
-    )
-    yield Figure(
-        name="calibration error",
-        value=percent(evaluation.calibration.ece),
-        small=f"ECE, {BINS} bins of equal width",
-    )
-
-
-def _trained(rows: list[EpochLog], epochs: int) -> Iterator[Figure]:
+def trained(rows: Sequence[EpochLog], epochs: int) -> Iterator[Figure]:
+    """Figures of the ``epochs`` of a run, as far as they are done."""
     if not rows:
         return
     best, last = best_of(rows), rows[-1]
@@ -219,7 +186,8 @@ def _trained(rows: list[EpochLog], epochs: int) -> Iterator[Figure]:
     )
 
 
-def _curves(rows: list[EpochLog], epochs: int) -> list[tuple[str, Markup]]:
+def training_curves(rows: Sequence[EpochLog], epochs: int) -> list[tuple[str, Markup]]:
+    """Loss, accuracy and learning rate over the epochs, with their titles."""
     best = best_of(rows)
     accuracy_there = best.validation_accuracy
     loss = [
@@ -257,7 +225,7 @@ def _found(evaluation: Evaluation) -> dict[str, Any]:
         "matrix": evaluation_tables.matrix(evaluation),
         "confusions": evaluation_tables.confusions(evaluation),
         "classes": evaluation_tables.shown_classes(evaluation),
-        "mistakes": [(one, evaluation_tables.picture(one)) for one in evaluation.mistakes],
+        "mistakes": [(one, evaluation_tables.thumbnail(one.image)) for one in evaluation.mistakes],
         "wrong": evaluation.images - int(evaluation.confusion.trace()),
         "reliability": reliability(evaluation.calibration),
     }

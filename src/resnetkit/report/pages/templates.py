@@ -11,12 +11,14 @@ from markupsafe import Markup
 from resnetkit.errors import printable
 from resnetkit.report.console.lines import between, percent
 
+REPORT = Path(__file__).parents[1]
+
 
 @cache
 def template(name: str) -> Template:
     """The template of that name."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([REPORT / "pages", REPORT / "notebook"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,1 @@
+"""Objects as HTML in notebooks; ``front`` is what ``resnetkit.display`` calls."""
