@@ -29,7 +29,7 @@ coverage: $(STAMP)
 # The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler.
 slow: $(STAMP)
 	@command -v g++ >/dev/null || .ci/system_packages g++ python3-dev
-	$(VENV)/bin/pytest $(PARALLEL) -m slow
+	$(VENV)/bin/pytest $(PARALLEL) -m slow --durations=30
 
 # The documentation site, in build/site; a broken link is an error.
 docs: $(STAMP)
