@@ -24,7 +24,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,23 +141,31 @@ def serving(name: str, graph: Path) -> Iterator[tuple[int, int]]:
         yield port, process.pid
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        time.sleep(0.5)
+        # Workers may outlive the process that started them.
+        while any(members(process.pid)):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.2)
+
+
+def members(group: int) -> Iterator[Path]:
+    """The folders in /proc of the running processes of a group."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, number = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(number) == group and state != "Z":
+                yield stat.parent
 
 
 def memory(group: int) -> float:
     """MiB that the processes of a group hold, shared pages divided among them."""
     total = 0
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(status.read_text().rpartition(")")[2].split()[2]) == group:
-                lines = (status.parent / "smaps_rollup").read_text()
-                total += int(re.search(r"Pss:\s+(\d+)", lines)[1])  # type: ignore[index]
-        except OSError:
-            continue
+    for folder in members(group):
+        with suppress(OSError):
+            pss = re.search(r"Pss:\s+(\d+)", (folder / "smaps_rollup").read_text())
+            total += int(pss[1]) if pss else 0
     return total / 1024
 
 
