@@ -122,6 +122,18 @@ def test_large_photographs_are_scaled_down_when_decoded(
     assert found.max() < 16
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("torch", [True, False])
+def test_the_padding_of_a_scaled_side_is_no_part_of_the_image(torch: bool, turn: int) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = turn
+    facts = Preprocess(size=64, resize_to=64)
+    data = jpeg(photograph("chelsea", 1169, 1171), exif=exif)
+    assert fast_decode._factor(1169, 1171, facts) == 8
+    found = fast_decode.pixels_of(data, facts, torch=torch)
+    assert difference(found, decode.pixels_of(data, facts)).mean() < 2
+
+
 @pytest.mark.parametrize("torch", [True, False])
 @pytest.mark.parametrize("how", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("name", PHOTOGRAPHS)

@@ -169,6 +169,22 @@ def test_metrics_count_what_was_answered(client: TestClient) -> None:
         assert counted(f"resnetkit_{name}_count") >= 1
 
 
+def test_what_fails_inside_is_counted(bundle_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = served_of(resnetkit.load(bundle_file))
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(served.engine, "answer", broken)
+    with TestClient(create_app(served, LIMITS), raise_server_exceptions=False) as client:
+        response = client.post("/predict", content=jpeg(0))
+        assert response.status_code == 500
+        assert "broken" not in response.text
+        metrics = client.get("/metrics").text
+    assert 'resnetkit_requests_total{path="/predict",status="500"} 1.0' in metrics
+    assert 'resnetkit_images_total{outcome="failed"} 1.0' in metrics
+
+
 def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "cut.onnx"
     export(bundle_file, target, to="onnx", with_preprocessing=True)

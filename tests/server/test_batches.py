@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,13 @@ class Summing:
         self.may, self.began = threading.Event(), threading.Event()
         self.sizes: list[int] = []
 
-    def answer(self, pixels: Pixels) -> Rows:
+    def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
         self.began.set()
         assert self.may.wait(20)
         self.sizes.append(len(pixels))
         if (pixels == 255).any():
             raise RuntimeError("broken")
         return pixels.reshape(len(pixels), -1).sum(1, dtype=np.float32)[:, None]
-
-    def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
-        return map(self.answer, batches)
 
     def to_dict(self) -> dict[str, Any]:
         return {}
@@ -106,14 +102,63 @@ def test_a_failing_batch_fails_alone_and_what_is_cancelled_is_not_computed() -> 
     assert engine.sizes == [1, 1]
 
 
-def test_a_failing_batch_in_a_stream_fails_alone() -> None:
+@pytest.mark.parametrize("streams", [1, 3])
+def test_a_failing_batch_among_others_fails_alone(streams: int) -> None:
     engine = Summing()
+    engine.streams = streams
     with Batcher(engine, max_batch_size=1) as batcher:
         futures = [batcher.submit(image(value)) for value in (1, 2, 255, 3, 4)]
         engine.may.set()
         assert [float(futures[n].result(20)[0]) for n in (0, 1, 3, 4)] == [4, 8, 12, 16]
         with pytest.raises(RuntimeError, match="broken"):
             futures[2].result(20)
+
+
+class Timed(Summing):
+    """Streams are ``streams`` times slower than all threads."""
+
+    def __init__(self, streams: int) -> None:
+        super().__init__()
+        self.streams = streams
+        self.may.set()
+        self.shared: list[bool] = []
+        self.at_once, self.most, self.lock = 0, 0, threading.Lock()
+
+    def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
+        with self.lock:
+            self.shared.append(shared)
+            self.at_once += shared
+            self.most = max(self.most, self.at_once)
+        time.sleep(0.02 * (self.streams if shared else 1))
+        with self.lock:
+            self.at_once -= shared
+        return super().answer(pixels)
+
+
+def test_few_images_are_computed_with_all_threads_and_many_in_streams() -> None:
+    engine = Timed(8)
+    with Batcher(engine, max_batch_size=4) as batcher:
+        start = time.monotonic()
+        for future in [batcher.submit(image(value)) for value in range(6)]:
+            future.result(20)
+        assert time.monotonic() - start < 8 * 0.02 * 2
+        assert not any(engine.shared), "one thread per image would take 8 times as long"
+        many = [batcher.submit(image(value)) for value in range(200)]
+        assert [float(one.result(20)[0]) for one in many] == [4.0 * value for value in range(200)]
+        assert engine.most > 4
+        assert engine.shared.count(True) > engine.shared.count(False)
+
+
+def test_all_streams_are_used_before_batches_grow() -> None:
+    engine = Timed(2)
+    engine.may.clear()
+    with Batcher(engine, max_batch_size=8) as batcher:
+        futures = [batcher.submit(image(0))]
+        assert engine.began.wait(20)
+        futures += [batcher.submit(image(value)) for value in range(1, 5)]
+        engine.may.set()
+        assert [float(one.result(20)[0]) for one in futures] == [0, 4, 8, 12, 16]
+    assert engine.sizes == [1, 2, 2]
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])
@@ -137,7 +182,7 @@ def test_engines_give_each_its_row_whatever_the_load(name: str, bundle_file: Pat
 
 def test_rows_that_are_missing_fail_their_batch_and_nothing_waits_for_ever() -> None:
     class Lossy(Summing):
-        def answer(self, pixels: Pixels) -> Rows:
+        def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
             return super().answer(pixels)[1:]
 
     engine = Lossy()

@@ -66,7 +66,7 @@ def overview() -> str:
 
 
 def _run(argv: list[str]) -> int:
-    if "_ARGCOMPLETE" in os.environ:
+    if {"_ARGCOMPLETE", "COMP_LINE"} <= os.environ.keys():
         from resnetkit.cli.completion import complete
 
         complete(COMMANDS)

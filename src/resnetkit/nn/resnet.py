@@ -219,7 +219,9 @@ class FeatureNet(_Scriptable):
 
     def backbone(self) -> "Backbone":
         """This module, with the same weights, as transformers' models call a backbone."""
-        return Backbone(self, self.feature_info.out_indices).train(self.training)
+        made = Backbone(self, self.feature_info.out_indices)
+        made.training = self.training  # not `train`, which would change the children's modes
+        return made
 
 
 class Backbone(FeatureNet):

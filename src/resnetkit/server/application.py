@@ -97,8 +97,9 @@ class InferenceServer:
 
     def __init__(self, model: ServedModel, limits: Limits) -> None:
         self._model, self._limits, self._metrics = model, limits, Metrics()
-        # Received images without an answer: those waiting, and one batch.
-        self._pending, self._max_pending = 0, limits.max_queue_size + limits.max_batch_size
+        # Received images without an answer: those waiting, and a batch in each stream.
+        computed = limits.max_batch_size * model.engine.streams
+        self._pending, self._max_pending = 0, limits.max_queue_size + computed
         page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
         self._page = page.replace("{{network}}", html.escape(model.network))
 
@@ -160,6 +161,11 @@ class InferenceServer:
         except UnreadableImageError as error:
             self._metrics.images.labels("unreadable").inc()
             return {"problem": error.reason}
+        except BusyError:
+            raise
+        except Exception:
+            self._metrics.images.labels("failed").inc()
+            raise
         if not finite(logits):
             self._metrics.images.labels("not finite").inc()
             return {"problem": NOT_FINITE}

@@ -5,17 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from resnetkit.inference.engines.engine import Engine, Pixels, Rows
+from resnetkit.inference.engines.engine import Engine
 
 Logits = npt.NDArray[np.float32]
 #: Seconds that an image waits, seconds of a batch, and its number of images.
@@ -34,13 +32,14 @@ class BusyError(Exception):
 
 
 class Batcher:
-    """Passes the images of many callers to one engine.
+    """Passes the images of many callers to one engine, from ``engine.streams`` threads.
 
     A batch starts with the first waiting image and has up to ``max_batch_size`` images that arrive
-    within ``max_queue_delay`` seconds; with 0 seconds only those already waiting. If it is the only
-    batch, the engine computes it with all threads; otherwise ``engine.streams`` batches are
-    computed concurrently until no image waits. At most ``max_queue_size`` images wait; another one
-    raises ``BusyError``. ``observe`` is called with measurements.
+    within ``max_queue_delay`` seconds; with 0 seconds only those already waiting. Below one image
+    per stream, waiting or computed, a batch is computed with all threads; above, batches are
+    computed concurrently, and smaller ones if that keeps all streams busy. At most
+    ``max_queue_size`` images wait; another one raises ``BusyError``. ``observe`` is called with
+    measurements.
     """
 
     def __init__(
@@ -57,8 +56,15 @@ class Batcher:
         self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=max_queue_size)
         self._closing = threading.Lock()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
-        self._thread.start()
+        #: Held to start a batch, and while one is computed with all threads.
+        self._turn = threading.Lock()
+        self._computed, self._counting = 0, threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, name="batches", daemon=True)
+            for _ in range(engine.streams)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> Batcher:
         return self
@@ -89,72 +95,63 @@ class Batcher:
             closed, self._closed = self._closed, True
         if not closed:
             self._jobs.put(None)
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
-        last = False
-        while not last and (first := self._jobs.get()) is not None:
-            batch, last = self._gather(first, time.monotonic() + self._max_queue_delay)
-            if last or self._jobs.empty():
-                if wanted := self._wanted(batch):
-                    self._compute(wanted)
-            else:
-                last = self._stream(batch)
+        while True:
+            with self._turn:
+                if (first := self._jobs.get()) is None:
+                    self._jobs.put(None)  # for the next thread
+                    return
+                batch = self._wanted(self._gather(first))
+                load = len(batch) + self._jobs.qsize() + self._computed
+                if load < self._engine.streams:
+                    self._compute(batch, shared=False)
+                    continue
+                self._count(len(batch))
+            self._compute(batch, shared=True)
+            self._count(-len(batch))
 
-    def _gather(self, first: _Job, end: float = 0.0) -> tuple[list[_Job], bool]:
-        """The batch that starts with ``first``, and whether it is the last."""
-        batch = [first]
-        while len(batch) < self._max_batch_size:
+    def _count(self, images: int) -> None:
+        with self._counting:
+            self._computed += images
+
+    def _gather(self, first: _Job) -> list[_Job]:
+        """The batch that starts with ``first``."""
+        batch, end = [first], time.monotonic() + self._max_queue_delay
+        size, streams = self._max_batch_size, self._engine.streams
+        if not self._max_queue_delay:
+            load = 1 + self._jobs.qsize() + self._computed
+            size = size if load < streams else min(size, max(1, load // streams))
+        while len(batch) < size:
             left = end - time.monotonic()
             try:
                 job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
             except queue.Empty:
                 break
             if job is None:
-                return batch, True
+                self._jobs.put(None)
+                break
             batch.append(job)
-        return batch, False
+        return batch
 
-    def _compute(self, batch: Sequence[_Job]) -> None:
-        """Compute one batch with all threads."""
+    def _compute(self, batch: Sequence[_Job], *, shared: bool) -> None:
+        if not batch:
+            return
         start = time.perf_counter()
         try:
-            _answer(batch, self._engine.answer(_stacked(batch)))
+            pixels = np.stack([job.pixels for job in batch])
+            rows = self._engine.answer(pixels, shared=shared)
+            if len(rows) != len(batch):
+                raise RuntimeError(f"the engine gave {len(rows)} rows for {len(batch)} images")
         except Exception as error:
             for job in batch:
                 job.future.set_exception(error)
+        else:
+            for job, row in zip(batch, rows, strict=True):
+                job.future.set_result(row)
         self._observe("compute", time.perf_counter() - start)
-
-    def _stream(self, batch: list[_Job]) -> bool:
-        """Compute batches concurrently, from this one until no image waits; True if it was the
-        last."""
-        sent: deque[tuple[list[_Job], float]] = deque()
-        last = False
-
-        def batches() -> Iterator[Pixels]:
-            nonlocal last
-            waiting: list[_Job] = batch
-            while waiting:
-                if wanted := self._wanted(waiting):
-                    sent.append((wanted, time.perf_counter()))
-                    yield _stacked(wanted)
-                waiting = []
-                with suppress(queue.Empty):
-                    if last or (first := self._jobs.get_nowait()) is None:
-                        last = True
-                    else:
-                        waiting, last = self._gather(first)
-
-        try:
-            for rows in self._engine.infer_batches(batches()):
-                jobs, start = sent[0]
-                _answer(jobs, rows)
-                sent.popleft()
-                self._observe("compute", time.perf_counter() - start)
-        except Exception:  # of one of them
-            for jobs, _ in sent:
-                self._compute(jobs)
-        return last
 
     def _wanted(self, batch: Sequence[_Job]) -> list[_Job]:
         """The jobs of a batch that starts whose caller still waits."""
@@ -165,14 +162,3 @@ class Batcher:
                 self._observe("queue", now - job.submitted)
             self._observe("batch", len(wanted))
         return wanted
-
-
-def _stacked(batch: Sequence[_Job]) -> Pixels:
-    return np.stack([job.pixels for job in batch])
-
-
-def _answer(batch: Sequence[_Job], rows: Rows) -> None:
-    if len(rows) != len(batch):
-        raise RuntimeError(f"the engine gave {len(rows)} rows for {len(batch)} images")
-    for job, row in zip(batch, rows, strict=True):
-        job.future.set_result(row)

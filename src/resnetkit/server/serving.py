@@ -20,8 +20,8 @@ from resnetkit.inference.engines.selection import open_engine
 if TYPE_CHECKING:
     from resnetkit.server.application import ServedModel
 
-#: Maximum default size of a batch: larger ones make every request wait.
-MOST = 8
+#: Sizes of a batch that are tried: larger ones make every request wait.
+DEFAULT_SIZES = (1, 4, 8)
 
 
 def serve(
@@ -92,19 +92,17 @@ def serve(
 
 def warmed_up(model: ServedModel, digest: str, max_batch_size: int | None) -> int:
     """Choose the engine's streams, compute a first image both ways, and return the number of images
-    of a batch: if it is not given, the fastest up to ``MOST``."""
+    of a batch: if it is not given, the fastest of ``DEFAULT_SIZES``."""
     engine, facts = model.engine, model.preprocess
     if engine.options.cuts:
         return 1
     shape = (facts.size, facts.size, facts.channel_count)
-    if max_batch_size is None:
-        max_batch_size = min(MOST, tuned(engine, shape, digest))
-    else:
-        engine.streams = max(engine.ways)
+    sizes = DEFAULT_SIZES if max_batch_size is None else (max_batch_size,)
+    size = tuned(engine, shape, digest, sizes)
     black = np.zeros((1, *shape), np.uint8)
-    engine.answer(black)
-    list(engine.infer_batches([black]))
-    return max_batch_size
+    for shared in (False, True):
+        engine.answer(black, shared=shared)
+    return size
 
 
 def _listening(host: str, port: int) -> socket.socket:

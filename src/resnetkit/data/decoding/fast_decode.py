@@ -71,13 +71,15 @@ def pixels_of(image: Image, preprocess: Preprocess, *, torch: bool | None = None
 @dataclass(frozen=True, slots=True)
 class _Decoded:
     """Upright pixels ``(H, W)`` or ``(H, W, 3)`` of an image of full size ``width`` x ``height``,
-    which spans ``across`` x ``down`` of them."""
+    which spans ``across`` x ``down`` of them from ``left``, ``top``; the rest is padding."""
 
     pixels: Pixels
     width: int
     height: int
     across: float
     down: float
+    left: float = 0.0
+    top: float = 0.0
 
 
 def _any(image: Image, preprocess: Preprocess) -> _Decoded:
@@ -119,9 +121,11 @@ def _jpeg(image: Image, preprocess: Preprocess) -> _Decoded | None:
     found = turned(found[..., 0] if space == "Gray" else found, turn)
     if space != "Gray" and preprocess.channels == "L":
         found = np.asarray(PIL.Image.fromarray(found).convert("L"))
-    if turn > 1:  # the edge padded to a whole pixel is arbitrary
-        return _Decoded(found, wide, tall, found.shape[1], found.shape[0])
-    return _Decoded(found, wide, tall, width / factor, height / factor)
+    # Each side is padded to a whole pixel at its end, which a turn may bring to the beginning.
+    across, down = wide / factor, tall / factor
+    left = found.shape[1] - across if turn in (2, 3, 6, 7) else 0.0
+    top = found.shape[0] - down if turn in (3, 4, 7, 8) else 0.0
+    return _Decoded(found, wide, tall, across, down, left, top)
 
 
 def _bytes(image: Image) -> bytes | None:
@@ -155,21 +159,22 @@ def _square(image: _Decoded, preprocess: Preprocess, *, torch: bool) -> Cut:
     if min(across, down) < 1:  # a small image: nothing to gain
         picture = PIL.Image.fromarray(np.ascontiguousarray(image.pixels))
         square = decode.cut(picture, preprocess)
-    elif torch:
+    elif torch and not (image.left or image.top):  # torch's resize starts at a whole pixel
         square = _resized_by_torch(image.pixels, where, across, down, preprocess)
     else:
-        square = _resized_by_pillow(image.pixels, where, across, down, preprocess)
+        square = _resized_by_pillow(image, where, across, down, preprocess)
     return square.repeat(3, -1) if square.shape[-1] < preprocess.channel_count else square
 
 
 def _resized_by_pillow(
-    pixels: Pixels, where: Frame, across: float, down: float, preprocess: Preprocess
+    image: _Decoded, where: Frame, across: float, down: float, preprocess: Preprocess
 ) -> Cut:
     """The crop of the image that is ``across`` and ``down`` times smaller, antialiased."""
-    height, width = pixels.shape[:2]
-    right, bottom = (where.left + where.size) * across, (where.top + where.size) * down
-    box = (where.left * across, where.top * down, min(right, width), min(bottom, height))
-    picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    height, width = image.pixels.shape[:2]
+    left, top = image.left + where.left * across, image.top + where.top * down
+    right, bottom = left + where.size * across, top + where.size * down
+    box = (left, top, min(right, width), min(bottom, height))
+    picture = PIL.Image.fromarray(np.ascontiguousarray(image.pixels))
     resample = decode.FILTERS[preprocess.interpolation]
     return decode.as_cut(picture.resize((where.size, where.size), resample, box))
 

@@ -39,19 +39,24 @@ class Pace:
     streams: int
 
 
-def tuned(engine: Engine, shape: tuple[int, int, int], model: str) -> int:
-    """The fastest batch size for images of ``shape`` ``(H, W, C)``; also sets ``engine.streams``.
+def tuned(
+    engine: Engine, shape: tuple[int, int, int], model: str, sizes: tuple[int, ...] = SIZES
+) -> int:
+    """The fastest of some batch sizes for images of ``shape`` ``(H, W, C)``; also sets
+    ``engine.streams``.
 
     ``model`` identifies the model. Measurements are cached in ``probes/``, by machine, model and
     engine. A cache that cannot be read or written is ignored.
     """
     what = {"machine": machine(), "model": model, "shape": shape, "engine": engine.to_dict()}
+    if sizes != SIZES:
+        what["sizes"] = sizes
     text = json.dumps(what, sort_keys=True, default=str)
     name = hashlib.sha256(text.encode()).hexdigest()[:24]
     path = cache_folder() / "probes" / f"{name}.json"
-    best = _remembered(path, engine)
+    best = _remembered(path, engine, sizes)
     if best is None:
-        rates = measured(engine, shape)
+        rates = measured(engine, shape, sizes)
         best = max(rates, key=lambda pace: rates[pace])
         rows = [{**asdict(pace), "images_per_second": rate} for pace, rate in rates.items()]
         document = {**what, "measured": rows, "fastest": asdict(best)}
@@ -62,21 +67,23 @@ def tuned(engine: Engine, shape: tuple[int, int, int], model: str) -> int:
     return best.batch
 
 
-def _remembered(path: Path, engine: Engine) -> Pace | None:
+def _remembered(path: Path, engine: Engine, sizes: tuple[int, ...]) -> Pace | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = Pace(**parsed(path.read_bytes())["fastest"])
-        if known.batch in SIZES and known.streams in engine.ways:
+        if known.batch in sizes and known.streams in engine.ways:
             return known
     return None
 
 
-def measured(engine: Engine, shape: tuple[int, int, int]) -> dict[Pace, float]:
+def measured(
+    engine: Engine, shape: tuple[int, int, int], sizes: tuple[int, ...] = SIZES
+) -> dict[Pace, float]:
     """Images per second for each tried batch size, with each number of streams."""
     rates: dict[Pace, float] = {}
     for streams in engine.ways:
         engine.streams = streams
         best = 0.0
-        for size in SIZES:
+        for size in sizes:
             rate = _rate(engine, np.zeros((size, *shape), np.uint8))
             rates[Pace(batch=size, streams=streams)] = rate
             if rate < GAIN * best or size > LONGEST * rate:

@@ -74,10 +74,12 @@ class Engine(ABC):
         return self.options.output
 
     @abstractmethod
-    def answer(self, pixels: Pixels) -> Rows:
+    def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
         """The rows of one batch ``(N, H, W, C)``; N may differ from call to call.
 
-        Raises ``ValueError`` for pixels of another type than ``options.pixels``."""
+        With ``shared`` it is computed in one of ``streams`` streams, so that as many threads may
+        call it at the same time; otherwise with all of the engine's threads. Raises ``ValueError``
+        for pixels of another type than ``options.pixels``."""
 
     @abstractmethod
     def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:

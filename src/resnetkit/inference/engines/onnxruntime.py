@@ -37,7 +37,7 @@ class ONNXRuntime(Engine):
             raise InputError(f"ONNX Runtime cannot open the graph: {error}") from None
         self._input = self._session.get_inputs()[0].name
 
-    def answer(self, pixels: Pixels) -> Rows:
+    def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
         """The rows of one batch ``(N, H, W, C)``."""
         given = parts(pixels, self.options.batch, self.options.pixels)
         try:

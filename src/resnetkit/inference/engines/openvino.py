@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class OpenVINO(Engine):
         self._bf16 = bf16
         self._device = device
         self._compiled: dict[int, openvino.CompiledModel] = {}
+        self._compiling = Lock()
         self._core = openvino.Core()
         # One stream or one per thread: which is faster depends on the caches.
         self.ways = tuple(sorted({1, options.threads or available()}))
@@ -75,13 +77,15 @@ class OpenVINO(Engine):
             self._compiled[streams] = compiled
         return self._compiled[streams]
 
-    def answer(self, pixels: Pixels) -> Rows:
+    def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
         """The rows of one batch ``(N, H, W, C)``."""
+        with self._compiling:
+            model = self._model_of(self.streams if shared else 1)
         with _told():
-            return self._answer(pixels)
+            return self._answer(pixels, model)
 
-    def _answer(self, pixels: Pixels) -> Rows:
-        request = self._model_of(1).create_infer_request()
+    def _answer(self, pixels: Pixels, model: openvino.CompiledModel) -> Rows:
+        request = model.create_infer_request()
         rows = []
         for part in parts(pixels, self.options.batch, self.options.pixels):
             request.infer([part])

@@ -90,7 +90,7 @@ class Torch(Engine):
             torch.set_num_threads(options.threads)
 
     @torch.inference_mode()
-    def answer(self, pixels: Pixels) -> Rows:
+    def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
         """The rows of one batch ``(N, H, W, C)``."""
         given = (
             torch.from_numpy(part).to(self.options.device)
