@@ -299,17 +299,8 @@ def test_what_is_uploaded_has_no_paths(
         path = data / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         PIL.Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
-    words = [
-        "train",
-        str(data),
-        *WORDS[2:],
-        "--out",
-        "run",
-        "--wandb",
-        "digits",
-        "--batch-size",
-        "8",
-    ]
+    words = ["train", str(data), *WORDS[2:], "--out", "run", "--wandb", "digits"]
+    words += ["--batch-size", "8"]
     monkeypatch.setattr(sys, "argv", ["resnetkit", *words])
     assert main(words) == 0
     page = Path("run/report.html").read_text()

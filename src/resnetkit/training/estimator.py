@@ -140,8 +140,8 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return self._fit(X, y)
         except BaseException:
             # Nothing of another fit beside the bundle of the last one.
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _fit(self, X: Any, y: Any) -> ResNetClassifier:  # noqa: N803

@@ -40,16 +40,11 @@ def results(result: Result) -> dict[str, float]:
     return {f"test/{name}": value for name, value in found.items() if value is not None}
 
 
-def data_name(recipe: Recipe) -> str:
-    """The name of the data, without the folders that it is in: reports and logs are shared."""
-    return Path(recipe.data).name
-
-
 def settings(recipe: Recipe) -> dict[str, Any]:
     """The recipe's options by the names of ``train``, with network and augmentation; of the data
-    only the name."""
+    only the folder's name, as logs are shared."""
     return {
-        "data": data_name(recipe),
+        "data": Path(recipe.data).name,
         "model": recipe.network.name,
         "size": recipe.preprocess.size,
         "pretrained": recipe.pretrained,

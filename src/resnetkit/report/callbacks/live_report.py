@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
 from resnetkit.files import write_text
-from resnetkit.report.callbacks.curves import data_name
 from resnetkit.report.callbacks.mlflow import MLflowCallback
 from resnetkit.report.callbacks.tensorboard import TensorBoardCallback
 from resnetkit.report.callbacks.tracker import read_tracking
@@ -88,7 +88,7 @@ def watched(
         else:
             printed.warn(
                 f"{folder / EVENTS} gets no points, for tensorboard is not installed; all of them "
-                "are written when the run is resumed with resnetkit[tensorboard]"
+                "are written when the run is resumed with resnetkit[tensorboard] installed"
             )
     if mlflow is not None:
         found.append(MLflowCallback(mlflow, teller=printed))
@@ -109,8 +109,10 @@ def _tell_left_out(printed: Callback, folder: Path, given: Mapping[str, object])
 
 
 def _setting(recipe: Recipe, images: Mapping[Part, int]) -> Setting:
+    # Of the data only the name, as reports are shared.
+    recipe = replace(recipe, data=Path(recipe.data).name)
     about = {
-        "data": data_name(recipe),
+        "data": recipe.data,
         "images": ", ".join(f"{count:,} {part}" for part, count in images.items()),
         "device": recipe.runtime.device,
     }

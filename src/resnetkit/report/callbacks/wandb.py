@@ -59,6 +59,8 @@ class WandbCallback(TrackerCallback):
             "id": record["run"] if record.get("place") == place else None,
             "resume": "allow",
             "config": settings(recipe),
+            # The command and its folder, which have the path of the data.
+            "settings": wandb.Settings(x_disable_meta=True),
         }
         if wandb.setup().settings.mode == "online" and not _has_key():
             self._teller.warn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from resnetkit.report.console.lines import TRAINED_ON, as_chosen, percent
 from resnetkit.report.console.progress import clock
 from resnetkit.report.console.runs import cells
@@ -67,7 +69,7 @@ def runs(shown: Runs) -> View:
     ]
     return tables(
         # Notebooks are shared: without the folders that it is in.
-        f"{_number(len(rows), 'run')} in {shown.folder.resolve().name}",
+        f"{_number(len(rows), 'run')} in {Path(shown.folder).resolve().name}",
         Table(heads=heads, rows=rows, left=frozenset({0, *range(5, len(heads))})),
         about="by validation accuracy, with the settings that differ" if len(rows) > 1 else "",
         notes=[f"skipped {name}: {reason}" for name, reason in shown.damaged.items()],
