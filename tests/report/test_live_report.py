@@ -131,6 +131,14 @@ def test_callbacks_are_opened_and_closed(tmp_path: Path) -> None:
     assert told[2:] == ["open run"] * 2 + ["finish 3"] * 2 + ["close"] * 2
 
 
+def test_warnings_reach_the_first_and_those_that_show_them(tmp_path: Path) -> None:
+    first, own = Stopped(tmp_path), Stopped(tmp_path)
+    Callbacks(first, Callback(), own).warn("skipped")
+    assert first.warnings == own.warnings == ["skipped"]
+    with pytest.warns(UserWarning, match="skipped"):
+        Callbacks(Callback(), own).warn("skipped")
+
+
 def test_without_tensorboard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,7 +153,7 @@ def test_without_tensorboard(
     (tmp_path / "run" / "tensorboard").mkdir(parents=True)
     teller = Stopped(tmp_path / "run")
     watched(teller, tmp_path / "run", resumed=True)
-    assert "--resume" in teller.warnings[0]
+    assert "when the run is resumed with resnetkit[tensorboard]" in teller.warnings[0]
 
 
 def test_a_page_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path) -> None:

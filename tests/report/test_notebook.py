@@ -233,6 +233,13 @@ def test_a_run_shows_curves_and_epochs(things: dict[str, Displayed]) -> None:
     page = shown(things["result"])
     assert page.tags.count("svg") == 3
     assert "2 epochs" in page.text
+    assert "; written to <i>a" in page.text
+    assert "1 run in runs" in shown(things["runs"]).text
+    one = dataclasses.replace(things["result"], rows=things["result"].rows[:1])
+    assert "1 epoch " in shown(one).text
+    # Notebooks are shared.
+    for thing in (things["result"], things["runs"]):
+        assert str(things["result"].folder.parent) not in thing._repr_html_()
     assert shown(things["runs"]).text.count("finished") == 1
 
 

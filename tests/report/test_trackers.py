@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
+import PIL.Image
 import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
 
 import resnetkit
 from resnetkit.cli.main import main
+from resnetkit.report.callbacks.tracker import without_password
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import EpochLog
 
@@ -199,11 +205,16 @@ def test_the_command_logs_to_both(
     known = json.loads(Path("run/tracking.json").read_text())
     assert known["mlflow"]["run"] == run.info.run_id
     assert known["wandb"]["epochs"] == 3
+    # A finished run has no rest.
+    assert main(["train", "--resume", "run"]) == 0
+    assert "was logged" not in capsys.readouterr().err
     # Logging is not continued unasked: the folder may be somebody else's.
+    known["mlflow"]["finished"] = known["wandb"]["finished"] = False
+    Path("run/tracking.json").write_text(json.dumps(known))
     assert main(["train", "--resume", "run"]) == 0
     errors = capsys.readouterr().err
-    assert "resnetkit: run was logged with --mlflow; without it, the rest is not" in errors
-    assert "resnetkit: run was logged with --wandb; without it, the rest is not" in errors
+    assert "resnetkit: run was logged to MLflow; the rest is not, unless requested" in errors
+    assert "resnetkit: run was logged to W&B; the rest is not, unless requested" in errors
     assert main([*WORDS, "--out", "run", "--overwrite"]) == 0
     assert not Path("run/tracking.json").exists()
 
@@ -250,6 +261,112 @@ def test_wandb_that_fails_does_not_stop_training() -> None:
     # Without a teller, Python's warnings have it.
     with pytest.warns(UserWarning, match="W&B logging failed"):
         train(resnetkit.WandbCallback("what?"), overwrite=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudoterminals")
+def test_wandb_does_not_ask_on_a_terminal(tmp_path: Path) -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    words = [sys.executable, "-m", "resnetkit", *WORDS, "--out", "run", "--wandb", "digits"]
+    with subprocess.Popen(
+        words, stdin=follower, stdout=follower, stderr=follower, cwd=tmp_path,
+        env={**environment, "TERM": "xterm", "WANDB_SILENT": "false"}, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(follower)
+        shown = b""
+        try:
+            while b"Enter your choice" not in shown and (some := os.read(leader, 1 << 16)):
+                shown += some
+        except OSError:  # the other end is closed
+            pass
+        finally:
+            os.close(leader)
+            if b"Enter your choice" in shown:
+                process.kill()
+    assert process.returncode == 0, shown.decode()
+    assert shown.count(b"W&B has no API key, so the run is logged offline") == 1
+    assert list(tmp_path.glob("wandb/offline-run-*"))
+
+
+def test_what_is_uploaded_has_no_paths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    data = tmp_path / "private" / "pictures"
+    for number in range(40):
+        path = data / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+    words = ["train", str(data), *WORDS[2:], "--out", "run", "--wandb", "digits"]
+    words += ["--batch-size", "8"]
+    monkeypatch.setattr(sys, "argv", ["resnetkit", *words])
+    assert main(words) == 0
+    page = Path("run/report.html").read_text()
+    assert "pictures" in page
+    assert "private" not in page
+    [folder] = Path("wandb").glob("offline-run-*")
+    records = wandb_records(folder)
+    assert not [r for r in records if b"private/pictures" in r.SerializeToString()]
+
+
+def test_passwords_are_not_shown() -> None:
+    uri = "http://bob:hun@ter2@127.0.0.1:9/x@y"
+    assert (
+        without_password(f"{uri} and {uri}") == "http://127.0.0.1:9/x@y and http://127.0.0.1:9/x@y"
+    )
+    teller = Stopped()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        train(resnetkit.MLflowCallback("http://bob:hunter2@127.0.0.1:9", teller=teller), epochs=1)
+    [warning] = teller.warnings
+    assert "127.0.0.1:9" in warning
+    assert "hunter2" not in warning
+
+
+def test_a_tracker_that_fails_does_not_raise_its_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(train(resnetkit.MLflowCallback("http://127.0.0.1:9")).rows) == 3
+
+
+def test_an_unreachable_server_does_not_stall_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, seen = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", []
+    monkeypatch.delenv(name, raising=False)
+
+    class Seen(resnetkit.MLflowCallback):
+        def _begin(self, *given: Any) -> tuple[str, str]:
+            seen.append(os.environ.get(name))
+            return super()._begin(*given)
+
+    train(Seen("logged"), epochs=1)
+    monkeypatch.setenv(name, "5")
+    train(Seen("logged"), epochs=1, overwrite=True)
+    assert seen == ["2", "5"]
+    monkeypatch.delenv(name)
+    assert name not in os.environ
+
+
+def test_a_request_that_fails_does_not_make_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request after that which makes the run."""
+    log_batch, failed = mlflow.MlflowClient.log_batch, []
+
+    def fails_once(self: Any, *given: Any, **named: Any) -> Any:
+        if not failed:
+            failed.append(named)
+            raise ConnectionError("gone")
+        return log_batch(self, *given, **named)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", fails_once)
+    teller = Stopped()
+    train(resnetkit.MLflowCallback("logged", teller=teller))
+    assert teller.warnings == ["MLflow logging failed: gone; training continues"]
+    client, [run] = mlflow_runs("logged")
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model"] == "resnet20"
+    assert len(client.get_metric_history(run.info.run_id, "loss/training")) == 3
 
 
 @pytest.mark.parametrize("text", ["{", '{"mlflow": 1}', '{"mlflow": {"run": 1}}'])

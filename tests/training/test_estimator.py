@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import PIL.Image
 import pytest
 from sklearn.base import clone
@@ -22,7 +23,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 import resnetkit
 from resnetkit import ResNetClassifier
 from resnetkit.data.datasets.in_memory import in_memory
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.training.array_images import to_images
 from resnetkit.training.recipe_defaults import make_recipe
 from resnetkit.training.run import run_recipe
@@ -50,6 +51,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:X has:resnetkit.errors.AssumptionWarning")
 @pytest.mark.parametrize(("estimator", "check"), CHECKS)
 def test_estimator_checks(estimator: ResNetClassifier, check: Callable[[Any], None]) -> None:
     """None is expected to fail."""
@@ -168,10 +170,11 @@ def test_files_and_pictures(tmp_path: Path) -> None:
     assert by_path.bundle_.network.options.in_chans == 3
     assert not hasattr(by_path, "n_features_in_")
     encoded = [Path(path).read_bytes() for path in paths]
-    for images in (pictures, encoded, np.array(paths)):
+    for images in (pictures, encoded, np.array(paths), pd.Series(paths, index=Y)):
         fitted = ResNetClassifier(**options).fit(images, Y)
         assert fitted.bundle_.digest == by_path.bundle_.digest
-        assert (fitted.predict_proba(images[:9]) == by_path.predict_proba(paths[:9])).all()
+        few = images.iloc[:9] if isinstance(images, pd.Series) else images[:9]
+        assert (fitted.predict_proba(few) == by_path.predict_proba(paths[:9])).all()
     with pytest.raises(InputError, match="must be a list of paths"):
         by_path.predict(X)
     (tmp_path / "0.png").write_bytes(b"nothing")
@@ -212,10 +215,14 @@ def test_pretrained_weights_recipes_and_callbacks(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"options": {"lr": 1.0}}, "options has lr, which is a parameter"),
+        ({"options": {"size": 16}}, "options has size, which is a parameter"),
+        ({"options": {"model": "resnet18"}}, "options has model, which is a parameter"),
         ({"options": {"learning": 1.0}}, "a recipe has no field learning"),
         ({"image_shape": (8, 9)}, r"image_shape is \(8, 9\), 72 values, and X has 64 features"),
         ({"image_shape": (64,)}, r"image_shape is \(64,\); it must be \(H, W\) or"),
         ({"value_range": (1, 1)}, r"value_range is \(1, 1\); give the lower value first"),
+        ({"value_range": (0,)}, r"value_range is \(0,\); it must be two numbers"),
+        ({"value_range": 1}, "value_range is 1; it must be two numbers"),
         ({"batch_size": 1000}, "batch_size is 1000; it must be at most 200"),
         ({"network": "resnet21"}, "resnet21"),
         ({"pretrained": "nothing.safetensors"}, "nothing.safetensors does not exist"),
@@ -224,6 +231,53 @@ def test_pretrained_weights_recipes_and_callbacks(tmp_path: Path) -> None:
 def test_what_is_not_allowed(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ResNetClassifier(**{**FEW, **changed}).fit(X, Y)
+
+
+def test_another_scale_is_not_silent() -> None:
+    grey = np.round(X * 255 / 16).astype(np.uint8)
+    fitted = ResNetClassifier(**FEW).fit(grey, Y)
+    with pytest.raises(InputError, match="X has floats, and in fit they were integers"):
+        fitted.score(grey / 255.0, Y)
+    with pytest.warns(AssumptionWarning, match=r"from 0 to 1, and in fit they were from 0 to 255"):
+        fitted.predict(np.minimum(grey, 1))
+    assert fitted.predict(grey[:1]).shape == (1,)
+    fitted = ResNetClassifier(**FEW).fit(grey / 255.0, Y)
+    with pytest.raises(InputError, match="X has integers, and in fit they were floats"):
+        fitted.predict(grey)
+    with pytest.warns(AssumptionWarning, match=r"from 0 to 255, .* are clipped; scale X as in"):
+        fitted.predict(grey.astype(float))
+    fitted.predict(grey[:9] / 250.0)  # a few values are just outside
+    # A given range is that of all images.
+    fitted = ResNetClassifier(**FEW, value_range=(0, 16)).fit(X, Y)
+    assert (fitted.predict(X.astype(int)) == fitted.predict(X)).all()
+    fitted.predict(X * 9)
+
+
+def test_rows_of_no_square_are_not_silent() -> None:
+    rows = np.tile(X, 3)
+    message = r"X has 192 features, .* grey images of 14x14 pixels, the last 4 black; .*\(8, 8, 3\)"
+    with pytest.warns(AssumptionWarning, match=message):
+        assert ResNetClassifier(**FEW).fit(rows, Y).image_shape_ == (14, 14)
+    ResNetClassifier(**FEW, image_shape=(8, 8, 3)).fit(rows, Y)
+
+
+def test_a_shape_of_other_images_is_not_ignored() -> None:
+    images = X.reshape(-1, 8, 8)
+    ResNetClassifier(**FEW, image_shape=(8, 8)).fit(images, Y)
+    with pytest.raises(InputError, match=r"image_shape is \(4, 16\), and X has images of \(8, 8\)"):
+        ResNetClassifier(**FEW, image_shape=(4, 16)).fit(images, Y)
+
+
+def test_a_fit_that_fails_changes_nothing() -> None:
+    classifier = ResNetClassifier(**FEW).fit(X, Y)
+    before = dict(vars(classifier))
+    for images, classes in ((X[:, :36], Y), (X * 2, np.zeros(len(Y))), (X, Y.astype(str))):
+        classifier.set_params(batch_size=1000)
+        with pytest.raises(InputError):
+            classifier.fit(images, classes)
+        classifier.set_params(batch_size=None)
+        assert vars(classifier) == before
+    assert classifier.classes_[classifier.predict_proba(X[:1]).argmax()] in range(10)
 
 
 def test_numbers_become_pixels() -> None:

@@ -85,13 +85,17 @@ class Callback:
 
 
 class Callbacks(Callback):
-    """Calls several callbacks in order; only the first gets warnings."""
+    """Calls several callbacks in order; the first gets warnings, and others that show them."""
 
     def __init__(self, first: Callback, *others: Callback) -> None:
         self._all = (first, *others)
 
     def warn(self, text: str) -> None:
-        self._all[0].warn(text)
+        first, *others = self._all
+        first.warn(text)
+        for callback in others:
+            if type(callback).warn is not Callback.warn:
+                callback.warn(text)
 
     def open(self, folder: Path) -> None:
         for callback in self._all:

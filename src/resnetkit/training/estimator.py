@@ -26,7 +26,15 @@ from resnetkit.errors import InputError
 from resnetkit.hub.weights import load
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import predict_batches
-from resnetkit.training.array_images import Shape, check_shape, range_of, shape_for, to_images
+from resnetkit.training.array_images import (
+    Shape,
+    check_range,
+    check_shape,
+    range_of,
+    shape_for,
+    to_images,
+    warn_of_scale,
+)
 from resnetkit.training.callbacks import Callback, Callbacks
 from resnetkit.training.recipe.published import named
 from resnetkit.training.recipe_defaults import MODEL, SMALL_MODEL, make_recipe
@@ -37,6 +45,8 @@ from resnetkit.training.run_folder import BEST
 _SMALL = 64
 #: Images in a step of a prediction; always the same, as sums depend on it.
 _BATCH = 64
+#: What ``make_recipe`` is given beside the options.
+_PARAMETERS = {"augment", "data", "device", "model", "pretrained", "recipe", "size"}
 
 
 class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -44,10 +54,11 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     ``X`` are images ``(N, H, W)`` or ``(N, H, W, C)`` with 1 or 3 channels, or their pixels in rows
     ``(N, H * W * C)``, or a list of paths, encoded bytes or PIL images of any sizes. Rows have the
-    shape ``image_shape``, by default square and grey; missing pixels at the end are black. Networks
-    take 8-bit images: uint8 is used as it is, other numbers are scaled so that ``value_range``, by
-    default the smallest and the largest value in ``fit``, becomes 0 to 255; values outside are
-    clipped.
+    shape ``image_shape``, by default square and grey; missing pixels at the end are black,
+    with a warning. Networks take 8-bit images: uint8 is used as it is, other numbers are scaled so
+    that ``value_range``, by default the smallest and the largest value in ``fit``, becomes 0 to
+    255; values outside are clipped. Without ``value_range``, images to predict must have integers
+    if those in ``fit`` had, and there is a warning for another scale.
 
     ``network`` defaults to ``resnet20`` for images of up to 64 pixels, else ``resnet18``;
     ``pretrained`` are weights to start from, as in ``load``, and determine the network. ``epochs``,
@@ -122,6 +133,18 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises ``ValueError`` for fewer than two classes, and as ``train`` does.
         """
+        before = dict(vars(self))
+        for name in [name for name in before if name.endswith("_")]:
+            delattr(self, name)
+        try:
+            return self._fit(X, y)
+        except BaseException:
+            # Nothing of another fit beside the bundle of the last one.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _fit(self, X: Any, y: Any) -> ResNetClassifier:  # noqa: N803
         images, y = self._fitted(X, y)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -183,23 +206,28 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fitted(self, X: Any, y: Any) -> tuple[Sequence[Image], npt.NDArray[Any]]:  # noqa: N803
         """The images and their classes, validated as scikit-learn does."""
+        X = _without_index(X)  # noqa: N806
         if _are_files(X):
             check_consistent_length(X, y)
             self.image_shape_: Shape | None = None
             return _files(X), column_or_1d(y, warn=True)
         shape, rows = _rows(X)
         rows, y = validate_data(self, rows, y)
-        self.image_shape_ = shape or shape_for(rows.shape[1], self.image_shape)
-        self.value_range_ = range_of(rows) if self.value_range is None else self.value_range
-        if not self.value_range_[0] < self.value_range_[1]:
+        given = self.image_shape
+        if shape and given is not None and tuple(given) != shape:
             raise InputError(
-                f"value_range is {self.value_range_}; give the lower value first",
-                field="value_range",
+                f"image_shape is {tuple(given)}, and X has images of {shape}; leave it out",
+                field="image_shape",
             )
+        self.image_shape_ = shape or shape_for(rows.shape[1], given)
+        limits = self.value_range
+        self.value_range_ = range_of(rows) if limits is None else check_range(limits)
+        self._has_integers = _has_integers(rows)
         return list(to_images(rows, self.image_shape_, self.value_range_)), y
 
     def _images(self, X: Any) -> Sequence[Image]:  # noqa: N803
         """The images to predict, in the form of those in ``fit``."""
+        X = _without_index(X)  # noqa: N806
         if self.image_shape_ is None:
             if not _are_files(X):
                 raise InputError("X must be a list of paths, encoded bytes or PIL images as in fit")
@@ -208,6 +236,15 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if shape is not None and shape != self.image_shape_:
             raise InputError(f"X has images of {shape}, and in fit they were {self.image_shape_}")
         rows = validate_data(self, rows, reset=False)
+        if self.value_range is None:
+            if _has_integers(rows) != self._has_integers:
+                kinds = ("integers", "floats")
+                given, fitted = kinds if _has_integers(rows) else kinds[::-1]
+                raise InputError(
+                    f"X has {given}, and in fit they were {fitted}, perhaps of another scale; give "
+                    "the same type, or value_range"
+                )
+            warn_of_scale(rows, self.value_range_)
         return list(to_images(rows, self.image_shape_, self.value_range_))
 
     def _model(self) -> str | Network | None:
@@ -247,13 +284,23 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "test": 0.0,
         }
         options = dict(self.options or {})
-        twice = sorted(given.keys() & options.keys())
+        twice = sorted((given.keys() | _PARAMETERS) & options.keys())
         if twice:
             raise InputError(
                 f"options has {twice[0]}, which is a parameter or held back by cross-validation; "
                 "leave it out"
             )
         return given | options
+
+
+def _without_index(images: Any) -> Any:
+    """The values of a series of files."""
+    is_series = hasattr(images, "to_numpy") and len(getattr(images, "shape", ())) == 1
+    return images.to_numpy() if is_series else images
+
+
+def _has_integers(rows: npt.NDArray[Any]) -> bool:
+    return rows.dtype.kind in "biu"
 
 
 def _are_files(images: Any) -> bool:

@@ -114,6 +114,6 @@ def _opened(weights: Weights | None) -> Bundle | None:
 
 
 def _all(callbacks: Sequence[Callback], shown: Callback | None) -> Callback | None:
-    # The first gets the warnings.
+    # The first gets all warnings.
     found = callbacks if shown is None else [shown, *callbacks]
     return Callbacks(*found) if found else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.result import Result
 from resnetkit.training.run_folder import EVENTS, REPORT
+
+_TITLES = {tracker.key: tracker.title for tracker in (MLflowCallback, WandbCallback)}
 
 
 class Reported(Callback):
@@ -85,7 +88,7 @@ def watched(
         else:
             printed.warn(
                 f"{folder / EVENTS} gets no points, for tensorboard is not installed; all of them "
-                f"come with resnetkit[tensorboard] and --resume {folder} --tensorboard"
+                "are written when the run is resumed with resnetkit[tensorboard] installed"
             )
     if mlflow is not None:
         found.append(MLflowCallback(mlflow, teller=printed))
@@ -99,12 +102,15 @@ def watched(
 def _tell_left_out(printed: Callback, folder: Path, given: Mapping[str, object]) -> None:
     """Say which trackers the run is not logged to any more: a folder may be somebody else's."""
     with suppress(InputError):  # a damaged file is reported by those that use it
-        for key in read_tracking(folder):
-            if given.get(key) is None:
-                printed.warn(f"{folder} was logged with --{key}; without it, the rest is not")
+        for key, record in read_tracking(folder).items():
+            if given.get(key) is None and not record["finished"]:
+                title = _TITLES.get(key, key)
+                printed.warn(f"{folder} was logged to {title}; the rest is not, unless requested")
 
 
 def _setting(recipe: Recipe, images: Mapping[Part, int]) -> Setting:
+    # Of the data only the name, as reports are shared.
+    recipe = replace(recipe, data=Path(recipe.data).name)
     about = {
         "data": recipe.data,
         "images": ", ".join(f"{count:,} {part}" for part, count in images.items()),

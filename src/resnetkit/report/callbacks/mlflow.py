@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.errors import check_installed
 from resnetkit.report.callbacks.curves import points, results, settings
-from resnetkit.report.callbacks.tracker import TrackerCallback
+from resnetkit.report.callbacks.tracker import TrackerCallback, without_password
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 #: The name of MLflow's experiment, unless MLFLOW_EXPERIMENT_NAME has one.
 EXPERIMENT = "resnetkit"
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
 class MLflowCallback(TrackerCallback):
@@ -32,7 +34,7 @@ class MLflowCallback(TrackerCallback):
     ``mlflow.db`` and the folder ``artifacts``; None is MLflow's default (``MLFLOW_TRACKING_URI``).
     ``experiment`` defaults to ``MLFLOW_EXPERIMENT_NAME``, else ``resnetkit``. A resumed run
     continues MLflow's run. A failure of MLflow is reported once, to ``teller``, and does not stop
-    training.
+    training; a request is repeated twice, or ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` times.
 
     Raises ``ValueError`` if mlflow is not installed.
 
@@ -58,12 +60,10 @@ class MLflowCallback(TrackerCallback):
 
     def _begin(self, recipe: Recipe, record: Mapping[str, Any]) -> tuple[str, str]:
         from mlflow import MlflowClient
-        from mlflow.entities import Param
 
         uri, artifacts = (None, None) if self.uri is None else _place(self.uri)
         client = MlflowClient(tracking_uri=uri)
-        # Without a password.
-        place = re.sub(r"//[^/@]*@", "//", str(client.tracking_uri))
+        place = without_password(str(client.tracking_uri))
         if record.get("place") == place:
             run = record["run"]
             client.update_run(run, status="RUNNING")
@@ -76,10 +76,16 @@ class MLflowCallback(TrackerCallback):
                 else found.experiment_id
             )
             run = client.create_run(number, run_name=self._folder.resolve().name).info.run_id
-            given = {name: value for name, value in settings(recipe).items() if value is not None}
-            client.log_batch(run, params=[Param(name, str(v)) for name, v in given.items()])
         self._client, self._run = client, run
         return place, run
+
+    def _add_settings(self, recipe: Recipe) -> None:
+        from mlflow.entities import Param
+
+        assert self._client is not None
+        given = {name: value for name, value in settings(recipe).items() if value is not None}
+        params = [Param(name, str(value)) for name, value in given.items()]
+        self._client.log_batch(self._run, params=params)
 
     def _add(self, row: EpochLog) -> None:
         self._metrics(points(row), row.epoch)
@@ -94,6 +100,10 @@ class MLflowCallback(TrackerCallback):
         assert self._client is not None
         self._client.set_terminated(self._run, "FINISHED" if finished else "KILLED")
 
+    def _try(self, log: Callable[[], object]) -> None:
+        with _few_retries():
+            super()._try(log)
+
     def _metrics(self, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
@@ -102,6 +112,19 @@ class MLflowCallback(TrackerCallback):
         self._client.log_batch(
             self._run, metrics=[Metric(name, value, now, step) for name, value in values.items()]
         )
+
+
+@contextmanager
+def _few_retries() -> Iterator[None]:
+    """MLflow's own number of retries takes minutes, in which training waits."""
+    if _RETRIES in os.environ:
+        yield
+        return
+    os.environ[_RETRIES] = "2"
+    try:
+        yield
+    finally:
+        del os.environ[_RETRIES]
 
 
 def _place(uri: str | Path) -> tuple[str, str | None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,6 +52,9 @@ class TrackerCallback(Callback):
     def _begin(self, recipe: Recipe, record: Mapping[str, Any]) -> tuple[str, str]:
         """Start a run, or continue that of ``record`` if it is in the same place; return place and
         run."""
+
+    def _add_settings(self, recipe: Recipe) -> None:
+        """Log the recipe's options if ``_begin`` does not; repeated until an epoch is logged."""
 
     @abstractmethod
     def _add(self, row: EpochLog) -> None:
@@ -97,6 +102,9 @@ class TrackerCallback(Callback):
             record = {"epochs": 0, "finished": False} if new else dict(before)
             record |= {"place": place, "run": run}
             self._save(record)
+        if not record["epochs"]:
+            assert self._recipe is not None
+            self._add_settings(self._recipe)
         for row in self._rows[record["epochs"] :]:
             self._add(row)
             self._save({**record, "epochs": row.epoch})
@@ -120,9 +128,15 @@ class TrackerCallback(Callback):
             log()
         except Exception as error:  # whatever the tracker's library raises
             if not self._failed:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                self._teller.warn(f"{self.title} logging failed: {reason}; training continues")
+                reason = " ".join(without_password(str(error)).split()) or type(error).__name__
+                with suppress(Warning):  # with -W error it is raised
+                    self._teller.warn(f"{self.title} logging failed: {reason}; training continues")
             self._failed = True
+
+
+def without_password(text: str) -> str:
+    """Text with the user and the password of its URLs removed."""
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def read_tracking(folder: Path) -> dict[str, dict[str, Any]]:

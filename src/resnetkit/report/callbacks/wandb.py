@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,16 +59,15 @@ class WandbCallback(TrackerCallback):
             "id": record["run"] if record.get("place") == place else None,
             "resume": "allow",
             "config": settings(recipe),
+            # The command and its folder, which have the path of the data.
+            "settings": wandb.Settings(x_disable_meta=True),
         }
-        try:
-            self._run = wandb.init(**given)
-        except wandb.errors.UsageError as error:
-            if not re.search("api.key", str(error), re.IGNORECASE):
-                raise
+        if wandb.setup().settings.mode == "online" and not _has_key():
             self._teller.warn(
                 "W&B has no API key, so the run is logged offline; `wandb login` stores one"
             )
-            self._run = wandb.init(**given, mode="offline")
+            given["mode"] = "offline"
+        self._run = wandb.init(**given)
         return place, str(self._run.id)
 
     def _add(self, row: EpochLog) -> None:
@@ -88,3 +87,12 @@ class WandbCallback(TrackerCallback):
     def _end(self, *, finished: bool) -> None:
         if self._is_own:
             self._run.finish(exit_code=0 if finished else 1)
+
+
+def _has_key() -> bool:
+    """Whether W&B has an API key; ``wandb.init`` would ask for one on a terminal."""
+    import wandb
+
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        return bool(wandb.login(prompt=False, verify=False))
+    return bool(wandb.api.api_key)  # of versions before

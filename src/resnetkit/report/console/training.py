@@ -32,7 +32,7 @@ class Printed(Callback):
     """Prints a line for each epoch, and shows a bar with rate and remaining time.
 
     The bar is in the notebook or on the terminal; elsewhere, one line a minute replaces it. It and
-    the warnings go to stderr.
+    the warnings go to stderr; in a notebook, to stdout.
     """
 
     def __init__(self) -> None:

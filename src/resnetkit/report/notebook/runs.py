@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from resnetkit.report.console.lines import TRAINED_ON, as_chosen, percent
 from resnetkit.report.console.progress import clock
 from resnetkit.report.console.runs import cells
@@ -21,8 +23,8 @@ def result(shown: Result) -> View:
     copies = f"{shown.copies} of the {shown.part} images are copies of training images"
     return View(
         name="run",
-        heading=f"{title_of(shown.recipe)}: {len(rows)} epochs",
-        about=f"images: {counts}; written to {shown.folder}",
+        heading=f"{title_of(shown.recipe)}: {_number(len(rows), 'epoch')}",
+        about=f"images: {counts}; written to {shown.folder.resolve().name}",
         values=parts
         | {
             "curves": training_curves(rows, len(rows)),
@@ -32,6 +34,10 @@ def result(shown: Result) -> View:
             "notes": [copies] if shown.copies else [],
         },
     )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what if count == 1 else what + 's'}"
 
 
 def _epochs(shown: Result) -> Table:
@@ -62,7 +68,8 @@ def runs(shown: Runs) -> View:
         for number, run in enumerate(shown.runs)
     ]
     return tables(
-        f"{len(rows)} {'run' if len(rows) == 1 else 'runs'} in {shown.folder}",
+        # Notebooks are shared: without the folders that it is in.
+        f"{_number(len(rows), 'run')} in {Path(shown.folder).resolve().name}",
         Table(heads=heads, rows=rows, left=frozenset({0, *range(5, len(heads))})),
         about="by validation accuracy, with the settings that differ" if len(rows) > 1 else "",
         notes=[f"skipped {name}: {reason}" for name, reason in shown.damaged.items()],
