@@ -264,6 +264,46 @@ def test_a_model_that_is_there(hub: Hub, capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
+@pytest.mark.parametrize(
+    "name", ["weights.pt", "onnx/model.onnx", "model-00001-of-00002.safetensors"]
+)
+def test_any_file_of_a_model_is_another_model(hub: Hub, name: str) -> None:
+    theirs = {"README.md": b"# My own card", name: b"x"}
+    hub.add("me/net", theirs)
+    with pytest.raises(InputError, match=f"me/net has another model .{name}"):
+        bundle_of(size=32).push_to_hub("me/net")
+    assert hub.files("me/net") == theirs
+
+
+def test_a_card_written_by_hand_is_only_replaced_with_overwrite(hub: Hub) -> None:
+    hub.add("me/net", {"README.md": b"# My own card"})
+    bundle = bundle_of("resnet20", size=32, in_chans=3)
+    for _ in range(2):  # the second time, beside our own model
+        done = bundle.push_to_hub("me/net")
+        assert done.card_kept
+        assert "README.md" not in done.files
+        assert hub.files("me/net")["README.md"] == b"# My own card"
+    assert not bundle.push_to_hub("me/net", overwrite=True).card_kept
+    assert MARK.encode() in hub.files("me/net")["README.md"]
+
+
+def test_overwriting_removes_the_parts_of_the_other_model(hub: Hub) -> None:
+    """What a library would load instead of what is pushed, or together with it."""
+    parts = (
+        *("model.safetensors.index.json", "model-00001-of-00002.safetensors"),
+        *("pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"),
+        *("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "preprocessor_config.json"),
+    )
+    others = {"vocabulary.txt": b"y", "onnx/model.onnx": b"z", "model.safetensors": b"x"}
+    hub.add("me/net", {**dict.fromkeys(parts, b"x"), **others})
+    bundle = bundle_of("resnet20", size=32, in_chans=3)
+    with pytest.raises(InputError, match="me/net has another model"):
+        bundle.push_to_hub("me/net")
+    bundle.push_to_hub("me/net", overwrite=True)
+    assert {*hub.files("me/net")} == {"README.md", *others}
+    assert resnetkit.load("hf:me/net").network == bundle.network
+
+
 def test_a_push_replaces_the_one_before(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     deep = bundle_of("resnet26d")
     deep.push_to_hub("me/net")
@@ -277,7 +317,7 @@ def test_a_push_replaces_the_one_before(hub: Hub, capsys: pytest.CaptureFixture[
     hub.repositories["me/net"].commit("main", files)
     deep.save("deep.safetensors")
     assert main(["push", "deep.safetensors", "me/net"]) == 0
-    assert "README.md was edited by hand, and is kept" in capsys.readouterr().out
+    assert "README.md was written by hand, and is kept" in capsys.readouterr().out
     assert b"My own words." in hub.files("me/net")["README.md"]
     assert torch.equal(logits(resnetkit.load("hf:me/net")), logits(deep))
 

@@ -25,7 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--revision", metavar="BRANCH", help="default: main; created if it does not exist")
     add("--commit-message", metavar="TEXT", default="Push a model with resnetkit")
     add("--create-pr", action="store_true", help="open a pull request instead")
-    add("--overwrite", action="store_true", help="replace another library's model")
+    add("--overwrite", action="store_true", help="replace another library's model, and "
+        "a model card written by hand")  # fmt: skip
     add("--format", choices=("table", "json"), default="table")
 
 

@@ -7,28 +7,38 @@ and lies beside ``bundle.safetensors`` where they have others. ``config.json`` d
 from __future__ import annotations
 
 import re
+import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from resnetkit.bundle.bundle import Bundle, load
+from resnetkit.bundle.bundle import DOCUMENT, Bundle, load
 from resnetkit.bundle.verified_write import deliver
 from resnetkit.checkpoints.config_json import CONFIG, PROCESSOR
 from resnetkit.errors import InputError, require
 from resnetkit.files import write_text
 from resnetkit.hub.download_cache import OFFLINE, is_offline
 from resnetkit.hub.framework_folder import FOLDERS, write_configuration
-from resnetkit.hub.huggingface import BUNDLE, WEIGHTS, reason
+from resnetkit.hub.huggingface import BUNDLE, reason
 from resnetkit.hub.model_card import CARD, LIBRARY, MARK, model_card
 
 Framework = Literal["timm", "transformers", "none"]
 #: The weights that other libraries load.
 MODEL = "model.safetensors"
-#: Files that describe one model together: what is not pushed again is removed.
-_ONE_MODEL = (*WEIGHTS, CONFIG, PROCESSOR)
+#: Files of a model, of any library.
+_OF_A_MODEL = re.compile(
+    rf".*\.(safetensors|bin|pt|pth|h5|onnx|keras|msgpack)(\.index\.json)?"
+    rf"|{re.escape(CONFIG)}|{re.escape(PROCESSOR)}"
+)
+#: Those that libraries load by their names: what is not pushed again is removed.
+_BY_NAME = re.compile(
+    rf"(bundle|(pytorch_|tf_|flax_)?model)(-\d+-of-\d+)?"
+    rf"\.(safetensors|bin|h5|msgpack)(\.index\.json)?"
+    rf"|{re.escape(CONFIG)}|{re.escape(PROCESSOR)}"
+)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)
 
 
@@ -67,7 +77,6 @@ class _Existing:
     files: frozenset[str]
     commit: str | None
     is_branch: bool
-    is_ours: bool
 
 
 def push_to_hub(
@@ -125,9 +134,10 @@ def push_to_hub(
                 api.create_repo(repo_id, private=private)
             if not (found and found.is_branch) and _is_branch(revision):
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
-            kept = found is not None and _card_is_edited(api, repo_id, found)
+            kept = found is not None and not overwrite and _card_is_edited(api, repo_id, found)
             new = sorted(path.name for path in folder.iterdir() if not (kept and path.name == CARD))
-            old = sorted(found.files & {*_ONE_MODEL} - {*new}) if found else []
+            there = found.files if found else ()
+            old = sorted(name for name in {*there} - {*new} if _BY_NAME.fullmatch(name))
             done = api.create_commit(
                 repo_id,
                 [
@@ -228,20 +238,33 @@ def _existing(
         except errors.RevisionNotFoundError:
             is_branch = False  # it will start from main
     files = frozenset(file.rfilename for file in info.siblings or ())
-    is_ours = (info.card_data or {}).get("library_name") == LIBRARY
-    others = sorted(files & {*_ONE_MODEL})
-    if others and not is_ours and not overwrite:
+    others = sorted(name for name in files if _OF_A_MODEL.fullmatch(name))
+    if others and not overwrite and not _is_ours(api, repo_id, info):
         raise InputError(
             f"{repo_id} has another model ({', '.join(others)}); give another repo_id, or "
             "overwrite=True to replace it",
             field=("repo_id", "overwrite="),
         )
-    return _Existing(files=files, commit=info.sha, is_branch=is_branch, is_ours=is_ours)
+    return _Existing(files=files, commit=info.sha, is_branch=is_branch)
+
+
+def _is_ours(api: Any, repo_id: str, info: Any) -> bool:
+    """Whether the model is a bundle: its card says so, or under a card written by hand, its file."""
+    if (info.card_data or {}).get("library_name") == LIBRARY:
+        return True
+    errors = require("huggingface_hub.errors", "pushing")
+    files = {file.rfilename for file in info.siblings or ()}
+    for name in files & {BUNDLE, MODEL}:
+        with suppress(errors.SafetensorsParsingError, struct.error):  # is not safetensors
+            header = api.parse_safetensors_file_metadata(repo_id, name, revision=info.sha)
+            if DOCUMENT in header.metadata:
+                return True
+    return False
 
 
 def _card_is_edited(api: Any, repo_id: str, found: _Existing) -> bool:
-    """Whether the model card is one of ours without the mark."""
-    if not found.is_ours or CARD not in found.files:
+    """Whether there is a model card without our mark."""
+    if CARD not in found.files:
         return False
     path = api.hf_hub_download(repo_id, CARD, revision=found.commit)
     return MARK not in Path(path).read_text(encoding="utf-8", errors="replace")

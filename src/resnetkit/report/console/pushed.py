@@ -19,7 +19,11 @@ _LOADED_BY = {
 
 def show(done: Pushed) -> None:
     """Print the commit, its files, and who loads them."""
-    card = "README.md was edited by hand, and is kept" if done.card_kept else "written"
+    card = (
+        "README.md was written by hand, and is kept; --overwrite replaces it"
+        if done.card_kept
+        else "written"
+    )
     rows = [
         ("pushed", printable(done.url)),
         ("files", ", ".join(done.files)),
