@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -246,6 +247,40 @@ def test_names_in_a_card_are_text() -> None:
     text = re.sub(r"```python.*?```", "", body.replace(MARK, ""), flags=re.DOTALL)
     for word in ("<", "](", "www.", "**", "# c", "`d`", "a|b"):
         assert word not in text, word
+
+
+@pytest.mark.parametrize(
+    ("source", "base", "shown"),
+    [
+        ("hf:timm/net/sub/x.safetensors@v1", "timm/net", "hf:timm/net/sub/x.safetensors@v1"),
+        ("hf:me/net@v1", None, "hf:me/net@v1"),
+        ("https://me:hunter2@host/net.pth?key=hunter2", None, "https://host/net.pth"),
+        ("http://127.0.0.1/net.pth", None, None),
+        ("hf:net", None, None),
+        (1, None, None),
+    ],
+)
+def test_the_card_names_the_source(source: Any, base: str | None, shown: str | None) -> None:
+    bundle = bundle_of("resnet20", in_chans=3, origin={"fetched": {"source": source}})
+    text = model_card(bundle, "me/net", framework="none", weights="model.safetensors")
+    assert huggingface_hub.ModelCard(text).data.base_model == base
+    assert "hunter2" not in text
+    told = re.findall(r"^The weights are from (.*)\.$", text, re.MULTILINE)
+    assert [html.unescape(one) for one in told] == ([] if shown is None else [shown])
+
+
+def test_a_base_model_is_not_itself(hub: Hub) -> None:
+    """What was pushed, loaded and is pushed again."""
+    bundle = bundle_of("resnet20", size=32, in_chans=3)
+    bundle.push_to_hub("me/net")
+    again = resnetkit.load("hf:me/net")
+    again.push_to_hub("me/net")
+    again.push_to_hub("me/other")
+    bases = [
+        huggingface_hub.ModelCard(hub.files(name)["README.md"].decode()).data.base_model
+        for name in ("me/net", "me/other")
+    ]
+    assert bases == [None, "me/net"]
 
 
 def test_a_model_that_is_there(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from resnetkit.errors import InputError
 
@@ -37,6 +37,14 @@ class Source:
             return PurePosixPath(unquote(urlsplit(self.name).path)).stem or "weights"
         return self.name.rpartition("/")[2]
 
+    @property
+    def text(self) -> str:
+        """The source as it is recorded: what ``parse`` takes, of a URL what is ``public``."""
+        if self.kind == "url":
+            return public(self.name)
+        file = f"/{self.file}" if self.file else ""
+        return f"{self.kind}:{self.name}{file}" + (f"@{self.version}" if self.version else "")
+
 
 def parse(text: str) -> Source:
     """Parse a source. Raises ``InputError`` if it is invalid."""
@@ -56,6 +64,12 @@ def parse(text: str) -> Source:
             raise InputError(f"{text} is not a repository; give e.g. hf:timm/resnet50.a1_in1k")
         return Source(kind="hf", name=found["name"], version=version or None, file=found["file"])
     raise InputError(f"{text!r} is not a source of weights; give e.g. {_EXAMPLES}")
+
+
+def public(url: str) -> str:
+    """The URL without what may be secret: login, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def is_safe(url: str) -> bool:
