@@ -43,7 +43,8 @@ def bundle_of(
     torch.manual_seed(0)
     module = resnetkit.build(name, **{"num_classes": len(CLASSES), **options})
     draw_statistics(module)
-    preprocess = resnetkit.Preprocess(size=size, resize_to=size + 9)
+    grey = {"channels": "L", "mean": (0.5,), "std": (0.25,)} if options.get("in_chans") == 1 else {}
+    preprocess = resnetkit.Preprocess(size=size, resize_to=size + 9, **grey)
     return resnetkit.Bundle.from_module(
         module,
         preprocess=preprocess,
@@ -171,6 +172,10 @@ def in_a_process(program: str, folder: Path) -> str:
             {"num_classes": None}, None, ["resnetkit", "transformers", "timm"],
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            {"in_chans": 1}, None, ["resnetkit", "timm", "ONNX Runtime"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_the_card_shows_how_to_use_it(
@@ -200,6 +205,17 @@ def test_the_card_shows_how_to_use_it(
             assert re.findall(r"'label': '(.*?)'", answer)[0] == best
         else:
             assert answer.split()[0] == best
+
+
+def test_the_card_of_a_grey_network() -> None:
+    """transformers' pipeline takes colours."""
+    card = model_card(
+        bundle_of(in_chans=1), "me/net", framework="timm", weights="model.safetensors"
+    )
+    assert re.findall(r"^With (\w+(?: Runtime)?)", card, re.MULTILINE) == [
+        *("resnetkit", "timm", "ONNX Runtime")
+    ]
+    assert {*re.findall(r"convert\(.*?\)", card)} == {'convert("L")'}
 
 
 def test_the_card_says_what_the_bundle_knows(hub: Hub, tmp_path: Path) -> None:
@@ -378,7 +394,7 @@ def test_a_pull_request(hub: Hub) -> None:
         ("me/net", {"token": "hf_wrong"}, "requires a login; run `hf auth login`"),
         ("me/net", {"token": False}, "requires a login"),
         ("other/net", {}, r"may not write there \(You don't have the rights under other\)"),
-        ("me/there", {"private": True}, "me/there exists and is public"),
+        ("me/there", {"private": True}, "its visibility is 'public'; .* leave private=True out"),
     ],
 )
 def test_what_is_refused(hub: Hub, name: str, options: dict[str, Any], message: str) -> None:
@@ -388,6 +404,17 @@ def test_what_is_refused(hub: Hub, name: str, options: dict[str, Any], message: 
     assert "\n" not in str(caught.value)
     assert [*hub.repositories] == ["me/there"]
     assert len(there.commits) == 1
+
+
+@pytest.mark.parametrize(("flag", "there"), [("--private", "public"), ("--no-private", "private")])
+def test_the_other_visibility_on_the_command_line(
+    hub: Hub, capsys: pytest.CaptureFixture[str], flag: str, there: str
+) -> None:
+    hub.add("me/there", {}, private=there == "private")
+    bundle_of("resnet20", size=32, in_chans=3).save("net.safetensors")
+    assert main(["push", "net.safetensors", "me/there", flag]) == 2
+    told = capsys.readouterr().err
+    assert f"its visibility is '{there}'; change that in its settings, or leave {flag} out" in told
 
 
 def test_a_network_that_the_framework_lacks(hub: Hub) -> None:

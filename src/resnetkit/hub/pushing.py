@@ -228,8 +228,9 @@ def _existing(
     if private is not None and info.private != private:
         kind = "private" if info.private else "public"
         raise InputError(
-            f"{repo_id} exists and is {kind}; change that in its settings, or leave private out",
-            field="private",
+            f"{repo_id} exists, and its visibility is {kind!r}; change that in its settings, or leave "
+            f"private={private} out",
+            field="private=",
         )
     is_branch = True
     if revision is not None:
