@@ -382,6 +382,16 @@ def test_a_pull_request(hub: Hub) -> None:
     assert torch.equal(logits(resnetkit.load("hf:me/net@refs/pr/1")), logits(bundle_of()))
 
 
+def test_a_pull_request_makes_no_branch(hub: Hub) -> None:
+    """Which needs the right to write."""
+    hub.add("me/net", {".gitattributes": b""})
+    with pytest.raises(InputError, match=r"me/net has no branch 'v2' for a pull request"):
+        bundle_of("resnet20", size=32, in_chans=3).push_to_hub(
+            "me/net", revision="v2", create_pr=True
+        )
+    assert [*hub.repositories["me/net"].branches] == ["main"]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

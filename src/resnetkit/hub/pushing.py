@@ -100,9 +100,9 @@ def push_to_hub(
 
     ``private``, ``token``, ``revision``, ``commit_message`` and ``create_pr`` are as in
     huggingface_hub: a new repository is public unless ``private``, the token is that of
-    ``hf auth login``, and a missing branch is created. ``license`` is an identifier of the Hub such
-    as ``apache-2.0``. All files are in one commit. A repository with another library's model is
-    only replaced with ``overwrite``; a model card edited by hand is kept.
+    ``hf auth login``, and a missing branch is created, except for a pull request. ``license`` is an
+    identifier of the Hub such as ``apache-2.0``. All files are in one commit. Another library's
+    model and a model card written by hand are only replaced with ``overwrite``.
 
     Raises ``ValueError`` for an invalid name, a network that ``framework`` does not have, a missing
     login or permission, a repository with another model or visibility, and if the server cannot be
@@ -130,6 +130,12 @@ def push_to_hub(
         with _refusals(repo_id):
             hub.ModelCard(card).validate()
             found = _existing(api, repo_id, revision, private, overwrite)
+            if create_pr and found and not found.is_branch:
+                raise InputError(
+                    f"{repo_id} has no branch {revision!r} for a pull request; leave revision out, "
+                    "or name a branch",
+                    field="revision",
+                )
             if found is None:
                 api.create_repo(repo_id, private=private)
             if not (found and found.is_branch) and _is_branch(revision):
@@ -228,8 +234,8 @@ def _existing(
     if private is not None and info.private != private:
         kind = "private" if info.private else "public"
         raise InputError(
-            f"{repo_id} exists, and its visibility is {kind!r}; change that in its settings, or leave "
-            f"private={private} out",
+            f"{repo_id} exists, and its visibility is {kind!r}; change that in its settings, or "
+            f"leave private={private} out",
             field="private=",
         )
     is_branch = True
@@ -250,7 +256,7 @@ def _existing(
 
 
 def _is_ours(api: Any, repo_id: str, info: Any) -> bool:
-    """Whether the model is a bundle: its card says so, or under a card written by hand, its file."""
+    """Whether the model is a bundle, by its card, or by its file if the card is not ours."""
     if (info.card_data or {}).get("library_name") == LIBRARY:
         return True
     errors = require("huggingface_hub.errors", "pushing")
