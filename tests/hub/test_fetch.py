@@ -22,8 +22,8 @@ import resnetkit
 from resnetkit.checkpoints.recognition import read
 from resnetkit.cli.main import main
 from resnetkit.errors import AssumptionWarning, InputError
-from resnetkit.hub.source import Source, parse
 from resnetkit.hub.torchvision_weights import imagenet, networks, published
+from resnetkit.source import Source, parse
 from running_statistics import draw_statistics
 from server import COMMIT, Server
 

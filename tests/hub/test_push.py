@@ -121,6 +121,14 @@ def test_every_function_takes_it(hub: Hub, tmp_path: Path) -> None:
         resnetkit.open_model("hf:me/net@v3")
 
 
+def test_the_server_names_a_source_as_it_is(hub: Hub) -> None:
+    """A dot in it begins no suffix."""
+    bundle = bundle_of("resnet20", size=32, in_chans=3, num_classes=None)
+    bundle.push_to_hub("me/net.a1_in1k")
+    with pytest.raises(InputError, match=r"^net\.a1_in1k has no classifier"):
+        resnetkit.serve("hf:me/net.a1_in1k")
+
+
 def test_the_backbone_of_transformers(hub: Hub, tmp_path: Path) -> None:
     """AutoBackbone takes a name of the Hub, and no folder."""
     bundle = bundle_of()

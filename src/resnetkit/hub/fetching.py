@@ -17,8 +17,8 @@ from resnetkit.hub.download import OnProgress, cached, download
 from resnetkit.hub.huggingface import from_hub
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
-from resnetkit.hub.source import Source, parse, public
 from resnetkit.hub.torchvision_weights import Published, digits, imagenet, published
+from resnetkit.source import Source, parse, public
 
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle

@@ -17,7 +17,7 @@ from resnetkit.errors import InputError, require
 from resnetkit.files import sha256_of
 
 if TYPE_CHECKING:
-    from resnetkit.hub.source import Source
+    from resnetkit.source import Source
 
 #: A bundle beside a framework's weights of the same network; see ``pushing``.
 BUNDLE = "bundle.safetensors"

@@ -21,7 +21,7 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.errors import is_finite, printable, require
 from resnetkit.files import utf8
 from resnetkit.hub.framework_folder import timm_name
-from resnetkit.hub.source import Source, parse
+from resnetkit.source import Source, parse
 
 CARD, LIBRARY = "README.md", "resnetkit"
 #: A model card with this line is written anew with each push.

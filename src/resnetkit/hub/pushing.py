@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from resnetkit.bundle.bundle import DOCUMENT, Bundle, load
+from resnetkit.bundle.pushed import Framework, Pushed
 from resnetkit.bundle.verified_write import deliver
 from resnetkit.checkpoints.config_json import CONFIG, PROCESSOR
 from resnetkit.errors import InputError, require
@@ -25,7 +26,6 @@ from resnetkit.hub.framework_folder import FOLDERS, write_configuration
 from resnetkit.hub.huggingface import BUNDLE, reason
 from resnetkit.hub.model_card import CARD, LIBRARY, MARK, model_card
 
-Framework = Literal["timm", "transformers", "none"]
 #: The weights that other libraries load.
 MODEL = "model.safetensors"
 #: Files of a model, of any library.
@@ -40,34 +40,6 @@ _BY_NAME = re.compile(
     rf"|{re.escape(CONFIG)}|{re.escape(PROCESSOR)}"
 )
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
-    """What was pushed: ``files`` of the repository ``repo_id``, in ``commit``.
-
-    ``framework`` is the one that loads ``model.safetensors``, or ``none``; ``url`` is the address
-    of the commit, or of the pull request. ``card_kept`` says that a model card written by hand was
-    left as it is.
-    """
-
-    repo_id: str
-    url: str
-    commit: str
-    files: tuple[str, ...]
-    framework: Framework
-    card_kept: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {
-            "repo_id": self.repo_id,
-            "url": self.url,
-            "commit": self.commit,
-            "files": list(self.files),
-            "framework": self.framework,
-            "card_kept": self.card_kept,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

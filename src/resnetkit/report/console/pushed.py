@@ -8,7 +8,7 @@ from resnetkit.architecture.text import aligned
 from resnetkit.errors import printable
 
 if TYPE_CHECKING:
-    from resnetkit.hub.pushing import Pushed
+    from resnetkit.bundle.pushed import Pushed
 
 _LOADED_BY = {
     "timm": "resnetkit, timm, transformers (which uses timm)",

@@ -1,11 +1,16 @@
-"""Parses sources: ``torchvision:...``, ``hf:...`` and ``https://...``."""
+"""Parses sources of weights: ``torchvision:...``, ``hf:...`` and ``https://...``.
+
+They are fetched and pushed to by ``hub``, on a higher floor, which ``resnetkit/__init__.py``
+connects.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from resnetkit.errors import InputError
@@ -13,8 +18,18 @@ from resnetkit.errors import InputError
 _EXAMPLES = "torchvision:resnet50, hf:timm/resnet50.a1_in1k or https://..."
 #: Names of the local host, a trustworthy origin (W3C Secure Contexts).
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+#: Two letters or more, as one is a drive of Windows.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.ASCII | re.IGNORECASE)
 _PART = r"[A-Za-z0-9][\w.-]*"
 _HUB = re.compile(rf"(?P<name>{_PART}/{_PART})(?:/(?P<file>[^@]+))?")
+
+
+def _unconnected(_: str) -> Any:
+    raise RuntimeError("resnetkit/__init__.py connects it")
+
+
+#: Imports the function of ``resnetkit`` of this name: ``load`` or ``push_to_hub``.
+function: Callable[[str], Any] = _unconnected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +79,16 @@ def parse(text: str) -> Source:
             raise InputError(f"{text} is not a repository; give e.g. hf:timm/resnet50.a1_in1k")
         return Source(kind="hf", name=found["name"], version=version or None, file=found["file"])
     raise InputError(f"{text!r} is not a source of weights; give e.g. {_EXAMPLES}")
+
+
+def is_source(start: str | Path) -> bool:
+    """Whether to fetch it: it begins as sources do, and no file has that name."""
+    return _SCHEME.match(str(start)) is not None and not Path(start).exists()
+
+
+def short_name(start: str | Path) -> str:
+    """The name of a file or a source, without suffix. Raises ``InputError`` if it is neither."""
+    return parse(str(start)).short if is_source(start) else Path(start).stem
 
 
 def public(url: str) -> str:
