@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 #: A bundle beside a framework's weights of the same network; see ``pushing``.
 BUNDLE = "bundle.safetensors"
+#: The weights that other libraries load.
+MODEL = "model.safetensors"
 #: The usual names of weight files, the preferred first.
-WEIGHTS = (BUNDLE, "model.safetensors", "pytorch_model.bin")
+WEIGHTS = (BUNDLE, MODEL, "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,9 @@ from resnetkit.errors import InputError, require
 from resnetkit.files import write_text
 from resnetkit.hub.download_cache import OFFLINE, is_offline
 from resnetkit.hub.framework_folder import FOLDERS, write_configuration
-from resnetkit.hub.huggingface import BUNDLE, reason
+from resnetkit.hub.huggingface import BUNDLE, MODEL, reason
 from resnetkit.hub.model_card import CARD, LIBRARY, MARK, model_card
 
-#: The weights that other libraries load.
-MODEL = "model.safetensors"
 #: Files of a model, of any library.
 _OF_A_MODEL = re.compile(
     rf".*\.(safetensors|bin|pt|pth|h5|onnx|keras|msgpack)(\.index\.json)?"
