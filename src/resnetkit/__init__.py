@@ -33,6 +33,7 @@ from typing import Any
 import lazy_loader
 
 from resnetkit import display as _display
+from resnetkit import source as _source
 from resnetkit.errors import missing
 from resnetkit.version import __version__ as __version__
 
@@ -53,3 +54,6 @@ def __getattr__(name: str) -> Any:
         return _load(name)
     except ModuleNotFoundError as error:
         raise missing(error, f"resnetkit.{name}") or error from None
+
+
+_source.function = __getattr__

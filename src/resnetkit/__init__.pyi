@@ -12,6 +12,7 @@ from .bundle.opening import open_model as open_model
 from .bundle.prediction import embed as embed
 from .bundle.prediction import predict as predict
 from .bundle.prediction import predict_to_file as predict_to_file
+from .bundle.pushed import Pushed as Pushed
 from .checkpoints.identification import Identification as Identification
 from .checkpoints.identification import identify as identify
 from .errors import AssumptionWarning as AssumptionWarning
@@ -22,7 +23,6 @@ from .evaluation.evaluation import evaluate as evaluate
 from .exporters.exporter import export as export
 from .hub.conversion import convert as convert
 from .hub.fetching import fetch as fetch
-from .hub.pushing import Pushed as Pushed
 from .hub.pushing import push_to_hub as push_to_hub
 from .hub.source_framework import verify as verify
 from .hub.weights import build as build

@@ -22,8 +22,8 @@ import resnetkit
 from resnetkit.checkpoints.recognition import read
 from resnetkit.cli.main import main
 from resnetkit.errors import AssumptionWarning, InputError
-from resnetkit.hub.source import Source, parse
 from resnetkit.hub.torchvision_weights import imagenet, networks, published
+from resnetkit.source import Source, parse
 from running_statistics import draw_statistics
 from server import COMMIT, Server
 
@@ -313,6 +313,29 @@ def test_sources_are_read() -> None:
     whole = parse("hf:timm/resnet50.a1_in1k/sub/x.bin@v1")
     assert (whole.name, whole.file, whole.version) == ("timm/resnet50.a1_in1k", "sub/x.bin", "v1")
     assert parse("https://h/a/net%20b.pth?x=1").short == "net b"
+
+
+@pytest.mark.parametrize(
+    ("source", "recorded"),
+    [
+        ("hf:a/b/sub/x.bin@v1", "hf:a/b/sub/x.bin@v1"),
+        ("torchvision:resnet50@IMAGENET1K_V1", "torchvision:resnet50@IMAGENET1K_V1"),
+        ("torchvision:resnet50", "torchvision:resnet50"),
+        ("HTTPS://me:se@cret@host:8443/a/net%20b.pth?key=1#x", "https://host:8443/a/net%20b.pth"),
+    ],
+)
+def test_what_is_recorded_of_a_source(source: str, recorded: str) -> None:
+    assert parse(source).text == recorded
+
+
+def test_no_secret_of_a_url_is_recorded(server: Server, small: Theirs, tmp_path: Path) -> None:
+    server.add("/small.pth", small.content)
+    login = server.url.replace("//", "//me:hunter2@")
+    bundle = resnetkit.fetch(f"{login}/small.pth?key=hunter2", norm_epsilon=1e-5)
+    address = f"{server.url}/small.pth"
+    assert bundle.origin["fetched"]["source"] == bundle.origin["fetched"]["url"] == address
+    bundle.save(tmp_path / "small.safetensors")
+    assert b"hunter2" not in (tmp_path / "small.safetensors").read_bytes()
 
 
 def test_the_command(

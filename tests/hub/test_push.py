@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -42,7 +43,8 @@ def bundle_of(
     torch.manual_seed(0)
     module = resnetkit.build(name, **{"num_classes": len(CLASSES), **options})
     draw_statistics(module)
-    preprocess = resnetkit.Preprocess(size=size, resize_to=size + 9)
+    grey = {"channels": "L", "mean": (0.5,), "std": (0.25,)} if options.get("in_chans") == 1 else {}
+    preprocess = resnetkit.Preprocess(size=size, resize_to=size + 9, **grey)
     return resnetkit.Bundle.from_module(
         module,
         preprocess=preprocess,
@@ -119,6 +121,14 @@ def test_every_function_takes_it(hub: Hub, tmp_path: Path) -> None:
         resnetkit.open_model("hf:me/net@v3")
 
 
+def test_the_server_names_a_source_as_it_is(hub: Hub) -> None:
+    """A dot in it begins no suffix."""
+    bundle = bundle_of("resnet20", size=32, in_chans=3, num_classes=None)
+    bundle.push_to_hub("me/net.a1_in1k")
+    with pytest.raises(InputError, match=r"^net\.a1_in1k has no classifier"):
+        resnetkit.serve("hf:me/net.a1_in1k")
+
+
 def test_the_backbone_of_transformers(hub: Hub, tmp_path: Path) -> None:
     """AutoBackbone takes a name of the Hub, and no folder."""
     bundle = bundle_of()
@@ -170,6 +180,10 @@ def in_a_process(program: str, folder: Path) -> str:
             {"num_classes": None}, None, ["resnetkit", "transformers", "timm"],
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            {"in_chans": 1}, None, ["resnetkit", "timm", "ONNX Runtime"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_the_card_shows_how_to_use_it(
@@ -199,6 +213,17 @@ def test_the_card_shows_how_to_use_it(
             assert re.findall(r"'label': '(.*?)'", answer)[0] == best
         else:
             assert answer.split()[0] == best
+
+
+def test_the_card_of_a_grey_network() -> None:
+    """transformers' pipeline takes colours."""
+    card = model_card(
+        bundle_of(in_chans=1), "me/net", framework="timm", weights="model.safetensors"
+    )
+    assert re.findall(r"^With (\w+(?: Runtime)?)", card, re.MULTILINE) == [
+        *("resnetkit", "timm", "ONNX Runtime")
+    ]
+    assert {*re.findall(r"convert\(.*?\)", card)} == {'convert("L")'}
 
 
 def test_the_card_says_what_the_bundle_knows(hub: Hub, tmp_path: Path) -> None:
@@ -248,6 +273,40 @@ def test_names_in_a_card_are_text() -> None:
         assert word not in text, word
 
 
+@pytest.mark.parametrize(
+    ("source", "base", "shown"),
+    [
+        ("hf:timm/net/sub/x.safetensors@v1", "timm/net", "hf:timm/net/sub/x.safetensors@v1"),
+        ("hf:me/net@v1", None, "hf:me/net@v1"),
+        ("https://me:hunter2@host/net.pth?key=hunter2", None, "https://host/net.pth"),
+        ("http://127.0.0.1/net.pth", None, None),
+        ("hf:net", None, None),
+        (1, None, None),
+    ],
+)
+def test_the_card_names_the_source(source: Any, base: str | None, shown: str | None) -> None:
+    bundle = bundle_of("resnet20", in_chans=3, origin={"fetched": {"source": source}})
+    text = model_card(bundle, "me/net", framework="none", weights="model.safetensors")
+    assert huggingface_hub.ModelCard(text).data.base_model == base
+    assert "hunter2" not in text
+    told = re.findall(r"^The weights are from (.*)\.$", text, re.MULTILINE)
+    assert [html.unescape(one) for one in told] == ([] if shown is None else [shown])
+
+
+def test_a_base_model_is_not_itself(hub: Hub) -> None:
+    """What was pushed, loaded and is pushed again."""
+    bundle = bundle_of("resnet20", size=32, in_chans=3)
+    bundle.push_to_hub("me/net")
+    again = resnetkit.load("hf:me/net")
+    again.push_to_hub("me/net")
+    again.push_to_hub("me/other")
+    bases = [
+        huggingface_hub.ModelCard(hub.files(name)["README.md"].decode()).data.base_model
+        for name in ("me/net", "me/other")
+    ]
+    assert bases == [None, "me/net"]
+
+
 def test_a_model_that_is_there(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = {"config.json": b"{}", "pytorch_model.bin": b"x", "notes.txt": b"y"}
     hub.add("me/net", theirs)
@@ -264,6 +323,46 @@ def test_a_model_that_is_there(hub: Hub, capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
+@pytest.mark.parametrize(
+    "name", ["weights.pt", "onnx/model.onnx", "model-00001-of-00002.safetensors"]
+)
+def test_any_file_of_a_model_is_another_model(hub: Hub, name: str) -> None:
+    theirs = {"README.md": b"# My own card", name: b"x"}
+    hub.add("me/net", theirs)
+    with pytest.raises(InputError, match=f"me/net has another model .{name}"):
+        bundle_of(size=32).push_to_hub("me/net")
+    assert hub.files("me/net") == theirs
+
+
+def test_a_card_written_by_hand_is_only_replaced_with_overwrite(hub: Hub) -> None:
+    hub.add("me/net", {"README.md": b"# My own card"})
+    bundle = bundle_of("resnet20", size=32, in_chans=3)
+    for _ in range(2):  # the second time, beside our own model
+        done = bundle.push_to_hub("me/net")
+        assert done.card_kept
+        assert "README.md" not in done.files
+        assert hub.files("me/net")["README.md"] == b"# My own card"
+    assert not bundle.push_to_hub("me/net", overwrite=True).card_kept
+    assert MARK.encode() in hub.files("me/net")["README.md"]
+
+
+def test_overwriting_removes_the_parts_of_the_other_model(hub: Hub) -> None:
+    """What a library would load instead of what is pushed, or together with it."""
+    parts = (
+        *("model.safetensors.index.json", "model-00001-of-00002.safetensors"),
+        *("pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"),
+        *("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "preprocessor_config.json"),
+    )
+    others = {"vocabulary.txt": b"y", "onnx/model.onnx": b"z", "model.safetensors": b"x"}
+    hub.add("me/net", {**dict.fromkeys(parts, b"x"), **others})
+    bundle = bundle_of("resnet20", size=32, in_chans=3)
+    with pytest.raises(InputError, match="me/net has another model"):
+        bundle.push_to_hub("me/net")
+    bundle.push_to_hub("me/net", overwrite=True)
+    assert {*hub.files("me/net")} == {"README.md", *others}
+    assert resnetkit.load("hf:me/net").network == bundle.network
+
+
 def test_a_push_replaces_the_one_before(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     deep = bundle_of("resnet26d")
     deep.push_to_hub("me/net")
@@ -277,7 +376,7 @@ def test_a_push_replaces_the_one_before(hub: Hub, capsys: pytest.CaptureFixture[
     hub.repositories["me/net"].commit("main", files)
     deep.save("deep.safetensors")
     assert main(["push", "deep.safetensors", "me/net"]) == 0
-    assert "README.md was edited by hand, and is kept" in capsys.readouterr().out
+    assert "README.md was written by hand, and is kept" in capsys.readouterr().out
     assert b"My own words." in hub.files("me/net")["README.md"]
     assert torch.equal(logits(resnetkit.load("hf:me/net")), logits(deep))
 
@@ -289,6 +388,16 @@ def test_a_pull_request(hub: Hub) -> None:
     assert done.url.endswith("/discussions/1")
     assert [*hub.files("me/net")] == [".gitattributes"]
     assert torch.equal(logits(resnetkit.load("hf:me/net@refs/pr/1")), logits(bundle_of()))
+
+
+def test_a_pull_request_makes_no_branch(hub: Hub) -> None:
+    """Which needs the right to write."""
+    hub.add("me/net", {".gitattributes": b""})
+    with pytest.raises(InputError, match=r"me/net has no branch 'v2' for a pull request"):
+        bundle_of("resnet20", size=32, in_chans=3).push_to_hub(
+            "me/net", revision="v2", create_pr=True
+        )
+    assert [*hub.repositories["me/net"].branches] == ["main"]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +412,7 @@ def test_a_pull_request(hub: Hub) -> None:
         ("me/net", {"token": "hf_wrong"}, "requires a login; run `hf auth login`"),
         ("me/net", {"token": False}, "requires a login"),
         ("other/net", {}, r"may not write there \(You don't have the rights under other\)"),
-        ("me/there", {"private": True}, "me/there exists and is public"),
+        ("me/there", {"private": True}, "its visibility is 'public'; .* leave private=True out"),
     ],
 )
 def test_what_is_refused(hub: Hub, name: str, options: dict[str, Any], message: str) -> None:
@@ -313,6 +422,17 @@ def test_what_is_refused(hub: Hub, name: str, options: dict[str, Any], message: 
     assert "\n" not in str(caught.value)
     assert [*hub.repositories] == ["me/there"]
     assert len(there.commits) == 1
+
+
+@pytest.mark.parametrize(("flag", "there"), [("--private", "public"), ("--no-private", "private")])
+def test_the_other_visibility_on_the_command_line(
+    hub: Hub, capsys: pytest.CaptureFixture[str], flag: str, there: str
+) -> None:
+    hub.add("me/there", {}, private=there == "private")
+    bundle_of("resnet20", size=32, in_chans=3).save("net.safetensors")
+    assert main(["push", "net.safetensors", "me/there", flag]) == 2
+    told = capsys.readouterr().err
+    assert f"its visibility is '{there}'; change that in its settings, or leave {flag} out" in told
 
 
 def test_a_network_that_the_framework_lacks(hub: Hub) -> None:

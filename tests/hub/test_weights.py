@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.hub.fetching import FetchOptions
 from resnetkit.hub.load_options import LoadOptions
-from resnetkit.hub.weights import is_source, load_or_fetch, short_name
+from resnetkit.hub.weights import load_or_fetch
+from resnetkit.source import is_source, short_name
 from server import Server
 
 V1 = "/models/resnet18-f37072fd.pth"
@@ -122,6 +124,28 @@ def test_what_is_about_a_start_takes_one(capsys: pytest.CaptureFixture[str]) -> 
     assert "--offline applies to the file of --from" in capsys.readouterr().err
     assert main(["train", "--resume", "run", "--ema"]) == 2
     assert "a resumed run keeps its recipe; leave --ema out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("start", "wanted"),
+    [
+        ("hf:a/b", True),
+        ("HTTPS://host/net.pth", True),
+        ("torchvsion:resnet18", True),
+        ("C:\\nets\\net.pth", False),
+        ("runs/12:30/net.pth", False),
+        ("net.pth", False),
+    ],
+)
+def test_what_is_a_source(start: str, wanted: bool) -> None:
+    """By one rule for weights, and for models that are opened."""
+    assert is_source(start) == wanted
+
+
+@pytest.mark.parametrize("opening", [resnetkit.load, resnetkit.open_model])
+def test_a_misspelt_source(opening: Any) -> None:
+    with pytest.raises(InputError, match=r"is not a source of weights; give e\.g\. torchvision:"):
+        opening("torchvsion:resnet18")
 
 
 def test_short_names() -> None:

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from resnetkit import source
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.parameters import tensors
 from resnetkit.architecture.shape_inference import walk
@@ -47,7 +48,7 @@ from resnetkit.preprocess import Preprocess
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from resnetkit import Pushed
+    from resnetkit.bundle.pushed import Pushed
     from resnetkit.bundle.verified_write import DialectFile
     from resnetkit.inference.prediction import Image, Prediction
     from resnetkit.nn.resnet import ResNet
@@ -241,9 +242,8 @@ class Bundle(Displayed):
 
     def push_to_hub(self, repo_id: str, **options: Any) -> Pushed:
         """Push this bundle to the Hugging Face Hub; see ``resnetkit.push_to_hub``."""
-        import resnetkit  # pushing is on a floor above
-
-        return resnetkit.push_to_hub(self, repo_id, **options)
+        pushed: Pushed = source.function("push_to_hub")(self, repo_id, **options)
+        return pushed
 
     def save(self, path: str | Path, *, dialect: str | None = None) -> None:
         """Write the bundle, or with ``dialect`` another framework's file, atomically.

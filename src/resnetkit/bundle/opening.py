@@ -6,10 +6,10 @@ beside a file, the file must match its digest.
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from resnetkit import source
 from resnetkit.bundle.bundle import Bundle, load
 from resnetkit.errors import InputError, parsed
 from resnetkit.files import sha256_of
@@ -20,7 +20,6 @@ from resnetkit.inference.engines.torch_export_archive import document_in
 
 #: An OpenVINO IR has a few kilobytes per layer; the weights are in the .bin file.
 MOST_XML = 256 << 20
-_SOURCE = re.compile(r"(hf|torchvision|https?):")
 
 
 def open_model(path: str | Path) -> Bundle | Exported:
@@ -33,10 +32,9 @@ def open_model(path: str | Path) -> Bundle | Exported:
     >>> resnetkit.open_model(model).preprocess.size
     16
     """
-    if is_source(path):
-        import resnetkit  # sources are fetched on a floor above
-
-        return resnetkit.load(str(path))
+    if source.is_source(path):
+        fetched: Bundle = source.function("load")(str(path))
+        return fetched
     path = Path(path)
     if not path.is_file():
         return load(path)  # raises the error that fits
@@ -45,11 +43,6 @@ def open_model(path: str | Path) -> Bundle | Exported:
         if found is not None:
             return _proved(Exported.read(path, *found))
     return load(path)
-
-
-def is_source(path: str | Path) -> bool:
-    """Whether it begins as a source of ``fetch`` does, and no file has that name."""
-    return bool(_SOURCE.match(str(path))) and not Path(path).exists()
 
 
 def _exported(path: Path) -> tuple[ExportFormat, str | None] | None:

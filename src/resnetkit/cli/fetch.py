@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _target(args: argparse.Namespace) -> Path:
     """The bundle's path, validated before anything is downloaded."""
-    from resnetkit.hub.source import parse
+    from resnetkit.source import parse
 
     target: Path = args.out or Path(f"{parse(args.source).short}.safetensors")
     if target.suffix.lower() != ".safetensors":

@@ -22,10 +22,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "private; default: public, or as its organization says")  # fmt: skip
     add("--license", metavar="NAME", help="an identifier of the Hub, e.g. apache-2.0; default: "
         "stated as unknown")  # fmt: skip
-    add("--revision", metavar="BRANCH", help="default: main; created if it does not exist")
+    add(
+        "--revision",
+        metavar="BRANCH",
+        help="default: main; created if it does not exist, except with --create-pr",
+    )
     add("--commit-message", metavar="TEXT", default="Push a model with resnetkit")
     add("--create-pr", action="store_true", help="open a pull request instead")
-    add("--overwrite", action="store_true", help="replace another library's model")
+    add("--overwrite", action="store_true", help="replace another library's model, and "
+        "a model card written by hand")  # fmt: skip
     add("--format", choices=("table", "json"), default="table")
 
 

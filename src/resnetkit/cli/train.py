@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
 def default_folder(args: argparse.Namespace) -> Path:
     """The default run folder."""
     from resnetkit.data.datasets.label_pattern import folder_of, is_pattern
-    from resnetkit.hub.weights import short_name
+    from resnetkit.source import short_name
     from resnetkit.training.recipe_defaults import usual_model
 
     data = args.data or "digits"

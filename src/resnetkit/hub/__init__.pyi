@@ -1,6 +1,5 @@
 from .conversion import convert as convert
 from .fetching import fetch as fetch
-from .pushing import Pushed as Pushed
 from .pushing import push_to_hub as push_to_hub
 from .source_framework import verify as verify
 from .weights import build as build

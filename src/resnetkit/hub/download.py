@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 
 from resnetkit.errors import InputError, parsed, require
 from resnetkit.files import sha256_of, write_text
-from resnetkit.hub.source import is_safe
+from resnetkit.source import is_safe
 
 if TYPE_CHECKING:
     from requests import Response, Session

@@ -17,8 +17,8 @@ from resnetkit.hub.download import OnProgress, cached, download
 from resnetkit.hub.huggingface import from_hub
 from resnetkit.hub.load_options import LoadOptions
 from resnetkit.hub.loading import load_checkpoint
-from resnetkit.hub.source import Source, parse
 from resnetkit.hub.torchvision_weights import Published, digits, imagenet, published
+from resnetkit.source import Source, parse, public
 
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle
@@ -62,7 +62,8 @@ def fetch(
     ``https://download.pytorch.org`` or ``https://huggingface.co``. ``offline``, or
     ``HF_HUB_OFFLINE=1``, forbids network access. ``on_progress`` is called with the received and
     the total bytes. ``options`` are those of ``resnetkit.load``; facts that the source documents
-    need not be given. ``origin["fetched"]`` records where the file came from.
+    need not be given. ``origin["fetched"]`` records where the file came from, of a URL without
+    login and query.
 
     Raises ``ValueError`` for an unknown source, a download that fails, a wrong checksum, a missing
     extra, and as ``resnetkit.load`` does.
@@ -85,7 +86,8 @@ def fetch_with(source: str, fetching: FetchOptions, choices: LoadOptions) -> Bun
         got = _from_url(place, wanted, fetching, offline)
     if is_bundle(open_container(got.path)):
         bundle = load_checkpoint(got.path, choices)
-        return replace(bundle, origin={**bundle.origin, "fetched": {"source": source, **got.facts}})
+        fetched = {"source": place.text, **got.facts}
+        return replace(bundle, origin={**bundle.origin, "fetched": fetched})
     documented = {} if got.published is None else _documented(got, choices.prefix, choices.ema)
     documented = {name: value for name, value in documented.items() if name not in choices.facts}
     settled = replace(choices, facts={**documented, **choices.facts})
@@ -95,7 +97,7 @@ def fetch_with(source: str, fetching: FetchOptions, choices: LoadOptions) -> Bun
     origin = {
         **bundle.origin,
         "made_by": "resnetkit fetch",
-        "fetched": {"source": source, **got.facts},
+        "fetched": {"source": place.text, **got.facts},
         "documented": documented,
         "given": dict(choices.facts),
     }
@@ -141,7 +143,7 @@ def _from_url(place: Source, wanted: str | None, fetching: FetchOptions, offline
             field="offline",
         )
     digest = digest or download(url, path, sha256=checksum, on_progress=fetching.on_progress)
-    facts = {"url": url, "sha256": digest, "checked": _checked(wanted, checksum)}
+    facts = {"url": public(url), "sha256": digest, "checked": _checked(wanted, checksum)}
     if weights is not None:
         facts["weights"] = weights.label
     return _Got(path=path, facts=facts, published=weights)

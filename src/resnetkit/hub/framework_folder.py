@@ -23,11 +23,11 @@ from resnetkit.bundle.verified_write import DialectFile, deliver
 from resnetkit.checkpoints.config_json import CONFIG, PROCESSOR, beside
 from resnetkit.errors import InputError
 from resnetkit.files import utf8, write_text
+from resnetkit.hub.huggingface import MODEL
 from resnetkit.preprocess import Preprocess
 
 #: The dialects whose frameworks load folders.
 FOLDERS: tuple[Literal["timm", "transformers"], ...] = ("timm", "transformers")
-WEIGHTS = "model.safetensors"
 #: Pillow's filters, as transformers writes them.
 _FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
 
@@ -50,10 +50,10 @@ def deliver_folder(
         made = Path(temporary) / target.name
         made.mkdir()
         write_configuration(bundle, made, to)
-        file = bundle.file_of(made / WEIGHTS, to)
+        file = bundle.file_of(made / MODEL, to)
         origin, found = deliver(
             file,
-            made / WEIGHTS,
+            made / MODEL,
             to,
             network=bundle.network,
             arrays=bundle.numbers,
@@ -190,7 +190,7 @@ def _check_preprocess(bundle: Bundle, folder: Path, to: str) -> None:
 
     How half of an odd margin is rounded is fixed in each framework and not compared.
     """
-    read = beside(folder / WEIGHTS)
+    read = beside(folder / MODEL)
     theirs = read.preprocess[0].preprocess if read and read.preprocess else None
     ours = _of_bytes(bundle.preprocess)
     if theirs is not None:

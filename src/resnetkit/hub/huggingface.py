@@ -17,12 +17,14 @@ from resnetkit.errors import InputError, require
 from resnetkit.files import sha256_of
 
 if TYPE_CHECKING:
-    from resnetkit.hub.source import Source
+    from resnetkit.source import Source
 
 #: A bundle beside a framework's weights of the same network; see ``pushing``.
 BUNDLE = "bundle.safetensors"
+#: The weights that other libraries load.
+MODEL = "model.safetensors"
 #: The usual names of weight files, the preferred first.
-WEIGHTS = (BUNDLE, "model.safetensors", "pytorch_model.bin")
+WEIGHTS = (BUNDLE, MODEL, "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.errors import is_finite, printable, require
 from resnetkit.files import utf8
 from resnetkit.hub.framework_folder import timm_name
+from resnetkit.source import Source, parse
 
 CARD, LIBRARY = "README.md", "resnetkit"
 #: A model card with this line is written anew with each push.
@@ -75,7 +77,7 @@ def model_card(
         data=data if isinstance(data, str) else None,
         images=_counts(origin.get("images")),
         rows=rows,
-        sources=_sources(origin),
+        sources=[source.text for source in _sources(origin)],
         assumed=_mapping(origin.get("assumed")),
         dialect=str(origin.get("dialect")),
     )
@@ -124,15 +126,16 @@ def _metadata(
         for row in rows
         if isinstance(data, str) and row["part"] == "test"
     ]
-    sources = [source for source in _sources(bundle.origin) if source.startswith("hf:")]
-    published = any(source.startswith("torchvision:") for source in _sources(bundle.origin))
+    sources = _sources(bundle.origin)
+    bases = [source.name for source in sources if source.kind == "hf" and source.name != repo_id]
+    published = any(source.kind == "torchvision" for source in sources)
     values = {
         "license": license or "unknown",
         "library_name": LIBRARY,
         "pipeline_tag": task,
         "tags": [task, "resnet", *(() if framework == "none" else (framework,))],
         "datasets": ["imagenet-1k"] if published and "recipe" not in bundle.origin else None,
-        "base_model": sources[0].removeprefix("hf:").partition("@")[0] if sources else None,
+        "base_model": bases[0] if bases else None,
         "metrics": ["accuracy"] if rows else None,
         "model_name": repo_id.partition("/")[2] if results else None,
         "eval_results": results or None,
@@ -170,14 +173,14 @@ def _counts(images: Any) -> dict[str, int]:
     return {part: count for part, count in _mapping(images).items() if type(count) is int}
 
 
-def _sources(origin: Mapping[str, Any]) -> list[str]:
+def _sources(origin: Mapping[str, Any]) -> list[Source]:
     """The published sources of the weights, and of those that a run started from."""
     found = []
     for part in (origin, _mapping(origin.get("start"))):
         source = _mapping(part.get("fetched")).get("source")
-        if isinstance(source, str):
-            found.append(printable(utf8(source)))
-    return found
+        with suppress(ValueError):
+            found.append(parse(printable(utf8(str(source)))))
+    return [one for one in found if one.kind != "url" or one.text.startswith("https:")]
 
 
 def _torchvision(bundle: Bundle) -> str | None:

@@ -7,57 +7,37 @@ and lies beside ``bundle.safetensors`` where they have others. ``config.json`` d
 from __future__ import annotations
 
 import re
+import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from resnetkit.bundle.bundle import Bundle, load
+from resnetkit.bundle.bundle import DOCUMENT, Bundle, load
+from resnetkit.bundle.pushed import Framework, Pushed
 from resnetkit.bundle.verified_write import deliver
 from resnetkit.checkpoints.config_json import CONFIG, PROCESSOR
 from resnetkit.errors import InputError, require
 from resnetkit.files import write_text
 from resnetkit.hub.download_cache import OFFLINE, is_offline
 from resnetkit.hub.framework_folder import FOLDERS, write_configuration
-from resnetkit.hub.huggingface import BUNDLE, WEIGHTS, reason
+from resnetkit.hub.huggingface import BUNDLE, MODEL, reason
 from resnetkit.hub.model_card import CARD, LIBRARY, MARK, model_card
 
-Framework = Literal["timm", "transformers", "none"]
-#: The weights that other libraries load.
-MODEL = "model.safetensors"
-#: Files that describe one model together: what is not pushed again is removed.
-_ONE_MODEL = (*WEIGHTS, CONFIG, PROCESSOR)
+#: Files of a model, of any library.
+_OF_A_MODEL = re.compile(
+    rf".*\.(safetensors|bin|pt|pth|h5|onnx|keras|msgpack)(\.index\.json)?"
+    rf"|{re.escape(CONFIG)}|{re.escape(PROCESSOR)}"
+)
+#: Those that libraries load by their names: what is not pushed again is removed.
+_BY_NAME = re.compile(
+    rf"(bundle|(pytorch_|tf_|flax_)?model)(-\d+-of-\d+)?"
+    rf"\.(safetensors|bin|h5|msgpack)(\.index\.json)?"
+    rf"|{re.escape(CONFIG)}|{re.escape(PROCESSOR)}"
+)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
-    """What was pushed: ``files`` of the repository ``repo_id``, in ``commit``.
-
-    ``framework`` is the one that loads ``model.safetensors``, or ``none``; ``url`` is the address
-    of the commit, or of the pull request. ``card_kept`` says that a model card written by hand was
-    left as it is.
-    """
-
-    repo_id: str
-    url: str
-    commit: str
-    files: tuple[str, ...]
-    framework: Framework
-    card_kept: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {
-            "repo_id": self.repo_id,
-            "url": self.url,
-            "commit": self.commit,
-            "files": list(self.files),
-            "framework": self.framework,
-            "card_kept": self.card_kept,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +47,6 @@ class _Existing:
     files: frozenset[str]
     commit: str | None
     is_branch: bool
-    is_ours: bool
 
 
 def push_to_hub(
@@ -91,9 +70,9 @@ def push_to_hub(
 
     ``private``, ``token``, ``revision``, ``commit_message`` and ``create_pr`` are as in
     huggingface_hub: a new repository is public unless ``private``, the token is that of
-    ``hf auth login``, and a missing branch is created. ``license`` is an identifier of the Hub such
-    as ``apache-2.0``. All files are in one commit. A repository with another library's model is
-    only replaced with ``overwrite``; a model card edited by hand is kept.
+    ``hf auth login``, and a missing branch is created, except for a pull request. ``license`` is an
+    identifier of the Hub such as ``apache-2.0``. All files are in one commit. Another library's
+    model and a model card written by hand are only replaced with ``overwrite``.
 
     Raises ``ValueError`` for an invalid name, a network that ``framework`` does not have, a missing
     login or permission, a repository with another model or visibility, and if the server cannot be
@@ -121,13 +100,20 @@ def push_to_hub(
         with _refusals(repo_id):
             hub.ModelCard(card).validate()
             found = _existing(api, repo_id, revision, private, overwrite)
+            if create_pr and found and not found.is_branch:
+                raise InputError(
+                    f"{repo_id} has no branch {revision!r} for a pull request; leave revision out, "
+                    "or name a branch",
+                    field="revision",
+                )
             if found is None:
                 api.create_repo(repo_id, private=private)
             if not (found and found.is_branch) and _is_branch(revision):
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
-            kept = found is not None and _card_is_edited(api, repo_id, found)
+            kept = found is not None and not overwrite and _card_is_edited(api, repo_id, found)
             new = sorted(path.name for path in folder.iterdir() if not (kept and path.name == CARD))
-            old = sorted(found.files & {*_ONE_MODEL} - {*new}) if found else []
+            there = found.files if found else ()
+            old = sorted(name for name in {*there} - {*new} if _BY_NAME.fullmatch(name))
             done = api.create_commit(
                 repo_id,
                 [
@@ -218,8 +204,9 @@ def _existing(
     if private is not None and info.private != private:
         kind = "private" if info.private else "public"
         raise InputError(
-            f"{repo_id} exists and is {kind}; change that in its settings, or leave private out",
-            field="private",
+            f"{repo_id} exists, and its visibility is {kind!r}; change that in its settings, or "
+            f"leave private={private} out",
+            field="private=",
         )
     is_branch = True
     if revision is not None:
@@ -228,20 +215,33 @@ def _existing(
         except errors.RevisionNotFoundError:
             is_branch = False  # it will start from main
     files = frozenset(file.rfilename for file in info.siblings or ())
-    is_ours = (info.card_data or {}).get("library_name") == LIBRARY
-    others = sorted(files & {*_ONE_MODEL})
-    if others and not is_ours and not overwrite:
+    others = sorted(name for name in files if _OF_A_MODEL.fullmatch(name))
+    if others and not overwrite and not _is_ours(api, repo_id, info):
         raise InputError(
             f"{repo_id} has another model ({', '.join(others)}); give another repo_id, or "
             "overwrite=True to replace it",
             field=("repo_id", "overwrite="),
         )
-    return _Existing(files=files, commit=info.sha, is_branch=is_branch, is_ours=is_ours)
+    return _Existing(files=files, commit=info.sha, is_branch=is_branch)
+
+
+def _is_ours(api: Any, repo_id: str, info: Any) -> bool:
+    """Whether the model is a bundle, by its card, or by its file if the card is not ours."""
+    if (info.card_data or {}).get("library_name") == LIBRARY:
+        return True
+    errors = require("huggingface_hub.errors", "pushing")
+    files = {file.rfilename for file in info.siblings or ()}
+    for name in files & {BUNDLE, MODEL}:
+        with suppress(errors.SafetensorsParsingError, struct.error):  # is not safetensors
+            header = api.parse_safetensors_file_metadata(repo_id, name, revision=info.sha)
+            if DOCUMENT in header.metadata:
+                return True
+    return False
 
 
 def _card_is_edited(api: Any, repo_id: str, found: _Existing) -> bool:
-    """Whether the model card is one of ours without the mark."""
-    if not found.is_ours or CARD not in found.files:
+    """Whether there is a model card without our mark."""
+    if CARD not in found.files:
         return False
     path = api.hf_hub_download(repo_id, CARD, revision=found.commit)
     return MARK not in Path(path).read_text(encoding="utf-8", errors="replace")

@@ -14,8 +14,8 @@ from resnetkit.errors import InputError, check_installed
 from resnetkit.hub.fetching import FetchOptions, fetch_with
 from resnetkit.hub.load_options import LoadOptions, numbered
 from resnetkit.hub.loading import load_checkpoint
-from resnetkit.hub.source import parse
 from resnetkit.preprocess import Preprocess
+from resnetkit.source import is_source
 
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle
@@ -160,13 +160,3 @@ def load_or_fetch(start: str, fetching: FetchOptions, options: LoadOptions) -> B
             field=("sha256", "mirror"),
         )
     return load_checkpoint(start, options)
-
-
-def is_source(start: str | Path) -> bool:
-    """Whether to fetch it: no file has that name, and it has a colon as sources do."""
-    return ":" in str(start) and not Path(start).exists()
-
-
-def short_name(start: str) -> str:
-    """The name of a file or a source, without suffix. Raises ``ValueError`` if it is neither."""
-    return parse(start).short if is_source(start) else Path(start).stem

@@ -16,6 +16,7 @@ from resnetkit.inference.engines.autotune import tuned
 from resnetkit.inference.engines.engine import EngineName
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
+from resnetkit.source import short_name
 
 if TYPE_CHECKING:
     from resnetkit.server.application import ServedModel
@@ -60,7 +61,7 @@ def serve(
     from resnetkit.server.application import Limits, ServedModel, create_app
 
     opened = as_model(model)
-    name = Path(model).stem if isinstance(model, str | Path) else opened.network.name
+    name = short_name(model) if isinstance(model, str | Path) else opened.network.name
     if not opened.classes:
         raise InputError(f"{name} {NO_CLASSES}")
     listening = _listening(host, port)

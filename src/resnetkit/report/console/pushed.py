@@ -8,7 +8,7 @@ from resnetkit.architecture.text import aligned
 from resnetkit.errors import printable
 
 if TYPE_CHECKING:
-    from resnetkit.hub.pushing import Pushed
+    from resnetkit.bundle.pushed import Pushed
 
 _LOADED_BY = {
     "timm": "resnetkit, timm, transformers (which uses timm)",
@@ -19,7 +19,11 @@ _LOADED_BY = {
 
 def show(done: Pushed) -> None:
     """Print the commit, its files, and who loads them."""
-    card = "README.md was edited by hand, and is kept" if done.card_kept else "written"
+    card = (
+        "README.md was written by hand, and is kept; --overwrite replaces it"
+        if done.card_kept
+        else "written"
+    )
     rows = [
         ("pushed", printable(done.url)),
         ("files", ", ".join(done.files)),

@@ -1,20 +1,35 @@
-"""Parses sources: ``torchvision:...``, ``hf:...`` and ``https://...``."""
+"""Parses sources of weights: ``torchvision:...``, ``hf:...`` and ``https://...``.
+
+They are fetched and pushed to by ``hub``, on a higher floor, which ``resnetkit/__init__.py``
+connects.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Literal
-from urllib.parse import unquote, urlsplit
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from resnetkit.errors import InputError
 
 _EXAMPLES = "torchvision:resnet50, hf:timm/resnet50.a1_in1k or https://..."
 #: Names of the local host, a trustworthy origin (W3C Secure Contexts).
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+#: Two letters or more, as one is a drive of Windows.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.ASCII | re.IGNORECASE)
 _PART = r"[A-Za-z0-9][\w.-]*"
 _HUB = re.compile(rf"(?P<name>{_PART}/{_PART})(?:/(?P<file>[^@]+))?")
+
+
+def _unconnected(_: str) -> Any:
+    raise RuntimeError("resnetkit/__init__.py connects it")
+
+
+#: Imports the function of ``resnetkit`` of this name: ``load`` or ``push_to_hub``.
+function: Callable[[str], Any] = _unconnected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +52,14 @@ class Source:
             return PurePosixPath(unquote(urlsplit(self.name).path)).stem or "weights"
         return self.name.rpartition("/")[2]
 
+    @property
+    def text(self) -> str:
+        """The source as it is recorded: what ``parse`` takes, of a URL what is ``public``."""
+        if self.kind == "url":
+            return public(self.name)
+        file = f"/{self.file}" if self.file else ""
+        return f"{self.kind}:{self.name}{file}" + (f"@{self.version}" if self.version else "")
+
 
 def parse(text: str) -> Source:
     """Parse a source. Raises ``InputError`` if it is invalid."""
@@ -56,6 +79,22 @@ def parse(text: str) -> Source:
             raise InputError(f"{text} is not a repository; give e.g. hf:timm/resnet50.a1_in1k")
         return Source(kind="hf", name=found["name"], version=version or None, file=found["file"])
     raise InputError(f"{text!r} is not a source of weights; give e.g. {_EXAMPLES}")
+
+
+def is_source(start: str | Path) -> bool:
+    """Whether to fetch it: it begins as sources do, and no file has that name."""
+    return _SCHEME.match(str(start)) is not None and not Path(start).exists()
+
+
+def short_name(start: str | Path) -> str:
+    """The name of a file or a source, without suffix. Raises ``InputError`` if it is neither."""
+    return parse(str(start)).short if is_source(start) else Path(start).stem
+
+
+def public(url: str) -> str:
+    """The URL without what may be secret: login, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def is_safe(url: str) -> bool:
