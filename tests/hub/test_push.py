@@ -168,24 +168,16 @@ def in_a_process(program: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "framework", "libraries"),
     [
         ({}, None, ["resnetkit", "transformers", "timm", "torchvision", "ONNX Runtime"]),
-        pytest.param(
-            {}, "transformers", ["resnetkit", "transformers", "torchvision", "ONNX Runtime"],
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            {"num_classes": None}, None, ["resnetkit", "transformers", "timm"],
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            {"in_chans": 1}, None, ["resnetkit", "timm", "ONNX Runtime"],
-            marks=pytest.mark.slow,
-        ),
+        ({}, "transformers", ["resnetkit", "transformers", "torchvision", "ONNX Runtime"]),
+        ({"num_classes": None}, None, ["resnetkit", "transformers", "timm"]),
+        ({"in_chans": 1}, None, ["resnetkit", "timm", "ONNX Runtime"]),
     ],
-)  # fmt: skip
+)
 def test_the_card_shows_how_to_use_it(
     hub: Hub, tmp_path: Path, options: dict[str, Any], framework: Any, libraries: list[str]
 ) -> None:

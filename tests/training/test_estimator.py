@@ -52,6 +52,7 @@ CHECKS = [
 
 
 @pytest.mark.filterwarnings("ignore:X has:resnetkit.errors.AssumptionWarning")
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "check"), CHECKS)
 def test_estimator_checks(estimator: ResNetClassifier, check: Callable[[Any], None]) -> None:
     """None is expected to fail."""
