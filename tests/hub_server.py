@@ -10,17 +10,18 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 import yaml
+
+from http_serving import http_serving
 
 TOKENS = {"hf_me": "me", "hf_other": "other"}
 #: Identifiers of licences that the Hub accepts; there are more.
@@ -77,17 +78,8 @@ class Hub:
 def hub_serving() -> Iterator[Hub]:
     """A hub in threads of its own, as long as the block lasts."""
     hub = Hub()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    http.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with http_serving(type("Handler", (_Handler,), {"hub": hub})) as hub.url:
         yield hub
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
 
 
 def into(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
+
+from http_serving import http_serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -81,18 +83,11 @@ class Server:
 def serving() -> Iterator[Server]:
     """A server in threads of its own, as long as the block lasts."""
     server = Server()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"server_": server}))
-    http.daemon_threads = True
-    server.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.go_on.set()
-        http.shutdown()
-        http.server_close()
-        thread.join()
+    with http_serving(type("Handler", (_Handler,), {"server_": server})) as server.url:
+        try:
+            yield server
+        finally:
+            server.go_on.set()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -105,3 +105,10 @@ def test_maskformer_calls_it_as_a_module(bundle: resnetkit.Bundle, folder: Path)
         found = model(PIXELS)
     for name in ("class_queries_logits", "masks_queries_logits"):
         assert torch.allclose(found[name], expected[name], atol=1e-4), name
+
+
+def test_a_backbone_changes_no_mode_of_the_module_it_is_made_of() -> None:
+    module = resnetkit.build("resnet18", features_only=True).train()
+    frozen = module.get_submodule("bn1").eval()
+    assert module.backbone().training
+    assert not frozen.training

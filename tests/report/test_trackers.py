@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import struct
 import subprocess
 import sys
@@ -263,10 +264,7 @@ def test_wandb_that_fails_does_not_stop_training() -> None:
         train(resnetkit.WandbCallback("what?"), overwrite=True)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no pseudoterminals")
 def test_wandb_does_not_ask_on_a_terminal(tmp_path: Path) -> None:
-    import pty
-
     leader, follower = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
     words = [sys.executable, "-m", "resnetkit", *WORDS, "--out", "run", "--wandb", "digits"]

@@ -51,19 +51,27 @@ def deliver_folder(
         made.mkdir()
         write_configuration(bundle, made, to)
         file = bundle.file_of(made / MODEL, to)
-        origin, found = deliver(
-            file,
-            made / MODEL,
-            to,
-            network=bundle.network,
-            arrays=bundle.numbers,
-            origin=bundle.origin,
-            size=bundle.preprocess.size,
-        )
+        origin, found = deliver_weights(bundle, file, made, to)
         if target.exists():
             target.rmdir()
         made.rename(target)
     return file, origin, found
+
+
+def deliver_weights(
+    bundle: Bundle, file: DialectFile, folder: Path, to: str
+) -> tuple[dict[str, Any], OutputComparison]:
+    """Write ``file``, the weights of ``bundle`` in the framework ``to``, into ``folder``; see
+    ``deliver``."""
+    return deliver(
+        file,
+        folder / MODEL,
+        to,
+        network=bundle.network,
+        arrays=bundle.numbers,
+        origin=bundle.origin,
+        size=bundle.preprocess.size,
+    )
 
 
 def write_configuration(bundle: Bundle, folder: Path, to: str) -> None:

@@ -17,12 +17,11 @@ from typing import Any, get_args
 
 from resnetkit.bundle.bundle import DOCUMENT, Bundle, load
 from resnetkit.bundle.pushed import Framework, Pushed
-from resnetkit.bundle.verified_write import deliver
 from resnetkit.checkpoints.config_json import CONFIG, PROCESSOR
 from resnetkit.errors import InputError, require
 from resnetkit.files import write_text
 from resnetkit.hub.download_cache import OFFLINE, is_offline
-from resnetkit.hub.framework_folder import FOLDERS, write_configuration
+from resnetkit.hub.framework_folder import FOLDERS, deliver_weights, write_configuration
 from resnetkit.hub.huggingface import BUNDLE, MODEL, reason
 from resnetkit.hub.model_card import CARD, LIBRARY, MARK, model_card
 
@@ -175,15 +174,7 @@ def _write_model(bundle: Bundle, folder: Path, framework: Framework | None) -> F
         if not file.renames:
             bundle.save(folder / MODEL)
             return name
-        deliver(
-            file,
-            folder / MODEL,
-            name,
-            network=bundle.network,
-            arrays=bundle.numbers,
-            origin=bundle.origin,
-            size=bundle.preprocess.size,
-        )
+        deliver_weights(bundle, file, folder, name)
         bundle.save(folder / BUNDLE)
         return name
     bundle.save(folder / MODEL)
