@@ -135,6 +135,7 @@ def done(place: Path) -> dict[str, list[dict[str, Any]]]:
         "synced": (["digits", "--batch-size", 290, "--skip-nan", *EVERYTHING.split()], "nan"),
         "full": (["digits", "--batch-size", 128, "--checkpoint-minutes", 0], "full"),
         "stopped": (["digits", "--batch-size", 128], "terminated"),
+        "late": (["digits", "--batch-size", 128], "late"),
         "unread": (pictures, "unread"),
         "begun": (["--resume", place / "begun"], "nothing"),
     }
@@ -321,6 +322,15 @@ def test_a_signal_to_one_ends_both_after_a_checkpoint(
     ]
     assert result.test is not None
     assert not any((place / "stopped" / name).exists() for name in STATES)
+
+
+def test_a_signal_after_all_were_asked_ends_both_a_step_later(
+    found: dict[str, list[dict[str, Any]]], place: Path
+) -> None:
+    first, second = found["late"]
+    assert (first["code"], second["code"], second["err"]) == (143, 143, "")
+    assert f"--resume {place / 'late'}" in first["err"].splitlines()[0]
+    assert (len(first["seen"]), len(second["seen"])) == (4, 4)
 
 
 def test_a_run_of_one_process_goes_on_with_two(found: dict[str, list[dict[str, Any]]]) -> None:

@@ -110,12 +110,29 @@ def full_disk(inputs: Any) -> Any:
     return inputs
 
 
+@contextlib.contextmanager
+def terminated_late(number: int, rank: int) -> Iterator[None]:
+    """In one process, send SIGTERM right after all processes were asked for one."""
+    real, calls = trainer.Trainer._agree, [0]
+
+    def agree(self: trainer.Trainer, **more: Any) -> bool:
+        due = real(self, **more)
+        calls[0] += 1
+        if (calls[0], RANK) == (number, rank):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return due
+
+    with patch.object(trainer.Trainer, "_agree", agree):
+        yield
+
+
 #: By the name in the list of runs.
 AROUND: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "nothing": contextlib.nullcontext,
     "float64": one_step_in_float64,
     "nan": lambda: at_step(2, 1, infinite),
     "terminated": lambda: at_step(3, 1, terminated),
+    "late": lambda: terminated_late(3, 1),
     "full": lambda: at_step(2, 0, full_disk),
     "unread": lambda: patch.object(readability, "DECODED", 5),
 }

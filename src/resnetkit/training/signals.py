@@ -23,26 +23,31 @@ class Stop:
 
     def __init__(self, *, stubborn: bool = False) -> None:
         self._heard: int | None = None
+        self._agreed = 0
         self._patient, self._stubborn = False, stubborn
 
     @property
     def asked(self) -> bool:
-        """Whether a signal is pending."""
-        return self._heard is not None
+        """Whether all processes have agreed to stop."""
+        return self._agreed != 0
 
     @property
     def heard(self) -> int:
-        """The pending signal, or 0."""
+        """The signal that this process has received, or 0."""
         return self._heard or 0
 
-    def tell(self, number: int) -> None:
-        """Record a signal of another process, or none (0)."""
-        self._heard = number or self._heard
+    def agree(self, number: int) -> None:
+        """Record the signal, or 0, on which all processes have agreed.
+
+        Only this decides between steps: a signal may arrive in one process after all were asked,
+        and that process would then wait for the others elsewhere.
+        """
+        self._agreed = number
 
     def check(self) -> None:
         """Raise ``KeyboardInterrupt`` or ``Terminated`` if a signal is pending."""
-        if self._heard is not None:
-            raise _error(self._heard)
+        if number := self._agreed or self._heard:
+            raise _error(number)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

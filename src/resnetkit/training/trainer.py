@@ -304,10 +304,8 @@ class Trainer:
 
     def _agree(self, *, due: bool = False) -> bool:
         """Share signals and unreadable images of all processes; whether rank 0 is ``due``."""
-        if self.processes.alone:
-            return due
         found = self.processes.numbers(self.stop.heard, len(self._news), due)
-        self.stop.tell(int(max(heard for heard, _, _ in found)))
+        self.stop.agree(int(max(heard for heard, _, _ in found)))
         if any(news for _, news, _ in found):
             self._share_news(self.processes.gathered(self._news))
         return bool(found[0][2])
