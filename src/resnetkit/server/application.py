@@ -5,6 +5,7 @@
 | ``POST /predict?topk=5`` | the body is one image, or a form with any number of files |
 | ``GET /model`` | the network, its classes, its preprocessing and the engine |
 | ``GET /health`` | 200 while the process runs |
+| ``GET /ready`` | 200, or 503 when the server is stopping |
 | ``GET /metrics`` | counters for Prometheus |
 | ``GET /`` | a page to try it |
 
@@ -37,9 +38,11 @@ from resnetkit.files import utf8
 from resnetkit.inference.engines.engine import Engine, available
 from resnetkit.inference.prediction import NOT_FINITE, finite, ranked
 from resnetkit.preprocess import Preprocess
+from resnetkit.server.access import Access, protect_inside, protect_outside
 from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import Batcher, BusyError, Logits
 from resnetkit.server.metrics import CountRequests, Metrics
+from resnetkit.server.security_headers import page_policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +104,7 @@ class InferenceServer:
         computed = limits.max_batch_size * model.engine.streams
         self._pending, self._max_pending = 0, limits.max_queue_size + computed
         page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
+        self._page_headers = {"content-security-policy": page_policy(page)}
         self._page = page.replace("{{network}}", html.escape(model.network))
 
     @property
@@ -193,15 +197,21 @@ class InferenceServer:
 
     def page(self) -> HTMLResponse:
         """A page to try the model."""
-        return HTMLResponse(self._page)
+        return HTMLResponse(self._page, headers=self._page_headers)
 
 
-def create_app(model: ServedModel, limits: Limits | None = None, *, topk: int = 5) -> FastAPI:
+def create_app(
+    model: ServedModel,
+    limits: Limits | None = None,
+    *,
+    topk: int = 5,
+    access: Access | None = None,
+) -> FastAPI:
     """The ASGI application that serves ``model``.
 
-    ``topk`` is the default number of classes per image.
+    ``topk`` is the default number of classes per image. ``access`` states who may use it.
     """
-    limits = limits or Limits()
+    limits, access = limits or Limits(), access or Access()
     server = InferenceServer(model, limits)
     app = FastAPI(
         title="resnetkit",
@@ -213,7 +223,9 @@ def create_app(model: ServedModel, limits: Limits | None = None, *, topk: int = 
         max_body_bytes=limits.max_body_bytes,
         max_total_body_bytes=limits.max_total_body_bytes,
     )
+    protect_inside(app, access)
     app.add_middleware(CountRequests, counter=server.requests)
+    protect_outside(app, access)
 
     @app.post("/predict")
     async def predict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,13 @@ def serve(
     max_queue_delay: float = 0.0,
     max_queue_size: int = 256,
     max_body_bytes: int = 32 << 20,
+    api_keys: Mapping[str, str] | str | Path | None = None,
+    insecure: bool = False,
+    max_requests_per_client: int | None = None,
+    access_log: bool = False,
+    grace: float = 30.0,
     on_start: Callable[[str], None] = print,
+    on_stop: Callable[[str], None] = print,
 ) -> None:
     """Serve ``model`` until SIGTERM or SIGINT; SIGINT raises ``KeyboardInterrupt``.
 
@@ -49,7 +55,14 @@ def serve(
     ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer ``topk``
     classes per image. ``on_start`` is called with one line when the server is ready.
 
-    Raises ``ValueError`` for an unusable model or engine, a missing extra, and an address in use.
+    ``host`` is an address of this machine only, unless ``api_keys`` are given (key by name, or a
+    file with ``NAME:KEY`` lines) or ``insecure`` is true. A client (a key, or without keys an
+    address) has at most ``max_requests_per_client`` requests in progress, by default any number.
+    ``access_log`` prints a line per request to stderr. After the signal, what was received is
+    answered, and the end comes within ``grace`` seconds; ``on_stop`` is called with one line.
+
+    Raises ``ValueError`` for an unusable model or engine, a missing extra, an address in use, an
+    unusable file of keys, and another ``host`` without keys.
 
     >>> resnetkit.serve(model, port=0)
     http://127.0.0.1:... serves model (resnet20), openvino fp32
@@ -58,8 +71,19 @@ def serve(
         check_installed(package, "serving")
     import uvicorn
 
+    from resnetkit.server.access import Access, log_to_stderr
+    from resnetkit.server.api_keys import check_exposure, read_api_keys
     from resnetkit.server.application import Limits, ServedModel, create_app
+    from resnetkit.server.connections import BACKLOG, ConnectionLimits, connections_allowed
+    from resnetkit.server.graceful_server import GracefulServer
+    from resnetkit.server.protocol import limited_protocol
 
+    check_exposure(host, api_keys is not None or insecure)
+    access = Access(
+        api_keys={} if api_keys is None else read_api_keys(api_keys),
+        max_requests_per_client=max_requests_per_client,
+        log=access_log,
+    )
     opened = as_model(model)
     name = short_name(model) if isinstance(model, str | Path) else opened.network.name
     if not opened.classes:
@@ -81,9 +105,21 @@ def serve(
             max_queue_size=max_queue_size,
             max_body_bytes=max_body_bytes,
         )
-        app = create_app(served, limits, topk=min(topk, len(opened.classes)))
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
-        server = uvicorn.Server(config)
+        app = create_app(served, limits, topk=min(topk, len(opened.classes)), access=access)
+        connections = ConnectionLimits(max_connections=connections_allowed())
+        config = uvicorn.Config(
+            app,
+            http=limited_protocol(connections),
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=connections.keep_alive,
+        )
+        if access_log:
+            log_to_stderr()
+        server = GracefulServer(config, app.state.traffic, grace=grace, on_stop=on_stop)
         facts = served.engine.to_dict()
         where = f"http://{host}:{listening.getsockname()[1]}"
         on_start(f"{where} serves {served.name} ({served.network}), {facts['engine']} "
