@@ -16,12 +16,15 @@ from resnetkit.server.connections import BACKLOG, ConnectionLimits
 
 @contextmanager
 def running(
-    app: object, protocol: Callable[[ConnectionLimits], type], limits: ConnectionLimits
+    app: object,
+    protocol: Callable[[ConnectionLimits], type],
+    limits: ConnectionLimits,
+    lifespan: str = "off",
 ) -> Iterator[tuple[str, int]]:
     """Its address."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
     config = uvicorn.Config(
-        app, http=protocol(limits), ws="none", log_level="warning", lifespan="off",
+        app, http=protocol(limits), ws="none", log_level="warning", lifespan=lifespan,
         timeout_keep_alive=limits.keep_alive, timeout_graceful_shutdown=5, backlog=BACKLOG,
     )  # fmt: skip
     server = uvicorn.Server(config)

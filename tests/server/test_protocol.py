@@ -56,7 +56,7 @@ def test_httptools_is_used_where_it_is_installed() -> None:
         (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, "not valid HTTP/1.1"),
         (HEAD + b"Content-Length: -1\r\n\r\nab", 400, "not valid HTTP/1.1"),
         (b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n", 400, "not valid HTTP/1.1"),
-        (HEAD + b"Upgrade: websocket\r\nConnection: close, upgrade\r\n\r\n", 200, "0"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", 200, "0"),
     ],
 )
 def test_heads(
@@ -70,6 +70,12 @@ def test_heads(
         assert "connection: close" in head
         assert "x-content-type-options: nosniff" in head
     assert not [record for record in caplog.records if record.exc_info], "no traceback"
+
+
+def test_a_body_with_an_upgrade_is_not_lost_silently(address: Address) -> None:
+    request = LAST + b"Upgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nab"
+    found = ask(address, request)
+    assert "a request with Upgrade has no body" in found or found.endswith("\r\n2")
 
 
 @pytest.mark.parametrize(

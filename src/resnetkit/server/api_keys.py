@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from resnetkit.errors import AssumptionWarning, InputError
+from resnetkit.errors import InputError
 from resnetkit.server.traffic import PROBES
 
+_logger = logging.getLogger(__name__)
 #: Shorter keys could be guessed.
 SHORTEST_KEY = 16
 _NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
@@ -27,7 +28,7 @@ def read_api_keys(keys: Mapping[str, str] | str | Path) -> dict[str, str]:
     """The keys by name: given as a mapping, or as a text file with ``NAME:KEY`` or ``KEY`` lines.
 
     Empty lines and lines that start with ``#`` are skipped; a key without a name is ``key-LINE``.
-    Warns of a file that others can read. Raises ``InputError``, which never shows a key.
+    Logs a warning of a file that others can read. Raises ``InputError``, which never shows a key.
     """
     if isinstance(keys, Mapping):
         return _checked([(name, key, f"the key of {name!r}") for name, key in keys.items()], "")
@@ -43,11 +44,7 @@ def read_api_keys(keys: Mapping[str, str] | str | Path) -> dict[str, str]:
             "NAME:KEY lines"
         ) from None
     if mode & 0o004:
-        warnings.warn(
-            f"{path} can be read by every user of this machine; chmod 600 it",
-            AssumptionWarning,
-            stacklevel=2,
-        )
+        _logger.warning("%s can be read by every user of this machine; chmod 600 it", path)
     found = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if line and not line.startswith("#"):

@@ -251,6 +251,13 @@ def httptools_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
             if len(self.pipeline) > _MOST_PIPELINED:
                 self.abort()
 
+        def _unsupported_upgrade_warning(self) -> None:
+            # The parser reads no further: neither a body nor another request.
+            self.cycle.keep_alive = False
+            headers = dict(self.headers)
+            if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
+                self.refuse(400, "a request with Upgrade has no body; send it without Upgrade")
+
         def on_body(self, body: bytes) -> None:
             self._body_received(len(body))
             super().on_body(body)
