@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import logging
+import re
 import stat
 import subprocess
 import threading
@@ -26,6 +29,7 @@ from resnetkit.server.api_keys import check_exposure, read_api_keys
 from resnetkit.server.application import Limits, create_app
 from resnetkit.server.connections import ConnectionLimits
 from resnetkit.server.protocol import httptools_protocol
+from resnetkit.server.security_headers import page_policy
 
 KEYS = {"alice": "a" * 20, "bob": "b" * 24}
 LIMITS = Limits(max_body_bytes=1_000_000)
@@ -321,3 +325,16 @@ def test_without_keys_a_client_is_an_address() -> None:
         one.join()
     assert sorted(found) == [200, 200, 429]
     assert told == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_the_page_runs_its_own_script_only(address: Address) -> None:
+    """The hashes are those of all that is inline; there is nothing that a hash cannot allow."""
+    found = httpx.get(url(address, "/"))
+    policy = found.headers["content-security-policy"]
+    for kind in ("script", "style"):
+        inline = re.findall(rf"<{kind}>(.*?)</{kind}>", found.text, re.DOTALL)
+        hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in inline]
+        assert found.text.count(f"<{kind}") == len(inline) > 0
+        assert f"{kind}-src " + " ".join(f"'sha256-{one.decode()}'" for one in hashes) in policy
+    assert not re.search(r"<[^>]+\s(on\w+|style)=", found.text)
+    assert "script-src 'none'" in page_policy("<h1>text</h1>")
