@@ -22,8 +22,9 @@ from resnetkit.data.decoding.fast_decode import pixels_of
 from resnetkit.exporters.exporter import export
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import predict, ranked
-from resnetkit.server.application import Limits, ServedModel, create_app
+from resnetkit.server.application import create_app
 from resnetkit.server.body_limit import BodyLimit
+from resnetkit.server.served_model import Limits, ServedModel
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of starlette, about the client it will use one day
@@ -157,8 +158,8 @@ def test_metrics_count_what_was_answered(client: TestClient) -> None:
         lines = client.get("/metrics").text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
-    answered = 'resnetkit_images_total{outcome="answered"}'
-    unreadable = 'resnetkit_images_total{outcome="unreadable"}'
+    answered = 'resnetkit_images_total{model="animals",outcome="answered"}'
+    unreadable = 'resnetkit_images_total{model="animals",outcome="unreadable"}'
     before = counted(answered), counted(unreadable)
     client.post("/predict", content=jpeg(3))
     client.post("/predict", content=b"no image")
@@ -182,7 +183,7 @@ def test_what_fails_inside_is_counted(bundle_file: Path, monkeypatch: pytest.Mon
         assert "broken" not in response.text
         metrics = client.get("/metrics").text
     assert 'resnetkit_requests_total{path="/predict",status="500"} 1.0' in metrics
-    assert 'resnetkit_images_total{outcome="failed"} 1.0' in metrics
+    assert 'resnetkit_images_total{model="animals",outcome="failed"} 1.0' in metrics
 
 
 def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Path) -> None:

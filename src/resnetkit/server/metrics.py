@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from resnetkit.server.dynamic_batching import Batcher, Quantity
+from resnetkit.server.dynamic_batching import Quantity
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -22,36 +24,53 @@ class Metrics:
             registry=registry,
         )
         self.images = Counter(
-            "resnetkit_images", "Images by outcome", ["outcome"], registry=registry
+            "resnetkit_images",
+            "Images by model and outcome",
+            ["model", "outcome"],
+            registry=registry,
         )
         self.seconds = Histogram(
             "resnetkit_predict_seconds", "Time of a request to /predict", registry=registry
         )
         self.decode_seconds = Histogram(
-            "resnetkit_decode_seconds", "Time to decode an image", registry=registry
+            "resnetkit_decode_seconds", "Time to decode an image", ["model"], registry=registry
         )
         self._of_batches = {
             "queue": Histogram(
-                "resnetkit_queue_seconds", "Time a decoded image waits", registry=registry
+                "resnetkit_queue_seconds",
+                "Time a decoded image waits",
+                ["model"],
+                registry=registry,
             ),
             "compute": Histogram(
-                "resnetkit_compute_seconds", "Time to compute a batch", registry=registry
+                "resnetkit_compute_seconds",
+                "Time to compute a batch",
+                ["model"],
+                registry=registry,
             ),
             "batch": Histogram(
-                "resnetkit_batch_images", "Images of a batch", buckets=_SIZES, registry=registry
+                "resnetkit_batch_images",
+                "Images of a batch",
+                ["model"],
+                buckets=_SIZES,
+                registry=registry,
             ),
         }
         self._queue_size = Gauge(
-            "resnetkit_waiting_images", "Images waiting for a batch", registry=registry
+            "resnetkit_waiting_images",
+            "Images waiting for a batch",
+            ["model"],
+            registry=registry,
         )
 
-    def observe(self, quantity: Quantity, value: float) -> None:
-        """A measurement of a ``Batcher``."""
-        self._of_batches[quantity].observe(value)
+    def observer(self, model: str) -> Callable[[Quantity, float], None]:
+        """A function that takes the measurements of a ``Batcher`` of this model."""
+        histograms = {name: one.labels(model) for name, one in self._of_batches.items()}
+        return lambda quantity, value: histograms[quantity].observe(value)
 
-    def watch(self, batcher: Batcher) -> None:
-        """Read the length of the queue of ``batcher``."""
-        self._queue_size.set_function(lambda: batcher.queue_size)
+    def watch(self, model: str, queue_size: Callable[[], int]) -> None:
+        """Read the length of the queue of a model from a function."""
+        self._queue_size.labels(model).set_function(queue_size)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

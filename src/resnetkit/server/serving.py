@@ -19,7 +19,7 @@ from resnetkit.inference.engines.selection import open_engine
 from resnetkit.source import short_name
 
 if TYPE_CHECKING:
-    from resnetkit.server.application import ServedModel
+    from resnetkit.server.served_model import ServedModel
 
 #: Sizes of a batch that are tried: larger ones make every request wait.
 DEFAULT_SIZES = (1, 4, 8)
@@ -58,7 +58,8 @@ def serve(
         check_installed(package, "serving")
     import uvicorn
 
-    from resnetkit.server.application import Limits, ServedModel, create_app
+    from resnetkit.server.application import create_app
+    from resnetkit.server.served_model import Limits, ServedModel
 
     opened = as_model(model)
     name = short_name(model) if isinstance(model, str | Path) else opened.network.name
