@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from typing import Any
@@ -40,12 +40,17 @@ from resnetkit.server.model_repository import ModelRepository, UnknownModelError
 from resnetkit.server.model_runner import ModelRunner, NotFiniteRowError
 from resnetkit.server.served_model import Limits, ServedModel
 
+#: Runs while models are served, until it is cancelled.
+Background = Callable[[ModelRepository], Coroutine[Any, Any, None]]
+
 
 class InferenceServer:
     """Answers requests with the models of a repository, which is open during ``lifespan``."""
 
-    def __init__(self, models: Sequence[ServedModel], limits: Limits) -> None:
-        self.metrics, self.limits = Metrics(), limits
+    def __init__(
+        self, models: Sequence[ServedModel], limits: Limits, background: Sequence[Background]
+    ) -> None:
+        self.metrics, self.limits, self._background = Metrics(), limits, background
         self.repository = ModelRepository(models, limits, self.metrics)
         self._pending = 0
         page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
@@ -53,9 +58,15 @@ class InferenceServer:
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Run the threads of the models."""
+        """Run the threads of the models, and what runs in the background."""
         async with self.repository:
-            yield
+            tasks = [asyncio.create_task(one(self.repository)) for one in self._background]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     @contextmanager
     def admitted(self, images: int, runner: ModelRunner) -> Iterator[None]:
@@ -96,19 +107,26 @@ class InferenceServer:
 
 
 def create_app(
-    models: ServedModel | Sequence[ServedModel], limits: Limits | None = None, *, topk: int = 5
+    models: ServedModel | Sequence[ServedModel],
+    limits: Limits | None = None,
+    *,
+    topk: int = 5,
+    root_path: str = "",
+    background: Sequence[Background] = (),
 ) -> FastAPI:
     """The ASGI application that serves ``models``; the first is the default.
 
-    ``topk`` is the default number of classes per image.
+    ``topk`` is the default number of classes per image. ``root_path`` is the path under which a
+    proxy shows the server. ``background`` runs while models are served, e.g. to replace them.
     """
     models = [models] if isinstance(models, ServedModel) else list(models)
     limits = limits or Limits()
-    server = InferenceServer(models, limits)
+    server = InferenceServer(models, limits, background)
     app = FastAPI(
         title="resnetkit",
         description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
         lifespan=server.lifespan,
+        root_path=root_path,
     )
     app.add_middleware(
         BodyLimit,
@@ -119,6 +137,7 @@ def create_app(
     app.add_exception_handler(UnknownModelError, _not_found)
     app.add_exception_handler(BusyError, _busy)
     most = max(1, *(len(model.classes) for model in models))
+    topk = min(topk, most)
 
     @app.post("/predict")
     async def predict(

@@ -45,16 +45,15 @@ class ModelRepository:
 
     def __init__(self, models: Sequence[ServedModel], limits: Limits, metrics: Metrics) -> None:
         if not models:
-            raise InputError("there are no models; give at least one", field="models")
+            raise InputError("there are no models; give at least one")
         self._limits, self._metrics = limits, metrics
         self._models: dict[str, dict[str, ServedModel]] = {}
         for model in models:
             versions = self._models.setdefault(model.name, {})
             if model.version in versions:
                 raise InputError(
-                    f"two models are version {model.version} of {model.name}; give another name "
-                    "or version",
-                    field="models",
+                    f"two models are version {model.version} of {model.name}; give them names, "
+                    f"NAME=MODEL, or versions, {model.name}@VERSION=MODEL"
                 )
             versions[model.version] = model
         self._default = models[0].name

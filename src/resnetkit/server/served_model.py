@@ -17,7 +17,7 @@ class ServedModel:
     ``exact`` makes pixels bit-equal to torchvision's; otherwise a faster path is used, as in
     ``predict`` from 64 images on. ``embedder`` is an engine of the same network that outputs
     embeddings, if they are served. A batch has at most ``max_batch_size`` images, by default as
-    many as ``Limits`` allows.
+    many as ``Limits`` allows. ``digest`` is that of its file.
     """
 
     name: str
@@ -29,6 +29,7 @@ class ServedModel:
     version: str = "1"
     embedder: Engine | None = None
     max_batch_size: int | None = None
+    digest: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON types."""
@@ -36,6 +37,7 @@ class ServedModel:
             "model": self.name,
             "version": self.version,
             "network": self.network,
+            "sha256": self.digest or None,
             "classes": [utf8(name) for name in self.classes],
             "preprocess": self.preprocess.to_dict(),
             "exact_pixels": self.exact,
