@@ -35,7 +35,8 @@ def serve(
     max_body_bytes: int = 32 << 20,
     on_start: Callable[[str], None] = print,
 ) -> None:
-    """Serve ``models`` until SIGTERM or SIGINT; SIGINT raises ``KeyboardInterrupt``.
+    """Serve ``models`` until SIGINT, which raises ``KeyboardInterrupt``, or SIGTERM,
+    which raises ``SystemExit``.
 
     Several models have the names of their files, or those of a mapping, ``{"NAME": model}``, also
     with versions, ``{"NAME@2": model}``; the first is the default. ``uds`` is the path of a Unix
