@@ -25,6 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only")
     add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 picks a free port")
     add("--uds", type=Path, metavar="PATH", help="a Unix socket, in place of --host and --port")
+    add("--workers", type=int, metavar="N", help="processes that share the address and the CPUs; "
+        "one that dies is started again; default: this process")  # fmt: skip
     add("--root-path", default="", metavar="PATH", help="path under which a proxy shows the server")
     add("--engine", choices=CHOICES, default="auto", help="inference engine; auto: the fastest "
         "installed one with float32 results")  # fmt: skip
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     models = _models(args)
     numbers = {
         "topk": 1,
+        "workers": 1,
         "batch_size": 1,
         "waiting": 1,
         "max_megabytes": 1,
@@ -78,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         host=args.host,
         port=args.port,
         uds=args.uds,
+        workers=args.workers,
         root_path=args.root_path,
         engine=args.engine,
         device=args.device,

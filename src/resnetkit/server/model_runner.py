@@ -14,7 +14,7 @@ from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Engine, Output
 from resnetkit.inference.prediction import NOT_FINITE, finite
 from resnetkit.preprocess import Preprocess
-from resnetkit.server.dynamic_batching import Batcher, BusyError, Row
+from resnetkit.server.dynamic_batching import Batcher, BusyError, Quantity, Row
 from resnetkit.server.metrics import Metrics
 from resnetkit.server.served_model import Limits, ServedModel
 
@@ -45,8 +45,10 @@ class ModelRunner:
         self._size = 1 if cuts else model.max_batch_size or limits.max_batch_size
         self._decode = _decoder(model)
         self._turn = asyncio.Semaphore(2 * limits.decode_threads) if cuts else nullcontext()
-        self._batchers = {output: self._batcher(engine) for output, engine in engines.items()}
-        metrics.watch(model.name, lambda: sum(b.queue_size for b in self._batchers.values()))
+        self._batchers: dict[Output, Batcher] = {}
+        for output, engine in engines.items():
+            self._batchers[output] = self._batcher(engine)
+        self._count_waiting()
 
     def _batcher(self, engine: Engine) -> Batcher:
         return Batcher(
@@ -54,8 +56,22 @@ class ModelRunner:
             max_batch_size=self._size,
             max_queue_delay=self._limits.max_queue_delay,
             max_queue_size=self._limits.max_queue_size + self.computed,
-            observe=self._metrics.observer(self.model.name),
+            observe=self._observed(),
         )
+
+    def _observed(self) -> Callable[[Quantity, float], None]:
+        observe = self._metrics.observer(self.model.name)
+
+        def observed(quantity: Quantity, value: float) -> None:
+            observe(quantity, value)
+            if quantity == "batch":
+                self._count_waiting()
+
+        return observed
+
+    def _count_waiting(self) -> None:
+        waiting = sum(batcher.queue_size for batcher in self._batchers.values())
+        self._metrics.waiting(self.model.name, waiting)
 
     @property
     def computed(self) -> int:
@@ -90,6 +106,7 @@ class ModelRunner:
 
     async def _infer(self, pixels: Cut, outputs: tuple[Output, ...]) -> dict[Output, Row]:
         waiting = [asyncio.wrap_future(self._batchers[name].submit(pixels)) for name in outputs]
+        self._count_waiting()
         rows = await asyncio.gather(*waiting)
         if not all(finite(row) for row in rows):
             raise NotFiniteRowError

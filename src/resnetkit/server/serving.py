@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import stat
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +19,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     uds: str | Path | None = None,
+    workers: int | None = None,
     root_path: str = "",
     engine: EngineName = "auto",
     device: str | None = None,
@@ -41,8 +39,10 @@ def serve(
     Several models have the names of their files, or those of a mapping, ``{"NAME": model}``, also
     with versions, ``{"NAME@2": model}``; the first is the default. ``uds`` is the path of a Unix
     socket, in place of ``host`` and ``port``; ``root_path`` the path under which a proxy shows the
-    server. With ``watch`` the files are looked at every so many seconds, and a changed one is
-    opened, checked, warmed up and exchanged, without losing a request; SIGHUP opens all anew.
+    server. ``workers`` processes share the address and the CPUs, and one that dies is started
+    again; by default this process serves. With ``watch`` the files are looked at every so many
+    seconds, and a changed one is opened, checked, warmed up and exchanged, without losing a
+    request; SIGHUP opens all anew.
 
     ``exact`` makes pixels bit-equal to torchvision's, otherwise a faster path is used. A batch has
     at most ``max_batch_size`` images, by default the fastest number up to 8, which is measured once
@@ -58,52 +58,35 @@ def serve(
     """
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         check_installed(package, "serving")
-    import uvicorn
-
-    from resnetkit.server.application import create_app
-    from resnetkit.server.model_reloading import Reloading
     from resnetkit.server.served_model import Limits
+    from resnetkit.server.supervisor import supervise
+    from resnetkit.server.worker import Settings, orderly_end, run
 
-    sources = model_sources(models)
-    options = ServingOptions(
-        engine=engine, device=device, threads=threads, exact=exact, max_batch_size=max_batch_size
-    )
-    background = []
-    if watch is not None:
-        background.append(Reloading(sources, options.open, watch, on_start).run)
     at = _listening(host, port) if uds is None else _listening_at(Path(uds))
-    with _orderly_end(), at as listening:
-        served = [options.open(source) for source in sources]
-        limits = Limits(
-            max_queue_delay=max_queue_delay,
-            max_queue_size=max_queue_size,
-            max_body_bytes=max_body_bytes,
+    with orderly_end(), at as listening:
+        settings = Settings(
+            where=f"unix:{uds}" if uds else f"http://{host}:{listening.getsockname()[1]}",
+            sources=model_sources(models),
+            options=ServingOptions(
+                engine=engine,
+                device=device,
+                threads=threads,
+                exact=exact,
+                max_batch_size=max_batch_size,
+            ),
+            limits=Limits(
+                max_queue_delay=max_queue_delay,
+                max_queue_size=max_queue_size,
+                max_body_bytes=max_body_bytes,
+            ),
+            topk=topk,
+            root_path=root_path,
+            watch=watch,
         )
-        app = create_app(served, limits, topk=topk, root_path=root_path, background=background)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
-        where = f"unix:{uds}" if uds else f"http://{host}:{listening.getsockname()[1]}"
-        named = zip(sources, served, strict=True)
-        on_start(
-            f"{where} serves "
-            + "; ".join(
-                f"{source.label} ({one.network}), {one.engine.name} {one.engine.precision}"
-                for source, one in named
-            )
-        )
-        uvicorn.Server(config).run([listening])
-
-
-@contextmanager
-def _orderly_end() -> Iterator[None]:
-    """Leave by ``SystemExit`` at SIGTERM, which uvicorn raises again once it has stopped."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        if workers is None:
+            run(settings, listening, on_start=on_start, say=on_start)
+        else:
+            supervise(settings, listening, workers, on_start)
 
 
 @contextmanager
