@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from resnetkit.errors import InputError
+from resnetkit.server.decoder_pool import DecoderPool
 from resnetkit.server.metrics import Metrics
 from resnetkit.server.model_runner import ModelRunner
 from resnetkit.server.served_model import Limits, ServedModel
@@ -60,7 +60,8 @@ class ModelRepository:
         self._leases: dict[tuple[str, str], _Lease] = {}
 
     async def __aenter__(self) -> ModelRepository:
-        self._decoders = ThreadPoolExecutor(self._limits.decode_threads, "decode")
+        limits = self._limits
+        self._decoders = DecoderPool(limits.decode_threads, limits.max_decode_seconds)
         for model in self.models:
             self._leases[model.name, model.version] = _Lease(self._runner(model))
         return self
@@ -68,7 +69,7 @@ class ModelRepository:
     async def __aexit__(self, *_: object) -> None:
         leases, self._leases = self._leases, {}
         await asyncio.gather(*(asyncio.to_thread(one.runner.close) for one in leases.values()))
-        await asyncio.to_thread(self._decoders.shutdown)
+        await asyncio.to_thread(self._decoders.close)
 
     @property
     def models(self) -> list[ServedModel]:

@@ -53,7 +53,8 @@ class Limits:
     A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more; at
     most ``max_queue_size`` received images may wait. A body has at most ``max_body_bytes``, all
     bodies together ``max_total_body_bytes``, and a request ``max_files`` images. ``decode_threads``
-    is the number of decoder threads, by default that of CPUs.
+    is the number of decoders, by default that of CPUs; none takes longer than
+    ``max_decode_seconds``.
     """
 
     max_batch_size: int = 8
@@ -63,3 +64,4 @@ class Limits:
     max_total_body_bytes: int = 256 << 20
     max_files: int = 64
     decode_threads: int = field(default_factory=available)
+    max_decode_seconds: float = 10.0
