@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import socket
 import struct
 import sys
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -95,12 +95,16 @@ def _answer(connection: socket.socket, description: dict[str, Any], image: bytes
 
 
 def _limit(memory: int) -> None:
-    """Bound the memory beyond what is used now, and forbid to write files."""
-    pages = Path("/proc/self/statm").read_text().split()[0]
-    most = int(pages) * os.sysconf("SC_PAGE_SIZE") + memory
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Bound the memory beyond what is used now, and forbid to write files, where that is possible:
+    on Linux."""
+    with suppress(ImportError, FileNotFoundError):
+        import resource
+
+        pages = Path("/proc/self/statm").read_text().split()[0]
+        most = int(pages) * os.sysconf("SC_PAGE_SIZE") + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main(descriptor: int, memory: int) -> None:
