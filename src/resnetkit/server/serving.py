@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,6 +57,8 @@ def serve(
     >>> resnetkit.serve(model, port=0)
     http://127.0.0.1:... serves model (resnet20), openvino fp32
     """
+    if sys.platform == "win32":
+        raise InputError("the server needs Linux or macOS; on Windows, use WSL or a container")
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         check_installed(package, "serving")
     from resnetkit.server.served_model import Limits
