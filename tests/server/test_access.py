@@ -26,10 +26,11 @@ import resnetkit
 from resnetkit.errors import InputError
 from resnetkit.server.access import Access, ClientLimit
 from resnetkit.server.api_keys import check_exposure, read_api_keys
-from resnetkit.server.application import Limits, create_app
+from resnetkit.server.application import create_app
 from resnetkit.server.connections import ConnectionLimits
 from resnetkit.server.protocol import httptools_protocol
 from resnetkit.server.security_headers import page_policy
+from resnetkit.server.served_model import Limits
 
 KEYS = {"alice": "a" * 20, "bob": "b" * 24}
 LIMITS = Limits(max_body_bytes=1_000_000)

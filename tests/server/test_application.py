@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -18,12 +19,13 @@ import pytest
 import resnetkit
 from resnetkit.bundle.opening import open_model
 from resnetkit.data.decoding import decode, fast_decode
-from resnetkit.data.decoding.fast_decode import pixels_of
 from resnetkit.exporters.exporter import export
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import predict, ranked
-from resnetkit.server.application import Limits, ServedModel, create_app
+from resnetkit.server.application import create_app
 from resnetkit.server.body_limit import BodyLimit
+from resnetkit.server.decoder_pool import DecoderPool
+from resnetkit.server.served_model import Limits, ServedModel
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of starlette, about the client it will use one day
@@ -157,8 +159,8 @@ def test_metrics_count_what_was_answered(client: TestClient) -> None:
         lines = client.get("/metrics").text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
-    answered = 'resnetkit_images_total{outcome="answered"}'
-    unreadable = 'resnetkit_images_total{outcome="unreadable"}'
+    answered = 'resnetkit_images_total{model="animals",outcome="answered"}'
+    unreadable = 'resnetkit_images_total{model="animals",outcome="unreadable"}'
     before = counted(answered), counted(unreadable)
     client.post("/predict", content=jpeg(3))
     client.post("/predict", content=b"no image")
@@ -182,7 +184,7 @@ def test_what_fails_inside_is_counted(bundle_file: Path, monkeypatch: pytest.Mon
         assert "broken" not in response.text
         metrics = client.get("/metrics").text
     assert 'resnetkit_requests_total{path="/predict",status="500"} 1.0' in metrics
-    assert 'resnetkit_images_total{outcome="failed"} 1.0' in metrics
+    assert 'resnetkit_images_total{model="animals",outcome="failed"} 1.0' in metrics
 
 
 def test_a_graph_that_cuts_is_given_whole_images(bundle_file: Path, tmp_path: Path) -> None:
@@ -216,13 +218,14 @@ def test_what_is_still_to_be_decoded_waits_too(
     bundle_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, may = threading.Semaphore(0), threading.Event()
+    real = DecoderPool.decode
 
-    def slow(*given: object, torch: bool) -> object:
+    def slow(self: DecoderPool, *given: Any) -> Any:
         began.release()
         assert may.wait(20)
-        return pixels_of(*given, torch=torch)
+        return real(self, *given)
 
-    monkeypatch.setattr(fast_decode, "pixels_of", slow)
+    monkeypatch.setattr(DecoderPool, "decode", slow)
     served = served_of(resnetkit.load(bundle_file))
     with (
         TestClient(create_app(served, Limits(max_batch_size=1, max_queue_size=1))) as client,

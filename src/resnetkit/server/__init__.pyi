@@ -1,5 +1,5 @@
 from .access import Access as Access
-from .application import Limits as Limits
-from .application import ServedModel as ServedModel
 from .application import create_app as create_app
+from .served_model import Limits as Limits
+from .served_model import ServedModel as ServedModel
 from .serving import serve as serve

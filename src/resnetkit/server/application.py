@@ -3,7 +3,9 @@
 | request | answer |
 |---|---|
 | ``POST /predict?topk=5`` | the body is one image, or a form with any number of files |
-| ``GET /model`` | the network, its classes, its preprocessing and the engine |
+| ``POST /models/NAME/predict`` | the same, of another model than the first |
+| ``GET /model``, ``GET /models/NAME`` | the network, its classes, preprocessing and engine |
+| ``GET /models`` | all models |
 | ``GET /health`` | 200 while the process runs |
 | ``GET /ready`` | 200, or 503 when the server is stopping |
 | ``GET /metrics`` | counters for Prometheus |
@@ -19,204 +21,118 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import HTMLResponse
-from prometheus_client import CONTENT_TYPE_LATEST, Counter
+from fastapi.responses import HTMLResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import UploadFile
 
-from resnetkit.data.decoding import decode, fast_decode
-from resnetkit.data.decoding.decode import Cut, UnreadableImageError
+from resnetkit.data.decoding.decode import UnreadableImageError
 from resnetkit.files import utf8
-from resnetkit.inference.engines.engine import Engine, available
-from resnetkit.inference.prediction import NOT_FINITE, finite, ranked
-from resnetkit.preprocess import Preprocess
+from resnetkit.inference.prediction import NOT_FINITE, ranked
 from resnetkit.server.access import Access, protect_inside, protect_outside
 from resnetkit.server.body_limit import BodyLimit
-from resnetkit.server.dynamic_batching import Batcher, BusyError, Logits
+from resnetkit.server.dynamic_batching import BusyError
 from resnetkit.server.metrics import CountRequests, Metrics
+from resnetkit.server.model_repository import ModelRepository, UnknownModelError
+from resnetkit.server.model_runner import ModelRunner, NotFiniteRowError
 from resnetkit.server.security_headers import page_policy
+from resnetkit.server.served_model import Limits, ServedModel
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ServedModel:
-    """An engine with its preprocessing and class names.
-
-    ``exact`` makes pixels bit-equal to torchvision's; otherwise a faster path is used, as in
-    ``predict`` from 64 images on.
-    """
-
-    name: str
-    engine: Engine
-    preprocess: Preprocess
-    classes: tuple[str, ...]
-    network: str
-    exact: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The description as JSON types."""
-        return {
-            "model": self.name,
-            "network": self.network,
-            "classes": [utf8(name) for name in self.classes],
-            "preprocess": self.preprocess.to_dict(),
-            "exact_pixels": self.exact,
-            "engine": self.engine.to_dict(),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Limits of the server.
-
-    A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more; at
-    most ``max_queue_size`` received images may wait. A body has at most ``max_body_bytes``, all
-    bodies together ``max_total_body_bytes``, and a form ``max_files`` files. ``decode_threads`` is
-    the number of decoder threads, by default that of CPUs.
-    """
-
-    max_batch_size: int = 8
-    max_queue_delay: float = 0.0
-    max_queue_size: int = 256
-    max_body_bytes: int = 32 << 20
-    max_total_body_bytes: int = 256 << 20
-    max_files: int = 64
-    decode_threads: int = field(default_factory=available)
+#: Runs while models are served, until it is cancelled.
+Background = Callable[[ModelRepository], Coroutine[Any, Any, None]]
 
 
 class InferenceServer:
-    """Handles requests for one model. Shared resources exist during ``lifespan``."""
+    """Answers requests with the models of a repository, which is open during ``lifespan``."""
 
-    _batcher: Batcher
-    _decoders: ThreadPoolExecutor
-    _decoded: AbstractAsyncContextManager[object]
-
-    def __init__(self, model: ServedModel, limits: Limits) -> None:
-        self._model, self._limits, self._metrics = model, limits, Metrics()
-        # Received images without an answer: those waiting, and a batch in each stream.
-        computed = limits.max_batch_size * model.engine.streams
-        self._pending, self._max_pending = 0, limits.max_queue_size + computed
+    def __init__(
+        self, models: Sequence[ServedModel], limits: Limits, background: Sequence[Background]
+    ) -> None:
+        self.metrics, self.limits, self._background = Metrics(), limits, background
+        self.repository = ModelRepository(models, limits, self.metrics)
+        self._pending = 0
         page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
         self._page_headers = {"content-security-policy": page_policy(page)}
-        self._page = page.replace("{{network}}", html.escape(model.network))
-
-    @property
-    def requests(self) -> Counter:
-        """Counts requests by path and status."""
-        return self._metrics.requests
+        self._page = page.replace("{{network}}", html.escape(self.repository.model().network))
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Run the decoder threads and the batch thread."""
-        limits = self._limits
-        # An engine that crops gets whole images, one at a time; few are kept decoded.
-        cuts = self._model.engine.options.cuts
-        # torch's threads would compete with the engine's.
-        fast = partial(fast_decode.pixels_of, torch=False)
-        self._decode = decode.whole if cuts else decode.pixels_of if self._model.exact else fast
-        self._decoded = asyncio.Semaphore(2 * limits.decode_threads) if cuts else nullcontext()
-        with (
-            Batcher(
-                self._model.engine,
-                max_batch_size=1 if cuts else limits.max_batch_size,
-                max_queue_delay=limits.max_queue_delay,
-                max_queue_size=self._max_pending,
-                observe=self._metrics.observe,
-            ) as self._batcher,
-            ThreadPoolExecutor(limits.decode_threads, "decode") as self._decoders,
-        ):
-            self._metrics.watch(self._batcher)
-            yield
+        """Run the threads of the models, and what runs in the background."""
+        async with self.repository:
+            tasks = [asyncio.create_task(one(self.repository)) for one in self._background]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def predict(self, request: Request, topk: int) -> dict[str, Any]:
+    @contextmanager
+    def admitted(self, images: int, runner: ModelRunner) -> Iterator[None]:
+        """Count images that have been received and are not answered yet.
+
+        Raises ``BusyError`` if there are too many.
+        """
+        if self._pending + images > self.limits.max_queue_size + runner.computed:
+            raise BusyError(f"{self._pending} images are already waiting")
+        self._pending += images
+        try:
+            yield
+        finally:
+            self._pending -= images
+
+    async def predict(self, request: Request, topk: int, name: str | None = None) -> dict[str, Any]:
         """The ``topk`` classes of each image of a request."""
         start = time.perf_counter()
-        images = await _images(request, self._limits.max_files)
-        if self._pending + len(images) > self._max_pending:
-            raise _busy(f"{self._pending} images are already waiting")
-        self._pending += len(images)
-        try:
-            answers = await asyncio.gather(*(self._answer(body, topk) for _, body in images))
-        except BusyError as error:
-            raise _busy(str(error)) from None
-        finally:
-            self._pending -= len(images)
-        self._metrics.seconds.observe(time.perf_counter() - start)
+        self.repository.model(name)  # 404 before the body is read
+        images = await _images(request, self.limits.max_files)
+        with self.repository.use(name) as runner, self.admitted(len(images), runner):
+            model = runner.model
+            answers = await asyncio.gather(*(_answer(runner, body, topk) for _, body in images))
+        self.metrics.seconds.observe(time.perf_counter() - start)
         named = [{"image": name, **one} for (name, _), one in zip(images, answers, strict=True)]
         if all("problem" in one for one in named):
             reasons = "; ".join(f"{one['image']}: {one['problem']}" for one in named)
             raise HTTPException(422, f"no image can be read: {reasons}")
-        return {"model": self._model.name, "images": named}
+        return {"model": model.name, "images": named}
 
-    async def _answer(self, body: bytes, topk: int) -> dict[str, Any]:
-        """The classes of one image, or the reason why there are none."""
-        run = asyncio.get_running_loop().run_in_executor
-        try:
-            async with self._decoded:
-                pixels = await run(self._decoders, self._decoded_pixels, body)
-                logits: Logits = await asyncio.wrap_future(self._batcher.submit(pixels))
-        except UnreadableImageError as error:
-            self._metrics.images.labels("unreadable").inc()
-            return {"problem": error.reason}
-        except BusyError:
-            raise
-        except Exception:
-            self._metrics.images.labels("failed").inc()
-            raise
-        if not finite(logits):
-            self._metrics.images.labels("not finite").inc()
-            return {"problem": NOT_FINITE}
-        self._metrics.images.labels("answered").inc()
-        scores = ranked(logits, self._model.classes, topk)
-        return {
-            "predictions": [{"label": utf8(s.label), "probability": s.probability} for s in scores]
-        }
-
-    def _decoded_pixels(self, body: bytes) -> Cut:
-        with self._metrics.decode_seconds.time():
-            return self._decode(body, self._model.preprocess)
-
-    def model(self) -> dict[str, Any]:
-        """The served model."""
-        return self._model.to_dict()
-
-    def health(self) -> dict[str, str]:
-        """Whether the process runs."""
-        return {"status": "ok"}
-
-    def metrics(self) -> Response:
-        """Counters in Prometheus' text format."""
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    def model(self, name: str | None = None) -> dict[str, Any]:
+        """The first model, or another one."""
+        return self.repository.model(name).to_dict()
 
     def page(self) -> HTMLResponse:
-        """A page to try the model."""
+        """A page to try the first model."""
         return HTMLResponse(self._page, headers=self._page_headers)
 
 
 def create_app(
-    model: ServedModel,
+    models: ServedModel | Sequence[ServedModel],
     limits: Limits | None = None,
     *,
     topk: int = 5,
+    root_path: str = "",
+    background: Sequence[Background] = (),
     access: Access | None = None,
 ) -> FastAPI:
-    """The ASGI application that serves ``model``.
+    """The ASGI application that serves ``models``; the first is the default.
 
-    ``topk`` is the default number of classes per image. ``access`` states who may use it.
+    ``topk`` is the default number of classes per image. ``root_path`` is the path under which a
+    proxy shows the server. ``background`` runs while models are served, e.g. to replace them.
+    ``access`` states who may use the application.
     """
+    models = [models] if isinstance(models, ServedModel) else list(models)
     limits, access = limits or Limits(), access or Access()
-    server = InferenceServer(model, limits)
+    server = InferenceServer(models, limits, background)
     app = FastAPI(
         title="resnetkit",
-        description=f"{model.network}: images in, ranked classes out.",
+        description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
         lifespan=server.lifespan,
+        root_path=root_path,
     )
     app.add_middleware(
         BodyLimit,
@@ -224,25 +140,76 @@ def create_app(
         max_total_body_bytes=limits.max_total_body_bytes,
     )
     protect_inside(app, access)
-    app.add_middleware(CountRequests, counter=server.requests)
+    app.add_middleware(CountRequests, counter=server.metrics.requests)
     protect_outside(app, access)
+    app.add_exception_handler(UnknownModelError, _not_found)
+    app.add_exception_handler(BusyError, _busy)
+    most = max(1, *(len(model.classes) for model in models))
+    topk = min(topk, most)
 
     @app.post("/predict")
     async def predict(
-        request: Request, topk: int = Query(default=topk, ge=1, le=max(1, len(model.classes)))
+        request: Request, topk: int = Query(default=topk, ge=1, le=most)
     ) -> dict[str, Any]:
         """The ``topk`` classes of each image, best first."""
         return await server.predict(request, topk)
 
-    app.get("/model")(server.model)
-    app.get("/health")(server.health)
-    app.get("/metrics")(server.metrics)
+    @app.post("/models/{name}/predict")
+    async def predict_with(
+        request: Request, name: str, topk: int = Query(default=topk, ge=1, le=most)
+    ) -> dict[str, Any]:
+        """The ``topk`` classes of each image, best first, of one of the models."""
+        return await server.predict(request, topk, name)
+
+    @app.get("/model")
+    def model() -> dict[str, Any]:
+        """The first model."""
+        return server.model()
+
+    @app.get("/models")
+    def all_models() -> list[dict[str, Any]]:
+        """All models, and all versions of each."""
+        return [one.to_dict() for one in server.repository.models]
+
+    @app.get("/models/{name}")
+    def model_named(name: str) -> dict[str, Any]:
+        """One of the models."""
+        return server.model(name)
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        """Whether the process runs."""
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        """Counters in Prometheus' text format."""
+        return Response(server.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
     app.get("/", include_in_schema=False)(server.page)
     return app
 
 
-def _busy(reason: str) -> HTTPException:
-    return HTTPException(503, f"{reason}; try again", headers={"retry-after": "1"})
+async def _answer(runner: ModelRunner, body: bytes, topk: int) -> dict[str, Any]:
+    """The classes of one image, or the reason why there are none."""
+    try:
+        row = await runner.row(body)
+    except UnreadableImageError as error:
+        return {"problem": error.reason}
+    except NotFiniteRowError:
+        return {"problem": NOT_FINITE}
+    scores = ranked(row, runner.model.classes, topk)
+    return {"predictions": [{"label": utf8(s.label), "probability": s.probability} for s in scores]}
+
+
+async def _busy(_: Request, error: Exception) -> Response:
+    return JSONResponse(
+        {"detail": f"{error}; try again"}, status_code=503, headers={"retry-after": "1"}
+    )
+
+
+async def _not_found(_: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, status_code=404)
 
 
 async def _images(request: Request, most: int) -> Sequence[tuple[str, bytes]]:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from resnetkit.inference.engines.engine import Engine
 
-Logits = npt.NDArray[np.float32]
+#: The logits or the embedding of one image.
+Row = npt.NDArray[np.float32]
 #: Seconds that an image waits, seconds of a batch, and its number of images.
 Quantity = Literal["queue", "compute", "batch"]
 
@@ -23,7 +24,7 @@ Quantity = Literal["queue", "compute", "batch"]
 @dataclass(slots=True, kw_only=True)
 class _Job:
     pixels: npt.NDArray[np.uint8]
-    future: Future[Logits] = field(default_factory=Future)
+    future: Future[Row] = field(default_factory=Future)
     submitted: float = field(default_factory=time.perf_counter)
 
 
@@ -77,8 +78,8 @@ class Batcher:
         """Number of images waiting for a batch."""
         return self._jobs.qsize()
 
-    def submit(self, pixels: npt.NDArray[np.uint8]) -> Future[Logits]:
-        """A future with the logits of one image ``(H, W, C)``. Raises ``BusyError``."""
+    def submit(self, pixels: npt.NDArray[np.uint8]) -> Future[Row]:
+        """A future with the row of one image ``(H, W, C)``. Raises ``BusyError``."""
         job = _Job(pixels=pixels)
         with self._closing:
             if self._closed:

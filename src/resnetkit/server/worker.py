@@ -1,0 +1,96 @@
+"""A process that serves: opens the models, and runs the application on a bound socket."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from resnetkit.server.access import Access, log_to_stderr
+from resnetkit.server.application import create_app
+from resnetkit.server.connections import BACKLOG, ConnectionLimits, connections_allowed
+from resnetkit.server.graceful_server import GracefulServer
+from resnetkit.server.model_reloading import Reloading
+from resnetkit.server.model_source import ModelSource, ServingOptions
+from resnetkit.server.protocol import limited_protocol
+from resnetkit.server.served_model import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a worker has to know; see ``serve``. ``where`` is the server's address."""
+
+    where: str
+    sources: Sequence[ModelSource]
+    options: ServingOptions
+    limits: Limits
+    topk: int
+    root_path: str
+    watch: float | None
+    access: Access
+    grace: float
+
+
+def run(
+    settings: Settings,
+    listening: socket.socket,
+    *,
+    on_start: Callable[[str], None],
+    say: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``on_start`` is called with a line when the models are open,
+    ``say`` with later ones. Raises ``InputError`` for a model that cannot be served."""
+    sources, options = settings.sources, settings.options
+    background = []
+    if settings.watch is not None:
+        background.append(Reloading(sources, options.open, settings.watch, say).run)
+    served = [options.open(source) for source in sources]
+    app = create_app(
+        served,
+        settings.limits,
+        topk=settings.topk,
+        root_path=settings.root_path,
+        background=background,
+        access=settings.access,
+    )
+    connections = ConnectionLimits(max_connections=connections_allowed())
+    config = uvicorn.Config(
+        app,
+        http=limited_protocol(connections),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=connections.keep_alive,
+    )
+    if settings.access.log:
+        log_to_stderr()
+    named = zip(sources, served, strict=True)
+    on_start(
+        f"{settings.where} serves "
+        + "; ".join(
+            f"{source.label} ({one.network}), {one.engine.name} {one.engine.precision}"
+            for source, one in named
+        )
+    )
+    GracefulServer(config, app.state.traffic, grace=settings.grace, on_stop=say).run([listening])
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """Leave by ``SystemExit`` at SIGTERM, which uvicorn raises again once it has stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
