@@ -16,7 +16,7 @@ import uvicorn
 from resnetkit.server.traffic import Traffic
 
 #: Seconds of the grace period for the end itself.
-_LAST = 0.5
+_LAST = 1.0
 
 
 class GracefulServer(uvicorn.Server):
