@@ -74,7 +74,13 @@ def test_bad_input(bundle_file: Path, tmp_path: Path, capsys: pytest.CaptureFixt
             ((str(bundle_file), "--batch-size", "0"), "--batch-size is 0"),
             ((str(bundle_file), "--patience", "inf"), "--patience is inf"),
             ((str(bundle_file), "--patience", "nan"), "--patience is nan"),
-            ((str(bundle_file), "--host", "nowhere.invalid"), "cannot listen on nowhere.invalid"),
+            (
+                (str(bundle_file), "--host", "nowhere.invalid", "--insecure"),
+                "cannot listen on nowhere.invalid",
+            ),
+            ((str(bundle_file), "--grace", "0"), "--grace is 0"),
+            ((str(bundle_file), "--grace", "inf"), "--grace is inf"),
+            ((str(bundle_file), "--max-requests-per-client", "0"), "--max-requests-per-client is"),
             ((str(tmp_path / "none.safetensors"),), "does not exist"),
             ((str(headless), "--port", "0"), "no classes to rank"),
         ]:

@@ -12,6 +12,7 @@ from resnetkit.errors import InputError
 _FLAGS = {
     "pretrained": "--from",
     "facts": "--try",
+    "api_keys": "--api-key-file",
     "max_queue_delay": "--patience",
     "max_queue_size": "--waiting",
     "repo_id": "OWNER/NAME",

@@ -18,11 +18,14 @@ from resnetkit.source import is_source
 
 #: Maximum milliseconds that a batch waits for more images.
 LONGEST = 60_000
+#: Maximum seconds that the server takes to end.
+LONGEST_GRACE = 3600
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only")
+    add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only; another one "
+        "needs --api-key-file or --insecure")  # fmt: skip
     add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 picks a free port")
     add("--uds", type=Path, metavar="PATH", help="a Unix socket, in place of --host and --port")
     add("--workers", type=int, metavar="N", help="processes that share the address and the CPUs; "
@@ -44,6 +47,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--waiting", type=int, default=256, metavar="N", help="maximum queue length; a request "
         "beyond it gets 503; default: 256")  # fmt: skip
     add("--max-megabytes", type=int, default=32, metavar="N", help="of a request body; default: 32")
+    add("--api-key-file", metavar="FILE", help="requests need a key of this file, which has "
+        "NAME:KEY lines")  # fmt: skip
+    add("--insecure", action="store_true", help="serve other machines without keys")
+    add("--max-requests-per-client", type=int, metavar="N", help="in progress, for a key or an "
+        "address; default: any number")  # fmt: skip
+    add("--access-log", action="store_true", help="print a line per request to stderr")
+    add("--grace", type=float, default=30, metavar="SECONDS", help="after SIGTERM or Ctrl-C, to "
+        "answer what was received; default: 30")  # fmt: skip
     add_config(parser, "server.toml")
     add("models", nargs="*", metavar="[NAME=]MODEL", help="a bundle, an exported file, or "
         "hf:OWNER/NAME; several have names, NAME=MODEL, and perhaps versions, "
@@ -60,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         "max_megabytes": 1,
         "patience": 0,
         "watch": 0.1,
+        "max_requests_per_client": 1,
+        "grace": 1,
     }
     for name, least in numbers.items():
         value = getattr(args, name)
@@ -72,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--root-path is {args.root_path}; it must begin with /")
     if not args.patience <= LONGEST:
         raise InputError(f"--patience is {args.patience:g}; it must be at most {LONGEST:,} ms")
+    if not args.grace <= LONGEST_GRACE:
+        raise InputError(f"--grace is {args.grace:g}; it must be at most {LONGEST_GRACE:,} seconds")
     if not 0 <= args.port <= 65535:
         raise InputError(f"--port is {args.port}; it must be from 0 to 65535")
     from resnetkit.server.serving import serve
@@ -93,9 +108,19 @@ def run(args: argparse.Namespace) -> int:
         max_queue_delay=args.patience / 1000,
         max_queue_size=args.waiting,
         max_body_bytes=args.max_megabytes << 20,
-        on_start=lambda line: print(printable(in_flags(InputError(line))), flush=True),
+        api_keys=args.api_key_file,
+        insecure=args.insecure,
+        max_requests_per_client=args.max_requests_per_client,
+        access_log=args.access_log,
+        grace=args.grace,
+        on_start=_say,
+        on_event=_say,
     )
     return 0
+
+
+def _say(line: str) -> None:
+    print(printable(in_flags(InputError(line))), flush=True)
 
 
 def _models(args: argparse.Namespace) -> dict[str, str]:

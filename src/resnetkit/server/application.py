@@ -7,6 +7,7 @@
 | ``GET /model``, ``GET /models/NAME`` | the network, its classes, preprocessing and engine |
 | ``GET /models`` | all models |
 | ``GET /health`` | 200 while the process runs |
+| ``GET /ready`` | 200, or 503 when the server is stopping |
 | ``GET /metrics`` | counters for Prometheus |
 | ``GET /`` | a page to try it |
 
@@ -33,11 +34,13 @@ from starlette.datastructures import UploadFile
 from resnetkit.data.decoding.decode import UnreadableImageError
 from resnetkit.files import utf8
 from resnetkit.inference.prediction import NOT_FINITE, ranked
+from resnetkit.server.access import Access, protect_inside, protect_outside
 from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import BusyError
 from resnetkit.server.metrics import CountRequests, Metrics
 from resnetkit.server.model_repository import ModelRepository, UnknownModelError
 from resnetkit.server.model_runner import ModelRunner, NotFiniteRowError
+from resnetkit.server.security_headers import page_policy
 from resnetkit.server.served_model import Limits, ServedModel
 
 #: Runs while models are served, until it is cancelled.
@@ -54,6 +57,7 @@ class InferenceServer:
         self.repository = ModelRepository(models, limits, self.metrics)
         self._pending = 0
         page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
+        self._page_headers = {"content-security-policy": page_policy(page)}
         self._page = page.replace("{{network}}", html.escape(self.repository.model().network))
 
     @asynccontextmanager
@@ -103,7 +107,7 @@ class InferenceServer:
 
     def page(self) -> HTMLResponse:
         """A page to try the first model."""
-        return HTMLResponse(self._page)
+        return HTMLResponse(self._page, headers=self._page_headers)
 
 
 def create_app(
@@ -112,15 +116,17 @@ def create_app(
     *,
     topk: int = 5,
     root_path: str = "",
+    access: Access | None = None,
     background: Sequence[Background] = (),
 ) -> FastAPI:
     """The ASGI application that serves ``models``; the first is the default.
 
     ``topk`` is the default number of classes per image. ``root_path`` is the path under which a
-    proxy shows the server. ``background`` runs while models are served, e.g. to replace them.
+    proxy shows the server. ``access`` states who may use it. ``background`` runs while models are
+    served, e.g. to replace them.
     """
     models = [models] if isinstance(models, ServedModel) else list(models)
-    limits = limits or Limits()
+    limits, access = limits or Limits(), access or Access()
     server = InferenceServer(models, limits, background)
     app = FastAPI(
         title="resnetkit",
@@ -133,7 +139,9 @@ def create_app(
         max_body_bytes=limits.max_body_bytes,
         max_total_body_bytes=limits.max_total_body_bytes,
     )
+    protect_inside(app, access)
     app.add_middleware(CountRequests, counter=server.metrics.requests)
+    protect_outside(app, access)
     app.add_exception_handler(UnknownModelError, _not_found)
     app.add_exception_handler(BusyError, _busy)
     most = max(1, *(len(model.classes) for model in models))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resnetkit.errors import InputError, check_installed
 from resnetkit.inference.engines.engine import EngineName
+from resnetkit.server.connections import BACKLOG
 from resnetkit.server.model_source import Model, ServingOptions, model_sources
 
 
@@ -32,7 +33,13 @@ def serve(
     max_queue_delay: float = 0.0,
     max_queue_size: int = 256,
     max_body_bytes: int = 32 << 20,
+    api_keys: Mapping[str, str] | str | Path | None = None,
+    insecure: bool = False,
+    max_requests_per_client: int | None = None,
+    access_log: bool = False,
+    grace: float = 30.0,
     on_start: Callable[[str], None] = print,
+    on_event: Callable[[str], None] = print,
 ) -> None:
     """Serve ``models`` until SIGINT, which raises ``KeyboardInterrupt``, or SIGTERM,
     which raises ``SystemExit``.
@@ -49,10 +56,17 @@ def serve(
     at most ``max_batch_size`` images, by default the fastest number up to 8, which is measured once
     for a model and machine, and waits ``max_queue_delay`` seconds for more. At most
     ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer ``topk``
-    classes per image. ``on_start`` is called with one line when the server is ready, and for each
-    model that is replaced.
+    classes per image. ``on_start`` is called with one line when the server is ready, ``on_event``
+    for each model that is replaced, each worker that died, and the end.
 
-    Raises ``ValueError`` for an unusable model or engine, a missing extra, and an address in use.
+    ``host`` is an address of this machine only, unless ``api_keys`` are given (key by name, or a
+    file with ``NAME:KEY`` lines) or ``insecure`` is true. A client (a key, or without keys an
+    address) has at most ``max_requests_per_client`` requests in progress, by default any number.
+    ``access_log`` prints a line per request to stderr. After the signal, what was received is
+    answered, and the end comes within ``grace`` seconds.
+
+    Raises ``ValueError`` for an unusable model or engine, a missing extra, an address in use, an
+    unusable file of keys, and another ``host`` without keys.
 
     >>> resnetkit.serve(model, port=0)
     http://127.0.0.1:... serves model (resnet20), openvino fp32
@@ -61,10 +75,19 @@ def serve(
         raise InputError("the server needs Linux or macOS; on Windows, use WSL or a container")
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         check_installed(package, "serving")
+    from resnetkit.server.access import Access
+    from resnetkit.server.api_keys import check_exposure, read_api_keys
     from resnetkit.server.served_model import Limits
     from resnetkit.server.supervisor import supervise
     from resnetkit.server.worker import Settings, orderly_end, run
 
+    if uds is None:
+        check_exposure(host, api_keys is not None or insecure)
+    access = Access(
+        api_keys={} if api_keys is None else read_api_keys(api_keys),
+        max_requests_per_client=max_requests_per_client,
+        log=access_log,
+    )
     at = _listening(host, port) if uds is None else _listening_at(Path(uds))
     with orderly_end(), at as listening:
         settings = Settings(
@@ -85,11 +108,13 @@ def serve(
             topk=topk,
             root_path=root_path,
             watch=watch,
+            access=access,
+            grace=grace,
         )
         if workers is None:
-            run(settings, listening, on_start=on_start, say=on_start)
+            run(settings, listening, on_start=on_start, say=on_event)
         else:
-            supervise(settings, listening, workers, on_start)
+            supervise(settings, listening, workers, on_start=on_start, say=on_event)
 
 
 @contextmanager
@@ -100,7 +125,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((host, port))
-            found.listen(512)
+            found.listen(BACKLOG)
         except OSError as error:
             raise InputError(
                 f"cannot listen on {host}:{port}: {_reason(error)}; use another host or port",
@@ -117,7 +142,7 @@ def _listening_at(path: Path) -> Iterator[socket.socket]:
             if _is_abandoned(path):
                 path.unlink()
             found.bind(str(path))
-            found.listen(512)
+            found.listen(BACKLOG)
         except OSError as error:
             raise InputError(
                 f"cannot listen on {path}: {_reason(error)}; use another path", field="uds"

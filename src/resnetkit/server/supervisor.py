@@ -22,8 +22,6 @@ from resnetkit.inference.engines.engine import available
 from resnetkit.server.metrics import SHARED_FOLDER, forget_process
 from resnetkit.server.worker import Settings, orderly_end, run
 
-#: Seconds that a worker has to end before it is killed: uvicorn's own limit, and some more.
-PATIENCE = 40.0
 #: A worker that dies within so many seconds of its start, so often in a row, is not started again.
 SHORT_LIFE, MOST_SHORT_LIVES = 10.0, 5
 _Message = tuple[Literal["start", "say", "error"], str]
@@ -53,7 +51,12 @@ class _Worker:
 
 
 def supervise(
-    settings: Settings, listening: socket.socket, count: int, say: Callable[[str], None]
+    settings: Settings,
+    listening: socket.socket,
+    count: int,
+    *,
+    on_start: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> None:
     """Serve with ``count`` workers, which share the CPUs, until SIGTERM or SIGINT.
 
@@ -69,12 +72,12 @@ def supervise(
             for number in range(count):
                 workers.append(_Worker(number, settings, listening))
                 line = _started(workers[-1])
-            say(f"{line}, {count} workers")
+            on_start(f"{line}, {count} workers")
             _forward_hangups(workers)
             _watch(workers, settings, listening, say)
         finally:
             del os.environ[SHARED_FOLDER]
-            _end(workers)
+            _end(workers, settings.grace, say)
 
 
 def _started(worker: _Worker) -> str:
@@ -133,14 +136,16 @@ def _forward_hangups(workers: list[_Worker]) -> None:
         signal.signal(signal.SIGHUP, forward)
 
 
-def _end(workers: list[_Worker]) -> None:
+def _end(workers: list[_Worker], grace: float, say: Callable[[str], None]) -> None:
     for worker in workers:
         worker.process.terminate()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + grace + 5
     for worker in workers:
         worker.process.join(max(0.0, end - time.monotonic()))
         worker.process.kill()
         worker.process.join()
+        while worker.messages.poll() and (message := worker.receive()):
+            say(f"worker {worker.number}: {message[1]}")
 
 
 def _work(settings: Settings, listening: socket.socket, sent: Connection) -> None:

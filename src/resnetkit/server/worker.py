@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from resnetkit.server.access import Access, log_to_stderr
 from resnetkit.server.application import create_app
+from resnetkit.server.connections import BACKLOG, ConnectionLimits, connections_allowed
+from resnetkit.server.graceful_server import GracefulServer
 from resnetkit.server.model_reloading import Reloading
 from resnetkit.server.model_source import ModelSource, ServingOptions
+from resnetkit.server.protocol import limited_protocol
 from resnetkit.server.served_model import Limits
 
 
@@ -29,6 +33,8 @@ class Settings:
     topk: int
     root_path: str
     watch: float | None
+    access: Access
+    grace: float
 
 
 def run(
@@ -50,9 +56,23 @@ def run(
         settings.limits,
         topk=settings.topk,
         root_path=settings.root_path,
+        access=settings.access,
         background=background,
     )
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
+    connections = ConnectionLimits(max_connections=connections_allowed())
+    config = uvicorn.Config(
+        app,
+        http=limited_protocol(connections),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=connections.keep_alive,
+    )
+    if settings.access.log:
+        log_to_stderr()
+    server = GracefulServer(config, app.state.traffic, grace=settings.grace, on_stop=say)
     named = zip(sources, served, strict=True)
     on_start(
         f"{settings.where} serves "
@@ -61,7 +81,7 @@ def run(
             for source, one in named
         )
     )
-    uvicorn.Server(config).run([listening])
+    server.run([listening])
 
 
 @contextmanager
