@@ -35,6 +35,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--waiting", type=int, default=256, metavar="N", help="maximum queue length; a request "
         "beyond it gets 503; default: 256")  # fmt: skip
     add("--max-megabytes", type=int, default=32, metavar="N", help="of a request body; default: 32")
+    add("--embeddings", action="store_true", help="serve embeddings too, at /embeddings")
+    add("--allow-url", action="store_true", help="fetch images of URLs in requests, from public "
+        "addresses")  # fmt: skip
+    add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin "
+        "may use the server: https://HOST, or * for all; may be repeated")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
         max_queue_delay=args.patience / 1000,
         max_queue_size=args.waiting,
         max_body_bytes=args.max_megabytes << 20,
+        embeddings=args.embeddings,
+        allow_url=args.allow_url,
+        cors_origins=args.cors_origin,
         on_start=lambda line: print(line, flush=True),
     )
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,9 @@ def serve(
     max_queue_delay: float = 0.0,
     max_queue_size: int = 256,
     max_body_bytes: int = 32 << 20,
+    embeddings: bool = False,
+    allow_url: bool = False,
+    cors_origins: Sequence[str] = (),
     on_start: Callable[[str], None] = print,
 ) -> None:
     """Serve ``model`` until SIGTERM or SIGINT; SIGINT raises ``KeyboardInterrupt``.
@@ -49,17 +52,24 @@ def serve(
     ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer ``topk``
     classes per image. ``on_start`` is called with one line when the server is ready.
 
+    ``embeddings`` are served too, by a second engine of the same network. With ``allow_url``,
+    requests may have URLs of images, which the server fetches from public addresses. Pages of
+    ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser.
+
     Raises ``ValueError`` for an unusable model or engine, a missing extra, and an address in use.
 
     >>> resnetkit.serve(model, port=0)
     http://127.0.0.1:... serves model (resnet20), openvino fp32
     """
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "httpcore"):
         check_installed(package, "serving")
     import uvicorn
 
-    from resnetkit.server.application import create_app
+    from resnetkit.server.application import check_origins, create_app
     from resnetkit.server.served_model import Limits, ServedModel
+    from resnetkit.server.url_fetching import UrlFetcher
+
+    check_origins(cors_origins)
 
     opened = as_model(model)
     name = short_name(model) if isinstance(model, str | Path) else opened.network.name
@@ -74,6 +84,9 @@ def serve(
             classes=opened.classes,
             network=opened.network.name,
             exact=exact,
+            embedder=open_engine(opened, engine, "embeddings", device=device, threads=threads)
+            if embeddings
+            else None,
         )
         size = warmed_up(served, opened.digest, max_batch_size)
         limits = Limits(
@@ -82,7 +95,13 @@ def serve(
             max_queue_size=max_queue_size,
             max_body_bytes=max_body_bytes,
         )
-        app = create_app(served, limits, topk=min(topk, len(opened.classes)))
+        app = create_app(
+            served,
+            limits,
+            topk=min(topk, len(opened.classes)),
+            fetcher=UrlFetcher() if allow_url else None,
+            cors_origins=cors_origins,
+        )
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
         server = uvicorn.Server(config)
         facts = served.engine.to_dict()
@@ -93,7 +112,7 @@ def serve(
 
 
 def warmed_up(model: ServedModel, digest: str, max_batch_size: int | None) -> int:
-    """Choose the engine's streams, compute a first image both ways, and return the number of images
+    """Choose the engines' streams, compute a first image both ways, and return the number of images
     of a batch: if it is not given, the fastest of ``DEFAULT_SIZES``."""
     engine, facts = model.engine, model.preprocess
     if engine.options.cuts:
@@ -101,9 +120,14 @@ def warmed_up(model: ServedModel, digest: str, max_batch_size: int | None) -> in
     shape = (facts.size, facts.size, facts.channel_count)
     sizes = DEFAULT_SIZES if max_batch_size is None else (max_batch_size,)
     size = tuned(engine, shape, digest, sizes)
+    engines = [engine]
+    if (embedder := model.embedder) is not None:
+        embedder.streams = engine.streams
+        engines.append(embedder)
     black = np.zeros((1, *shape), np.uint8)
-    for shared in (False, True):
-        engine.answer(black, shared=shared)
+    for one in engines:
+        for shared in (False, True):
+            one.answer(black, shared=shared)
     return size
 
 
