@@ -46,6 +46,7 @@ EXTRAS = {
     "h5py": "keras",
     "mlflow": "mlflow",
     "nncf": "int8",
+    "opentelemetry": "otel",
     "openvino": "openvino",
     "pillow_heif": "heic",
     "pyarrow": "parquet",

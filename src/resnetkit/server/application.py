@@ -49,12 +49,14 @@ def create_app(
     topk: int = 5,
     fetcher: Fetcher | None = None,
     cors_origins: Sequence[str] = (),
+    otlp: bool = False,
 ) -> FastAPI:
     """The ASGI application that serves ``models``; the first is the default.
 
     ``topk`` is the default number of classes per image. ``fetcher``, a ``UrlFetcher``, fetches URLs
     in requests, which are rejected without it. Pages of ``cors_origins`` (``https://host``, or
-    ``*`` for all) may use the server from a browser.
+    ``*`` for all) may use the server from a browser. With ``otlp``, traces are sent as the
+    variables ``OTEL_*`` of OpenTelemetry say.
 
     Raises ``ValueError`` for an origin that is none.
     """
@@ -66,6 +68,7 @@ def create_app(
         title="resnetkit",
         description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
         lifespan=server.lifespan,
+        telemetry={"auto_configure": otlp, "operation_spans": False},
     )
     app.add_middleware(
         BodyLimit,

@@ -17,6 +17,7 @@ from resnetkit.data.decoding.decode import UnreadableImageError
 from resnetkit.files import utf8
 from resnetkit.inference.engines.engine import Output
 from resnetkit.inference.prediction import NOT_FINITE, ranked
+from resnetkit.server import tracing
 from resnetkit.server.dynamic_batching import BusyError, Row
 from resnetkit.server.metrics import Metrics
 from resnetkit.server.model_repository import ModelRepository
@@ -75,7 +76,8 @@ class InferenceServer:
         """The ``topk`` classes of each image of a request."""
         start = time.perf_counter()
         _check_topk(topk, self.repository.model(name))  # before the body is read
-        given = await self._reader.read(request, PredictRequest)
+        with tracing.span("read"):
+            given = await self._reader.read(request, PredictRequest)
         if None not in (topk, given.topk) and topk != given.topk:
             raise HTTPException(
                 422, f"topk is {topk} in the query and {given.topk} in the body; give it once"
@@ -97,7 +99,8 @@ class InferenceServer:
                 f"embeddings of {self.repository.model(name).name} are not served; whoever runs "
                 "the server can start it with embeddings",
             )
-        given = await self._reader.read(request, EmbeddingsRequest)
+        with tracing.span("read"):
+            given = await self._reader.read(request, EmbeddingsRequest)
         model, answers = await self._rows(given.images, name, "embeddings")
         return _answered(model, given.images, [
             one if isinstance(one, str) else {"embedding": one.tolist()} for one in answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,7 @@ from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Engine, Output
 from resnetkit.inference.prediction import NOT_FINITE, finite
 from resnetkit.preprocess import Preprocess
+from resnetkit.server import tracing
 from resnetkit.server.dynamic_batching import Batcher, BusyError, Row
 from resnetkit.server.metrics import Metrics
 from resnetkit.server.served_model import Limits, ServedModel
@@ -80,7 +82,8 @@ class ModelRunner:
         run = asyncio.get_running_loop().run_in_executor
         with self._counted():
             async with self._turn:
-                pixels = await run(self._decoders, self._decoded, body)
+                with tracing.span("decode"):
+                    pixels = await run(self._decoders, self._decoded, body)
                 return await self._infer(pixels, outputs)
 
     async def rows_of_pixels(self, pixels: Cut, outputs: tuple[Output, ...]) -> dict[Output, Row]:
@@ -89,8 +92,11 @@ class ModelRunner:
             return await self._infer(pixels, outputs)
 
     async def _infer(self, pixels: Cut, outputs: tuple[Output, ...]) -> dict[Output, Row]:
-        waiting = [asyncio.wrap_future(self._batchers[name].submit(pixels)) for name in outputs]
-        rows = await asyncio.gather(*waiting)
+        waiting = [self._batchers[name].submit(pixels) for name in outputs]
+        rows = await asyncio.gather(*map(asyncio.wrap_future, waiting))
+        for one in waiting:
+            tracing.record("queue", one.submitted, one.started)
+            tracing.record("compute", one.started, time.time_ns())
         if not all(finite(row) for row in rows):
             raise NotFiniteRowError
         return dict(zip(outputs, rows, strict=True))

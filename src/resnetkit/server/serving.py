@@ -54,7 +54,8 @@ def serve(
 
     ``embeddings`` are served too, by a second engine of the same network. With ``allow_url``,
     requests may have URLs of images, which the server fetches from public addresses. Pages of
-    ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser.
+    ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser. Traces
+    are sent as the standard variables ``OTEL_*`` of OpenTelemetry say, by default nowhere.
 
     Raises ``ValueError`` for an unusable model or engine, a missing extra, and an address in use.
 
@@ -67,9 +68,11 @@ def serve(
 
     from resnetkit.server.application import check_origins, create_app
     from resnetkit.server.served_model import Limits, ServedModel
+    from resnetkit.server.tracing import check_exporter
     from resnetkit.server.url_fetching import UrlFetcher
 
     check_origins(cors_origins)
+    check_exporter()
 
     opened = as_model(model)
     name = short_name(model) if isinstance(model, str | Path) else opened.network.name
@@ -101,6 +104,7 @@ def serve(
             topk=min(topk, len(opened.classes)),
             fetcher=UrlFetcher() if allow_url else None,
             cors_origins=cors_origins,
+            otlp=True,
         )
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
         server = uvicorn.Server(config)
