@@ -177,7 +177,7 @@ def test_the_example_of_serve(folder: Path) -> None:
             with urllib.request.urlopen(f"{line.split()[0]}/health", timeout=60) as response:
                 assert response.status == 200
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == -signal.SIGTERM
+            assert process.wait(60) == 128 + signal.SIGTERM
         finally:
             process.kill()
 

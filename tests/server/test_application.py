@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -18,12 +19,12 @@ import pytest
 import resnetkit
 from resnetkit.bundle.opening import open_model
 from resnetkit.data.decoding import decode, fast_decode
-from resnetkit.data.decoding.fast_decode import pixels_of
 from resnetkit.exporters.exporter import export
 from resnetkit.inference.engines.selection import open_engine
 from resnetkit.inference.prediction import predict, ranked
 from resnetkit.server.application import create_app
 from resnetkit.server.body_limit import BodyLimit
+from resnetkit.server.decoder_pool import DecoderPool
 from resnetkit.server.served_model import Limits, ServedModel
 
 with warnings.catch_warnings():
@@ -218,13 +219,14 @@ def test_what_is_still_to_be_decoded_waits_too(
     bundle_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, may = threading.Semaphore(0), threading.Event()
+    real = DecoderPool.decode
 
-    def slow(*given: object, torch: bool) -> object:
+    def slow(self: DecoderPool, *given: Any) -> Any:
         began.release()
         assert may.wait(20)
-        return pixels_of(*given, torch=torch)
+        return real(self, *given)
 
-    monkeypatch.setattr(fast_decode, "pixels_of", slow)
+    monkeypatch.setattr(DecoderPool, "decode", slow)
     served = served_of(resnetkit.load(bundle_file))
     with (
         TestClient(create_app(served, Limits(max_batch_size=1, max_queue_size=1))) as client,

@@ -1,4 +1,4 @@
-"""Serve a trained bundle or an exported file over HTTP.
+"""Serve trained bundles or exported files over HTTP.
 
 POST an image to /predict, or a form with several; / has a page to try it, /docs the API, /metrics
 counters for Prometheus. Concurrent images are batched. SIGTERM and Ctrl-C finish accepted requests,
@@ -8,9 +8,13 @@ then stop.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from resnetkit.errors import InputError
+from resnetkit.cli.config_file import add_config, configured, unknown
+from resnetkit.cli.messages import in_flags
+from resnetkit.errors import InputError, printable, shown
 from resnetkit.inference.engines.engine import CHOICES
+from resnetkit.source import is_source
 
 #: Maximum milliseconds that a batch waits for more images.
 LONGEST = 60_000
@@ -18,9 +22,12 @@ LONGEST = 60_000
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a bundle, an exported file, or hf:OWNER/NAME")
     add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only")
     add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 picks a free port")
+    add("--uds", type=Path, metavar="PATH", help="a Unix socket, in place of --host and --port")
+    add("--workers", type=int, metavar="N", help="processes that share the address and the CPUs; "
+        "one that dies is started again; default: this process")  # fmt: skip
+    add("--root-path", default="", metavar="PATH", help="path under which a proxy shows the server")
     add("--engine", choices=CHOICES, default="auto", help="inference engine; auto: the fastest "
         "installed one with float32 results")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda if available")
@@ -28,6 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--topk", type=int, default=5, metavar="N", help="classes per image; default: 5")
     add("--exact", action="store_true", help="pixels bit-equal to torchvision's; default: a "
         "faster path, as in predict")  # fmt: skip
+    add("--watch", type=float, metavar="SECONDS", help="replace a model when its file changes, "
+        "looked at every SECONDS, and at SIGHUP")  # fmt: skip
     add("--batch-size", type=int, metavar="N", help="maximum batch size; default: the fastest up "
         "to 8, measured once")  # fmt: skip
     add("--patience", type=float, default=0, metavar="MS", help="how long a batch waits for more "
@@ -40,15 +49,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "addresses")  # fmt: skip
     add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin "
         "may use the server: https://HOST, or * for all; may be repeated")  # fmt: skip
+    add_config(parser, "server.toml")
+    add("models", nargs="*", metavar="[NAME=]MODEL", help="a bundle, an exported file, or "
+        "hf:OWNER/NAME; several have names, NAME=MODEL, and perhaps versions, "
+        "NAME@VERSION=MODEL")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    numbers = {"topk": 1, "batch_size": 1, "waiting": 1, "max_megabytes": 1, "patience": 0}
+    models = _models(args)
+    numbers = {
+        "topk": 1,
+        "workers": 1,
+        "batch_size": 1,
+        "waiting": 1,
+        "max_megabytes": 1,
+        "patience": 0,
+        "watch": 0.1,
+    }
     for name, least in numbers.items():
         value = getattr(args, name)
-        if value is not None and value < least:
+        if value is not None and not value >= least:
             flag = name.replace("_", "-")
-            raise InputError(f"--{flag} is {value}; it must be at least {least}")
+            raise InputError(f"--{flag} is {value:g}; it must be at least {least}")
+    if args.watch is not None and not args.watch <= LONGEST:
+        raise InputError(f"--watch is {args.watch:g}; it must be at most {LONGEST:,} s")
+    if args.root_path and not args.root_path.startswith("/"):
+        raise InputError(f"--root-path is {args.root_path}; it must begin with /")
     if not args.patience <= LONGEST:
         raise InputError(f"--patience is {args.patience:g}; it must be at most {LONGEST:,} ms")
     if not 0 <= args.port <= 65535:
@@ -56,14 +82,18 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.server.serving import serve
 
     serve(
-        args.model,
+        models,
         host=args.host,
         port=args.port,
+        uds=args.uds,
+        workers=args.workers,
+        root_path=args.root_path,
         engine=args.engine,
         device=args.device,
         threads=args.threads,
         topk=args.topk,
         exact=args.exact,
+        watch=args.watch,
         max_batch_size=args.batch_size,
         max_queue_delay=args.patience / 1000,
         max_queue_size=args.waiting,
@@ -71,6 +101,34 @@ def run(args: argparse.Namespace) -> int:
         embeddings=args.embeddings,
         allow_url=args.allow_url,
         cors_origins=args.cors_origin,
-        on_start=lambda line: print(line, flush=True),
+        on_start=lambda line: print(printable(in_flags(InputError(line))), flush=True),
     )
     return 0
+
+
+def _models(args: argparse.Namespace) -> dict[str, str]:
+    """The models of the command line, else of the file, by name."""
+    from resnetkit.server.model_source import default_name, split_name
+
+    rest = configured(args)
+    table = rest.pop("models", {})
+    if rest:
+        raise unknown(args.config, rest, [*args.configurable[0], "models"])
+    if not isinstance(table, dict) or not all(isinstance(one, str) for one in table.values()):
+        raise InputError(
+            f'{args.config}: models is {shown(table)}; it must be a table, NAME = "MODEL"'
+        )
+    if not args.models:
+        if not table:
+            raise InputError("no model is given; give a bundle, e.g. RUN/best.safetensors")
+        folder = args.config.parent
+        return {key: one if is_source(one) else str(folder / one) for key, one in table.items()}
+    found: dict[str, str] = {}
+    for name, path in map(split_name, args.models):
+        if (key := name or default_name(path)) in found:
+            raise InputError(
+                f"{found[key]} and {path} are both {key}; name them, e.g. {key}=MODEL, or "
+                f"{key}@2=MODEL for another version"
+            )
+        found[key] = path
+    return found

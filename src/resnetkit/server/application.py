@@ -29,7 +29,7 @@ from starlette.middleware.cors import CORSMiddleware
 from resnetkit.errors import InputError
 from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import BusyError
-from resnetkit.server.inference_server import InferenceServer
+from resnetkit.server.inference_server import Background, InferenceServer
 from resnetkit.server.metrics import CountRequests
 from resnetkit.server.model_repository import UnknownModelError
 from resnetkit.server.request_images import Fetcher, one_line
@@ -49,26 +49,30 @@ def create_app(
     topk: int = 5,
     fetcher: Fetcher | None = None,
     cors_origins: Sequence[str] = (),
+    root_path: str = "",
+    background: Sequence[Background] = (),
     otlp: bool = False,
 ) -> FastAPI:
     """The ASGI application that serves ``models``; the first is the default.
 
     ``topk`` is the default number of classes per image. ``fetcher``, a ``UrlFetcher``, fetches URLs
     in requests, which are rejected without it. Pages of ``cors_origins`` (``https://host``, or
-    ``*`` for all) may use the server from a browser. With ``otlp``, traces are sent as the
-    variables ``OTEL_*`` of OpenTelemetry say.
+    ``*`` for all) may use the server from a browser. ``root_path`` is the path under
+    which a proxy shows the server. ``background`` runs while models are served, e.g. to replace
+    them. With ``otlp``, traces are sent as the variables ``OTEL_*`` of OpenTelemetry say.
 
     Raises ``ValueError`` for an origin that is none.
     """
     models = [models] if isinstance(models, ServedModel) else list(models)
     limits = limits or Limits()
     check_origins(cors_origins)
-    server = InferenceServer(models, limits, topk, fetcher)
+    server = InferenceServer(models, limits, topk, fetcher, background)
     app = FastAPI(
         title="resnetkit",
         description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
         lifespan=server.lifespan,
         telemetry={"auto_configure": otlp, "operation_spans": False},
+        root_path=root_path,
     )
     app.add_middleware(
         BodyLimit,

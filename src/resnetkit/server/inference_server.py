@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from typing import Any
@@ -31,6 +31,9 @@ from resnetkit.server.request_images import (
 )
 from resnetkit.server.served_model import Limits, ServedModel
 
+#: Runs while models are served, until it is cancelled.
+Background = Callable[[ModelRepository], Coroutine[Any, Any, None]]
+
 
 class InferenceServer:
     """Answers requests with the models of a repository, which is open during ``lifespan``.
@@ -44,8 +47,10 @@ class InferenceServer:
         limits: Limits,
         topk: int,
         fetcher: Fetcher | None = None,
+        background: Sequence[Background] = (),
     ) -> None:
         self.metrics, self.limits, self._topk = Metrics(), limits, topk
+        self._background = background
         self.repository = ModelRepository(models, limits, self.metrics)
         self._reader = ImageReader(limits, fetcher)
         self._pending = 0
@@ -54,9 +59,15 @@ class InferenceServer:
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Run the threads of the models."""
+        """Run the threads of the models, and what runs in the background."""
         async with self.repository:
-            yield
+            tasks = [asyncio.create_task(one(self.repository)) for one in self._background]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     @contextmanager
     def admitted(self, images: int, runner: ModelRunner) -> Iterator[None]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnetkit.server.dynamic_batching import Quantity
 
+#: The variable that names a folder where prometheus_client keeps the values of several processes.
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Counters in a separate registry."""
+    """Counters in a separate registry; those of all processes, if they share a folder."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -61,6 +65,7 @@ class Metrics:
             "Images waiting for a batch",
             ["model"],
             registry=registry,
+            multiprocess_mode="livesum",
         )
 
     def observer(self, model: str) -> Callable[[Quantity, float], None]:
@@ -68,13 +73,22 @@ class Metrics:
         histograms = {name: one.labels(model) for name, one in self._of_batches.items()}
         return lambda quantity, value: histograms[quantity].observe(value)
 
-    def watch(self, model: str, queue_size: Callable[[], int]) -> None:
-        """Read the length of the queue of a model from a function."""
-        self._queue_size.labels(model).set_function(queue_size)
+    def waiting(self, model: str, images: int) -> None:
+        """The length of the queue of a model."""
+        self._queue_size.labels(model).set(images)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        registry = self._registry
+        if SHARED_FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def forget_process(pid: int | None) -> None:
+    """Leave out what a process that has ended had waiting."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 class CountRequests:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from resnetkit.errors import InputError
+from resnetkit.server.decoder_pool import DecoderPool
 from resnetkit.server.metrics import Metrics
 from resnetkit.server.model_runner import ModelRunner
 from resnetkit.server.served_model import Limits, ServedModel
@@ -45,23 +45,23 @@ class ModelRepository:
 
     def __init__(self, models: Sequence[ServedModel], limits: Limits, metrics: Metrics) -> None:
         if not models:
-            raise InputError("there are no models; give at least one", field="models")
+            raise InputError("there are no models; give at least one")
         self._limits, self._metrics = limits, metrics
         self._models: dict[str, dict[str, ServedModel]] = {}
         for model in models:
             versions = self._models.setdefault(model.name, {})
             if model.version in versions:
                 raise InputError(
-                    f"two models are version {model.version} of {model.name}; give another name "
-                    "or version",
-                    field="models",
+                    f"two models are version {model.version} of {model.name}; give them names, "
+                    f"NAME=MODEL, or versions, {model.name}@VERSION=MODEL"
                 )
             versions[model.version] = model
         self._default = models[0].name
         self._leases: dict[tuple[str, str], _Lease] = {}
 
     async def __aenter__(self) -> ModelRepository:
-        self._decoders = ThreadPoolExecutor(self._limits.decode_threads, "decode")
+        limits = self._limits
+        self._decoders = DecoderPool(limits.decode_threads, limits.max_decode_seconds)
         for model in self.models:
             self._leases[model.name, model.version] = _Lease(self._runner(model))
         return self
@@ -69,7 +69,7 @@ class ModelRepository:
     async def __aexit__(self, *_: object) -> None:
         leases, self._leases = self._leases, {}
         await asyncio.gather(*(asyncio.to_thread(one.runner.close) for one in leases.values()))
-        await asyncio.to_thread(self._decoders.shutdown)
+        await asyncio.to_thread(self._decoders.close)
 
     @property
     def models(self) -> list[ServedModel]:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from functools import partial
 
-from resnetkit.data.decoding import decode, fast_decode
 from resnetkit.data.decoding.decode import Cut, UnreadableImageError
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Engine, Output
 from resnetkit.inference.prediction import NOT_FINITE, finite
-from resnetkit.preprocess import Preprocess
 from resnetkit.server import tracing
-from resnetkit.server.dynamic_batching import Batcher, BusyError, Row
+from resnetkit.server.decoder_pool import DecoderPool, Way
+from resnetkit.server.dynamic_batching import Batcher, BusyError, Quantity, Row
 from resnetkit.server.metrics import Metrics
 from resnetkit.server.served_model import Limits, ServedModel
 
@@ -35,7 +32,7 @@ class ModelRunner:
     """
 
     def __init__(
-        self, model: ServedModel, limits: Limits, decoders: ThreadPoolExecutor, metrics: Metrics
+        self, model: ServedModel, limits: Limits, decoders: DecoderPool, metrics: Metrics
     ) -> None:
         self.model, self._limits = model, limits
         self._decoders, self._metrics = decoders, metrics
@@ -45,10 +42,13 @@ class ModelRunner:
         # An engine that crops gets whole images, one at a time; few are kept decoded.
         cuts = model.engine.options.cuts
         self._size = 1 if cuts else model.max_batch_size or limits.max_batch_size
-        self._decode = _decoder(model)
+        fast: Way = "exact" if model.exact else "fast"
+        self._way: Way = "whole" if cuts else fast
         self._turn = asyncio.Semaphore(2 * limits.decode_threads) if cuts else nullcontext()
-        self._batchers = {output: self._batcher(engine) for output, engine in engines.items()}
-        metrics.watch(model.name, lambda: sum(b.queue_size for b in self._batchers.values()))
+        self._batchers: dict[Output, Batcher] = {}
+        for output, engine in engines.items():
+            self._batchers[output] = self._batcher(engine)
+        self._count_waiting()
 
     def _batcher(self, engine: Engine) -> Batcher:
         return Batcher(
@@ -56,8 +56,22 @@ class ModelRunner:
             max_batch_size=self._size,
             max_queue_delay=self._limits.max_queue_delay,
             max_queue_size=self._limits.max_queue_size + self.computed,
-            observe=self._metrics.observer(self.model.name),
+            observe=self._observed(),
         )
+
+    def _observed(self) -> Callable[[Quantity, float], None]:
+        observe = self._metrics.observer(self.model.name)
+
+        def observed(quantity: Quantity, value: float) -> None:
+            observe(quantity, value)
+            if quantity == "batch":
+                self._count_waiting()
+
+        return observed
+
+    def _count_waiting(self) -> None:
+        waiting = sum(batcher.queue_size for batcher in self._batchers.values())
+        self._metrics.waiting(self.model.name, waiting)
 
     @property
     def computed(self) -> int:
@@ -83,7 +97,7 @@ class ModelRunner:
         with self._counted():
             async with self._turn:
                 with tracing.span("decode"):
-                    pixels = await run(self._decoders, self._decoded, body)
+                    pixels = await run(self._decoders.threads, self._decoded, body)
                 return await self._infer(pixels, outputs)
 
     async def rows_of_pixels(self, pixels: Cut, outputs: tuple[Output, ...]) -> dict[Output, Row]:
@@ -93,6 +107,7 @@ class ModelRunner:
 
     async def _infer(self, pixels: Cut, outputs: tuple[Output, ...]) -> dict[Output, Row]:
         waiting = [self._batchers[name].submit(pixels) for name in outputs]
+        self._count_waiting()
         rows = await asyncio.gather(*map(asyncio.wrap_future, waiting))
         for one in waiting:
             tracing.record("queue", one.submitted, one.started)
@@ -103,7 +118,7 @@ class ModelRunner:
 
     def _decoded(self, body: bytes) -> Cut:
         with self._metrics.decode_seconds.labels(self.model.name).time():
-            return self._decode(body, self.model.preprocess)
+            return self._decoders.decode(body, self.model.preprocess, self._way)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -128,10 +143,3 @@ class ModelRunner:
         """Answer the waiting images, then stop the threads."""
         for batcher in self._batchers.values():
             batcher.close()
-
-
-def _decoder(model: ServedModel) -> Callable[[bytes, Preprocess], Cut]:
-    if model.engine.options.cuts:
-        return decode.whole
-    # torch's threads would compete with the engine's.
-    return decode.pixels_of if model.exact else partial(fast_decode.pixels_of, torch=False)

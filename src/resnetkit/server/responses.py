@@ -66,7 +66,8 @@ class EngineFacts(BaseModel):
 
 
 class ModelFacts(BaseModel):
-    """A served model; ``embeddings`` is their length, or null if they are not served."""
+    """A served model; ``embeddings`` is their length, or null if they are not served; ``sha256``
+    that of its file, or null if it has none."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -78,6 +79,7 @@ class ModelFacts(BaseModel):
     exact_pixels: bool
     engine: EngineFacts
     embeddings: int | None
+    sha256: str | None
 
 
 class Health(BaseModel):

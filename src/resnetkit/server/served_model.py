@@ -17,7 +17,7 @@ class ServedModel:
     ``exact`` makes pixels bit-equal to torchvision's; otherwise a faster path is used, as in
     ``predict`` from 64 images on. ``embedder`` is an engine of the same network that outputs
     embeddings, if they are served. A batch has at most ``max_batch_size`` images, by default as
-    many as ``Limits`` allows.
+    many as ``Limits`` allows. ``digest`` is that of its file.
     """
 
     name: str
@@ -29,6 +29,7 @@ class ServedModel:
     version: str = "1"
     embedder: Engine | None = None
     max_batch_size: int | None = None
+    digest: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON types."""
@@ -36,6 +37,7 @@ class ServedModel:
             "model": self.name,
             "version": self.version,
             "network": self.network,
+            "sha256": self.digest or None,
             "classes": [utf8(name) for name in self.classes],
             "preprocess": self.preprocess.to_dict(),
             "exact_pixels": self.exact,
@@ -51,7 +53,8 @@ class Limits:
     A batch has at most ``max_batch_size`` images and waits ``max_queue_delay`` seconds for more; at
     most ``max_queue_size`` received images may wait. A body has at most ``max_body_bytes``, all
     bodies together ``max_total_body_bytes``, and a request ``max_files`` images. ``decode_threads``
-    is the number of decoder threads, by default that of CPUs.
+    is the number of decoders, by default that of CPUs; none takes longer than
+    ``max_decode_seconds``.
     """
 
     max_batch_size: int = 8
@@ -61,3 +64,4 @@ class Limits:
     max_total_body_bytes: int = 256 << 20
     max_files: int = 64
     decode_threads: int = field(default_factory=available)
+    max_decode_seconds: float = 10.0

@@ -49,7 +49,8 @@ MAX_JPEG = 256 << 20
 #: Images with more pixels are decoded one at a time, whatever the number of threads, as each needs
 #: up to 20 bytes per pixel.
 MANY_PIXELS = 16 << 20
-_many = threading.Lock()
+#: Held while one of them is decoded; a process that decodes for another waits for that one.
+many: AbstractContextManager[object] = threading.Lock()
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
     3: PIL.Image.Transpose.ROTATE_180,
@@ -136,7 +137,7 @@ def scaled_upright(
 
 def in_turn(width: int, height: int) -> AbstractContextManager[object]:
     """Lock that prevents decoding two images of more than ``MANY_PIXELS`` at once."""
-    return _many if width * height > MANY_PIXELS else nullcontext()
+    return many if width * height > MANY_PIXELS else nullcontext()
 
 
 def _decoded(

@@ -1,0 +1,83 @@
+"""A process that serves: opens the models, and runs the application on a bound socket."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from resnetkit.server.application import create_app
+from resnetkit.server.model_reloading import Reloading
+from resnetkit.server.model_source import ModelSource, ServingOptions
+from resnetkit.server.served_model import Limits
+from resnetkit.server.url_fetching import UrlFetcher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a worker has to know; see ``serve``. ``where`` is the server's address."""
+
+    where: str
+    sources: Sequence[ModelSource]
+    options: ServingOptions
+    limits: Limits
+    topk: int
+    root_path: str
+    watch: float | None
+    allow_url: bool
+    cors_origins: Sequence[str]
+
+
+def run(
+    settings: Settings,
+    listening: socket.socket,
+    *,
+    on_start: Callable[[str], None],
+    say: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``on_start`` is called with a line when the models are open,
+    ``say`` with later ones. Raises ``InputError`` for a model that cannot be served."""
+    sources, options = settings.sources, settings.options
+    background = []
+    if settings.watch is not None:
+        background.append(Reloading(sources, options.open, settings.watch, say).run)
+    served = [options.open(source) for source in sources]
+    app = create_app(
+        served,
+        settings.limits,
+        topk=settings.topk,
+        root_path=settings.root_path,
+        background=background,
+        fetcher=UrlFetcher() if settings.allow_url else None,
+        cors_origins=settings.cors_origins,
+        otlp=True,
+    )
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
+    named = zip(sources, served, strict=True)
+    on_start(
+        f"{settings.where} serves "
+        + "; ".join(
+            f"{source.label} ({one.network}), {one.engine.name} {one.engine.precision}"
+            for source, one in named
+        )
+    )
+    uvicorn.Server(config).run([listening])
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """Leave by ``SystemExit`` at SIGTERM, which uvicorn raises again once it has stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
