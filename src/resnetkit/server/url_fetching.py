@@ -9,10 +9,12 @@ cookies and logins are not used.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from socket import SOCK_STREAM
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -64,6 +66,8 @@ class UrlFetcher:
         self._allowed, self._seconds = allowed, seconds
         self._ssl = httpcore.default_ssl_context()
         self._turn = asyncio.Semaphore(CONNECTIONS)
+        # Names that take long to resolve keep threads busy, and no others shall wait for these.
+        self._resolvers = ThreadPoolExecutor(CONNECTIONS, "resolve")
         self._pending = 0
 
     async def fetch(self, url: str, count: Callable[[int], None]) -> bytes:
@@ -83,7 +87,7 @@ class UrlFetcher:
             self._pending -= 1
 
     async def _followed(self, url: str, count: Callable[[int], None]) -> bytes:
-        backend = _CheckedBackend(self._allowed)
+        backend = _CheckedBackend(self._allowed, self._resolvers)
         async with httpcore.AsyncConnectionPool(
             ssl_context=self._ssl, network_backend=backend
         ) as pool:
@@ -153,8 +157,9 @@ async def _asked(
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
     """Resolves a name once, checks all its addresses, and connects to one of these."""
 
-    def __init__(self, allowed: Callable[[Address], bool]) -> None:
-        self._allowed, self._backend = allowed, httpcore.AnyIOBackend()
+    def __init__(self, allowed: Callable[[Address], bool], resolvers: Executor) -> None:
+        self._allowed, self._resolvers = allowed, resolvers
+        self._backend = httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -176,8 +181,9 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
 
     async def _checked(self, host: str, port: int) -> list[str]:
         """The addresses of a host, if all of them are allowed."""
+        resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
         except (OSError, UnicodeError):
             found = []
         addresses = [str(where[0]) for *_, where in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import sys
@@ -58,6 +59,8 @@ def run(
         cors_origins=settings.cors_origins,
         otlp=True,
     )
+    # Of malformed forms: clients could fill the log with them.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
     named = zip(sources, served, strict=True)
     on_start(
