@@ -105,7 +105,7 @@ def test_what_was_taken_is_answered(bundle_file: Path, number: int) -> None:
             assert (found.status_code, found.json()["ready"]) == (503, False)
             assert httpx.get(f"{url}/health").status_code == 200
             found = httpx.post(f"{url}/predict", content=body)
-            assert (found.status_code, found.text) == (503, "the server is stopping")
+            assert (found.status_code, found.json()) == (503, {"detail": "the server is stopping"})
             assert "retry-after" in found.headers
             slow.sendall(body[100:])
             answered = answer(slow)

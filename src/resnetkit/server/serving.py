@@ -33,6 +33,9 @@ def serve(
     max_queue_delay: float = 0.0,
     max_queue_size: int = 256,
     max_body_bytes: int = 32 << 20,
+    embeddings: bool = False,
+    allow_url: bool = False,
+    cors_origins: Sequence[str] = (),
     api_keys: Mapping[str, str] | str | Path | None = None,
     insecure: bool = False,
     max_requests_per_client: int | None = None,
@@ -59,6 +62,11 @@ def serve(
     classes per image. ``on_start`` is called with one line when the server is ready, ``on_event``
     for each model that is replaced, each worker that died, and the end.
 
+    ``embeddings`` are served too, by a second engine of the same network. With ``allow_url``,
+    requests may have URLs of images, which the server fetches from public addresses. Pages of
+    ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser. Traces
+    are sent as the standard variables ``OTEL_*`` of OpenTelemetry say, by default nowhere.
+
     ``host`` is an address of this machine only, unless ``api_keys`` are given (key by name, or a
     file with ``NAME:KEY`` lines) or ``insecure`` is true. A client (a key, or without keys an
     address) has at most ``max_requests_per_client`` requests in progress, by default any number.
@@ -73,14 +81,18 @@ def serve(
     """
     if sys.platform == "win32":
         raise InputError("the server needs Linux or macOS; on Windows, use WSL or a container")
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "httpcore"):
         check_installed(package, "serving")
     from resnetkit.server.access import Access
     from resnetkit.server.api_keys import check_exposure, read_api_keys
+    from resnetkit.server.application import check_origins
     from resnetkit.server.served_model import Limits
     from resnetkit.server.supervisor import supervise
+    from resnetkit.server.tracing import check_exporter
     from resnetkit.server.worker import Settings, orderly_end, run
 
+    check_origins(cors_origins)
+    check_exporter()
     if uds is None:
         check_exposure(host, api_keys is not None or insecure)
     access = Access(
@@ -99,6 +111,7 @@ def serve(
                 threads=threads,
                 exact=exact,
                 max_batch_size=max_batch_size,
+                embeddings=embeddings,
             ),
             limits=Limits(
                 max_queue_delay=max_queue_delay,
@@ -108,6 +121,8 @@ def serve(
             topk=topk,
             root_path=root_path,
             watch=watch,
+            allow_url=allow_url,
+            cors_origins=cors_origins,
             access=access,
             grace=grace,
         )

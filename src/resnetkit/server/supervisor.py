@@ -115,8 +115,8 @@ def _watch(
             if short_lives >= MOST_SHORT_LIVES:
                 raise InputError(f"workers die again and again ({_cause(worker)})")
             cause = _cause(worker) if message is None else message[1]
-            say(f"worker {worker.number} ended ({cause}) and is started again")
             workers[workers.index(worker)] = _Worker(worker.number, settings, listening)
+            say(f"worker {worker.number} ended ({cause}) and is started again")
 
 
 def _cause(worker: _Worker) -> str:
