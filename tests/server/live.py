@@ -40,7 +40,7 @@ def running(
 
 
 async def echo(scope: dict, receive: Callable, send: Callable) -> None:
-    """Answers the number of bytes of the body."""
+    """Answers the number of bytes of the body, and at /headers the names of the headers."""
     size, more = 0, True
     while more:
         message = await receive()
@@ -49,6 +49,8 @@ async def echo(scope: dict, receive: Callable, send: Callable) -> None:
         size += len(message["body"])
         more = message["more_body"]
     body = b"%d" % size
+    if scope["path"] == "/headers":
+        body = b" ".join(name for name, _ in scope["headers"])
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     headers = [(b"content-length", b"%d" % len(body))]

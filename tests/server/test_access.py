@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from live import ask, connect, running
+from live import answer, ask, connect, running
 from starlette.types import Receive, Scope, Send
 from test_application import jpeg, served_of
 
@@ -72,6 +72,20 @@ def test_a_body_that_is_too_large_is_answered_and_not_reset(address: Address) ->
         found = httpx.post(url(address, "/predict"), content=content, timeout=20)
         assert found.status_code == 413
         assert "larger than the limit of 1,000,000 bytes" in found.text
+
+
+@pytest.mark.parametrize(
+    "length",
+    [b"Content-Length: 30000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1c9c380\r\n"],
+)
+def test_all_of_a_body_can_be_sent_before_the_refusal_is_read(
+    address: Address, length: bytes
+) -> None:
+    with connect(address) as client:
+        client.sendall(HEAD + length)
+        for _ in range(300):
+            client.sendall(b"x" * 100_000)
+        assert " 413 " in answer(client)
 
 
 @pytest.mark.parametrize("header", ["Transfer-Encoding: chunked", "Expect: 100-continue"])

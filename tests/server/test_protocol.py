@@ -72,6 +72,12 @@ def test_heads(
     assert not [record for record in caplog.records if record.exc_info], "no traceback"
 
 
+def test_trailers_are_no_headers(address: Address) -> None:
+    request = CHUNKED.replace(b"POST /", b"POST /headers")
+    found = ask(address, request + b"1\r\na\r\n0\r\nX-API-Key: a\r\n\r\n")
+    assert found.endswith("\r\n\r\nhost connection transfer-encoding")
+
+
 def test_a_body_with_an_upgrade_is_not_lost_silently(address: Address) -> None:
     request = LAST + b"Upgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nab"
     found = ask(address, request)
@@ -156,6 +162,15 @@ def test_a_body_at_the_least_rate_is_received(address: Address) -> None:
             client.sendall(b"a" * 20_000)
             time.sleep(0.12)
         assert answer(client).endswith("200000")
+
+
+def test_what_came_fast_is_no_credit(address: Address) -> None:
+    with connect(address) as client:
+        client.sendall(LAST + b"Content-Length: 10000000\r\n\r\n" + b"a" * 9_999_999)
+        began = time.monotonic()
+        found = answer(client)
+    assert found.split()[1] == "408"
+    assert time.monotonic() - began < 3
 
 
 def test_idle_connections_are_closed_and_answers_that_take_long_are_not(address: Address) -> None:

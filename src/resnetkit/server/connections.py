@@ -26,8 +26,8 @@ class ConnectionLimits:
 
     A request line has at most ``max_line_bytes``, and with all headers ``max_head_bytes``; the same
     holds for what else is no body, e.g. trailers. A head is complete ``head_timeout`` after its
-    first byte or the connection. A body has ``body_timeout``, and one second more for each
-    ``min_body_rate`` bytes received. An idle connection is closed after ``keep_alive``. A client
+    first byte or the connection. Of a body, ``min_body_rate`` bytes per second are received in
+    each ``body_timeout``, or the rest. An idle connection is closed after ``keep_alive``. A client
     has ``write_timeout`` to read its answer. After an early answer, what the client still sends is
     discarded for ``linger``, so that it can read the answer.
 

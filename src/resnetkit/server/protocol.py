@@ -56,7 +56,7 @@ class _Limited(_Base):
         self._unproductive = self._line_bytes = 0
         self._line_ended = False
         self._connected, self._head_began = self.loop.time(), cast("float | None", None)
-        self._body_began, self._body_bytes = 0.0, 0
+        self._body_began, self._body_bytes = 0.0, 0  # of the present interval
         self._lingers_until: float | None = None
         self._write_paused: float | None = None
         self._closing_since: float | None = None
@@ -197,10 +197,10 @@ class _Limited(_Base):
         elif self._write_paused is not None and now > self._write_paused + limits.write_timeout:
             self.abort()
         elif self._in_body():
-            if self.flow.read_paused:  # The server is slow, not the client.
-                self._body_began = now - self._body_bytes / limits.min_body_rate
-            allowed = limits.body_timeout + self._body_bytes / limits.min_body_rate
-            if now > self._body_began + allowed:
+            enough = self._body_bytes >= limits.min_body_rate * limits.body_timeout
+            if enough or self.flow.read_paused:  # Paused: the server is slow, not the client.
+                self._body_began, self._body_bytes = now, 0
+            elif now > self._body_began + limits.body_timeout:
                 self.refuse(408, f"the body is sent at less than {limits.min_body_rate:,} bytes/s")
         elif not self._answering:
             began = self._connected if self.cycle is None else None
