@@ -40,8 +40,9 @@ def running(
 
 
 async def echo(scope: dict, receive: Callable, send: Callable) -> None:
-    """Answers the number of bytes of the body, and at /headers the names of the headers."""
-    size, more = 0, True
+    """Answers the number of bytes of the body; /headers the names of the headers; /early at once,
+    /slow after a second."""
+    size, more = 0, scope["path"] != "/early"
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
