@@ -262,8 +262,8 @@ def test_the_address_that_was_checked_is_connected_to(address: str) -> None:
             raise AssertionError("the other address was asked")
 
     with ThreadingHTTPServer(("127.0.0.2", port), Secret) as other:
-        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+        serve = {"poll_interval": 0.02}
+        threading.Thread(target=other.serve_forever, kwargs=serve, daemon=True).start()
         with naming("127.0.0.1", "127.0.0.2", "127.0.0.2") as asked:
             assert fetched(f"http://rebound.test:{port}/3.jpg") == jpeg(3)
             assert len(asked) == 1
@@ -275,7 +275,6 @@ def test_the_address_that_was_checked_is_connected_to(address: str) -> None:
         ):
             fetched(f"http://rebound.test:{port}/3.jpg")
         other.shutdown()
-        thread.join()
 
 
 def test_few_urls_wait(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
