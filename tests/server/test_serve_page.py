@@ -55,7 +55,13 @@ def test_kubernetes() -> None:
         assert asked["path"] in ("/health", "/ready")
     volumes = {one["name"] for one in template["spec"]["volumes"]}
     assert {one["name"] for one in container["volumeMounts"]} == volumes
-    assert container["args"][-1] == container["resources"]["limits"]["cpu"]
+    args = container["args"]
+    assert args[args.index("--threads") + 1] == container["resources"]["limits"]["cpu"]
+    keys = next(one for one in container["volumeMounts"] if one["name"] == "keys")
+    assert args[args.index("--api-key-file") + 1].startswith(keys["mountPath"])
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", *args, "--help"])
+    assert caught.value.code == 0, "its flags exist"
     [command] = (container["lifecycle"]["preStop"]["exec"]["command"],)
     assert template["spec"]["terminationGracePeriodSeconds"] >= int(command[1]) + 30
     dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text()
