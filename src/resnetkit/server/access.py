@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnetkit.server.api_keys import RequireKey
 from resnetkit.server.refusal import Refusal
+from resnetkit.server.responses import Ready
 from resnetkit.server.security_headers import SecurityHeaders
 from resnetkit.server.traffic import PROBES, Traffic
 
@@ -49,7 +50,8 @@ def protect_outside(app: FastAPI, access: Access) -> None:
     """Add the outermost middlewares, and the route ``/ready``."""
     traffic = Traffic()
     app.state.traffic = traffic
-    app.get("/ready")(traffic.ready)
+    app.head("/ready", include_in_schema=False)(traffic.ready)
+    app.get("/ready", response_model=Ready, responses={503: {"model": Ready}})(traffic.ready)
     if access.log:
         app.add_middleware(AccessLog)
     app.add_middleware(traffic.middleware)

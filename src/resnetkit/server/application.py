@@ -85,6 +85,7 @@ def create_app(
     )
     protect_inside(app, access)
     app.add_middleware(CountRequests, counter=server.metrics.requests)
+    protect_outside(app, access)
     if cors_origins:  # outside of all that rejects requests: a page may read why
         app.add_middleware(
             CORSMiddleware,
@@ -93,7 +94,6 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["retry-after"],
         )
-    protect_outside(app, access)
     app.add_exception_handler(UnknownModelError, _not_found)
     app.add_exception_handler(BusyError, _busy)
     app.add_exception_handler(RequestValidationError, _invalid)

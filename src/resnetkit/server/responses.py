@@ -88,6 +88,13 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
+class Ready(BaseModel):
+    """Whether requests are taken, and why not."""
+
+    ready: bool
+    reason: str | None = None
+
+
 class Failure(BaseModel):
     """Why there is no answer, in one line."""
 
@@ -95,14 +102,14 @@ class Failure(BaseModel):
 
 
 _FAILURES = {
-    400: "the form is not well-formed, or has too many files",
+    400: "the form is not well-formed or has too many files, or the body has two lengths",
     401: "the API key is missing or wrong",
     404: "no model of this name is served, or it has no such output",
     413: "the body is larger than the limit",
-    415: "the media type is none that has images",
+    415: "the body has a Content-Encoding",
     422: "no image can be read, or a parameter is not allowed; the line says which and why",
-    429: "this client makes too many requests",
-    503: "too many images or bytes are waiting; Retry-After says when to try again",
+    429: "this client has too many requests in progress",
+    503: "too many images or bytes are waiting, or the server is stopping; see Retry-After",
 }
 
 
