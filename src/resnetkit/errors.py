@@ -39,13 +39,14 @@ class AssumptionWarning(UserWarning):
 #: The extra of resnetkit that has an optional package.
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "sklearn", "matplotlib", "safetensors"), "train"),
-    **dict.fromkeys(("fastapi", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(("fastapi", "httpcore", "prometheus_client", "uvicorn"), "serve"),
     **dict.fromkeys(("filelock", "huggingface_hub", "requests"), "hub"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "fsspec": "remote",
     "h5py": "keras",
     "mlflow": "mlflow",
     "nncf": "int8",
+    "opentelemetry": "otel",
     "openvino": "openvino",
     "pillow_heif": "heic",
     "pyarrow": "parquet",

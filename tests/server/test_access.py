@@ -97,7 +97,7 @@ def test_curl_shows_the_refusal(address: Address, header: str, tmp_path: Path) -
     done = subprocess.run(
         [*command, url(address, "/predict")], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("the body is larger than the limit of 1,000,000 bytes")
+    assert done.stdout.startswith('{"detail":"the body is larger than the limit of 1,000,000 ')
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,10 @@ def test_security_headers(address: Address, path: str) -> None:
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert ("unsafe" in policy) == (path == "/docs"), "FastAPI's page starts Swagger UI inline"
-    assert (found.status_code, found.text) == (500, "internal error") or path != "/broken"
+    assert (found.status_code, found.text) == (
+        500,
+        '{"detail":"internal error"}',
+    ) or path != "/broken"
 
 
 @pytest.mark.parametrize(

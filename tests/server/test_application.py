@@ -128,8 +128,9 @@ def test_a_form_of_files_keeps_their_order_and_names_what_is_unreadable(
         ),
         ({"files": [("f", (f"{i}.jpg", jpeg(i))) for i in range(7)]}, 400, "Too many files"),
         ({"data": {"a": "b"}, "files": {}}, 422, ""),
-        ({"content": jpeg(0), "params": {"topk": 5}}, 422, "less than or equal to 4"),
-        ({"content": jpeg(0), "params": {"topk": 0}}, 422, "greater than or equal to 1"),
+        ({"content": jpeg(0), "params": {"topk": 5}}, 422, "topk is 5; it must be from 1 to 4"),
+        ({"content": jpeg(0), "params": {"topk": 0}}, 422, "topk is 0; it must be from 1 to 4"),
+        ({"content": jpeg(0), "params": {"topk": "x"}}, 422, "topk is 'x'; it must be a valid int"),
     ],
 )
 def test_bad_requests(client: TestClient, given: dict, status: int, line: str) -> None:

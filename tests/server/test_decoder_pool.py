@@ -83,13 +83,15 @@ def test_one_that_hangs_or_dies_is_replaced(pool: DecoderPool) -> None:
         pool.decode(jpeg(0), FACTS, "fast")
     assert time.monotonic() - began < 20
     assert pool.decode(jpeg(0), FACTS, "fast").shape == (32, 32, 3)
-    assert (second := pool._idle.queue[0].pid) != first
+    second = pool._idle.queue[0].pid
+    assert second != first
     # One that dies while it is idle costs no request.
     os.kill(second, signal.SIGKILL)
     while pool._idle.queue[0].runs:
         time.sleep(0.01)
     assert pool.decode(jpeg(0), FACTS, "fast").shape == (32, 32, 3)
-    assert (third := pool._idle.queue[0].pid) != second
+    third = pool._idle.queue[0].pid
+    assert third != second
     os.kill(third, signal.SIGSTOP)
     with ThreadPoolExecutor() as threads:
         asked = threads.submit(pool.decode, jpeg(0), FACTS, "fast")

@@ -54,6 +54,25 @@ def test_many_clients_get_their_own_answers(bundle_file: Path) -> None:
         assert process.wait(60) == 128 + signal.SIGTERM
 
 
+def test_embeddings_urls_and_origins(bundle_file: Path) -> None:
+    flags = ["--embeddings", "--allow-url", "--cors-origin", "https://a.org"]
+    with serving(bundle_file, "--engine", "torch", "--exact", *flags) as (_, url):
+        request = urllib.request.Request(f"{url}/embeddings", jpeg(0), {"origin": "https://a.org"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            found = json.load(response)["images"][0]["embedding"]
+            assert response.headers["access-control-allow-origin"] == "https://a.org"
+        [expected] = resnetkit.embed(bundle_file, [jpeg(0)], engine="torch")
+        assert found == pytest.approx(expected.tolist(), abs=1e-4)
+        document = json.dumps({"images": [{"url": f"{url}/health"}]}).encode()
+        request = urllib.request.Request(
+            f"{url}/predict", document, {"content-type": "application/json"}
+        )
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=60)
+        assert caught.value.code == 422
+        assert "127.0.0.1 has no public address" in json.load(caught.value)["detail"]
+
+
 def test_ctrl_c(bundle_file: Path) -> None:
     with serving(bundle_file, "--engine", "torch") as (process, url):
         ask(url, jpeg(0))
@@ -83,6 +102,7 @@ def test_bad_input(bundle_file: Path, tmp_path: Path, capsys: pytest.CaptureFixt
             ((str(bundle_file), "--max-requests-per-client", "0"), "--max-requests-per-client is"),
             ((str(tmp_path / "none.safetensors"),), "does not exist"),
             ((str(headless), "--port", "0"), "no classes to rank"),
+            ((str(bundle_file), "--cors-origin", "a.org/"), "the CORS origin 'a.org/' is none"),
         ]:
             assert main(["serve", *arguments]) == 2
             told = capsys.readouterr().err

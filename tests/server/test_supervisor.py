@@ -61,7 +61,8 @@ def test_a_killed_worker_is_replaced(bundle_file: Path) -> None:
             os.kill(before[1], signal.SIGKILL)
             line = process.stdout.readline()
             assert line == "worker 1 ended (SIGKILL) and is started again\n"
-            after = workers_of(process.pid)
+            while len(after := workers_of(process.pid)) < 2:
+                time.sleep(0.01)
             assert (len(before), len(after), set(before) & set(after)) == (2, 2, {before[0]})
             count = len(told)
             while len(told) < count + 20:

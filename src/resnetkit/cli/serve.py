@@ -55,6 +55,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--access-log", action="store_true", help="print a line per request to stderr")
     add("--grace", type=float, default=30, metavar="SECONDS", help="after SIGTERM or Ctrl-C, to "
         "answer what was received; default: 30")  # fmt: skip
+    add("--embeddings", action="store_true", help="serve embeddings too, at /embeddings")
+    add("--allow-url", action="store_true", help="fetch images of URLs in requests, from public "
+        "addresses")  # fmt: skip
+    add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin "
+        "may use the server: https://HOST, or * for all; may be repeated")  # fmt: skip
     add_config(parser, "server.toml")
     add("models", nargs="*", metavar="[NAME=]MODEL", help="a bundle, an exported file, or "
         "hf:OWNER/NAME; several have names, NAME=MODEL, and perhaps versions, "
@@ -108,14 +113,22 @@ def run(args: argparse.Namespace) -> int:
         max_queue_delay=args.patience / 1000,
         max_queue_size=args.waiting,
         max_body_bytes=args.max_megabytes << 20,
+        embeddings=args.embeddings,
+        allow_url=args.allow_url,
+        cors_origins=args.cors_origin,
         api_keys=args.api_key_file,
         insecure=args.insecure,
         max_requests_per_client=args.max_requests_per_client,
         access_log=args.access_log,
         grace=args.grace,
-        on_start=lambda line: print(printable(in_flags(InputError(line))), flush=True),
+        on_start=_say,
+        on_event=_say,
     )
     return 0
+
+
+def _say(line: str) -> None:
+    print(printable(in_flags(InputError(line))), flush=True)
 
 
 def _models(args: argparse.Namespace) -> dict[str, str]:

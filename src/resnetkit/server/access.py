@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnetkit.server.api_keys import RequireKey
+from resnetkit.server.refusal import Refusal
+from resnetkit.server.responses import Ready
 from resnetkit.server.security_headers import SecurityHeaders
 from resnetkit.server.traffic import PROBES, Traffic
 
@@ -48,7 +50,8 @@ def protect_outside(app: FastAPI, access: Access) -> None:
     """Add the outermost middlewares, and the route ``/ready``."""
     traffic = Traffic()
     app.state.traffic = traffic
-    app.get("/ready")(traffic.ready)
+    app.head("/ready", include_in_schema=False)(traffic.ready)
+    app.get("/ready", response_model=Ready, responses={503: {"model": Ready}})(traffic.ready)
     if access.log:
         app.add_middleware(AccessLog)
     app.add_middleware(traffic.middleware)
@@ -75,17 +78,17 @@ class RequestChecks:
             await Response(status_code=499)(scope, receive, send)
 
 
-def _refusal(headers: Headers) -> Response | None:
+def _refusal(headers: Headers) -> Refusal | None:
     coding = headers.get("content-encoding", "identity")
     if coding.strip().lower() not in ("", "identity"):
-        return PlainTextResponse(
+        return Refusal(
             f"the body has Content-Encoding {coding[:40]!a}; send it without one (identity)",
             status_code=415,
             headers={"accept-encoding": "identity"},
         )
     transfer = headers.getlist("transfer-encoding")
     if transfer and "content-length" in headers:
-        return PlainTextResponse(
+        return Refusal(
             "the request has both Content-Length and Transfer-Encoding; send one of them",
             status_code=400,
             headers={"connection": "close"},
@@ -102,7 +105,7 @@ class ClientLimit:
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
         self._requests: Counter[str] = Counter()
-        self._too_many = PlainTextResponse(
+        self._too_many = Refusal(
             f"{most} of your requests are in progress, the most for one client; try again",
             status_code=429,
             headers={"retry-after": "1"},

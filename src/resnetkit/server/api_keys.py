@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from resnetkit.errors import InputError
+from resnetkit.server.refusal import Refusal
 from resnetkit.server.traffic import PROBES
 
 _logger = logging.getLogger(__name__)
@@ -100,12 +100,12 @@ class RequireKey:
     def __init__(self, app: ASGIApp, keys: Mapping[str, str]) -> None:
         self._app = app
         self._digests = {name: _digest(key.encode()) for name, key in keys.items()}
-        self._missing = PlainTextResponse(
+        self._missing = Refusal(
             "an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY",
             status_code=401,
             headers={"www-authenticate": 'Bearer realm="resnetkit"'},
         )
-        self._unknown = PlainTextResponse(
+        self._unknown = Refusal(
             "the API key is not known",
             status_code=401,
             headers={"www-authenticate": 'Bearer realm="resnetkit", error="invalid_token"'},

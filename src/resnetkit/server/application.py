@@ -2,8 +2,9 @@
 
 | request | answer |
 |---|---|
-| ``POST /predict?topk=5`` | the body is one image, or a form with any number of files |
-| ``POST /models/NAME/predict`` | the same, of another model than the first |
+| ``POST /predict?topk=5`` | the body is one image, a form of files, or JSON with base64 or URLs |
+| ``POST /embeddings`` | the same images, as pooled features |
+| ``POST /models/NAME/predict``, ``.../embeddings`` | the same, of another model than the first |
 | ``GET /model``, ``GET /models/NAME`` | the network, its classes, preprocessing and engine |
 | ``GET /models`` | all models |
 | ``GET /health`` | 200 while the process runs |
@@ -18,96 +19,29 @@ memory.
 
 from __future__ import annotations
 
-import asyncio
-import html
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from importlib.resources import files
-from typing import Any
+import re
+from collections.abc import Sequence
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.datastructures import UploadFile
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.middleware.cors import CORSMiddleware
 
-from resnetkit.data.decoding.decode import UnreadableImageError
-from resnetkit.files import utf8
-from resnetkit.inference.prediction import NOT_FINITE, ranked
+from resnetkit.errors import InputError
 from resnetkit.server.access import Access, protect_inside, protect_outside
 from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import BusyError
-from resnetkit.server.metrics import CountRequests, Metrics
-from resnetkit.server.model_repository import ModelRepository, UnknownModelError
-from resnetkit.server.model_runner import ModelRunner, NotFiniteRowError
-from resnetkit.server.security_headers import page_policy
+from resnetkit.server.inference_server import Background, InferenceServer
+from resnetkit.server.metrics import CountRequests
+from resnetkit.server.model_repository import UnknownModelError
+from resnetkit.server.request_images import Fetcher, one_line
+from resnetkit.server.routes import routes
 from resnetkit.server.served_model import Limits, ServedModel
 
-#: Runs while models are served, until it is cancelled.
-Background = Callable[[ModelRepository], Coroutine[Any, Any, None]]
-
-
-class InferenceServer:
-    """Answers requests with the models of a repository, which is open during ``lifespan``."""
-
-    def __init__(
-        self, models: Sequence[ServedModel], limits: Limits, background: Sequence[Background]
-    ) -> None:
-        self.metrics, self.limits, self._background = Metrics(), limits, background
-        self.repository = ModelRepository(models, limits, self.metrics)
-        self._pending = 0
-        page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
-        self._page_headers = {"content-security-policy": page_policy(page)}
-        self._page = page.replace("{{network}}", html.escape(self.repository.model().network))
-
-    @asynccontextmanager
-    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Run the threads of the models, and what runs in the background."""
-        async with self.repository:
-            tasks = [asyncio.create_task(one(self.repository)) for one in self._background]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    @contextmanager
-    def admitted(self, images: int, runner: ModelRunner) -> Iterator[None]:
-        """Count images that have been received and are not answered yet.
-
-        Raises ``BusyError`` if there are too many.
-        """
-        if self._pending + images > self.limits.max_queue_size + runner.computed:
-            raise BusyError(f"{self._pending} images are already waiting")
-        self._pending += images
-        try:
-            yield
-        finally:
-            self._pending -= images
-
-    async def predict(self, request: Request, topk: int, name: str | None = None) -> dict[str, Any]:
-        """The ``topk`` classes of each image of a request."""
-        start = time.perf_counter()
-        self.repository.model(name)  # 404 before the body is read
-        images = await _images(request, self.limits.max_files)
-        with self.repository.use(name) as runner, self.admitted(len(images), runner):
-            model = runner.model
-            answers = await asyncio.gather(*(_answer(runner, body, topk) for _, body in images))
-        self.metrics.seconds.observe(time.perf_counter() - start)
-        named = [{"image": name, **one} for (name, _), one in zip(images, answers, strict=True)]
-        if all("problem" in one for one in named):
-            reasons = "; ".join(f"{one['image']}: {one['problem']}" for one in named)
-            raise HTTPException(422, f"no image can be read: {reasons}")
-        return {"model": model.name, "images": named}
-
-    def model(self, name: str | None = None) -> dict[str, Any]:
-        """The first model, or another one."""
-        return self.repository.model(name).to_dict()
-
-    def page(self) -> HTMLResponse:
-        """A page to try the first model."""
-        return HTMLResponse(self._page, headers=self._page_headers)
+_ORIGIN = re.compile(
+    r"(http(?!.*:80$)|https(?!.*:443$))://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?",
+    re.ASCII,
+)
 
 
 def create_app(
@@ -115,23 +49,33 @@ def create_app(
     limits: Limits | None = None,
     *,
     topk: int = 5,
+    fetcher: Fetcher | None = None,
+    cors_origins: Sequence[str] = (),
     root_path: str = "",
-    background: Sequence[Background] = (),
     access: Access | None = None,
+    background: Sequence[Background] = (),
+    otlp: bool = False,
 ) -> FastAPI:
     """The ASGI application that serves ``models``; the first is the default.
 
-    ``topk`` is the default number of classes per image. ``root_path`` is the path under which a
-    proxy shows the server. ``background`` runs while models are served, e.g. to replace them.
-    ``access`` states who may use the application.
+    ``topk`` is the default number of classes per image. ``fetcher``, a ``UrlFetcher``, fetches URLs
+    in requests, which are rejected without it. Pages of ``cors_origins`` (``https://host``, or
+    ``*`` for all) may use the server from a browser. ``root_path`` is the path under which a proxy
+    shows the server. ``access`` states who may use it. ``background`` runs while models are served,
+    e.g. to replace them. With ``otlp``, traces are sent as the variables ``OTEL_*`` of
+    OpenTelemetry say.
+
+    Raises ``ValueError`` for an origin that is none.
     """
     models = [models] if isinstance(models, ServedModel) else list(models)
     limits, access = limits or Limits(), access or Access()
-    server = InferenceServer(models, limits, background)
+    check_origins(cors_origins)
+    server = InferenceServer(models, limits, topk, fetcher, background)
     app = FastAPI(
         title="resnetkit",
         description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
         lifespan=server.lifespan,
+        telemetry={"auto_configure": otlp, "operation_spans": False},
         root_path=root_path,
     )
     app.add_middleware(
@@ -142,64 +86,31 @@ def create_app(
     protect_inside(app, access)
     app.add_middleware(CountRequests, counter=server.metrics.requests)
     protect_outside(app, access)
+    if cors_origins:  # outside of all that rejects requests: a page may read why
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            expose_headers=["retry-after"],
+        )
     app.add_exception_handler(UnknownModelError, _not_found)
     app.add_exception_handler(BusyError, _busy)
+    app.add_exception_handler(RequestValidationError, _invalid)
     most = max(1, *(len(model.classes) for model in models))
-    topk = min(topk, most)
-
-    @app.post("/predict")
-    async def predict(
-        request: Request, topk: int = Query(default=topk, ge=1, le=most)
-    ) -> dict[str, Any]:
-        """The ``topk`` classes of each image, best first."""
-        return await server.predict(request, topk)
-
-    @app.post("/models/{name}/predict")
-    async def predict_with(
-        request: Request, name: str, topk: int = Query(default=topk, ge=1, le=most)
-    ) -> dict[str, Any]:
-        """The ``topk`` classes of each image, best first, of one of the models."""
-        return await server.predict(request, topk, name)
-
-    @app.get("/model")
-    def model() -> dict[str, Any]:
-        """The first model."""
-        return server.model()
-
-    @app.get("/models")
-    def all_models() -> list[dict[str, Any]]:
-        """All models, and all versions of each."""
-        return [one.to_dict() for one in server.repository.models]
-
-    @app.get("/models/{name}")
-    def model_named(name: str) -> dict[str, Any]:
-        """One of the models."""
-        return server.model(name)
-
-    @app.get("/health")
-    def health() -> dict[str, str]:
-        """Whether the process runs."""
-        return {"status": "ok"}
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        """Counters in Prometheus' text format."""
-        return Response(server.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-    app.get("/", include_in_schema=False)(server.page)
+    app.include_router(routes(server, topk, most))
     return app
 
 
-async def _answer(runner: ModelRunner, body: bytes, topk: int) -> dict[str, Any]:
-    """The classes of one image, or the reason why there are none."""
-    try:
-        row = await runner.row(body)
-    except UnreadableImageError as error:
-        return {"problem": error.reason}
-    except NotFiniteRowError:
-        return {"problem": NOT_FINITE}
-    scores = ranked(row, runner.model.classes, topk)
-    return {"predictions": [{"label": utf8(s.label), "probability": s.probability} for s in scores]}
+def check_origins(origins: Sequence[str]) -> None:
+    """Raise ``InputError`` for an origin that a browser never sends."""
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise InputError(
+                f"the CORS origin {origin!r} is none; give * or e.g. https://example.org:8443: "
+                "no path, small letters, no usual port",
+                field="cors_origins",
+            )
 
 
 async def _busy(_: Request, error: Exception) -> Response:
@@ -212,16 +123,7 @@ async def _not_found(_: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, status_code=404)
 
 
-async def _images(request: Request, most: int) -> Sequence[tuple[str, bytes]]:
-    """The images of a request with their names; raises ``HTTPException`` if there are none."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        body = await request.body()
-        if not body:
-            raise HTTPException(422, "the body is empty; send an image, or a form with files")
-        return [("body", body)]
-    async with request.form(max_files=most, max_fields=most) as form:
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        if not files:
-            raise HTTPException(422, "the form has no files; send at least one image")
-        return [(file.filename or "image", await file.read()) for file in files]
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [{**one, "loc": one["loc"][1:]} for one in error.errors()]  # without "query"
+    return JSONResponse({"detail": one_line(errors)}, status_code=422)

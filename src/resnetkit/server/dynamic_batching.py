@@ -21,10 +21,18 @@ Row = npt.NDArray[np.float32]
 Quantity = Literal["queue", "compute", "batch"]
 
 
+class RowFuture(Future[Row]):
+    """The row of one image; when it was submitted and started, by ``time.time_ns``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.submitted = self.started = time.time_ns()
+
+
 @dataclass(slots=True, kw_only=True)
 class _Job:
     pixels: npt.NDArray[np.uint8]
-    future: Future[Row] = field(default_factory=Future)
+    future: RowFuture = field(default_factory=RowFuture)
     submitted: float = field(default_factory=time.perf_counter)
 
 
@@ -78,7 +86,7 @@ class Batcher:
         """Number of images waiting for a batch."""
         return self._jobs.qsize()
 
-    def submit(self, pixels: npt.NDArray[np.uint8]) -> Future[Row]:
+    def submit(self, pixels: npt.NDArray[np.uint8]) -> RowFuture:
         """A future with the row of one image ``(H, W, C)``. Raises ``BusyError``."""
         job = _Job(pixels=pixels)
         with self._closing:
@@ -161,5 +169,6 @@ class Batcher:
             now = time.perf_counter()
             for job in wanted:
                 self._observe("queue", now - job.submitted)
+                job.future.started = time.time_ns()
             self._observe("batch", len(wanted))
         return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -10,6 +11,7 @@ from resnetkit.data.decoding.decode import Cut, UnreadableImageError
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Engine, Output
 from resnetkit.inference.prediction import NOT_FINITE, finite
+from resnetkit.server import tracing
 from resnetkit.server.decoder_pool import DecoderPool, Way
 from resnetkit.server.dynamic_batching import Batcher, BusyError, Quantity, Row
 from resnetkit.server.metrics import Metrics
@@ -94,7 +96,8 @@ class ModelRunner:
         run = asyncio.get_running_loop().run_in_executor
         with self._counted():
             async with self._turn:
-                pixels = await run(self._decoders.threads, self._decoded, body)
+                with tracing.span("decode"):
+                    pixels = await run(self._decoders.threads, self._decoded, body)
                 return await self._infer(pixels, outputs)
 
     async def rows_of_pixels(self, pixels: Cut, outputs: tuple[Output, ...]) -> dict[Output, Row]:
@@ -103,9 +106,12 @@ class ModelRunner:
             return await self._infer(pixels, outputs)
 
     async def _infer(self, pixels: Cut, outputs: tuple[Output, ...]) -> dict[Output, Row]:
-        waiting = [asyncio.wrap_future(self._batchers[name].submit(pixels)) for name in outputs]
+        waiting = [self._batchers[name].submit(pixels) for name in outputs]
         self._count_waiting()
-        rows = await asyncio.gather(*waiting)
+        rows = await asyncio.gather(*map(asyncio.wrap_future, waiting))
+        for one in waiting:
+            tracing.record("queue", one.submitted, one.started)
+            tracing.record("compute", one.started, time.time_ns())
         if not all(finite(row) for row in rows):
             raise NotFiniteRowError
         return dict(zip(outputs, rows, strict=True))

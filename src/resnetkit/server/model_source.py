@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,16 +111,21 @@ class ServingOptions:
     threads: int | None = None
     exact: bool = False
     max_batch_size: int | None = None
+    embeddings: bool = False
 
     def open(self, given: ModelSource) -> ServedModel:
         """Open and warm up a model. Raises ``InputError``."""
         opened = as_model(given.model)
         if not opened.classes:
             raise InputError(f"{given.name} {NO_CLASSES}")
+        opening = partial(
+            open_engine, opened, self.engine, device=self.device, threads=self.threads
+        )
         served = ServedModel(
             name=given.name,
             version=given.version,
-            engine=open_engine(opened, self.engine, device=self.device, threads=self.threads),
+            engine=opening(),
+            embedder=opening("embeddings") if self.embeddings else None,
             preprocess=opened.preprocess,
             classes=opened.classes,
             network=opened.network.name,
@@ -130,7 +136,7 @@ class ServingOptions:
 
 
 def warmed_up(model: ServedModel, max_batch_size: int | None) -> int:
-    """Choose the engine's streams, compute a first image both ways, and return the number of images
+    """Choose the engines' streams, compute a first image both ways, and return the number of images
     of a batch: if it is not given, the fastest of ``DEFAULT_SIZES``."""
     engine, facts = model.engine, model.preprocess
     if engine.options.cuts:
@@ -138,7 +144,12 @@ def warmed_up(model: ServedModel, max_batch_size: int | None) -> int:
     shape = (facts.size, facts.size, facts.channel_count)
     sizes = DEFAULT_SIZES if max_batch_size is None else (max_batch_size,)
     size = tuned(engine, shape, model.digest, sizes)
+    engines = [engine]
+    if (embedder := model.embedder) is not None:
+        embedder.streams = engine.streams
+        engines.append(embedder)
     black = np.zeros((1, *shape), np.uint8)
-    for shared in (False, True):
-        engine.answer(black, shared=shared)
+    for one in engines:
+        for shared in (False, True):
+            one.answer(black, shared=shared)
     return size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 from resnetkit.server.connections import ConnectionLimits, Connections
@@ -303,7 +304,8 @@ def _of(protocol: type[Any], limits: ConnectionLimits) -> type[asyncio.Protocol]
 def _answer(status: int, reason: str, headers: str) -> bytes:
     line = f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
     fixed = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    body = json.dumps({"detail": reason})
     return (
-        f"{line}{fixed}{headers}content-type: text/plain; charset=utf-8\r\n"
-        f"content-length: {len(reason)}\r\nconnection: close\r\n\r\n{reason}"
+        f"{line}{fixed}{headers}content-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}"
     ).encode("ascii")

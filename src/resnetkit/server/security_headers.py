@@ -7,8 +7,9 @@ import hashlib
 import re
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from resnetkit.server.refusal import Refusal
 
 #: Sent with every answer; a route may send other ones.
 HEADERS = {
@@ -74,5 +75,5 @@ class SecurityHeaders:
             await self._app(scope, receive, secured)
         except Exception:  # The server logs it.
             if not started:
-                await PlainTextResponse("internal error", 500)(scope, receive, secured)
+                await Refusal("internal error", 500)(scope, receive, secured)
             raise

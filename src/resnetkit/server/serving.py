@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resnetkit.errors import InputError, check_installed
 from resnetkit.inference.engines.engine import EngineName
+from resnetkit.server.connections import BACKLOG
 from resnetkit.server.model_source import Model, ServingOptions, model_sources
 
 
@@ -32,12 +33,16 @@ def serve(
     max_queue_delay: float = 0.0,
     max_queue_size: int = 256,
     max_body_bytes: int = 32 << 20,
+    embeddings: bool = False,
+    allow_url: bool = False,
+    cors_origins: Sequence[str] = (),
     api_keys: Mapping[str, str] | str | Path | None = None,
     insecure: bool = False,
     max_requests_per_client: int | None = None,
     access_log: bool = False,
     grace: float = 30.0,
     on_start: Callable[[str], None] = print,
+    on_event: Callable[[str], None] = print,
 ) -> None:
     """Serve ``models`` until SIGINT, which raises ``KeyboardInterrupt``, or SIGTERM,
     which raises ``SystemExit``.
@@ -54,31 +59,40 @@ def serve(
     at most ``max_batch_size`` images, by default the fastest number up to 8, which is measured once
     for a model and machine, and waits ``max_queue_delay`` seconds for more. At most
     ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer ``topk``
-    classes per image.
+    classes per image. ``on_start`` is called with one line when the server is ready, ``on_event``
+    for each model that is replaced, each worker that died, and the end.
+
+    ``embeddings`` are served too, by a second engine of the same network. With ``allow_url``,
+    requests may have URLs of images, which the server fetches from public addresses. Pages of
+    ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser. Traces
+    are sent as the standard variables ``OTEL_*`` of OpenTelemetry say, by default nowhere.
 
     ``host`` is an address of this machine only, unless ``api_keys`` are given (key by name, or a
     file with ``NAME:KEY`` lines) or ``insecure`` is true. A client (a key, or without keys an
-    address) has at most ``max_requests_per_client`` requests in progress in each process, by
-    default any number. ``access_log`` prints a line per request to stderr. After the signal, what
-    was received is answered, and the end comes within ``grace`` seconds. ``on_start`` is called
-    with one line when the server is ready, for each model that is replaced, and at the end.
+    address) has at most ``max_requests_per_client`` requests in progress, by default any number.
+    ``access_log`` prints a line per request to stderr. After the signal, what was received is
+    answered, and the end comes within ``grace`` seconds.
 
     Raises ``ValueError`` for an unusable model or engine, a missing extra, an address in use, an
-    unusable file of keys, and a ``host`` that other machines can reach without keys.
+    unusable file of keys, and another ``host`` without keys.
 
     >>> resnetkit.serve(model, port=0)
     http://127.0.0.1:... serves model (resnet20), openvino fp32
     """
     if sys.platform == "win32":
         raise InputError("the server needs Linux or macOS; on Windows, use WSL or a container")
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "httpcore"):
         check_installed(package, "serving")
     from resnetkit.server.access import Access
     from resnetkit.server.api_keys import check_exposure, read_api_keys
+    from resnetkit.server.application import check_origins
     from resnetkit.server.served_model import Limits
     from resnetkit.server.supervisor import supervise
+    from resnetkit.server.tracing import check_exporter
     from resnetkit.server.worker import Settings, orderly_end, run
 
+    check_origins(cors_origins)
+    check_exporter()
     if uds is None:
         check_exposure(host, api_keys is not None or insecure)
     access = Access(
@@ -97,6 +111,7 @@ def serve(
                 threads=threads,
                 exact=exact,
                 max_batch_size=max_batch_size,
+                embeddings=embeddings,
             ),
             limits=Limits(
                 max_queue_delay=max_queue_delay,
@@ -106,13 +121,15 @@ def serve(
             topk=topk,
             root_path=root_path,
             watch=watch,
+            allow_url=allow_url,
+            cors_origins=cors_origins,
             access=access,
             grace=grace,
         )
         if workers is None:
-            run(settings, listening, on_start=on_start, say=on_start)
+            run(settings, listening, on_start=on_start, say=on_event)
         else:
-            supervise(settings, listening, workers, on_start)
+            supervise(settings, listening, workers, on_start=on_start, say=on_event)
 
 
 @contextmanager
@@ -123,7 +140,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((host, port))
-            found.listen(512)
+            found.listen(BACKLOG)
         except OSError as error:
             raise InputError(
                 f"cannot listen on {host}:{port}: {_reason(error)}; use another host or port",
@@ -140,7 +157,7 @@ def _listening_at(path: Path) -> Iterator[socket.socket]:
             if _is_abandoned(path):
                 path.unlink()
             found.bind(str(path))
-            found.listen(512)
+            found.listen(BACKLOG)
         except OSError as error:
             raise InputError(
                 f"cannot listen on {path}: {_reason(error)}; use another path", field="uds"

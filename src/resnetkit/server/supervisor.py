@@ -22,8 +22,6 @@ from resnetkit.inference.engines.engine import available
 from resnetkit.server.metrics import SHARED_FOLDER, forget_process
 from resnetkit.server.worker import Settings, orderly_end, run
 
-#: Seconds that a worker has to end before it is killed, after its own limit.
-PATIENCE = 10.0
 #: A worker that dies within so many seconds of its start, so often in a row, is not started again.
 SHORT_LIFE, MOST_SHORT_LIVES = 10.0, 5
 _Message = tuple[Literal["start", "say", "error"], str]
@@ -53,7 +51,12 @@ class _Worker:
 
 
 def supervise(
-    settings: Settings, listening: socket.socket, count: int, say: Callable[[str], None]
+    settings: Settings,
+    listening: socket.socket,
+    count: int,
+    *,
+    on_start: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> None:
     """Serve with ``count`` workers, which share the CPUs, until SIGTERM or SIGINT.
 
@@ -69,12 +72,12 @@ def supervise(
             for number in range(count):
                 workers.append(_Worker(number, settings, listening))
                 line = _started(workers[-1])
-            say(f"{line}, {count} workers")
+            on_start(f"{line}, {count} workers")
             _forward_hangups(workers)
             _watch(workers, settings, listening, say)
         finally:
             del os.environ[SHARED_FOLDER]
-            _end(workers, settings.grace + PATIENCE, say)
+            _end(workers, settings.grace, say)
 
 
 def _started(worker: _Worker) -> str:
@@ -112,8 +115,8 @@ def _watch(
             if short_lives >= MOST_SHORT_LIVES:
                 raise InputError(f"workers die again and again ({_cause(worker)})")
             cause = _cause(worker) if message is None else message[1]
-            say(f"worker {worker.number} ended ({cause}) and is started again")
             workers[workers.index(worker)] = _Worker(worker.number, settings, listening)
+            say(f"worker {worker.number} ended ({cause}) and is started again")
 
 
 def _cause(worker: _Worker) -> str:
@@ -133,17 +136,16 @@ def _forward_hangups(workers: list[_Worker]) -> None:
         signal.signal(signal.SIGHUP, forward)
 
 
-def _end(workers: list[_Worker], patience: float, say: Callable[[str], None]) -> None:
+def _end(workers: list[_Worker], grace: float, say: Callable[[str], None]) -> None:
     for worker in workers:
         worker.process.terminate()
-    end = time.monotonic() + patience
+    end = time.monotonic() + grace + 5
     for worker in workers:
         worker.process.join(max(0.0, end - time.monotonic()))
         worker.process.kill()
         worker.process.join()
-        while (message := worker.receive()) is not None:
-            if message[0] == "say":
-                say(f"worker {worker.number}: {message[1]}")
+        while worker.messages.poll() and (message := worker.receive()):
+            say(f"worker {worker.number}: {message[1]}")
 
 
 def _work(settings: Settings, listening: socket.socket, sent: Connection) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from resnetkit.server.refusal import Refusal
 
 #: Whether the server is alive and ready; answered to anybody, as long as the process runs.
 PROBES = ("/health", "/ready", "/v2/health/live", "/v2/health/ready")
@@ -33,7 +35,7 @@ class _Counted:
 
     def __init__(self, traffic: Traffic, app: ASGIApp) -> None:
         self._traffic, self._app = traffic, app
-        self._stopping = PlainTextResponse(
+        self._stopping = Refusal(
             "the server is stopping",
             status_code=503,
             headers={"connection": "close", "retry-after": "5"},

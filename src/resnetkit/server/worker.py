@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from resnetkit.server.model_reloading import Reloading
 from resnetkit.server.model_source import ModelSource, ServingOptions
 from resnetkit.server.protocol import limited_protocol
 from resnetkit.server.served_model import Limits
+from resnetkit.server.url_fetching import UrlFetcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Settings:
     topk: int
     root_path: str
     watch: float | None
+    allow_url: bool
+    cors_origins: Sequence[str]
     access: Access
     grace: float
 
@@ -56,9 +60,14 @@ def run(
         settings.limits,
         topk=settings.topk,
         root_path=settings.root_path,
-        background=background,
         access=settings.access,
+        background=background,
+        fetcher=UrlFetcher() if settings.allow_url else None,
+        cors_origins=settings.cors_origins,
+        otlp=True,
     )
+    # Of malformed forms: clients could fill the log with them.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     connections = ConnectionLimits(max_connections=connections_allowed())
     config = uvicorn.Config(
         app,
@@ -72,6 +81,7 @@ def run(
     )
     if settings.access.log:
         log_to_stderr()
+    server = GracefulServer(config, app.state.traffic, grace=settings.grace, on_stop=say)
     named = zip(sources, served, strict=True)
     on_start(
         f"{settings.where} serves "
@@ -80,7 +90,7 @@ def run(
             for source, one in named
         )
     )
-    GracefulServer(config, app.state.traffic, grace=settings.grace, on_stop=say).run([listening])
+    server.run([listening])
 
 
 @contextmanager
