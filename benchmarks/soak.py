@@ -2,7 +2,7 @@
 
 32 clients send small JPEG files over connections that they keep; one request in ten is bad, of the
 kinds in `KINDS`: rejected ones, slow ones, clients that hang up. Prints the answers that were not
-expected, the rate, and how much the resident memory of the process grew after the first minute.
+expected, the rate, and how much the resident memory of its processes grew after the first minute.
 
     .venv/bin/python benchmarks/soak.py [--minutes 10] [--clients 32] [--model MODEL] [--json]
 """
@@ -130,9 +130,15 @@ async def run_client(
 
 
 def resident(process: int) -> float:
-    """The resident memory of a process in MiB."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    """The resident memory of a process and those that it has started, in MiB."""
+    folder = Path(f"/proc/{process}")
+    try:
+        lines = (folder / "status").read_text().splitlines()
+        children = [one.read_text().split() for one in folder.glob("task/*/children")]
+    except OSError:  # It has just ended.
+        return 0.0
+    own = next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
+    return own / 1024 + sum(resident(int(child)) for some in children for child in some)
 
 
 async def soak(process: int, port: int, args: argparse.Namespace) -> dict[str, object]:

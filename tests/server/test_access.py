@@ -336,9 +336,11 @@ def test_without_keys_a_client_is_an_address() -> None:
         found: list[int] = []
         one = threading.Thread(target=get, args=(address, "192.0.2.1", found))
         one.start()
-        assert began.acquire(timeout=20)
-        get(address, "192.0.2.1", found)
-        may.set()
+        try:
+            assert began.acquire(timeout=20)
+            get(address, "192.0.2.1", found)
+        finally:
+            may.set()
         get(address, "192.0.2.2", found)
         one.join()
     assert sorted(found) == [200, 200, 429]
