@@ -8,6 +8,7 @@
 | ``GET /models`` | all models |
 | ``GET /health`` | 200 while the process runs |
 | ``GET /metrics`` | counters for Prometheus |
+| ``/v2/...`` | the Open Inference Protocol, see ``open_inference`` |
 | ``GET /`` | a page to try it |
 
 A body above the limit is rejected with 413 before it is stored, an unreadable image with 422 and
@@ -38,6 +39,8 @@ from resnetkit.server.dynamic_batching import BusyError
 from resnetkit.server.metrics import CountRequests, Metrics
 from resnetkit.server.model_repository import ModelRepository, UnknownModelError
 from resnetkit.server.model_runner import ModelRunner, NotFiniteRowError
+from resnetkit.server.open_inference import OpenInference
+from resnetkit.server.open_inference_routes import routes
 from resnetkit.server.served_model import Limits, ServedModel
 
 
@@ -105,6 +108,9 @@ def create_app(
     models = [models] if isinstance(models, ServedModel) else list(models)
     limits = limits or Limits()
     server = InferenceServer(models, limits)
+    protocol = OpenInference(
+        repository=server.repository, limits=limits, admitted=server.admitted, topk=topk
+    )
     app = FastAPI(
         title="resnetkit",
         description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
@@ -159,6 +165,7 @@ def create_app(
         """Counters in Prometheus' text format."""
         return Response(server.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
+    app.include_router(routes(protocol))
     app.get("/", include_in_schema=False)(server.page)
     return app
 
