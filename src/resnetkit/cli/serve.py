@@ -1,8 +1,8 @@
 """Serve a trained bundle or an exported file over HTTP.
 
 POST an image to /predict, or a form with several; / has a page to try it, /docs the API, /metrics
-counters for Prometheus. Concurrent images are batched. SIGTERM and Ctrl-C finish accepted requests,
-then stop.
+counters for Prometheus, /v2 the Open Inference Protocol. Concurrent images are batched. SIGTERM and
+Ctrl-C finish accepted requests, then stop.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="a bundle, an exported file, or hf:OWNER/NAME")
     add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only")
     add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 picks a free port")
+    add("--grpc-port", type=int, metavar="N", help="also serve the Open Inference Protocol over "
+        "gRPC; 0 picks a free port")  # fmt: skip
     add("--engine", choices=CHOICES, default="auto", help="inference engine; auto: the fastest "
         "installed one with float32 results")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, ...; default: cuda if available")
@@ -46,14 +48,16 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{flag} is {value}; it must be at least {least}")
     if not args.patience <= LONGEST:
         raise InputError(f"--patience is {args.patience:g}; it must be at most {LONGEST:,} ms")
-    if not 0 <= args.port <= 65535:
-        raise InputError(f"--port is {args.port}; it must be from 0 to 65535")
+    for flag, port in (("--port", args.port), ("--grpc-port", args.grpc_port)):
+        if port is not None and not 0 <= port <= 65535:
+            raise InputError(f"{flag} is {port}; it must be from 0 to 65535")
     from resnetkit.server.serving import serve
 
     serve(
         args.model,
         host=args.host,
         port=args.port,
+        grpc_port=args.grpc_port,
         engine=args.engine,
         device=args.device,
         threads=args.threads,

@@ -18,7 +18,7 @@ from resnetkit.inference.engines.selection import chosen, installed
 from resnetkit.version import __version__
 
 #: The distribution of a package that has another name.
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "mlflow": "mlflow-skinny"}
+_DISTRIBUTIONS = {"grpc": "grpcio", "sklearn": "scikit-learn", "mlflow": "mlflow-skinny"}
 #: The optional packages by the names of their distributions, and the extra that has them.
 PACKAGES = {_DISTRIBUTIONS.get(name, name): extra for name, extra in EXTRAS.items()}
 #: Packages of every installation.

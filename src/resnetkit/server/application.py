@@ -36,6 +36,7 @@ from resnetkit.files import utf8
 from resnetkit.inference.prediction import NOT_FINITE, ranked
 from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import BusyError
+from resnetkit.server.grpc_service import grpc_serving
 from resnetkit.server.metrics import CountRequests, Metrics
 from resnetkit.server.model_repository import ModelRepository, UnknownModelError
 from resnetkit.server.model_runner import ModelRunner, NotFiniteRowError
@@ -99,11 +100,16 @@ class InferenceServer:
 
 
 def create_app(
-    models: ServedModel | Sequence[ServedModel], limits: Limits | None = None, *, topk: int = 5
+    models: ServedModel | Sequence[ServedModel],
+    limits: Limits | None = None,
+    *,
+    topk: int = 5,
+    grpc_address: str | None = None,
 ) -> FastAPI:
     """The ASGI application that serves ``models``; the first is the default.
 
-    ``topk`` is the default number of classes per image.
+    ``topk`` is the default number of classes per image. At ``grpc_address``, ``HOST:PORT``, the
+    models are served over gRPC too, while the application runs.
     """
     models = [models] if isinstance(models, ServedModel) else list(models)
     limits = limits or Limits()
@@ -111,10 +117,17 @@ def create_app(
     protocol = OpenInference(
         repository=server.repository, limits=limits, admitted=server.admitted, topk=topk
     )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        grpc = grpc_serving(protocol, grpc_address, server.metrics.requests)
+        async with server.lifespan(app), grpc:
+            yield
+
     app = FastAPI(
         title="resnetkit",
         description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
-        lifespan=server.lifespan,
+        lifespan=lifespan,
     )
     app.add_middleware(
         BodyLimit,

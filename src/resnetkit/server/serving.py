@@ -19,6 +19,8 @@ from resnetkit.inference.engines.selection import open_engine
 from resnetkit.source import short_name
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
     from resnetkit.server.served_model import ServedModel
 
 #: Sizes of a batch that are tried: larger ones make every request wait.
@@ -30,6 +32,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    grpc_port: int | None = None,
     engine: EngineName = "auto",
     device: str | None = None,
     threads: int | None = None,
@@ -47,7 +50,9 @@ def serve(
     at most ``max_batch_size`` images, by default the fastest number up to 8, which is measured once
     for a model and machine, and waits ``max_queue_delay`` seconds for more. At most
     ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer ``topk``
-    classes per image. ``on_start`` is called with one line when the server is ready.
+    classes per image. The Open Inference Protocol is served over HTTP, and also over gRPC if
+    ``grpc_port`` is given; 0 picks a free port. ``on_start`` is called with one line when the
+    server is ready.
 
     Raises ``ValueError`` for an unusable model or engine, a missing extra, and an address in use.
 
@@ -56,6 +61,8 @@ def serve(
     """
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         check_installed(package, "serving")
+    if grpc_port is not None:
+        check_installed("grpc", "gRPC")
     import uvicorn
 
     from resnetkit.server.application import create_app
@@ -67,6 +74,7 @@ def serve(
         raise InputError(f"{name} {NO_CLASSES}")
     listening = _listening(host, port)
     with listening:
+        address = None if grpc_port is None else _unused(host, grpc_port)
         served = ServedModel(
             name=name,
             engine=open_engine(opened, engine, device=device, threads=threads),
@@ -82,14 +90,32 @@ def serve(
             max_queue_size=max_queue_size,
             max_body_bytes=max_body_bytes,
         )
-        app = create_app(served, limits, topk=min(topk, len(opened.classes)))
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30)
-        server = uvicorn.Server(config)
+        topk = min(topk, len(opened.classes))
+        app = create_app(served, limits, topk=topk, grpc_address=address)
         facts = served.engine.to_dict()
         where = f"http://{host}:{listening.getsockname()[1]}"
-        on_start(f"{where} serves {served.name} ({served.network}), {facts['engine']} "
-             f"{facts['precision']}")  # fmt: skip
+        line = (f"{where} serves {served.name} ({served.network}), {facts['engine']} "
+                f"{facts['precision']}" + (f", gRPC on {address}" if address else ""))  # fmt: skip
+        announced = _announced(app, lambda: on_start(line))
+        config = uvicorn.Config(announced, log_level="warning", timeout_graceful_shutdown=30)
+        server = uvicorn.Server(config)
         server.run([listening])
+        if not server.started:
+            raise InputError(f"{where} could not be served; the log says why")
+
+
+def _announced(app: ASGIApp, tell: Callable[[], None]) -> ASGIApp:
+    """The application, which calls ``tell`` when it has started."""
+
+    async def announcing(scope: Scope, receive: Receive, send: Send) -> None:
+        async def watched(message: Message) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                tell()
+
+        await app(scope, receive, watched if scope["type"] == "lifespan" else send)
+
+    return announcing
 
 
 def warmed_up(model: ServedModel, digest: str, max_batch_size: int | None) -> int:
@@ -107,7 +133,14 @@ def warmed_up(model: ServedModel, digest: str, max_batch_size: int | None) -> in
     return size
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _unused(host: str, port: int) -> str:
+    """The address ``HOST:PORT`` for gRPC, which binds it once the network is loaded."""
+    with _listening(host, port, "grpc_port") as found:
+        port = found.getsockname()[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _listening(host: str, port: int, field: str = "port") -> socket.socket:
     """A bound socket, so that errors occur before the network is loaded."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
@@ -120,6 +153,6 @@ def _listening(host: str, port: int) -> socket.socket:
         reason = (error.strerror or str(error)).lower()
         raise InputError(
             f"cannot listen on {host}:{port}: {reason}; use another host or port",
-            field=("host", "port"),
+            field=("host", field),
         ) from None
     return found
