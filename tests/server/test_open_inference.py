@@ -29,6 +29,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 import resnetkit
+from resnetkit.cli.main import main
 from resnetkit.data.decoding import fast_decode
 from resnetkit.errors import InputError
 from resnetkit.exporters.exporter import export
@@ -484,6 +485,21 @@ def test_the_address_of_grpc_is_taken(bundle_file: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(InputError, match=f"cannot listen on {address}"):
             asyncio.run(start(address))
+
+
+def test_ports_of_grpc_that_cannot_be_used(
+    bundle_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for given, line in [
+            (port, f"127.0.0.1:{port}: address already in use; use another --host or --grpc-port"),
+            ("99999", "--grpc-port is 99999; it must be from 0 to 65535"),
+        ]:
+            assert main(["serve", str(bundle_file), "--port", "0", "--grpc-port", given]) == 2
+            told = capsys.readouterr().err
+            assert line in told
+            assert told.count("\n") == 1
 
 
 def test_health_of_grpc(served: Served) -> None:

@@ -98,10 +98,7 @@ def serve(
                 f"{facts['precision']}" + (f", gRPC on {address}" if address else ""))  # fmt: skip
         announced = _announced(app, lambda: on_start(line))
         config = uvicorn.Config(announced, log_level="warning", timeout_graceful_shutdown=30)
-        server = uvicorn.Server(config)
-        server.run([listening])
-        if not server.started:
-            raise InputError(f"{where} could not be served; the log says why")
+        uvicorn.Server(config).run([listening])
 
 
 def _announced(app: ASGIApp, tell: Callable[[], None]) -> ASGIApp:
@@ -152,7 +149,7 @@ def _listening(host: str, port: int, field: str = "port") -> socket.socket:
         found.close()
         reason = (error.strerror or str(error)).lower()
         raise InputError(
-            f"cannot listen on {host}:{port}: {reason}; use another host or port",
+            f"cannot listen on {host}:{port}: {reason}; use another host or {field}",
             field=("host", field),
         ) from None
     return found
