@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,8 +34,10 @@ from resnetkit.data.decoding import fast_decode
 from resnetkit.errors import InputError
 from resnetkit.exporters.exporter import export
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.server.application import create_app
+from resnetkit.server.application import InferenceServer, create_app
 from resnetkit.server.grpc_messages import described, messages
+from resnetkit.server.grpc_service import grpc_serving
+from resnetkit.server.open_inference import OpenInference
 from resnetkit.server.served_model import Limits
 
 CLASSES = ("cat", "dog", "owl", "emu")
@@ -500,6 +502,36 @@ def test_ports_of_grpc_that_cannot_be_used(
             told = capsys.readouterr().err
             assert line in told
             assert told.count("\n") == 1
+
+
+def test_calls_that_are_not_allowed(bundle_file: Path) -> None:
+    """Without a key, a call gets the health of the server and nothing else."""
+    model = served_of(resnetkit.load(bundle_file))
+    server = InferenceServer([model], LIMITS)
+    protocol = OpenInference(repository=server.repository, limits=LIMITS, admitted=server.admitted)
+    address = f"127.0.0.1:{free_port()}"
+
+    def allowed(headers: Mapping[str, str]) -> bool:
+        return headers.get("authorization") == "Bearer abc"
+
+    def call() -> None:
+        kind = tritonclient.grpc
+        with kind.InferenceServerClient(address) as remote:
+            assert remote.is_server_live()
+            assert remote.is_server_ready()
+            for method in (remote.get_server_metadata, lambda **given: remote.infer(
+                "animals", [one(kind)], **given)):  # fmt: skip
+                with pytest.raises(InferenceServerException) as raised:
+                    method()
+                assert raised.value.status() == "StatusCode.UNAUTHENTICATED"
+                assert method(headers={"authorization": "Bearer abc"})
+
+    async def check() -> None:
+        requests = server.metrics.requests
+        async with server.repository, grpc_serving(protocol, address, requests, allowed):
+            await asyncio.to_thread(call)
+
+    asyncio.run(check())
 
 
 def test_health_of_grpc(served: Served) -> None:

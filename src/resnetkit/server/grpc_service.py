@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,17 +35,27 @@ MAX_MESSAGE = 1000
 SERVICES = ("open_inference", "grpc_health")
 #: The field of ``InferTensorContents`` that has the elements of a datatype.
 _CONTENTS = {"BYTES": "bytes_contents", "UINT8": "uint_contents", "FP32": "fp32_contents"}
+#: Methods that anybody may call.
+PROBES = ("ServerLive", "ServerReady", "Check")
 _log = logging.getLogger(__name__)
+
+
+class _NotAllowedError(Exception):
+    """A call is not allowed."""
 
 
 @asynccontextmanager
 async def grpc_serving(
-    protocol: OpenInference, address: str | None, requests: Counter
+    protocol: OpenInference,
+    address: str | None,
+    requests: Counter,
+    allowed: Callable[[Mapping[str, str]], bool] = lambda _: True,
 ) -> AsyncIterator[None]:
     """Serve ``protocol`` at ``address``, ``HOST:PORT``, until left; nowhere if it is None.
 
-    ``requests`` counts calls by method and status. Raises ``InputError`` for an address that cannot
-    be used, and if grpcio is not installed.
+    ``requests`` counts calls by method and status. ``allowed`` says whether a call with these
+    headers is answered; the health of the server is told to anybody. Raises ``InputError`` for an
+    address that cannot be used, and if grpcio is not installed.
     """
     if address is None:
         yield
@@ -60,7 +70,7 @@ async def grpc_serving(
         ("grpc.so_reuseport", 0),  # an address in use is an error
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers(_Calls(protocol, requests).handlers())
+    server.add_generic_rpc_handlers(_Calls(protocol, requests, allowed).handlers())
     try:
         server.add_insecure_port(address)
     except RuntimeError:
@@ -75,9 +85,15 @@ async def grpc_serving(
 class _Calls:
     """Answers calls: each method has a function from its request to its response."""
 
-    def __init__(self, protocol: OpenInference, requests: Counter) -> None:
+    def __init__(
+        self,
+        protocol: OpenInference,
+        requests: Counter,
+        allowed: Callable[[Mapping[str, str]], bool],
+    ) -> None:
         limits = protocol.limits
-        self._protocol, self._requests, self._bytes = protocol, requests, 0
+        self._protocol, self._requests, self._allowed = protocol, requests, allowed
+        self._bytes = 0
         self._most = max(limits.max_body_bytes, limits.max_total_body_bytes)
         self._messages = {name: messages(name) for name in SERVICES}
 
@@ -99,18 +115,22 @@ class _Calls:
         from google.protobuf.message import DecodeError
 
         given, answer = self._messages[file][method.input_type], _ANSWERS[method.name]
-        response = self._messages[file][method.output_type]
+        response, allowed = self._messages[file][method.output_type], self._allowed
 
         async def call(body: bytes, context: Any) -> bytes:
             code, problem = grpc.StatusCode.OK, ""
             self._bytes += len(body)
             try:
+                if method.name not in PROBES and not allowed(dict(context.invocation_metadata())):
+                    raise _NotAllowedError
                 if self._bytes > self._most:
                     raise BusyError(f"{self._most:,} bytes of other requests are already waiting")
                 found = await answer(self._protocol, given.FromString(body), response)
                 return bytes(found.SerializeToString())
             except DecodeError:
                 code, problem = grpc.StatusCode.INVALID_ARGUMENT, "the message cannot be parsed"
+            except _NotAllowedError:
+                code, problem = grpc.StatusCode.UNAUTHENTICATED, "the call has no key that is known"
             except UnknownModelError as error:
                 code, problem = grpc.StatusCode.NOT_FOUND, str(error)
             except BusyError as error:
