@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -37,7 +39,7 @@ from resnetkit.inference.engines.selection import open_engine
 from resnetkit.server.application import InferenceServer, create_app
 from resnetkit.server.grpc_messages import described, messages
 from resnetkit.server.grpc_service import grpc_serving
-from resnetkit.server.open_inference import OpenInference
+from resnetkit.server.open_inference import OpenInference, inputs_of, outputs_of
 from resnetkit.server.served_model import Limits
 
 CLASSES = ("cat", "dog", "owl", "emu")
@@ -274,6 +276,42 @@ def test_curl_sends_a_file_as_it_is(served: Served, tmp_path: Path) -> None:
     [output] = json.loads(done.stdout)["outputs"]
     assert (output["name"], output["shape"]) == ("probabilities", [1, 4])
     assert output["data"] == pytest.approx(served.probabilities[0].tolist(), abs=1e-5)
+
+
+def test_the_page(bundle_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                  capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """The command and the program of docs/serve.md."""
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    section = page.partition("## Open Inference Protocol\n")[2].partition("\n## ")[0]
+    blocks = dict(re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", section))
+    model = replace(
+        served_of(resnetkit.load(bundle_file)),
+        name="flowers",
+        classes=("rose", "tulip", "lily", "x"),
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("picture.jpg").write_bytes(BODIES[0])
+    address = f"127.0.0.1:{free_port()}"
+    with running(create_app(model, grpc_address=address)) as host:
+        ports = {"127.0.0.1:8000": host, "127.0.0.1:8001": address}
+        for old, new in ports.items():
+            blocks = {kind: text.replace(old, new) for kind, text in blocks.items()}
+        command = ["curl", "-s", *shlex.split(blocks["sh"].splitlines()[1])[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        exec(compile(blocks["py"], "serve.md", "exec"), {})
+    found, shown = json.loads(done.stdout), json.loads(blocks["json"])
+    assert found.keys() == shown.keys()
+    assert found["outputs"][0].keys() == shown["outputs"][0].keys()
+    assert found["model_name"] == shown["model_name"]
+    probabilities = found["outputs"][0]["data"]
+    best = model.classes[int(np.argmax(probabilities))]
+    http, remote = capsys.readouterr().out.splitlines()
+    assert http == remote
+    assert http.startswith(f"[[b'{best}' b'")
+    for table, known in (("input, one of", inputs_of(model)), ("output", outputs_of(model))):
+        rows = section.partition(f"| {table} |")[2].partition("\n\n")[0]
+        names = re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (.*?) \|", rows)))
+        assert set(names) - {"embeddings"} == set(known)
 
 
 def one(kind: ModuleType, **changes: Any) -> Any:
