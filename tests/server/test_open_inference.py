@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -241,6 +242,16 @@ def test_json_tensors(served: Served) -> None:
         assert found.as_numpy("labels")[0, 0] == CLASSES[served.ranks[0, 0]]
 
 
+def infer(address: str, request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            service_pb2.ModelInferRequest.SerializeToString,
+            service_pb2.ModelInferResponse.FromString,
+        )
+        return call(request, timeout=60)
+
+
 @pytest.mark.parametrize("given", ["image", "pixels"])
 def test_typed_contents(served: Served, given: str) -> None:
     """As grpcurl sends them; the response has typed contents too."""
@@ -253,13 +264,7 @@ def test_typed_contents(served: Served, given: str) -> None:
         tensor.contents.uint_contents.extend(served.pixels.ravel().tolist())
     for name in ("logits", "labels"):
         request.outputs.add(name=name)
-    with grpc.insecure_channel(served.address) as channel:
-        call = channel.unary_unary(
-            "/inference.GRPCInferenceService/ModelInfer",
-            service_pb2.ModelInferRequest.SerializeToString,
-            service_pb2.ModelInferResponse.FromString,
-        )
-        response = call(request)
+    response = infer(served.address, request)
     assert not response.raw_output_contents
     logits, labels = response.outputs
     found = np.array(logits.contents.fp32_contents).reshape(logits.shape)
@@ -514,6 +519,7 @@ def test_what_fails_inside_is_not_shown(bundle_file: Path, monkeypatch: Any, cap
 
 
 def test_the_address_of_grpc_is_taken(bundle_file: Path) -> None:
+    """By another server of gRPC, which would share it."""
     model = served_of(resnetkit.load(bundle_file))
 
     async def start(address: str) -> None:
@@ -521,10 +527,58 @@ def test_the_address_of_grpc_is_taken(bundle_file: Path) -> None:
         async with app.router.lifespan_context(app):
             pass
 
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    taking = grpc.server(ThreadPoolExecutor(1))
+    address = f"127.0.0.1:{taking.add_insecure_port('127.0.0.1:0')}"
+    taking.start()
+    try:
         with pytest.raises(InputError, match=f"cannot listen on {address}"):
             asyncio.run(start(address))
+    finally:
+        taking.stop(None).wait()
+
+
+def test_raw_contents_that_do_not_belong_to_inputs(served: Served) -> None:
+    request = service_pb2.ModelInferRequest(model_name="animals")
+    request.inputs.add(name="pixels", datatype="UINT8", shape=[1, 32, 32, 3])
+    request.raw_input_contents.extend([bytes(3072)] * 2)
+    with pytest.raises(grpc.RpcError, match="2 raw_input_contents for 1 inputs; give one for each"):
+        infer(served.address, request)
+    del request.raw_input_contents[1:]
+    request.inputs[0].contents.uint_contents.extend([0] * 3072)
+    with pytest.raises(grpc.RpcError, match="'pixels' has contents and raw_input_contents"):
+        infer(served.address, request)
+    request.inputs[0].ClearField("contents")
+    assert infer(served.address, request).raw_output_contents
+
+
+def test_the_calls_of_all_clients_together_are_bounded(
+    bundle_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = served_of(resnetkit.load(bundle_file))
+    began, may, answer = threading.Event(), threading.Event(), model.engine.answer
+
+    def slow(*given: Any, **flags: Any) -> Any:
+        began.set()
+        assert may.wait(20)
+        return answer(*given, **flags)
+
+    monkeypatch.setattr(model.engine, "answer", slow)
+    limits = Limits(max_body_bytes=5000, max_total_body_bytes=5000)
+    address = f"127.0.0.1:{free_port()}"
+    request = service_pb2.ModelInferRequest(model_name="animals")
+    request.inputs.add(name="pixels", datatype="UINT8", shape=[1, 32, 32, 3])
+    request.raw_input_contents.append(bytes(3072))
+    app = create_app(model, limits, grpc_address=address)
+    with TestClient(app), ThreadPoolExecutor(1) as other:
+        first = other.submit(infer, address, request)
+        try:
+            assert began.wait(20)
+            with pytest.raises(grpc.RpcError, match="5,000 bytes of other requests are already"):
+                infer(address, request)
+        finally:
+            may.set()
+        assert first.result(20).outputs
+        assert infer(address, request).outputs
 
 
 def test_ports_of_grpc_that_cannot_be_used(
