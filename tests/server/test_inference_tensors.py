@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inference_clients import LIMITS, free_port
 from test_application import TestClient, jpeg, served_of
-from test_open_inference import LIMITS, free_port
 
 import resnetkit
 from resnetkit.errors import InputError
@@ -169,6 +169,7 @@ def request_of(**changes: Any) -> bytes:
             None,
             "binary_data is 1; it must be true or false",
         ),
+        (request_of(outputs=[{"name": "logits"}] * 65), None, "65 outputs; a request has at most"),
         (request_of(id=7), None, "id is 7; it must be a string"),
         (request_of(id="\ud800", parameters={"topk": 0}, outputs=[{"name": "labels"}]), None,
          "topk is 0; it must be a whole number from 1 to 4"),

@@ -2,133 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
 import shlex
-import signal
-import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
-import uvicorn
-from test_application import TestClient, jpeg, served_of
-from test_model_repository import raised
-from test_serve import SERVE
-from tritonclient.grpc import service_pb2
+from inference_clients import (
+    BODIES,
+    CLASSES,
+    Served,
+    free_port,
+    image_input,
+    one,
+    pixels_input,
+    running,
+)
+from test_application import TestClient, served_of
 from tritonclient.utils import InferenceServerException
 
 import resnetkit
-from resnetkit.cli.main import main
-from resnetkit.data.decoding import fast_decode
-from resnetkit.errors import InputError
 from resnetkit.exporters.exporter import export
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.server.application import InferenceServer, create_app
-from resnetkit.server.grpc_messages import described, messages
-from resnetkit.server.grpc_service import grpc_serving
-from resnetkit.server.open_inference import OpenInference, inputs_of, outputs_of
+from resnetkit.server.application import create_app
+from resnetkit.server.open_inference import inputs_of, outputs_of
 from resnetkit.server.served_model import Limits
-
-CLASSES = ("cat", "dog", "owl", "emu")
-BODIES = [jpeg(seed, (40 + seed, 50)) for seed in range(3)]
-LIMITS = Limits(max_batch_size=4, max_queue_size=16, max_body_bytes=200_000, max_files=6)
-
-
-@dataclass
-class Served:
-    """A server, a client of each kind, and what the engines answer to ``BODIES``."""
-
-    url: str
-    address: str
-    clients: dict[str, tuple[ModuleType, Any]]
-    pixels: np.ndarray
-    logits: np.ndarray
-    embeddings: np.ndarray
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        shares = np.exp(self.logits - self.logits.max(1, keepdims=True))
-        return shares / shares.sum(1, keepdims=True)
-
-    @property
-    def ranks(self) -> np.ndarray:
-        return np.argsort(-self.logits, axis=1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
-
-
-@contextmanager
-def running(app: Any) -> Iterator[str]:
-    """An application in uvicorn, on a thread."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-@pytest.fixture(scope="module")
-def served(bundle_file: Path) -> Iterator[Served]:
-    bundle = resnetkit.load(bundle_file)
-    embedder = open_engine(bundle, "torch", "embeddings")
-    first = replace(served_of(bundle), embedder=embedder)
-    others = [
-        replace(served_of(raised(bundle, place)), name="other", version=version)
-        for place, version in ((1, "1"), (2, "2"))
-    ]
-    pixels = np.array([fast_decode.pixels_of(b, bundle.preprocess, torch=False) for b in BODIES])
-    address = f"127.0.0.1:{free_port()}"
-    with (
-        running(create_app([first, *others], LIMITS, topk=2, grpc_address=address)) as host,
-        tritonclient.http.InferenceServerClient(host, concurrency=4) as http,
-        tritonclient.grpc.InferenceServerClient(address) as remote,
-    ):
-        yield Served(
-            url=f"http://{host}",
-            address=address,
-            clients={"http": (tritonclient.http, http), "grpc": (tritonclient.grpc, remote)},
-            pixels=pixels,
-            logits=first.engine.answer(pixels),
-            embeddings=embedder.answer(pixels),
-        )
 
 
 @pytest.fixture(params=["http", "grpc"])
 def client(request: pytest.FixtureRequest, served: Served) -> tuple[ModuleType, Any]:
     return served.clients[request.param]
-
-
-def image_input(kind: ModuleType, bodies: list[bytes] = BODIES) -> Any:
-    tensor = kind.InferInput("image", [len(bodies)], "BYTES")
-    tensor.set_data_from_numpy(np.array(bodies, np.object_))
-    return tensor
-
-
-def pixels_input(kind: ModuleType, pixels: np.ndarray) -> Any:
-    tensor = kind.InferInput("pixels", list(pixels.shape), "UINT8")
-    tensor.set_data_from_numpy(pixels)
-    return tensor
 
 
 def test_metadata(client: tuple[ModuleType, Any]) -> None:
@@ -242,36 +154,6 @@ def test_json_tensors(served: Served) -> None:
         assert found.as_numpy("labels")[0, 0] == CLASSES[served.ranks[0, 0]]
 
 
-def infer(address: str, request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
-    with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary(
-            "/inference.GRPCInferenceService/ModelInfer",
-            service_pb2.ModelInferRequest.SerializeToString,
-            service_pb2.ModelInferResponse.FromString,
-        )
-        return call(request, timeout=60)
-
-
-@pytest.mark.parametrize("given", ["image", "pixels"])
-def test_typed_contents(served: Served, given: str) -> None:
-    """As grpcurl sends them; the response has typed contents too."""
-    request = service_pb2.ModelInferRequest(model_name="animals")
-    tensor = request.inputs.add(name=given, datatype="BYTES", shape=[3])
-    if given == "image":
-        tensor.contents.bytes_contents.extend(BODIES)
-    else:
-        tensor.datatype, tensor.shape[:] = "UINT8", [3, 32, 32, 3]
-        tensor.contents.uint_contents.extend(served.pixels.ravel().tolist())
-    for name in ("logits", "labels"):
-        request.outputs.add(name=name)
-    response = infer(served.address, request)
-    assert not response.raw_output_contents
-    logits, labels = response.outputs
-    found = np.array(logits.contents.fp32_contents).reshape(logits.shape)
-    np.testing.assert_allclose(found, served.logits, atol=1e-5)
-    assert labels.contents.bytes_contents[0].decode() == CLASSES[served.ranks[0, 0]]
-
-
 def test_curl_sends_a_file_as_it_is(served: Served, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(BODIES[0])
     url = f"{served.url}/v2/models/animals/infer"
@@ -317,17 +199,6 @@ def test_the_page(bundle_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         rows = section.partition(f"| {table} |")[2].partition("\n\n")[0]
         names = re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (.*?) \|", rows)))
         assert set(names) - {"embeddings"} == set(known)
-
-
-def one(kind: ModuleType, **changes: Any) -> Any:
-    """An input of one image, with some fields changed."""
-    fields = {"name": "image", "shape": [1], "datatype": "BYTES", **changes}
-    tensor = kind.InferInput(fields["name"], fields["shape"], fields["datatype"])
-    data = np.full(fields["shape"], BODIES[0], np.object_)
-    if fields["datatype"] == "UINT8":
-        data = np.zeros(fields["shape"], np.uint8)
-    tensor.set_data_from_numpy(data)
-    return tensor
 
 
 BAD: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
@@ -497,186 +368,3 @@ def test_engines_that_take_other_inputs(bundle_file: Path, tmp_path: Path) -> No
             if name == "floats":
                 expected = floats.engine.answer(pixels).ravel().tolist()
                 assert output["data"] == pytest.approx(expected, abs=1e-5)
-
-
-def test_what_fails_inside_is_not_shown(bundle_file: Path, monkeypatch: Any, caplog: Any) -> None:
-    model = served_of(resnetkit.load(bundle_file))
-
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("secret")
-
-    monkeypatch.setattr(model.engine, "answer", broken)
-    address = f"127.0.0.1:{free_port()}"
-    with (
-        TestClient(create_app(model, grpc_address=address)),
-        tritonclient.grpc.InferenceServerClient(address) as remote,
-        pytest.raises(InferenceServerException) as raised,
-    ):
-        remote.infer("animals", [one(tritonclient.grpc)])
-    assert raised.value.status() == "StatusCode.INTERNAL"
-    assert "secret" not in raised.value.message()
-    assert "secret" in caplog.text
-
-
-def test_the_address_of_grpc_is_taken(bundle_file: Path) -> None:
-    """By another server of gRPC, which would share it."""
-    model = served_of(resnetkit.load(bundle_file))
-
-    async def start(address: str) -> None:
-        app = create_app(model, grpc_address=address)
-        async with app.router.lifespan_context(app):
-            pass
-
-    taking = grpc.server(ThreadPoolExecutor(1))
-    address = f"127.0.0.1:{taking.add_insecure_port('127.0.0.1:0')}"
-    taking.start()
-    try:
-        with pytest.raises(InputError, match=f"cannot listen on {address}"):
-            asyncio.run(start(address))
-    finally:
-        taking.stop(None).wait()
-
-
-def test_raw_contents_that_do_not_belong_to_inputs(served: Served) -> None:
-    request = service_pb2.ModelInferRequest(model_name="animals")
-    request.inputs.add(name="pixels", datatype="UINT8", shape=[1, 32, 32, 3])
-    request.raw_input_contents.extend([bytes(3072)] * 2)
-    with pytest.raises(grpc.RpcError, match="2 raw_input_contents for 1 inputs; give one for each"):
-        infer(served.address, request)
-    del request.raw_input_contents[1:]
-    request.inputs[0].contents.uint_contents.extend([0] * 3072)
-    with pytest.raises(grpc.RpcError, match="'pixels' has contents and raw_input_contents"):
-        infer(served.address, request)
-    request.inputs[0].ClearField("contents")
-    assert infer(served.address, request).raw_output_contents
-
-
-def test_the_calls_of_all_clients_together_are_bounded(
-    bundle_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = served_of(resnetkit.load(bundle_file))
-    began, may, answer = threading.Event(), threading.Event(), model.engine.answer
-
-    def slow(*given: Any, **flags: Any) -> Any:
-        began.set()
-        assert may.wait(20)
-        return answer(*given, **flags)
-
-    monkeypatch.setattr(model.engine, "answer", slow)
-    limits = Limits(max_body_bytes=5000, max_total_body_bytes=5000)
-    address = f"127.0.0.1:{free_port()}"
-    request = service_pb2.ModelInferRequest(model_name="animals")
-    request.inputs.add(name="pixels", datatype="UINT8", shape=[1, 32, 32, 3])
-    request.raw_input_contents.append(bytes(3072))
-    app = create_app(model, limits, grpc_address=address)
-    with TestClient(app), ThreadPoolExecutor(1) as other:
-        first = other.submit(infer, address, request)
-        try:
-            assert began.wait(20)
-            with pytest.raises(grpc.RpcError, match="5,000 bytes of other requests are already"):
-                infer(address, request)
-        finally:
-            may.set()
-        assert first.result(20).outputs
-        assert infer(address, request).outputs
-
-
-def test_ports_of_grpc_that_cannot_be_used(
-    bundle_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        for given, line in [
-            (port, f"127.0.0.1:{port}: address already in use; use another --host or --grpc-port"),
-            ("99999", "--grpc-port is 99999; it must be from 0 to 65535"),
-        ]:
-            assert main(["serve", str(bundle_file), "--port", "0", "--grpc-port", given]) == 2
-            told = capsys.readouterr().err
-            assert line in told
-            assert told.count("\n") == 1
-
-
-def test_calls_that_are_not_allowed(bundle_file: Path) -> None:
-    """Without a key, a call gets the health of the server and nothing else."""
-    model = served_of(resnetkit.load(bundle_file))
-    server = InferenceServer([model], LIMITS)
-    protocol = OpenInference(repository=server.repository, limits=LIMITS, admitted=server.admitted)
-    address = f"127.0.0.1:{free_port()}"
-
-    def allowed(headers: Mapping[str, str]) -> bool:
-        return headers.get("authorization") == "Bearer abc"
-
-    def call() -> None:
-        kind = tritonclient.grpc
-        with kind.InferenceServerClient(address) as remote:
-            assert remote.is_server_live()
-            assert remote.is_server_ready()
-            for method in (remote.get_server_metadata, lambda **given: remote.infer(
-                "animals", [one(kind)], **given)):  # fmt: skip
-                with pytest.raises(InferenceServerException) as raised:
-                    method()
-                assert raised.value.status() == "StatusCode.UNAUTHENTICATED"
-                assert method(headers={"authorization": "Bearer abc"})
-
-    async def check() -> None:
-        requests = server.metrics.requests
-        async with server.repository, grpc_serving(protocol, address, requests, allowed):
-            await asyncio.to_thread(call)
-
-    asyncio.run(check())
-
-
-def test_health_of_grpc(served: Served) -> None:
-    health = messages("grpc_health")
-    with grpc.insecure_channel(served.address) as channel:
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            health["HealthCheckRequest"].SerializeToString,
-            health["HealthCheckResponse"].FromString,
-        )
-        for service in ("", "inference.GRPCInferenceService"):
-            assert check(health["HealthCheckRequest"](service=service)).status == 1
-        with pytest.raises(grpc.RpcError, match="no service 'other'"):
-            check(health["HealthCheckRequest"](service="other"))
-
-
-def test_messages_are_those_of_triton() -> None:
-    """Every field has Triton's number, type and label; so has every method."""
-    theirs = service_pb2.DESCRIPTOR
-
-    def same(ours: Any, other: Any) -> None:
-        for field in ours.fields:
-            twin = other.fields_by_name[field.name]
-            for key in ("number", "type", "is_repeated"):
-                assert getattr(field, key) == getattr(twin, key), f"{ours.full_name}.{field.name}"
-            for key in ("containing_oneof", "message_type"):
-                mine, its = getattr(field, key), getattr(twin, key)
-                assert (mine and mine.name) == (its and its.name)
-        for nested in ours.nested_types:
-            same(nested, other.nested_types_by_name[nested.name])
-
-    found = messages("open_inference")
-    assert len(found) == 16
-    for name, message in found.items():
-        same(message.DESCRIPTOR, theirs.message_types_by_name[name])
-    [service] = described("open_inference").service
-    for method in service.method:
-        twin = theirs.services_by_name[service.name].methods_by_name[method.name]
-        assert method.input_type == twin.input_type.name
-        assert method.output_type == twin.output_type.name
-
-
-def test_the_command(bundle_file: Path) -> None:
-    """`serve --grpc-port 0` says where it serves, and ends on SIGTERM."""
-    command = [*SERVE, str(bundle_file), "--engine", "torch", "--port", "0", "--grpc-port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline().split()
-            assert line[-4:-1] == ["fp32,", "gRPC", "on"], line
-            with tritonclient.grpc.InferenceServerClient(line[-1]) as remote:
-                found = remote.infer("animals", [one(tritonclient.grpc)], client_timeout=60)
-                assert found.as_numpy("probabilities").shape == (1, 4)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
-        finally:
-            process.kill()

@@ -20,6 +20,7 @@ from resnetkit.server.grpc_messages import described, messages
 from resnetkit.server.inference_tensors import Content
 from resnetkit.server.model_repository import UnknownModelError
 from resnetkit.server.open_inference import (
+    MAX_ITEMS,
     InferInput,
     InferRequest,
     InferResponse,
@@ -204,6 +205,9 @@ _ANSWERS: dict[str, Callable[[OpenInference, Any, Any], Awaitable[Any]]] = {
 
 def _request(message: Any) -> InferRequest:
     """A ``ModelInferRequest``. Raises ``InputError`` for inputs without their elements."""
+    for name in ("inputs", "outputs"):
+        if (count := len(getattr(message, name))) > MAX_ITEMS:
+            raise InputError(f"{count:,} {name}; a request has at most {MAX_ITEMS}")
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise InputError(
@@ -220,7 +224,7 @@ def _request(message: Any) -> InferRequest:
             InferInput(
                 name=one.name,
                 datatype=one.datatype,
-                shape=tuple(one.shape),
+                shape=tuple(one.shape[:9]),  # too many for any input
                 content=elements,
                 parameters=_parameters(one),
             )
@@ -233,6 +237,8 @@ def _request(message: Any) -> InferRequest:
 
 def _parameters(message: Any) -> dict[str, object]:
     """The parameters of a message; one without a value is None."""
+    if (count := len(message.parameters)) > MAX_ITEMS:
+        raise InputError(f"{count:,} parameters; there are at most {MAX_ITEMS}")
     choices = {name: one.WhichOneof("parameter_choice") for name, one in message.parameters.items()}
     return {
         name: getattr(message.parameters[name], choice) if choice else None

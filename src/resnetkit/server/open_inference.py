@@ -40,6 +40,8 @@ from resnetkit.version import __version__
 
 #: Triton's names of what is supported beyond the protocol.
 EXTENSIONS = ("binary_tensor_data", "classification", "parameters")
+#: Maximum number of inputs, of outputs, and of parameters over gRPC.
+MAX_ITEMS = 64
 #: The output of a request that names none.
 DEFAULT_OUTPUT = "probabilities"
 _DATATYPES: dict[str, Datatype] = {"uint8": "UINT8", "float32": "FP32"}

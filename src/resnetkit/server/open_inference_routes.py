@@ -16,6 +16,7 @@ from resnetkit.server.inference_tensors import Content
 from resnetkit.server.model_repository import UnknownModelError
 from resnetkit.server.open_inference import (
     DEFAULT_OUTPUT,
+    MAX_ITEMS,
     InferInput,
     InferRequest,
     InferResponse,
@@ -240,6 +241,8 @@ def _listed(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     found = [] if found is None else found
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise InputError(f"{name} is {shown(found)}; it must be a list of objects")
+    if len(found) > MAX_ITEMS:
+        raise InputError(f"{len(found):,} {name}; a request has at most {MAX_ITEMS}")
     return found
 
 
