@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -173,6 +174,16 @@ def test_ports_of_grpc_that_cannot_be_used(
             told = capsys.readouterr().err
             assert line in told
             assert told.count("\n") == 1
+
+
+def test_grpc_is_not_installed(
+    bundle_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    assert main(["serve", str(bundle_file), "--port", "0", "--grpc-port", "0"]) == 2
+    told = capsys.readouterr().err
+    line = "gRPC requires grpc, which is not installed; pip install 'resnetkit[grpc]'"
+    assert told == f"resnetkit: {line}\n"
 
 
 def test_calls_that_are_not_allowed(bundle_file: Path) -> None:
