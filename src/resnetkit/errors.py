@@ -43,6 +43,7 @@ EXTRAS = {
     **dict.fromkeys(("filelock", "huggingface_hub", "requests"), "hub"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "fsspec": "remote",
+    "grpc": "grpc",
     "h5py": "keras",
     "mlflow": "mlflow",
     "nncf": "int8",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,3 +24,12 @@ def bundle_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("served") / "animals.safetensors"
     bundle.save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def served(bundle_file: Path) -> Iterator[Any]:
+    """A server of the Open Inference Protocol with its clients."""
+    from inference_clients import protocol_serving
+
+    with protocol_serving(bundle_file) as found:
+        yield found

@@ -76,6 +76,7 @@ def test_the_same_reasons(image: bytes, pool: DecoderPool) -> None:
 
 
 def test_one_that_hangs_or_dies_is_replaced(pool: DecoderPool) -> None:
+    assert pool.decode(jpeg(0), FACTS, "fast").shape == (32, 32, 3)
     first = pool._idle.queue[0].pid
     os.kill(first, signal.SIGSTOP)
     began = time.monotonic()

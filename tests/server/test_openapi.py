@@ -43,7 +43,8 @@ def statuses(operation: APIOperation, mode: GenerationMode, examples: int) -> Co
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case) -> None:
         if case.path_parameters and found.total() % 4:
-            case.path_parameters["name"] = "animals"
+            known = {"name": "animals", "version": "1"}
+            case.path_parameters.update({key: known[key] for key in case.path_parameters})
         found[case.call_and_validate(excluded_checks=excluded).status_code] += 1
 
     ask()
@@ -56,11 +57,20 @@ def check(api: schemathesis.BaseSchema, examples: int) -> None:
     for result in api.get_all_operations():
         operation = result.ok()
         paths.add(operation.path)
-        assert statuses(operation, GenerationMode.POSITIVE, examples)[200], "some are answered"
-        if operation.method == "post":
+        found = statuses(operation, GenerationMode.POSITIVE, examples)
+        # A tensor of random bytes is no image.
+        assert found[200] or operation.path.endswith("/infer"), "some are answered"
+        if operation.method == "post" and operation.body:
             found = statuses(operation, GenerationMode.NEGATIVE, examples)
-            assert found[404] or found[422], "some are refused"
-    assert {"/predict", "/embeddings", "/models/{name}", "/metrics"} < paths
+            assert found[400] or found[404] or found[422], "some are refused"
+    assert {
+        "/predict",
+        "/v2/models/{name}/infer",
+        "/v2/health/ready",
+        "/embeddings",
+        "/models/{name}",
+        "/metrics",
+    } < paths
 
 
 def test_requests_get_what_the_document_says(api: schemathesis.BaseSchema) -> None:

@@ -1,8 +1,8 @@
 """Serve trained bundles or exported files over HTTP.
 
 POST an image to /predict, or a form with several; / has a page to try it, /docs the API, /metrics
-counters for Prometheus. Concurrent images are batched. SIGTERM and Ctrl-C finish accepted requests,
-then stop.
+counters for Prometheus, /v2 the Open Inference Protocol. Concurrent images are batched. SIGTERM and
+Ctrl-C finish accepted requests, then stop.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only; another one "
         "needs --api-key-file or --insecure")  # fmt: skip
     add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 picks a free port")
+    add("--grpc-port", type=int, metavar="N", help="also serve the Open Inference Protocol over "
+        "gRPC; 0 picks a free port")  # fmt: skip
     add("--uds", type=Path, metavar="PATH", help="a Unix socket, in place of --host and --port")
     add("--workers", type=int, metavar="N", help="processes that share the address and the CPUs; "
         "one that dies is started again; default: this process")  # fmt: skip
@@ -92,14 +94,16 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--patience is {args.patience:g}; it must be at most {LONGEST:,} ms")
     if not args.grace <= LONGEST_GRACE:
         raise InputError(f"--grace is {args.grace:g}; it must be at most {LONGEST_GRACE:,} seconds")
-    if not 0 <= args.port <= 65535:
-        raise InputError(f"--port is {args.port}; it must be from 0 to 65535")
+    for flag, port in (("--port", args.port), ("--grpc-port", args.grpc_port)):
+        if port is not None and not 0 <= port <= 65535:
+            raise InputError(f"{flag} is {port}; it must be from 0 to 65535")
     from resnetkit.server.serving import serve
 
     serve(
         models,
         host=args.host,
         port=args.port,
+        grpc_port=args.grpc_port,
         uds=args.uds,
         workers=args.workers,
         root_path=args.root_path,

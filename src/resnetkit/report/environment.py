@@ -19,6 +19,7 @@ from resnetkit.version import __version__
 
 #: The distribution of a package that has another name.
 _DISTRIBUTIONS = {
+    "grpc": "grpcio",
     "sklearn": "scikit-learn",
     "mlflow": "mlflow-skinny",
     "opentelemetry": "opentelemetry-sdk",

@@ -46,9 +46,8 @@ def protect_inside(app: FastAPI, access: Access) -> None:
     app.add_middleware(RequestChecks)
 
 
-def protect_outside(app: FastAPI, access: Access) -> None:
+def protect_outside(app: FastAPI, access: Access, traffic: Traffic) -> None:
     """Add the outermost middlewares, and the route ``/ready``."""
-    traffic = Traffic()
     app.state.traffic = traffic
     app.head("/ready", include_in_schema=False)(traffic.ready)
     app.get("/ready", response_model=Ready, responses={503: {"model": Ready}})(traffic.ready)

@@ -10,6 +10,7 @@
 | ``GET /health`` | 200 while the process runs |
 | ``GET /ready`` | 200, or 503 when the server is stopping |
 | ``GET /metrics`` | counters for Prometheus |
+| ``/v2/...`` | the Open Inference Protocol, see ``open_inference`` |
 | ``GET /`` | a page to try it |
 
 A body above the limit is rejected with 413 before it is stored, an unreadable image with 422 and
@@ -20,7 +21,8 @@ memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -29,14 +31,19 @@ from starlette.middleware.cors import CORSMiddleware
 
 from resnetkit.errors import InputError
 from resnetkit.server.access import Access, protect_inside, protect_outside
+from resnetkit.server.api_keys import ApiKeys
 from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import BusyError
+from resnetkit.server.grpc_service import grpc_serving
 from resnetkit.server.inference_server import Background, InferenceServer
 from resnetkit.server.metrics import CountRequests
 from resnetkit.server.model_repository import UnknownModelError
+from resnetkit.server.open_inference import OpenInference
+from resnetkit.server.open_inference_routes import open_inference_routes
 from resnetkit.server.request_images import Fetcher, one_line
 from resnetkit.server.routes import routes
 from resnetkit.server.served_model import Limits, ServedModel
+from resnetkit.server.traffic import Traffic
 
 _ORIGIN = re.compile(
     r"(http(?!.*:80$)|https(?!.*:443$))://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?",
@@ -55,6 +62,8 @@ def create_app(
     access: Access | None = None,
     background: Sequence[Background] = (),
     otlp: bool = False,
+    grpc_address: str | None = None,
+    grpc_shared: bool = False,
 ) -> FastAPI:
     """The ASGI application that serves ``models``; the first is the default.
 
@@ -63,7 +72,8 @@ def create_app(
     ``*`` for all) may use the server from a browser. ``root_path`` is the path under which a proxy
     shows the server. ``access`` states who may use it. ``background`` runs while models are served,
     e.g. to replace them. With ``otlp``, traces are sent as the variables ``OTEL_*`` of
-    OpenTelemetry say.
+    OpenTelemetry say. At ``grpc_address``, ``HOST:PORT``, the models are served over gRPC too while
+    the application runs; ``grpc_shared`` if other processes do so as well.
 
     Raises ``ValueError`` for an origin that is none.
     """
@@ -71,10 +81,28 @@ def create_app(
     limits, access = limits or Limits(), access or Access()
     check_origins(cors_origins)
     server = InferenceServer(models, limits, topk, fetcher, background)
+    traffic = Traffic()
+    protocol = OpenInference(
+        repository=server.repository,
+        limits=limits,
+        admitted=server.admitted,
+        topk=topk,
+        stopping=lambda: traffic.stopping,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        keys = ApiKeys(access.api_keys) if access.api_keys else None
+        grpc = grpc_serving(
+            protocol, grpc_address, server.metrics.requests, keys, shared=grpc_shared
+        )
+        async with server.lifespan(app), grpc:
+            yield
+
     app = FastAPI(
         title="resnetkit",
         description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
-        lifespan=server.lifespan,
+        lifespan=lifespan,
         telemetry={"auto_configure": otlp, "operation_spans": False},
         root_path=root_path,
     )
@@ -85,7 +113,7 @@ def create_app(
     )
     protect_inside(app, access)
     app.add_middleware(CountRequests, counter=server.metrics.requests)
-    protect_outside(app, access)
+    protect_outside(app, access, traffic)
     if cors_origins:  # outside of all that rejects requests: a page may read why
         app.add_middleware(
             CORSMiddleware,
@@ -99,6 +127,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     most = max(1, *(len(model.classes) for model in models))
     app.include_router(routes(server, topk, most))
+    app.include_router(open_inference_routes(protocol))
     return app
 
 

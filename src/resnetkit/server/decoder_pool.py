@@ -21,6 +21,7 @@ from resnetkit.preprocess import Preprocess
 from resnetkit.server.decoder_process import (
     ANSWER,
     PIXELS,
+    READY,
     REQUEST,
     TURN,
     UNREADABLE,
@@ -29,6 +30,8 @@ from resnetkit.server.decoder_process import (
 
 #: Bytes that a decoder may use: the largest image that is read needs 20 bytes per pixel.
 MEMORY = 3 << 30
+#: Seconds that a new decoder has, which is no image's fault.
+START = 60.0
 #: ``exact`` and ``fast`` pixels are resized and cropped, of ``whole`` images nothing is.
 Way = Literal["exact", "fast", "whole"]
 
@@ -42,6 +45,7 @@ class _Process:
 
     def __init__(self, memory: int) -> None:
         self.connection, theirs = socket.socketpair()
+        self._ready = False
         with theirs:
             number = theirs.fileno()
             self._process = subprocess.Popen(
@@ -66,6 +70,12 @@ class _Process:
     def runs(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        """Wait for a new process. Raises ``_DeadError``."""
+        if not self._ready:
+            self.receive(len(READY), START)
+            self._ready = True
 
     def send(self, data: bytes, seconds: float) -> None:
         """Send bytes. Raises ``_DeadError``."""
@@ -163,6 +173,7 @@ class DecoderPool:
         turn: ExitStack,
     ) -> tuple[int, Cut]:
         """The kind of the answer, and its pixels or characters."""
+        decoder.wait_until_ready()
         description = json.dumps({"preprocess": json.dumps(preprocess.to_dict()), "way": way})
         lengths = REQUEST.pack(len(description), len(image))
         decoder.send(lengths + description.encode(), self._deadline)

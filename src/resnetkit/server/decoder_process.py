@@ -28,6 +28,8 @@ from resnetkit.preprocess import Preprocess
 REQUEST = struct.Struct("<II")
 #: The kind of an answer, and its length, or the height, width and channels of pixels.
 ANSWER = struct.Struct("<BIII")
+#: Sent once it can answer.
+READY = b"."
 PIXELS, UNREADABLE, FAILED, TURN = range(4)
 
 
@@ -117,6 +119,7 @@ def main(descriptor: int, memory: int) -> None:
     with socket.socket(fileno=descriptor) as connection:
         decode.many = _Turn(connection)
         try:
+            connection.sendall(READY)
             while True:
                 lengths = REQUEST.unpack(receive(connection, REQUEST.size))
                 description, image = (bytes(receive(connection, length)) for length in lengths)

@@ -21,6 +21,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     uds: str | Path | None = None,
+    grpc_port: int | None = None,
     workers: int | None = None,
     root_path: str = "",
     engine: EngineName = "auto",
@@ -62,6 +63,9 @@ def serve(
     classes per image. ``on_start`` is called with one line when the server is ready, ``on_event``
     for each model that is replaced, each worker that died, and the end.
 
+    The Open Inference Protocol is served over HTTP, and also over gRPC if ``grpc_port`` is given; 0
+    picks a free port.
+
     ``embeddings`` are served too, by a second engine of the same network. With ``allow_url``,
     requests may have URLs of images, which the server fetches from public addresses. Pages of
     ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser. Traces
@@ -91,9 +95,11 @@ def serve(
     from resnetkit.server.tracing import check_exporter
     from resnetkit.server.worker import Settings, orderly_end, run
 
+    if grpc_port is not None:
+        check_installed("grpc", "gRPC")
     check_origins(cors_origins)
     check_exporter()
-    if uds is None:
+    if uds is None or grpc_port is not None:
         check_exposure(host, api_keys is not None or insecure)
     access = Access(
         api_keys={} if api_keys is None else read_api_keys(api_keys),
@@ -103,6 +109,8 @@ def serve(
     at = _listening(host, port) if uds is None else _listening_at(Path(uds))
     with orderly_end(), at as listening:
         settings = Settings(
+            grpc_address=None if grpc_port is None else _unused(host, grpc_port),
+            shared=workers is not None,
             where=f"unix:{uds}" if uds else f"http://{host}:{listening.getsockname()[1]}",
             sources=model_sources(models),
             options=ServingOptions(
@@ -132,8 +140,15 @@ def serve(
             supervise(settings, listening, workers, on_start=on_start, say=on_event)
 
 
+def _unused(host: str, port: int) -> str:
+    """The address ``HOST:PORT`` for gRPC, which binds it once the networks are loaded."""
+    with _listening(host, port, "grpc_port") as found:
+        port = found.getsockname()[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening(host: str, port: int, field: str = "port") -> Iterator[socket.socket]:
     """A bound socket, so that errors occur before a network is loaded."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as found:
@@ -143,8 +158,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             found.listen(BACKLOG)
         except OSError as error:
             raise InputError(
-                f"cannot listen on {host}:{port}: {_reason(error)}; use another host or port",
-                field=("host", "port"),
+                f"cannot listen on {host}:{port}: {_reason(error)}; use another host or {field}",
+                field=("host", field),
             ) from None
         yield found
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resnetkit.server.access import Access, log_to_stderr
 from resnetkit.server.application import create_app
@@ -26,9 +27,14 @@ from resnetkit.server.url_fetching import UrlFetcher
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a worker has to know; see ``serve``. ``where`` is the server's address."""
+    """What a worker has to know; see ``serve``.
+
+    ``where`` is the server's address, ``shared`` whether there are several workers.
+    """
 
     where: str
+    grpc_address: str | None
+    shared: bool
     sources: Sequence[ModelSource]
     options: ServingOptions
     limits: Limits
@@ -65,12 +71,21 @@ def run(
         fetcher=UrlFetcher() if settings.allow_url else None,
         cors_origins=settings.cors_origins,
         otlp=True,
+        grpc_address=settings.grpc_address,
+        grpc_shared=settings.shared,
     )
     # Of malformed forms: clients could fill the log with them.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     connections = ConnectionLimits(max_connections=connections_allowed())
+    named = zip(sources, served, strict=True)
+    facts = "; ".join(
+        f"{source.label} ({one.network}), {one.engine.name} {one.engine.precision}"
+        for source, one in named
+    )
+    grpc = f", gRPC on {settings.grpc_address}" if settings.grpc_address else ""
+    line = f"{settings.where} serves {facts}{grpc}"
     config = uvicorn.Config(
-        app,
+        _announced(app, lambda: on_start(line)),
         http=limited_protocol(connections),
         ws="none",
         log_level="warning",
@@ -82,15 +97,21 @@ def run(
     if settings.access.log:
         log_to_stderr()
     server = GracefulServer(config, app.state.traffic, grace=settings.grace, on_stop=say)
-    named = zip(sources, served, strict=True)
-    on_start(
-        f"{settings.where} serves "
-        + "; ".join(
-            f"{source.label} ({one.network}), {one.engine.name} {one.engine.precision}"
-            for source, one in named
-        )
-    )
     server.run([listening])
+
+
+def _announced(app: ASGIApp, tell: Callable[[], None]) -> ASGIApp:
+    """The application, which calls ``tell`` when it has started."""
+
+    async def announcing(scope: Scope, receive: Receive, send: Send) -> None:
+        async def watched(message: Message) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                tell()
+
+        await app(scope, receive, watched if scope["type"] == "lifespan" else send)
+
+    return announcing
 
 
 @contextmanager
