@@ -84,6 +84,7 @@ def test_pixels_are_those_of_predict(exact: bool, bundle_file: Path) -> None:
     assert not np.allclose(wanted["exact"], wanted["fast"], atol=1e-3)
     with TestClient(create_app(served, LIMITS, topk=4)) as client:
         assert client.get("/model").json()["exact_pixels"] == exact
+        assert client.get("/model").json() == served.to_dict(), "the schema drops nothing"
         found = client.post("/predict", content=body).json()["images"][0]["predictions"]
     expected = ranked(wanted[name], served.classes, 4)
     assert [one["label"] for one in found] == [one.label for one in expected]
