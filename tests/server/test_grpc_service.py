@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -168,10 +169,14 @@ def test_ports_of_grpc_that_cannot_be_used(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for given, line in [
+            ("0 --host 0.0.0.0", "--host is 0.0.0.0, so other machines can reach the server"),
+            ("0 --host 0.0.0.0 --uds a", "--host is 0.0.0.0, so other machines can reach"),
             (port, f"127.0.0.1:{port}: address already in use; use another --host or --grpc-port"),
             ("99999", "--grpc-port is 99999; it must be from 0 to 65535"),
         ]:
-            assert main(["serve", str(bundle_file), "--port", "0", "--grpc-port", given]) == 2
+            assert (
+                main(["serve", str(bundle_file), "--port", "0", "--grpc-port", *given.split()]) == 2
+            )
             told = capsys.readouterr().err
             assert line in told
             assert told.count("\n") == 1
@@ -257,16 +262,26 @@ def test_messages_are_those_of_triton() -> None:
         assert method.output_type == twin.output_type.name
 
 
-def test_the_command(bundle_file: Path) -> None:
-    """`serve --grpc-port 0` says where it serves, and ends on SIGTERM."""
-    command = [*SERVE, str(bundle_file), "--engine", "torch", "--port", "0", "--grpc-port", "0"]
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["", "workers"])
+def test_the_command(bundle_file: Path, tmp_path: Path, workers: tuple[str, ...]) -> None:
+    """`serve --grpc-port 0` says where it serves, asks for keys, and ends on SIGTERM."""
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice:{'a' * 16}\n")
+    keys.chmod(0o600)
+    flags = ["--engine", "onnxruntime", "--batch-size", "2", "--port", "0", "--grpc-port", "0"]
+    command = [*SERVE, str(bundle_file), *flags, "--api-key-file", str(keys), *workers]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            line = process.stdout.readline().split()
-            assert line[-4:-1] == ["fp32,", "gRPC", "on"], line
-            with tritonclient.grpc.InferenceServerClient(line[-1]) as remote:
-                found = remote.infer("animals", [one(tritonclient.grpc)], client_timeout=60)
-                assert found.as_numpy("probabilities").shape == (1, 4)
+            line = process.stdout.readline()
+            address = re.search(r", gRPC on (127\.0\.0\.1:\d+)", line)[1]
+            given = {"inputs": [one(tritonclient.grpc)], "client_timeout": 60}
+            for _ in range(4):  # each over a connection of its own, to any worker
+                with tritonclient.grpc.InferenceServerClient(address) as remote:
+                    with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+                        remote.infer("animals", **given)
+                    headers = {"authorization": f"Bearer {'a' * 16}"}
+                    found = remote.infer("animals", **given, headers=headers)
+                    assert found.as_numpy("probabilities").shape == (1, 4)
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
         finally:
