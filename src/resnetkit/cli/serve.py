@@ -27,9 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="default: 127.0.0.1, local access only; another one "
         "needs --api-key-file or --insecure")  # fmt: skip
     add("--port", type=int, default=8000, metavar="N", help="default: 8000; 0 picks a free port")
+    add("--uds", type=Path, metavar="PATH", help="a Unix socket, in place of --host and --port")
     add("--grpc-port", type=int, metavar="N", help="also serve the Open Inference Protocol over "
         "gRPC; 0 picks a free port")  # fmt: skip
-    add("--uds", type=Path, metavar="PATH", help="a Unix socket, in place of --host and --port")
     add("--workers", type=int, metavar="N", help="processes that share the address and the CPUs; "
         "one that dies is started again; default: this process")  # fmt: skip
     add("--root-path", default="", metavar="PATH", help="path under which a proxy shows the server")
