@@ -10,6 +10,7 @@ from test_application import LIMITS, TestClient, jpeg, served_of
 
 import resnetkit
 from resnetkit.errors import InputError
+from resnetkit.server.access import Access
 from resnetkit.server.application import create_app
 
 PAGE = "https://example.org"
@@ -18,7 +19,9 @@ PAGE = "https://example.org"
 @pytest.fixture(scope="module")
 def client_with(bundle_file: Path) -> Callable[..., TestClient]:
     served = served_of(resnetkit.load(bundle_file))
-    return lambda *origins: TestClient(create_app(served, LIMITS, cors_origins=origins))
+    return lambda *origins: TestClient(
+        create_app(served, LIMITS, access=Access(cors_origins=origins))
+    )
 
 
 def test_head_is_get_without_a_body(client_with: Callable[..., TestClient]) -> None:

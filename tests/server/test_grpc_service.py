@@ -17,7 +17,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc
-from inference_clients import BODIES, CLASSES, LIMITS, Served, free_port, one
+from inference_clients import BODIES, CLASSES, Served, free_port, one
 from test_application import TestClient, served_of
 from test_serve import SERVE
 from tritonclient.grpc import service_pb2
@@ -26,12 +26,9 @@ from tritonclient.utils import InferenceServerException
 import resnetkit
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
-from resnetkit.server.api_keys import ApiKeys
+from resnetkit.server.access import Access
 from resnetkit.server.application import create_app
 from resnetkit.server.grpc_messages import described, messages
-from resnetkit.server.grpc_service import grpc_serving
-from resnetkit.server.inference_server import InferenceServer
-from resnetkit.server.open_inference import OpenInference
 from resnetkit.server.served_model import Limits
 
 
@@ -85,7 +82,6 @@ def test_what_fails_inside_is_not_shown(bundle_file: Path, monkeypatch: Any, cap
 
 
 def test_the_address_of_grpc_is_taken(bundle_file: Path) -> None:
-    """By another server of gRPC, which would share it."""
     model = served_of(resnetkit.load(bundle_file))
 
     async def start(address: str) -> None:
@@ -93,14 +89,10 @@ def test_the_address_of_grpc_is_taken(bundle_file: Path) -> None:
         async with app.router.lifespan_context(app):
             pass
 
-    taking = grpc.server(ThreadPoolExecutor(1))
-    address = f"127.0.0.1:{taking.add_insecure_port('127.0.0.1:0')}"
-    taking.start()
-    try:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(InputError, match=f"cannot listen on {address}"):
             asyncio.run(start(address))
-    finally:
-        taking.stop(None).wait()
 
 
 def test_raw_contents_that_do_not_belong_to_inputs(served: Served) -> None:
@@ -192,48 +184,118 @@ def test_grpc_is_not_installed(
     assert told == f"resnetkit: {line}\n"
 
 
-def test_calls_that_are_not_allowed(bundle_file: Path) -> None:
+def test_calls_need_keys_and_are_logged(
+    bundle_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Without a key, a call gets the health of the server and nothing else."""
     model = served_of(resnetkit.load(bundle_file))
-    server = InferenceServer([model], LIMITS, 5)
-    protocol = OpenInference(repository=server.repository, limits=LIMITS, admitted=server.admitted)
+    access = Access(api_keys={"alice": "a" * 16}, log=True)
     address = f"127.0.0.1:{free_port()}"
-    keys = ApiKeys({"me": "abc"})
+    kind = tritonclient.grpc
+    caplog.set_level("INFO", "resnetkit.access")
+    with (
+        TestClient(create_app(model, access=access, grpc_address=address)),
+        kind.InferenceServerClient(address) as remote,
+    ):
+        assert remote.is_server_live()
+        assert remote.is_server_ready()
+        assert health(address, "") == 1
 
-    def call() -> None:
-        kind = tritonclient.grpc
-        with kind.InferenceServerClient(address) as remote:
-            assert remote.is_server_live()
-            assert remote.is_server_ready()
-            for method in (remote.get_server_metadata, lambda **given: remote.infer(
-                "animals", [one(kind)], **given)):  # fmt: skip
-                with pytest.raises(InferenceServerException) as raised:
-                    method()
+        def ask(**given: Any) -> Any:
+            return remote.infer("animals", [one(kind)], **given)
+
+        for method in (remote.get_server_metadata, ask):
+            for headers, line in [
+                ({}, "an API key is required"),
+                ({"authorization": "Bearer other"}, "the API key is not known"),
+            ]:
+                with pytest.raises(InferenceServerException, match=line) as raised:
+                    method(headers=headers)
                 assert raised.value.status() == "StatusCode.UNAUTHENTICATED"
-                with pytest.raises(InferenceServerException, match="no key that is known"):
-                    method(headers={"authorization": "Bearer abcd"})
-                assert method(headers={"authorization": "Bearer abc"})
+            assert method(headers={"authorization": f"Bearer {'a' * 16}"})
+            assert method(headers={"x-api-key": "a" * 16})
+    line = '127.0.0.1 alice "POST /inference.GRPCInferenceService/ModelInfer" 200'
+    assert line in caplog.text
 
-    async def check() -> None:
-        requests = server.metrics.requests
-        async with server.repository, grpc_serving(protocol, address, requests, keys):
-            await asyncio.to_thread(call)
 
-    asyncio.run(check())
+def test_calls_of_one_client_are_limited(
+    bundle_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together with its requests over HTTP."""
+    model = served_of(resnetkit.load(bundle_file))
+    began, may, answer = threading.Event(), threading.Event(), model.engine.answer
+
+    def slow(*given: Any, **flags: Any) -> Any:
+        began.set()
+        assert may.wait(20)
+        return answer(*given, **flags)
+
+    monkeypatch.setattr(model.engine, "answer", slow)
+    address = f"127.0.0.1:{free_port()}"
+    access = Access(max_requests_per_client=1)
+    app = create_app(model, access=access, grpc_address=address)
+    with (
+        TestClient(app, client=("127.0.0.1", 1)) as client,
+        tritonclient.grpc.InferenceServerClient(address) as remote,
+        ThreadPoolExecutor(1) as other,
+    ):
+        first = other.submit(client.post, "/predict", content=BODIES[0])
+        try:
+            assert began.wait(20)
+            with pytest.raises(InferenceServerException, match="the most for one client") as raised:
+                remote.get_server_metadata()
+            assert raised.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+            assert remote.is_server_ready()
+        finally:
+            may.set()
+        assert first.result(20).status_code == 200
+        assert remote.get_server_metadata()
+
+
+def test_a_server_that_is_stopping(bundle_file: Path) -> None:
+    """It answers its health, and that it is not ready."""
+    address = f"127.0.0.1:{free_port()}"
+    app = create_app(served_of(resnetkit.load(bundle_file)), grpc_address=address)
+    with TestClient(app) as client, tritonclient.grpc.InferenceServerClient(address) as remote:
+        assert client.get("/v2/health/ready").status_code == 200
+        app.state.traffic.stopping = True
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/v2/health/live").status_code == 200
+        assert remote.is_server_live()
+        assert not remote.is_server_ready()
+        assert health(address, "") == 2
+        with pytest.raises(InferenceServerException, match="the server is stopping") as raised:
+            remote.infer("animals", [one(tritonclient.grpc)])
+        assert raised.value.status() == "StatusCode.UNAVAILABLE"
+
+
+def test_the_paths_of_calls_are_no_pages(bundle_file: Path) -> None:
+    app = create_app(
+        served_of(resnetkit.load(bundle_file)), grpc_address=f"127.0.0.1:{free_port()}"
+    )
+    with TestClient(app) as client:
+        for method in ("ServerLive", "ModelInfer"):
+            response = client.post(f"/inference.GRPCInferenceService/{method}", content=b"")
+            assert response.status_code == 404
+        assert "inference.GRPC" not in client.get("/openapi.json").text
+
+
+def health(address: str, service: str) -> int:
+    known = messages("grpc_health")
+    with grpc.insecure_channel(address) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            known["HealthCheckRequest"].SerializeToString,
+            known["HealthCheckResponse"].FromString,
+        )
+        return check(known["HealthCheckRequest"](service=service)).status
 
 
 def test_health_of_grpc(served: Served) -> None:
-    health = messages("grpc_health")
-    with grpc.insecure_channel(served.address) as channel:
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            health["HealthCheckRequest"].SerializeToString,
-            health["HealthCheckResponse"].FromString,
-        )
-        for service in ("", "inference.GRPCInferenceService"):
-            assert check(health["HealthCheckRequest"](service=service)).status == 1
-        with pytest.raises(grpc.RpcError, match="no service 'other'"):
-            check(health["HealthCheckRequest"](service="other"))
+    for service in ("", "inference.GRPCInferenceService"):
+        assert health(served.address, service) == 1
+    with pytest.raises(grpc.RpcError, match="no service 'other'"):
+        health(served.address, "other")
 
 
 def test_messages_are_those_of_triton() -> None:

@@ -60,7 +60,7 @@ def test_a_file_that_is_replaced_while_it_serves(files: list[Path], tmp_path: Pa
     first, second, third = files
     served = tmp_path / "served.safetensors"
     copyfile(first, served)
-    with serving(f"one={served}", f"two={third}", "--engine", "torch", "--watch", 0.1) as (
+    with serving(f"one={served}", f"two={third}", "--engine", "onnxruntime", "--watch", 0.1) as (
         process,
         url,
     ):
@@ -155,7 +155,7 @@ def test_bad_models(files: list[Path], capsys: pytest.CaptureFixture[str]) -> No
         ([first, "--uds", second], f"cannot listen on {second}: address already in use"),
         ([first, "--uds", "no/where"], "cannot listen on no/where: no such file or directory"),
     ]:
-        assert main(["serve", *words, "--engine", "torch"]) == 2
+        assert main(["serve", *words, "--engine", "onnxruntime"]) == 2
         told = capsys.readouterr().err
         assert line in told
         assert told.count("\n") == 1
@@ -166,9 +166,11 @@ def test_a_unix_socket(files: list[Path], tmp_path: Path) -> None:
     place = tmp_path / "socket"
 
     def started() -> subprocess.Popen:
-        words = [*SERVE, str(files[0]), "--engine", "torch", "--uds", str(place)]
+        words = [*SERVE, str(files[0]), "--engine", "onnxruntime", "--uds", str(place)]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == f"unix:{place} serves first (resnet20), torch fp32\n"
+        assert (
+            process.stdout.readline() == f"unix:{place} serves first (resnet20), onnxruntime fp32\n"
+        )
         return process
 
     def answer() -> Any:

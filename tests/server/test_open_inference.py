@@ -323,8 +323,8 @@ def test_a_full_queue(bundle_file: Path) -> None:
             assert remote.infer("animals", [one(tritonclient.grpc)])
         metrics = client.get("/metrics").text
     counted = 'resnetkit_requests_total{path="/inference.GRPCInferenceService/ModelInfer",status='
-    assert f'{counted}"UNAVAILABLE"}} 1.0' in metrics
-    assert f'{counted}"OK"}} 1.0' in metrics
+    assert f'{counted}"503"}} 1.0' in metrics
+    assert f'{counted}"200"}} 1.0' in metrics
     assert 'path="/v2/models/{name}/infer",status="503"} 1.0' in metrics
 
 

@@ -42,7 +42,7 @@ def test_many_clients_get_their_own_answers(bundle_file: Path) -> None:
     bodies = [jpeg(seed) for seed in range(12)]
     expected = [p.probability for p in resnetkit.load(bundle_file).predict(bodies, topk=1)]
     assert len({f"{share:.4f}" for share in expected}) > 6, "the images differ in their answers"
-    with serving(bundle_file, "--engine", "torch", "--exact", "--batch-size", "4") as (
+    with serving(bundle_file, "--engine", "onnxruntime", "--exact", "--batch-size", "4") as (
         process,
         url,
     ):
@@ -56,7 +56,7 @@ def test_many_clients_get_their_own_answers(bundle_file: Path) -> None:
 
 def test_embeddings_urls_and_origins(bundle_file: Path) -> None:
     flags = ["--embeddings", "--allow-url", "--cors-origin", "https://a.org"]
-    with serving(bundle_file, "--engine", "torch", "--exact", *flags) as (_, url):
+    with serving(bundle_file, "--engine", "onnxruntime", "--exact", *flags) as (_, url):
         request = urllib.request.Request(f"{url}/embeddings", jpeg(0), {"origin": "https://a.org"})
         with urllib.request.urlopen(request, timeout=60) as response:
             found = json.load(response)["images"][0]["embedding"]
@@ -74,7 +74,7 @@ def test_embeddings_urls_and_origins(bundle_file: Path) -> None:
 
 
 def test_ctrl_c(bundle_file: Path) -> None:
-    with serving(bundle_file, "--engine", "torch") as (process, url):
+    with serving(bundle_file, "--engine", "onnxruntime") as (process, url):
         ask(url, jpeg(0))
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130

@@ -30,7 +30,7 @@ def test_the_python_client(
 ) -> None:  # fmt: skip
     (tmp_path / "picture.jpg").write_bytes(jpeg(0))
     monkeypatch.chdir(tmp_path)
-    with serving(bundle_file, "--engine", "torch") as (_, url):
+    with serving(bundle_file, "--engine", "onnxruntime") as (_, url):
         clients = [block for block in blocks("py") if "http://127.0.0.1:8000" in block]
         assert clients
         for block in clients:

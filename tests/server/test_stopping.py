@@ -22,6 +22,7 @@ from test_application import jpeg
 from resnetkit.server.traffic import Traffic
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\n"
+pytestmark = pytest.mark.slow
 ARGUMENTS = ("--engine", "torch", "--batch-size", "1", "--port", "0")
 
 

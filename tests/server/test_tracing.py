@@ -118,7 +118,7 @@ def test_a_server_sends_its_spans_before_it_ends(
     with http_serving(Collector) as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
-        with serving(bundle_file, "--engine", "torch") as (process, url):
+        with serving(bundle_file, "--engine", "onnxruntime") as (process, url):
             ask(url, jpeg(0))
             assert not names
             process.send_signal(signal.SIGTERM)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI
@@ -14,12 +15,17 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from resnetkit.errors import InputError
 from resnetkit.server.api_keys import RequireKey
 from resnetkit.server.refusal import Refusal
 from resnetkit.server.responses import Ready
 from resnetkit.server.security_headers import SecurityHeaders
 from resnetkit.server.traffic import PROBES, Traffic
 
+_ORIGIN = re.compile(
+    r"(http(?!.*:80$)|https(?!.*:443$))://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?",
+    re.ASCII,
+)
 access_logger = logging.getLogger("resnetkit.access")
 
 
@@ -29,12 +35,25 @@ class Access:
 
     With ``api_keys`` (key by name), a request needs one of them. A client (a key, or without keys
     an address) has at most ``max_requests_per_client`` requests at a time. With ``log``, each
-    request is one line of the logger ``resnetkit.access``.
+    request is one line of the logger ``resnetkit.access``. Pages of ``cors_origins``
+    (``https://host``, or ``*`` for all) may use the application from a browser.
+
+    Raises ``ValueError`` for an origin that is none.
     """
 
     api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_requests_per_client: int | None = None
     log: bool = False
+    cors_origins: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for origin in self.cors_origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise InputError(
+                    f"the CORS origin {origin!r} is none; give * or e.g. https://example.org:8443: "
+                    "no path, small letters, no usual port",
+                    field="cors_origins",
+                )
 
 
 def protect_inside(app: FastAPI, access: Access) -> None:
@@ -46,8 +65,9 @@ def protect_inside(app: FastAPI, access: Access) -> None:
     app.add_middleware(RequestChecks)
 
 
-def protect_outside(app: FastAPI, access: Access, traffic: Traffic) -> None:
+def protect_outside(app: FastAPI, access: Access) -> None:
     """Add the outermost middlewares, and the route ``/ready``."""
+    traffic = Traffic()
     app.state.traffic = traffic
     app.head("/ready", include_in_schema=False)(traffic.ready)
     app.get("/ready", response_model=Ready, responses={503: {"model": Ready}})(traffic.ready)

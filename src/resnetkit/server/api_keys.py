@@ -90,32 +90,16 @@ def check_exposure(host: str, protected: bool) -> None:
         )
 
 
-class ApiKeys:
-    """Keys by name; a request has one in ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
-
-    def __init__(self, keys: Mapping[str, str]) -> None:
-        self._digests = {name: _digest(key.encode()) for name, key in keys.items()}
-
-    def name(self, headers: Mapping[str, str]) -> str | None:
-        """The name of the key in ``headers``, whose names are lower case: empty for an unknown key,
-        None without one. It takes equally long for all keys."""
-        if not (given := _given(headers)):
-            return None
-        digest, found = _digest(given.encode("latin-1", "replace")), ""
-        for name, known in self._digests.items():
-            if hmac.compare_digest(digest, known):
-                found = name
-        return found
-
-
 class RequireKey:
     """ASGI middleware: answers 401 to a request without a key of ``keys`` (key by name).
 
-    Its name is stored in the scope as ``client_name``. ``PROBES`` need no key.
+    The key is in ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``. Its name is stored in the
+    scope as ``client_name``. ``PROBES`` need no key.
     """
 
     def __init__(self, app: ASGIApp, keys: Mapping[str, str]) -> None:
-        self._app, self._keys = app, ApiKeys(keys)
+        self._app = app
+        self._digests = {name: _digest(key.encode()) for name, key in keys.items()}
         self._missing = Refusal(
             "an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY",
             status_code=401,
@@ -130,16 +114,24 @@ class RequireKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
-            return
-        name = self._keys.name(Headers(scope=scope))
-        if name:
+        elif not (given := _given(Headers(scope=scope))):
+            await self._missing(scope, receive, send)
+        elif not (name := self._name(given)):
+            await self._unknown(scope, receive, send)
+        else:
             scope["client_name"] = name
             await self._app(scope, receive, send)
-        else:
-            await (self._missing if name is None else self._unknown)(scope, receive, send)
+
+    def _name(self, given: str) -> str:
+        """The name of a key, or an empty string; takes equally long for all keys."""
+        digest, found = _digest(given.encode("latin-1")), ""
+        for name, known in self._digests.items():
+            if hmac.compare_digest(digest, known):
+                found = name
+        return found
 
 
-def _given(headers: Mapping[str, str]) -> str:
+def _given(headers: Headers) -> str:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
 

@@ -20,7 +20,6 @@ memory.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -29,26 +28,19 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
-from resnetkit.errors import InputError
+from resnetkit.server import tracing
 from resnetkit.server.access import Access, protect_inside, protect_outside
-from resnetkit.server.api_keys import ApiKeys
 from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import BusyError
-from resnetkit.server.grpc_service import grpc_serving
+from resnetkit.server.grpc_service import grpc_methods, grpc_serving
 from resnetkit.server.inference_server import Background, InferenceServer
 from resnetkit.server.metrics import CountRequests
 from resnetkit.server.model_repository import UnknownModelError
 from resnetkit.server.open_inference import OpenInference
-from resnetkit.server.open_inference_routes import open_inference_routes
+from resnetkit.server.open_inference_routes import protocol_routes
 from resnetkit.server.request_images import Fetcher, one_line
 from resnetkit.server.routes import routes
 from resnetkit.server.served_model import Limits, ServedModel
-from resnetkit.server.traffic import Traffic
-
-_ORIGIN = re.compile(
-    r"(http(?!.*:80$)|https(?!.*:443$))://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?",
-    re.ASCII,
-)
 
 
 def create_app(
@@ -57,53 +49,33 @@ def create_app(
     *,
     topk: int = 5,
     fetcher: Fetcher | None = None,
-    cors_origins: Sequence[str] = (),
     root_path: str = "",
+    grpc_address: str | None = None,
     access: Access | None = None,
     background: Sequence[Background] = (),
-    otlp: bool = False,
-    grpc_address: str | None = None,
-    grpc_shared: bool = False,
 ) -> FastAPI:
     """The ASGI application that serves ``models``; the first is the default.
 
     ``topk`` is the default number of classes per image. ``fetcher``, a ``UrlFetcher``, fetches URLs
-    in requests, which are rejected without it. Pages of ``cors_origins`` (``https://host``, or
-    ``*`` for all) may use the server from a browser. ``root_path`` is the path under which a proxy
-    shows the server. ``access`` states who may use it. ``background`` runs while models are served,
-    e.g. to replace them. With ``otlp``, traces are sent as the variables ``OTEL_*`` of
-    OpenTelemetry say. At ``grpc_address``, ``HOST:PORT``, the models are served over gRPC too while
-    the application runs; ``grpc_shared`` if other processes do so as well.
-
-    Raises ``ValueError`` for an origin that is none.
+    in requests, which are rejected without it. ``root_path`` is the path under which a proxy shows
+    the server. At ``grpc_address``, ``HOST:PORT``, the models are served over gRPC too, while the
+    application runs. ``access`` states who may use it. ``background`` runs while models are served,
+    e.g. to replace them. Traces are sent as the variables ``OTEL_*`` of OpenTelemetry say.
     """
     models = [models] if isinstance(models, ServedModel) else list(models)
     limits, access = limits or Limits(), access or Access()
-    check_origins(cors_origins)
     server = InferenceServer(models, limits, topk, fetcher, background)
-    traffic = Traffic()
-    protocol = OpenInference(
-        repository=server.repository,
-        limits=limits,
-        admitted=server.admitted,
-        topk=topk,
-        stopping=lambda: traffic.stopping,
-    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        keys = ApiKeys(access.api_keys) if access.api_keys else None
-        grpc = grpc_serving(
-            protocol, grpc_address, server.metrics.requests, keys, shared=grpc_shared
-        )
-        async with server.lifespan(app), grpc:
+        async with server.lifespan(app), grpc_serving(app, grpc_address, limits):
             yield
 
     app = FastAPI(
         title="resnetkit",
         description=f"{', '.join(m.network for m in models)}: images in, ranked classes out.",
         lifespan=lifespan,
-        telemetry={"auto_configure": otlp, "operation_spans": False},
+        telemetry={"auto_configure": tracing.is_asked_for(), "operation_spans": False},
         root_path=root_path,
     )
     app.add_middleware(
@@ -113,11 +85,11 @@ def create_app(
     )
     protect_inside(app, access)
     app.add_middleware(CountRequests, counter=server.metrics.requests)
-    protect_outside(app, access, traffic)
-    if cors_origins:  # outside of all that rejects requests: a page may read why
+    protect_outside(app, access)
+    if access.cors_origins:  # outside of all that rejects requests: a page may read why
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=cors_origins,
+            allow_origins=access.cors_origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["*"],
             expose_headers=["retry-after"],
@@ -127,19 +99,17 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     most = max(1, *(len(model.classes) for model in models))
     app.include_router(routes(server, topk, most))
-    app.include_router(open_inference_routes(protocol))
+    protocol = OpenInference(
+        repository=server.repository,
+        limits=limits,
+        admitted=server.admitted,
+        traffic=app.state.traffic,
+        topk=topk,
+    )
+    app.include_router(protocol_routes(protocol))
+    if grpc_address is not None:
+        app.include_router(grpc_methods(protocol))
     return app
-
-
-def check_origins(origins: Sequence[str]) -> None:
-    """Raise ``InputError`` for an origin that a browser never sends."""
-    for origin in origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise InputError(
-                f"the CORS origin {origin!r} is none; give * or e.g. https://example.org:8443: "
-                "no path, small letters, no usual port",
-                field="cors_origins",
-            )
 
 
 async def _busy(_: Request, error: Exception) -> Response:

@@ -1,22 +1,24 @@
 """The Open Inference Protocol over gRPC, and gRPC's health check, on the event loop of the server.
 
-A message has at most ``Limits.max_body_bytes``, those of all calls in progress
-``max_total_body_bytes``.
+A call goes through the application like a ``POST`` of its message to a path with the name of its
+method. So keys, limits, metrics, the access log and the orderly end are those of HTTP. Only calls
+reach these paths.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import unquote
 
-from prometheus_client import Counter
+from fastapi import APIRouter, HTTPException, Request, Response
+from starlette.types import ASGIApp, Message, Scope
 
 from resnetkit.errors import InputError, check_installed, shown
-from resnetkit.server.api_keys import ApiKeys
-from resnetkit.server.dynamic_batching import BusyError
 from resnetkit.server.grpc_messages import described, messages
 from resnetkit.server.inference_tensors import Content
 from resnetkit.server.model_repository import UnknownModelError
@@ -28,39 +30,37 @@ from resnetkit.server.open_inference import (
     OpenInference,
     RequestedOutput,
 )
+from resnetkit.server.open_inference_routes import ProtocolRoute
+from resnetkit.server.served_model import Limits
 
-#: Seconds that calls in progress have to end when the server stops.
+#: Seconds that calls in progress have to end when the application ends.
 GRACE = 30.0
 #: Longer messages of errors are cut off: they are sent as a header, of up to 8 KB.
 MAX_MESSAGE = 1000
 #: The files that describe the services.
 SERVICES = ("open_inference", "grpc_health")
+#: The extension of ASGI that the scope of a call has.
+_EXTENSION = "resnetkit.grpc"
+#: gRPC's codes for the statuses of the application; INTERNAL for others.
+_CODES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    404: "NOT_FOUND",
+    413: "RESOURCE_EXHAUSTED",
+    415: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+}
 #: The field of ``InferTensorContents`` that has the elements of a datatype.
 _CONTENTS = {"BYTES": "bytes_contents", "UINT8": "uint_contents", "FP32": "fp32_contents"}
-#: Methods that anybody may call.
-PROBES = ("ServerLive", "ServerReady", "Check")
 _log = logging.getLogger(__name__)
 
 
-class _NotAllowedError(Exception):
-    """A call is not allowed."""
-
-
 @asynccontextmanager
-async def grpc_serving(
-    protocol: OpenInference,
-    address: str | None,
-    requests: Counter,
-    keys: ApiKeys | None = None,
-    *,
-    shared: bool = False,
-) -> AsyncIterator[None]:
-    """Serve ``protocol`` at ``address``, ``HOST:PORT``, until left; nowhere if it is None.
+async def grpc_serving(app: ASGIApp, address: str | None, limits: Limits) -> AsyncIterator[None]:
+    """Serve ``app``, which has ``grpc_methods``, at ``HOST:PORT``; nowhere if that is None.
 
-    ``requests`` counts calls by method and status. With ``keys``, a call needs one of them in its
-    metadata; the health of the server is told to anybody. With ``shared``, other processes may
-    listen at the address too. Raises ``InputError`` for an address that cannot be used, and if
-    grpcio is not installed.
+    Raises ``InputError`` for an address that cannot be used, and if grpcio is not installed.
     """
     if address is None:
         yield
@@ -68,14 +68,17 @@ async def grpc_serving(
     check_installed("grpc", "gRPC")
     import grpc
 
-    limits = protocol.limits
     options = [
         ("grpc.max_receive_message_length", limits.max_body_bytes),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", int(shared)),  # otherwise an address in use is an error
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers(_Calls(protocol, requests, keys).handlers())
+    for file in SERVICES:
+        for service in described(file).service:
+            name = f"{described(file).package}.{service.name}"
+            methods = {one.name: _handler(app, f"/{name}/{one.name}") for one in service.method}
+            handler = grpc.method_handlers_generic_handler(name, methods)
+            server.add_generic_rpc_handlers([handler])
     try:
         server.add_insecure_port(address)
     except RuntimeError:
@@ -87,75 +90,105 @@ async def grpc_serving(
         await server.stop(GRACE)
 
 
-class _Calls:
-    """Answers calls: each method has a function from its request to its response."""
+def _handler(app: ASGIApp, path: str) -> Any:
+    """The handler of a method, whose messages are bytes here."""
+    import grpc
 
-    def __init__(
-        self,
-        protocol: OpenInference,
-        requests: Counter,
-        keys: ApiKeys | None,
-    ) -> None:
-        limits = protocol.limits
-        self._protocol, self._requests, self._keys = protocol, requests, keys
-        self._bytes = 0
-        self._most = max(limits.max_body_bytes, limits.max_total_body_bytes)
-        self._messages = {name: messages(name) for name in SERVICES}
+    async def call(body: bytes, context: Any) -> bytes:
+        status, answer = await _post(app, _scope(path, context), body)
+        if status == 200:
+            return answer
+        code = grpc.StatusCode[_CODES.get(status, "INTERNAL")]
+        await context.abort(code, _reason(answer)[:MAX_MESSAGE])
+        raise AssertionError  # abort raises
 
-    def handlers(self) -> list[Any]:
-        """The services, for ``add_generic_rpc_handlers``."""
-        import grpc
+    return grpc.unary_unary_rpc_method_handler(call)
 
-        found = []
-        for file in SERVICES:
-            for service in described(file).service:
-                name = f"{described(file).package}.{service.name}"
-                methods = {one.name: self._method(file, name, one) for one in service.method}
-                found.append(grpc.method_handlers_generic_handler(name, methods))
-        return found
 
-    def _method(self, file: str, service: str, method: Any) -> Any:
-        """The handler of a method, which is given bytes, so that it can count and check them."""
-        import grpc
-        from google.protobuf.message import DecodeError
+def _scope(path: str, context: Any) -> Scope:
+    """The scope of a call, with the headers and the address of its client."""
+    host, _, port = context.peer().partition(":")[2].rpartition(":")
+    given = context.invocation_metadata() or ()
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "2",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(key.encode(), value.encode("latin-1", "replace"))
+                    for key, value in given if isinstance(value, str)],
+        "client": (unquote(host).strip("[]"), int(port)) if port.isdigit() else None,
+        "server": None,
+        "extensions": {_EXTENSION: {}},
+    }  # fmt: skip
 
-        given, answer = self._messages[file][method.input_type], _ANSWERS[method.name]
-        response, keys = self._messages[file][method.output_type], self._keys
 
-        async def call(body: bytes, context: Any) -> bytes:
-            code, problem = grpc.StatusCode.OK, ""
-            self._bytes += len(body)
-            try:
-                metadata = dict(context.invocation_metadata())
-                if keys and method.name not in PROBES and not keys.name(metadata):
-                    raise _NotAllowedError
-                if self._bytes > self._most:
-                    raise BusyError(f"{self._most:,} bytes of other requests are already waiting")
-                found = await answer(self._protocol, given.FromString(body), response)
-                return bytes(found.SerializeToString())
-            except DecodeError:
-                code, problem = grpc.StatusCode.INVALID_ARGUMENT, "the message cannot be parsed"
-            except _NotAllowedError:
-                code, problem = grpc.StatusCode.UNAUTHENTICATED, "the call has no key that is known"
-            except UnknownModelError as error:
-                code, problem = grpc.StatusCode.NOT_FOUND, str(error)
-            except BusyError as error:
-                code, problem = grpc.StatusCode.UNAVAILABLE, f"{error}; try again"
-            except InputError as error:
-                code, problem = grpc.StatusCode.INVALID_ARGUMENT, str(error)
-            except asyncio.CancelledError:
-                code = grpc.StatusCode.CANCELLED
-                raise
-            except Exception:
-                _log.exception("%s failed", method.name)
-                code, problem = grpc.StatusCode.INTERNAL, "the request failed; see the log"
-            finally:
-                self._bytes -= len(body)
-                self._requests.labels(f"/{service}/{method.name}", code.name).inc()
-            await context.abort(code, problem[:MAX_MESSAGE])
-            raise AssertionError  # abort raises
+async def _post(app: ASGIApp, scope: Scope, body: bytes) -> tuple[int, bytes]:
+    """The status and body of the application's answer."""
+    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    status, found = 500, bytearray()
 
-        return grpc.unary_unary_rpc_method_handler(call)
+    async def receive() -> Message:
+        # A call that its client abandons is cancelled.
+        return left.pop() if left else await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        else:
+            found.extend(message.get("body", b""))
+
+    try:
+        await app(scope, receive, send)
+    except Exception:  # it has been answered with 500
+        _log.exception("%s failed", scope["path"])
+    return status, bytes(found)
+
+
+def _reason(answer: bytes) -> str:
+    """The message of an error: text, or a JSON object that has it."""
+    text = answer.decode(errors="replace")
+    if text.startswith("{"):
+        fields = json.loads(text)
+        return str(fields.get("error", fields.get("detail", text)))
+    return text
+
+
+def grpc_methods(protocol: OpenInference) -> APIRouter:
+    """The paths of the methods."""
+    check_installed("grpc", "gRPC")
+    router = APIRouter(route_class=ProtocolRoute, include_in_schema=False)
+    for file in SERVICES:
+        known = messages(file)
+        for service in described(file).service:
+            for one in service.method:
+                path = f"/{described(file).package}.{service.name}/{one.name}"
+                given, response = known[one.input_type], known[one.output_type]
+                router.post(path)(_endpoint(protocol, _ANSWERS[one.name], given, response))
+    return router
+
+
+def _endpoint(
+    protocol: OpenInference, answer: _Answer, given: Any, response: Any
+) -> Callable[[Request], Awaitable[Response]]:
+    from google.protobuf.message import DecodeError
+
+    async def endpoint(request: Request) -> Response:
+        if _EXTENSION not in request.scope.get("extensions", ()):
+            raise HTTPException(404)
+        try:
+            message = given.FromString(await request.body())
+        except DecodeError:
+            raise InputError("the message cannot be parsed") from None
+        found = await answer(protocol, message, response)
+        return Response(found.SerializeToString())
+
+    return endpoint
 
 
 async def _live(_: OpenInference, __: Any, response: Any) -> Any:
@@ -196,7 +229,8 @@ async def _health(protocol: OpenInference, request: Any, response: Any) -> Any:
     return response(status="SERVING" if protocol.ready else "NOT_SERVING")
 
 
-_ANSWERS: dict[str, Callable[[OpenInference, Any, Any], Awaitable[Any]]] = {
+_Answer = Callable[[OpenInference, Any, Any], Awaitable[Any]]
+_ANSWERS: dict[str, _Answer] = {
     "ServerLive": _live,
     "ServerReady": _ready,
     "ModelReady": _model_ready,

@@ -36,6 +36,7 @@ from resnetkit.server.inference_tensors import (
 from resnetkit.server.model_repository import ModelRepository
 from resnetkit.server.model_runner import ModelRunner, NotFiniteRowError
 from resnetkit.server.served_model import Limits, ServedModel
+from resnetkit.server.traffic import Traffic
 from resnetkit.version import __version__
 
 #: Triton's names of what is supported beyond the protocol.
@@ -93,20 +94,20 @@ class OpenInference:
     """Answers the protocol's requests with the models of a repository.
 
     ``admitted`` counts the images of a request while they wait, and raises ``BusyError`` if there
-    are too many. ``topk`` is the default number of ``labels`` and ``scores``. While the server is
-    ``stopping``, it is not ready, and answers what it has received.
+    are too many. ``traffic`` says whether the server is stopping. ``topk`` is the default number of
+    ``labels`` and ``scores``.
     """
 
     repository: ModelRepository
     limits: Limits
     admitted: Callable[[int, ModelRunner], AbstractContextManager[None]]
+    traffic: Traffic
     topk: int = 5
-    stopping: Callable[[], bool] = lambda: False
 
     @property
     def ready(self) -> bool:
         """Whether all models can be used, and the server is not stopping."""
-        return self.repository.ready and not self.stopping()
+        return self.repository.ready and not self.traffic.stopping
 
     def server_metadata(self) -> dict[str, Any]:
         """Name, version and extensions."""

@@ -39,9 +39,9 @@ _DIGITS = re.compile("[0-9]{1,18}")
 _SHAPE = listed(whole(0, 2**63 - 1), 8)
 
 
-def open_inference_routes(protocol: OpenInference) -> APIRouter:
+def protocol_routes(protocol: OpenInference) -> APIRouter:
     """The protocol's routes, under ``/v2``."""
-    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=_Route)
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=ProtocolRoute)
 
     @router.get("", **OF_FACTS)
     async def server_metadata() -> dict[str, Any]:
@@ -96,7 +96,7 @@ def open_inference_routes(protocol: OpenInference) -> APIRouter:
     return router
 
 
-class _Route(APIRoute):
+class ProtocolRoute(APIRoute):
     """Answers errors as the protocol does."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

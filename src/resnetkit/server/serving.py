@@ -20,8 +20,8 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    uds: str | Path | None = None,
     grpc_port: int | None = None,
+    uds: str | Path | None = None,
     workers: int | None = None,
     root_path: str = "",
     engine: EngineName = "auto",
@@ -60,11 +60,10 @@ def serve(
     at most ``max_batch_size`` images, by default the fastest number up to 8, which is measured once
     for a model and machine, and waits ``max_queue_delay`` seconds for more. At most
     ``max_queue_size`` images may wait. A request has at most ``max_body_bytes``, an answer ``topk``
-    classes per image. ``on_start`` is called with one line when the server is ready, ``on_event``
-    for each model that is replaced, each worker that died, and the end.
-
-    The Open Inference Protocol is served over HTTP, and also over gRPC if ``grpc_port`` is given; 0
-    picks a free port.
+    classes per image. The Open Inference Protocol is served over HTTP, and also over gRPC if
+    ``grpc_port`` is given; 0 picks a free port. ``on_start`` is called with one line when the
+    server is ready, ``on_event`` for each model that is replaced, each worker that died, and the
+    end.
 
     ``embeddings`` are served too, by a second engine of the same network. With ``allow_url``,
     requests may have URLs of images, which the server fetches from public addresses. Pages of
@@ -87,17 +86,15 @@ def serve(
         raise InputError("the server needs Linux or macOS; on Windows, use WSL or a container")
     for package in ("fastapi", "uvicorn", "prometheus_client", "httpcore"):
         check_installed(package, "serving")
+    if grpc_port is not None:
+        check_installed("grpc", "gRPC")
     from resnetkit.server.access import Access
     from resnetkit.server.api_keys import check_exposure, read_api_keys
-    from resnetkit.server.application import check_origins
     from resnetkit.server.served_model import Limits
     from resnetkit.server.supervisor import supervise
     from resnetkit.server.tracing import check_exporter
     from resnetkit.server.worker import Settings, orderly_end, run
 
-    if grpc_port is not None:
-        check_installed("grpc", "gRPC")
-    check_origins(cors_origins)
     check_exporter()
     if uds is None or grpc_port is not None:
         check_exposure(host, api_keys is not None or insecure)
@@ -105,12 +102,11 @@ def serve(
         api_keys={} if api_keys is None else read_api_keys(api_keys),
         max_requests_per_client=max_requests_per_client,
         log=access_log,
+        cors_origins=cors_origins,
     )
     at = _listening(host, port) if uds is None else _listening_at(Path(uds))
     with orderly_end(), at as listening:
         settings = Settings(
-            grpc_address=None if grpc_port is None else _unused(host, grpc_port),
-            shared=workers is not None,
             where=f"unix:{uds}" if uds else f"http://{host}:{listening.getsockname()[1]}",
             sources=model_sources(models),
             options=ServingOptions(
@@ -128,9 +124,9 @@ def serve(
             ),
             topk=topk,
             root_path=root_path,
+            grpc_address=None if grpc_port is None else _unused(host, grpc_port),
             watch=watch,
             allow_url=allow_url,
-            cors_origins=cors_origins,
             access=access,
             grace=grace,
         )
@@ -141,7 +137,7 @@ def serve(
 
 
 def _unused(host: str, port: int) -> str:
-    """The address ``HOST:PORT`` for gRPC, which binds it once the networks are loaded."""
+    """The address ``HOST:PORT`` for gRPC, which binds it once the models are open."""
     with _listening(host, port, "grpc_port") as found:
         port = found.getsockname()[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

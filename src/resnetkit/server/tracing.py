@@ -29,9 +29,14 @@ def record(name: str, start: int, end: int) -> None:
         tracer.start_span(name, start_time=start).end(end)
 
 
+def is_asked_for() -> bool:
+    """Whether the environment says where to send spans."""
+    return any(map(os.environ.get, _ENDPOINTS))
+
+
 def check_exporter() -> None:
     """Raise ``InputError`` if the environment asks for spans, and the extra is not installed."""
-    if any(map(os.environ.get, _ENDPOINTS)):
+    if is_asked_for():
         try:
             import opentelemetry.exporter.otlp.proto.http.trace_exporter
             import opentelemetry.sdk.trace  # noqa: F401

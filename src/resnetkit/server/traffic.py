@@ -11,7 +11,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from resnetkit.server.refusal import Refusal
 
 #: Whether the server is alive and ready; answered to anybody, as long as the process runs.
-PROBES = ("/health", "/ready", "/v2/health/live", "/v2/health/ready")
+PROBES = (
+    "/health",
+    "/ready",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+    "/grpc.health.v1.Health/Check",
+)
 
 
 class Traffic:

@@ -27,22 +27,17 @@ from resnetkit.server.url_fetching import UrlFetcher
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a worker has to know; see ``serve``.
-
-    ``where`` is the server's address, ``shared`` whether there are several workers.
-    """
+    """What a worker has to know; see ``serve``. ``where`` is the server's address."""
 
     where: str
-    grpc_address: str | None
-    shared: bool
     sources: Sequence[ModelSource]
     options: ServingOptions
     limits: Limits
     topk: int
     root_path: str
+    grpc_address: str | None
     watch: float | None
     allow_url: bool
-    cors_origins: Sequence[str]
     access: Access
     grace: float
 
@@ -66,24 +61,14 @@ def run(
         settings.limits,
         topk=settings.topk,
         root_path=settings.root_path,
+        grpc_address=settings.grpc_address,
         access=settings.access,
         background=background,
         fetcher=UrlFetcher() if settings.allow_url else None,
-        cors_origins=settings.cors_origins,
-        otlp=True,
-        grpc_address=settings.grpc_address,
-        grpc_shared=settings.shared,
     )
     # Of malformed forms: clients could fill the log with them.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     connections = ConnectionLimits(max_connections=connections_allowed())
-    named = zip(sources, served, strict=True)
-    facts = "; ".join(
-        f"{source.label} ({one.network}), {one.engine.name} {one.engine.precision}"
-        for source, one in named
-    )
-    grpc = f", gRPC on {settings.grpc_address}" if settings.grpc_address else ""
-    line = f"{settings.where} serves {facts}{grpc}"
     config = uvicorn.Config(
         _announced(app, lambda: on_start(line)),
         http=limited_protocol(connections),
@@ -97,11 +82,18 @@ def run(
     if settings.access.log:
         log_to_stderr()
     server = GracefulServer(config, app.state.traffic, grace=settings.grace, on_stop=say)
+    named = zip(sources, served, strict=True)
+    line = f"{settings.where} serves " + "; ".join(
+        f"{source.label} ({one.network}), {one.engine.name} {one.engine.precision}"
+        for source, one in named
+    )
+    if settings.grpc_address:
+        line += f", gRPC on {settings.grpc_address}"
     server.run([listening])
 
 
 def _announced(app: ASGIApp, tell: Callable[[], None]) -> ASGIApp:
-    """The application, which calls ``tell`` when it has started."""
+    """The application, which calls ``tell`` when it has started, with gRPC."""
 
     async def announcing(scope: Scope, receive: Receive, send: Send) -> None:
         async def watched(message: Message) -> None:
