@@ -33,6 +33,8 @@ from photographs import write_classes
 from resnetkit.data.datasets.digits import digits
 
 ROOT = Path(__file__).parents[1]
+#: Their commands take half a minute.
+LONG = ("train.md", "export.md")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 UPDATE = bool(os.environ.get("RESNETKIT_UPDATE_DOCS"))
@@ -133,7 +135,13 @@ def hub_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forks
             yield found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.name in LONG else (), id=page.name)
+        for page in PAGES
+    ],
+)
 def test_page(
     page: Path,
     tmp_path: Path,

@@ -153,6 +153,7 @@ def test_python_says_it_too(name: str) -> None:
     assert "is not installed; pip install 'resnetkit[" in done.stdout
 
 
+@pytest.mark.slow
 def test_modules_that_other_systems_lack(folder: Path) -> None:
     """Windows has no fcntl and no resource; everything imports, and files are written."""
     code = (

@@ -431,6 +431,7 @@ with ThreadPoolExecutor(8) as pool:
 """
 
 
+@pytest.mark.slow
 def test_fresh_processes_lose_no_picture(tmp_path: Path) -> None:
     """The first pictures are read while one of the threads imports torch."""
     rng = np.random.default_rng(0)

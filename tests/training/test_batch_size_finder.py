@@ -112,6 +112,7 @@ print(fitted.batch, fitted.tried[-1].batch, fitted.tried[-1].rate, fitted.why)
 """
 
 
+@pytest.mark.slow
 def test_what_does_not_fit() -> None:
     """At 96 pixels an image takes some megabytes."""
     done = subprocess.run(

@@ -94,6 +94,7 @@ def killed_to_the_end(
         writing += bool(half_written(folder))
 
 
+@pytest.mark.slow
 def test_killed_three_times(forks: Forks, whole: tuple[Path, float], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     killed_to_the_end(forks, folder, whole[1], random.Random(1), 3, 0)
@@ -160,6 +161,7 @@ def test_a_signal_is_answered_with_a_checkpoint(
     assert same(folder, whole[0])
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(forks: Forks, whole: tuple[Path, float], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = forks.start(*words(folder, 0))
