@@ -80,6 +80,7 @@ LIGHT = [
 ]
 
 
+@pytest.mark.slow
 def test_what_runs_without_torch(folder: Path) -> None:
     found = without(HEAVY, LIGHT, folder)
     assert list(found) == LIGHT

@@ -102,6 +102,7 @@ def test_older_opsets_are_named(tmp_path: Path) -> None:
         identify(path)
 
 
+@pytest.mark.slow
 def test_the_second_exporter_with_its_weights_beside(tmp_path: Path) -> None:
     module = graphs.network(**graphs.RICH)
     path = graphs.export_dynamo(module, tmp_path / "net.onnx")

@@ -290,6 +290,7 @@ def test_the_worst_layers_stay_in_float32(best: Path, unlabelled: Path, tmp_path
     assert done.agreement.agreeing >= 0.95
 
 
+@pytest.mark.slow
 def test_accuracy_that_is_lost(best: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Half a point may be; where more is, every bar is asked for in turn, and nothing written."""
     whole = Agreement(

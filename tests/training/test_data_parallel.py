@@ -166,6 +166,7 @@ def steps(answers: list[dict[str, Any]]) -> dict[tuple[int, int], list[str]]:
     return joined
 
 
+@pytest.mark.slow
 def test_every_image_once_in_the_batches_of_one_process(
     found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_every_image_once_in_the_batches_of_one_process(
     assert [len(names) for _, _, names in found["apart"][1]["seen"][:10]] == [64] * 9 + [8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "batch"), [("short", 290), ("idle", 1166)])
 def test_the_same_weights_as_one_process(
     name: str, batch: int, found: dict[str, list[dict[str, Any]]], place: Path
@@ -203,6 +205,7 @@ def test_the_same_weights_as_one_process(
     assert tuple(rank[-1] for rank in sizes) == last
 
 
+@pytest.mark.slow
 def test_the_same_gradients_as_one_process(
     found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
@@ -214,6 +217,7 @@ def test_the_same_gradients_as_one_process(
     assert apart(place / "exact.gradients", place / "exact-0.gradients") < 1e-9
 
 
+@pytest.mark.slow
 def test_class_weights_count_over_the_whole_batch(
     found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
@@ -250,6 +254,7 @@ def compare(recipe: Recipe, together: Path, *, skip_nan: bool = False) -> None:
     assert tests[0]["loss"] == pytest.approx(tests[1]["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_only_rank_0_speaks_and_writes(found: dict[str, list[dict[str, Any]]], place: Path) -> None:
     first, second = found["apart"]
     assert "epoch 2/2" in first["out"]
@@ -268,6 +273,7 @@ def one_line(answers: list[dict[str, Any]], code: int) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_what_is_wrong_in_one_process_ends_both_with_one_line(
     found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
@@ -285,6 +291,7 @@ def test_what_is_wrong_in_one_process_ends_both_with_one_line(
     assert f"--resume {place / 'full'}" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "batches"), [("left", 10), ("synced", 5)])
 def test_a_batch_that_is_no_number_in_one_process_is_left_out_by_both(
     name: str, batches: int, found: dict[str, list[dict[str, Any]]], place: Path
@@ -298,6 +305,7 @@ def test_a_batch_that_is_no_number_in_one_process_is_left_out_by_both(
     assert all(value.isfinite().all() for value in kept.values())
 
 
+@pytest.mark.slow
 def test_the_same_weights_as_one_process_that_leaves_that_batch_out(
     found: dict[str, list[dict[str, Any]]], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +315,7 @@ def test_the_same_weights_as_one_process_that_leaves_that_batch_out(
         compare(tiny(batch_size=290, **CHOICES), place / "synced", skip_nan=True)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_ends_both_after_a_checkpoint(
     found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
@@ -324,6 +333,7 @@ def test_a_signal_to_one_ends_both_after_a_checkpoint(
     assert not any((place / "stopped" / name).exists() for name in STATES)
 
 
+@pytest.mark.slow
 def test_a_signal_after_all_were_asked_ends_both_a_step_later(
     found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
@@ -333,6 +343,7 @@ def test_a_signal_after_all_were_asked_ends_both_a_step_later(
     assert (len(first["seen"]), len(second["seen"])) == (4, 4)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_with_two(found: dict[str, list[dict[str, Any]]]) -> None:
     first, second = found["begun"]
     assert "has 2 now; norms see 64 images at a time instead of 128" in first["err"]
@@ -341,6 +352,7 @@ def test_a_run_of_one_process_goes_on_with_two(found: dict[str, list[dict[str, A
     assert (first["code"], second["code"], second["err"]) == (0, 0, "")
 
 
+@pytest.mark.slow
 def test_images_that_one_process_cannot_read(
     found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:
