@@ -75,6 +75,19 @@ def test_the_same_reasons(image: bytes, pool: DecoderPool) -> None:
     assert pool.decode(jpeg(0), FACTS, "fast").shape == (32, 32, 3)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_all_processes_of_a_server_do_not_end_them(
+    number: signal.Signals, pool: DecoderPool
+) -> None:
+    """A terminal and systemd send them; the server finishes what it has taken."""
+    assert pool.decode(jpeg(0), FACTS, "fast").shape == (32, 32, 3)
+    decoder = pool._idle.queue[0]
+    os.kill(decoder.pid, number)
+    time.sleep(0.1)
+    assert pool.decode(jpeg(0), FACTS, "fast").shape == (32, 32, 3)
+    assert pool._idle.queue[0] is decoder
+
+
 def test_one_that_hangs_or_dies_is_replaced(pool: DecoderPool) -> None:
     assert pool.decode(jpeg(0), FACTS, "fast").shape == (32, 32, 3)
     first = pool._idle.queue[0].pid

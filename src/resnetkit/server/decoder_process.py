@@ -111,8 +111,10 @@ def _limit(memory: int) -> None:
 
 def main(descriptor: int, memory: int) -> None:
     """Answer requests until the other end is closed."""
-    # Ctrl-C reaches all processes of a terminal; the parent finishes what it has taken.
+    # Ctrl-C reaches all processes of a terminal, and systemd's SIGTERM all of a service; the parent
+    # finishes what it has taken, and then closes the other end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Pillow's, about files of strangers.
     warnings.simplefilter("ignore")
     _limit(memory)
