@@ -152,6 +152,7 @@ def test_other_pages(client: TestClient) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     assert "<h1>resnet20</h1>" in page.text
+    assert 'rel="icon" href="data:' in page.text, "a browser would ask for /favicon.ico"
     assert "/predict" in client.get("/openapi.json").json()["paths"]
     assert client.get("/nothing").status_code == 404
 

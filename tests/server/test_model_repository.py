@@ -58,7 +58,9 @@ def test_requests_name_their_model(models: list[ServedModel]) -> None:
         assert told == "no model 'nothing' is served; it must be one of animals, other"
         counted = client.get("/metrics").text
     assert 'resnetkit_images_total{model="animals",outcome="answered"} 2.0' in counted
-    assert 'resnetkit_images_total{model="other",outcome="answered"} 1.0' in counted
+    assert 'resnetkit_images_total{model="other@3",outcome="answered"} 1.0' in counted
+    for label in ("animals", "other", "other@2", "other@3"):
+        assert f'resnetkit_waiting_images{{model="{label}"}} 0.0' in counted
 
 
 def test_versions(models: list[ServedModel]) -> None:

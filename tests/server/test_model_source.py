@@ -106,12 +106,14 @@ def test_a_file_of_options(files: list[Path], tmp_path: Path) -> None:
         '[models]\none = "first.safetensors"\n"one@2" = "second.safetensors"\n'
     )
     # A flag is stronger than the file, and paths are relative to it.
-    with serving("--config", config) as (_, url):
+    with serving("--config", config, "--topk", 1) as (_, url):
+        assert not url.endswith(":1"), "serving gives --port 0"
         told = httpx.get(f"{url}/models").json()
         assert [(one["model"], one["version"]) for one in told] == [("one", "1"), ("one", "2")]
         assert best(url) == "dog"
         answer = httpx.post(f"{url}/predict", content=jpeg(0)).json()
-        assert len(answer["images"][0]["predictions"]) == 2
+        assert len(answer["images"][0]["predictions"]) == 1
+        assert httpx.get(f"{url}/model").json()["engine"]["engine"] == "torch"
         document = httpx.get(f"{url}/openapi.json").json()
         assert document["servers"] == [{"url": "/below"}]
 

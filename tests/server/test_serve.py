@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import pytest
 from test_application import jpeg
 
 import resnetkit
+from hostile_images import hostile, traps_in
 
 SERVE = [sys.executable, "-m", "resnetkit", "serve"]
 
@@ -71,6 +73,23 @@ def test_embeddings_urls_and_origins(bundle_file: Path) -> None:
             urllib.request.urlopen(request, timeout=60)
         assert caught.value.code == 422
         assert "127.0.0.1 has no public address" in json.load(caught.value)["detail"]
+
+
+def test_images_that_start_programs(
+    bundle_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are refused, others are answered meanwhile, and the server ends as always."""
+    monkeypatch.setenv("PATH", str(traps_in(tmp_path)))
+    with serving(bundle_file, "--engine", "onnxruntime") as (process, url):
+        for kind, body in hostile().items():
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                ask(url, body)
+            assert refused.value.code == 422, kind
+            assert "no image can be read" in refused.value.read().decode()
+            assert ask(url, jpeg(0))["images"][0]["predictions"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert not (tmp_path / "ran").exists()
 
 
 def test_ctrl_c(bundle_file: Path) -> None:

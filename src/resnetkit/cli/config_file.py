@@ -11,7 +11,12 @@ from typing import Any
 from resnetkit.errors import InputError, shown
 
 #: The types of values in TOML.
-_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_NAMES: dict[object, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+}
 
 
 def add_config(parser: argparse.ArgumentParser, metavar: str) -> None:
@@ -67,9 +72,7 @@ def _check(path: Path, name: str, value: object, option: argparse.Action) -> Non
         fits = type(one) is kind or (kind is float and type(one) is int)
         if not fits or (listed and not isinstance(value, list)):
             many = "a list of " if listed else ""
-            raise InputError(
-                f"{path}: {name} is {shown(value)}; it must be {many}{_NAMES[kind]}"  # type: ignore[index]
-            )
+            raise InputError(f"{path}: {name} is {shown(value)}; it must be {many}{_NAMES[kind]}")
         if option.choices is not None and one not in option.choices:
             raise InputError(
                 f"{path}: {name} is {shown(one)}; it must be one of {', '.join(option.choices)}"

@@ -60,7 +60,7 @@ class ModelRunner:
         )
 
     def _observed(self) -> Callable[[Quantity, float], None]:
-        observe = self._metrics.observer(self.model.name)
+        observe = self._metrics.observer(self.model.label)
 
         def observed(quantity: Quantity, value: float) -> None:
             observe(quantity, value)
@@ -71,7 +71,7 @@ class ModelRunner:
 
     def _count_waiting(self) -> None:
         waiting = sum(batcher.queue_size for batcher in self._batchers.values())
-        self._metrics.waiting(self.model.name, waiting)
+        self._metrics.waiting(self.model.label, waiting)
 
     @property
     def computed(self) -> int:
@@ -117,7 +117,7 @@ class ModelRunner:
         return dict(zip(outputs, rows, strict=True))
 
     def _decoded(self, body: bytes) -> Cut:
-        with self._metrics.decode_seconds.labels(self.model.name).time():
+        with self._metrics.decode_seconds.labels(self.model.label).time():
             return self._decoders.decode(body, self.model.preprocess, self._way)
 
     @contextmanager
@@ -137,7 +137,7 @@ class ModelRunner:
             outcome = "abandoned"
             raise
         finally:
-            self._metrics.images.labels(self.model.name, outcome).inc()
+            self._metrics.images.labels(self.model.label, outcome).inc()
 
     def close(self) -> None:
         """Answer the waiting images, then stop the threads."""

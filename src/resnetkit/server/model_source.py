@@ -18,7 +18,7 @@ from resnetkit.inference.engines.autotune import tuned
 from resnetkit.inference.engines.engine import EngineName
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import open_engine
-from resnetkit.server.served_model import ServedModel
+from resnetkit.server.served_model import ServedModel, labelled
 
 Model = Bundle | Exported | str | Path
 #: Sizes of a batch that are tried: larger ones make every request wait.
@@ -37,8 +37,8 @@ class ModelSource:
 
     @property
     def label(self) -> str:
-        """``NAME``, or ``NAME@VERSION`` of another version than 1."""
-        return self.name if self.version == "1" else f"{self.name}@{self.version}"
+        """How it is named in messages; see ``labelled``."""
+        return labelled(self.name, self.version)
 
     @property
     def path(self) -> Path | None:

@@ -10,6 +10,11 @@ from resnetkit.inference.engines.engine import Engine, available
 from resnetkit.preprocess import Preprocess
 
 
+def labelled(name: str, version: str) -> str:
+    """``NAME``, or ``NAME@VERSION`` of another version than 1."""
+    return name if version == "1" else f"{name}@{version}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ServedModel:
     """An engine with its preprocessing and class names.
@@ -30,6 +35,11 @@ class ServedModel:
     embedder: Engine | None = None
     max_batch_size: int | None = None
     digest: str = ""
+
+    @property
+    def label(self) -> str:
+        """How it is named in messages and metrics; see ``labelled``."""
+        return labelled(self.name, self.version)
 
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON types."""

@@ -82,10 +82,8 @@ def run(
     if settings.access.log:
         log_to_stderr()
     server = GracefulServer(config, app.state.traffic, grace=settings.grace, on_stop=say)
-    named = zip(sources, served, strict=True)
     line = f"{settings.where} serves " + "; ".join(
-        f"{source.label} ({one.network}), {one.engine.name} {one.engine.precision}"
-        for source, one in named
+        f"{one.label} ({one.network}), {one.engine.name} {one.engine.precision}" for one in served
     )
     if settings.grpc_address:
         line += f", gRPC on {settings.grpc_address}"
