@@ -32,6 +32,8 @@ from resnetkit.server.decoder_process import (
 MEMORY = 3 << 30
 #: Seconds that a new decoder has, which is no image's fault.
 START = 60.0
+#: Keeps the C library from giving the memory of each image back and taking it again.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 #: ``exact`` and ``fast`` pixels are resized and cropped, of ``whole`` images nothing is.
 Way = Literal["exact", "fast", "whole"]
 
@@ -58,7 +60,11 @@ class _Process:
                 ],
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={
+                    **KEEP_MEMORY,
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                },
             )
 
     @property

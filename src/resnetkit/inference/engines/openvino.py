@@ -46,6 +46,8 @@ class OpenVINO(Engine):
         self._bf16 = bf16
         self._device = device
         self._compiled: dict[int, openvino.CompiledModel] = {}
+        #: Requests of `answer` that wait for their next batch: a new one delays the others.
+        self._free: dict[int, deque[openvino.InferRequest]] = {}
         self._compiling = Lock()
         self._core = openvino.Core()
         # One stream or one per thread: which is faster depends on the caches.
@@ -75,17 +77,25 @@ class OpenVINO(Engine):
             except RuntimeError as error:
                 raise InputError(f"OpenVINO cannot compile the graph: {error}") from None
             self._compiled[streams] = compiled
+            self._free[streams] = deque()
         return self._compiled[streams]
 
     def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
         """The rows of one batch ``(N, H, W, C)``."""
+        streams = self.streams if shared else 1
         with self._compiling:
-            model = self._model_of(self.streams if shared else 1)
+            model, free = self._model_of(streams), self._free[streams]
         with _told():
-            return self._answer(pixels, model)
+            try:
+                request = free.pop()
+            except IndexError:
+                request = model.create_infer_request()
+            try:
+                return self._answer(pixels, request)
+            finally:
+                free.append(request)
 
-    def _answer(self, pixels: Pixels, model: openvino.CompiledModel) -> Rows:
-        request = model.create_infer_request()
+    def _answer(self, pixels: Pixels, request: openvino.InferRequest) -> Rows:
         rows = []
         for part in parts(pixels, self.options.batch, self.options.pixels):
             request.infer([part])
