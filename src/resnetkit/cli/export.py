@@ -1,9 +1,9 @@
 """Export a bundle to another runtime, and verify that the predictions agree.
 
-OUT ends in .onnx, .xml (openvino), .pt2 (torch-export) or .safetensors (bundle); triton and ovms
-write a model repository folder. The bundle and the written file classify the same images; their
-agreement is printed and saved beside OUT. Below --min-agreement nothing is written, and the exit
-code is 2.
+OUT ends in .onnx, .xml (openvino), .pt2 (torch-export), .safetensors (bundle) or .html (web: a
+page that classifies pictures in a browser, offline); triton and ovms write a model repository
+folder. The bundle and the written file classify the same images; their agreement is printed and
+saved beside OUT. Below --min-agreement nothing is written, and the exit code is 2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from resnetkit.inference.engines.exported_model import PRECISIONS
 
-TARGETS = ("onnx", "openvino", "torch-export", "bundle", "triton", "ovms")
+TARGETS = ("onnx", "openvino", "torch-export", "bundle", "triton", "ovms", "web")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("bundle", type=Path, metavar="BUNDLE", help="e.g. RUN/best.safetensors")
     add("target", type=Path, metavar="OUT", help="a file, or a folder for triton and ovms")
     add("--to", choices=TARGETS, required=True)
-    add("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
+    add("--precision", choices=PRECISIONS, help="default: fp32; for web fp16")
     add("--calibrate", metavar="DATA", help="images for int8, a folder or digits; default: the "
         "run's training images")  # fmt: skip
     add("--dynamic-batch", action="store_true", help="any batch size, instead of 1")

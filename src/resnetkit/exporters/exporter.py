@@ -22,11 +22,12 @@ from resnetkit.exporters.agreement import Agreement, agree
 from resnetkit.exporters.calibration_images import Material, material
 from resnetkit.exporters.model_repository import name_of, write_ovms, write_triton
 from resnetkit.exporters.quantization import Bar
+from resnetkit.exporters.web_page import write_page
 from resnetkit.exporters.writers import Written
 from resnetkit.files import sha256_of, write_text
 from resnetkit.inference.engines.exported_model import PRECISIONS, Exported, ExportFormat
 
-Target = Literal["onnx", "openvino", "torch-export", "bundle", "triton", "ovms"]
+Target = Literal["onnx", "openvino", "torch-export", "bundle", "triton", "ovms", "web"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 #: The suffix of a target's file; a repository is a folder with any name.
 _ENDINGS: Mapping[Target, str] = {
@@ -34,13 +35,17 @@ _ENDINGS: Mapping[Target, str] = {
     "openvino": ".xml",
     "torch-export": ".pt2",
     "bundle": ".safetensors",
+    "web": ".html",
 }
+#: Targets that hold a graph: the suffix of its file.
+_GRAPHS: Mapping[Target, str] = {"triton": ".onnx", "ovms": ".xml", "web": ".onnx"}
 _KINDS: Mapping[Target, ExportFormat] = {
     "onnx": "onnx",
     "triton": "onnx",
     "openvino": "openvino",
     "ovms": "openvino",
     "torch-export": "torch-export",
+    "web": "onnx",
 }
 #: Minimum percentage of images with the same class.
 MIN_AGREEMENT = 99.0
@@ -87,7 +92,7 @@ def export(
     target: str | Path,
     *,
     to: Target = "onnx",
-    precision: str = "fp32",
+    precision: str | None = None,
     calibrate: str | Path | None = None,
     agree_on: str | Path | None = None,
     min_agreement: float = MIN_AGREEMENT,
@@ -97,9 +102,10 @@ def export(
 ) -> Export:
     """Export a bundle to ``target``, and write the agreement report beside it.
 
-    ``to`` is ``onnx``, ``openvino``, ``torch-export``, ``bundle``, ``triton`` or ``ovms``,
-    ``precision`` ``fp32``, ``fp16`` or ``int8``; ``calibrate`` are images for int8, ``agree_on``
-    for the comparison, by default those of the run that the bundle is in.
+    ``to`` is ``onnx``, ``openvino``, ``torch-export``, ``bundle``, ``triton``, ``ovms`` or ``web``
+    (a classifier as one HTML file), ``precision`` ``fp32``, ``fp16`` or ``int8``, by default
+    ``fp32``, for ``web`` ``fp16``; ``calibrate`` are images for int8, ``agree_on`` for the
+    comparison, by default those of the run that the bundle is in.
 
     Without ``dynamic_batch`` the graph takes one image at a time (a Triton repository takes many).
     With ``with_preprocessing`` it takes one whole image and resizes and crops it itself. Raises
@@ -112,8 +118,11 @@ def export(
     """
     target = Path(target)
     source = Path(model) if isinstance(model, str | Path) else None
+    precision = precision or ("fp16" if to == "web" else "fp32")
     _check(target, to, precision, dynamic_batch, with_preprocessing, min_agreement)
     bundle = load(model) if isinstance(model, str | Path) else model
+    if to == "web":
+        _check_classifier(bundle)
     images = material(
         bundle, source, calibrate=calibrate, agree_on=agree_on, quantise=precision == "int8"
     )
@@ -134,11 +143,15 @@ def export(
     if precision == "int8":
         written.images = _inputs(exported, images.calibration)
     with _workshop(target) as folder:
-        file = folder / f"model{_ENDINGS.get(to, '.onnx' if to == 'triton' else '.xml')}"
+        file = folder / f"model{_GRAPHS.get(to) or _ENDINGS[to]}"
         found = _proved(written, file, to, images, min_agreement, track)
         problem = found.problem(min_agreement)
         if problem is not None:
             raise InputError(f"{target} is not written: {problem}; measured on {images.data}")
+        if to == "web":
+            page = folder / "page.html"
+            write_page(page, file.read_bytes(), exported, found, target.stem)
+            file = page
         moved = _placed(folder, file, target, to, exported)
         done = Export(
             source=source or Path("bundle"),
@@ -193,6 +206,7 @@ def _write(written: Written, file: Path, to: Target) -> None:
         "ovms": written.openvino,
         "torch-export": written.torch_export,
         "bundle": written.safetensors,
+        "web": written.web,
     }[to](file)
 
 
@@ -226,7 +240,13 @@ def _check(
     if ending is None and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} already exists; give a new folder for the repository")
     if precision == "int8" and to in ("torch-export", "bundle"):
-        raise InputError(f"int8 requires openvino, onnx, ovms or triton, not {to}")
+        raise InputError(f"int8 requires openvino, onnx, ovms, triton or web, not {to}")
+    if to == "web" and (cuts or dynamic):
+        raise InputError(
+            "web takes one image, which the page crops; leave with_preprocessing and "
+            "dynamic_batch out",
+            field=("with_preprocessing", "dynamic_batch"),
+        )
     if cuts and to in ("torch-export", "bundle"):
         raise InputError(
             f"with_preprocessing requires onnx, openvino, ovms or triton, not {to}",
@@ -243,6 +263,12 @@ def _check(
         check_installed(package, to)
     for package in ("nncf", "openvino") if precision == "int8" else ():
         check_installed(package, "int8")
+
+
+def _check_classifier(bundle: Bundle) -> None:
+    if not bundle.classes:
+        raise InputError("web requires a network with classes; this one gives embeddings")
+    bundle.preprocess.check_pictures()
 
 
 @contextmanager

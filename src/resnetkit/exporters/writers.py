@@ -6,16 +6,21 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.checkpoints.writing import Tensors
 from resnetkit.exporters.preprocessing_graph import cutting_model
 from resnetkit.exporters.quantization import Bar, quantised_onnx, quantised_openvino
+from resnetkit.exporters.web_graph import halved, with_cams
 from resnetkit.inference.engines.conv_bn_fusion import Folded, folded, rounded
 from resnetkit.inference.engines.engine import Pixels
 from resnetkit.inference.engines.exported_model import DOCUMENT, Exported
 from resnetkit.inference.engines.onnx_export import Float, onnx_model
 from resnetkit.inference.engines.torch_export_archive import EXTRA
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _FLOATS: Mapping[str, Float] = {"fp32": "float32", "fp16": "float16", "int8": "float32"}
 
@@ -66,15 +71,34 @@ class Written:
         import onnx
 
         if self.exported.precision == "int8":
-            given = onnx.load_from_string(self.graph("float32"))
-            model, self.spared = quantised_onnx(given, self.images, self.bar)
-            del model.metadata_props[:]
-            model.metadata_props.add(key=DOCUMENT, value=self.exported.document())
+            model = self._onnx_model()
             onnx.checker.check_model(model, full_check=True)
             onnx.save(model, path)
             return
         path.write_bytes(self.graph(_FLOATS[self.exported.precision]))
         onnx.checker.check_model(str(path), full_check=True)
+
+    def _onnx_model(self) -> ModelProto:
+        """In int8, or in float32."""
+        import onnx
+
+        model = onnx.load_from_string(self.graph("float32"))
+        if self.exported.precision == "int8":
+            model, self.spared = quantised_onnx(model, self.images, self.bar)
+            del model.metadata_props[:]
+            model.metadata_props.add(key=DOCUMENT, value=self.exported.document())
+        return model
+
+    def web(self, path: Path) -> None:
+        """``.onnx`` with class activation maps; float16 is stored, and computed in float32."""
+        import onnx
+
+        model = self._onnx_model()
+        with_cams(model)
+        if self.exported.precision == "fp16":
+            halved(model)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, path)
 
     def openvino(self, path: Path) -> None:
         """``.xml`` and ``.bin``: OpenVINO's IR."""
