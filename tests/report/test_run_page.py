@@ -110,7 +110,23 @@ def test_hostile_names_are_shown_as_they_are() -> None:
     assert EVIL in page.words
     assert "{{ 7 * 7 }}" in page.words
     assert "a\\udcffb\\nc" in page.words
-    assert text.count("data:image/png;base64,") == 12
+    assert text.count("data:image/png;base64,") == 24  # as a mistake, and behind its confusion
+
+
+def test_a_confusion_opens_its_pictures() -> None:
+    pairs = [(0, 1)] * 6 + [(2, 0)]
+    evaluation = found(("ant", "bee", "cat"), [example(0, 0), *(example(*pair) for pair in pairs)])
+    text = evaluation_page(measured(("ant", "bee", "cat"), evaluation))
+    opened = dict(
+        re.findall(r'<button type="button" popovertarget="(\w+)" aria-label="([^"]+)">', text)
+    )
+    assert opened == {
+        "confused0": "6 of ant predicted as bee: show pictures",
+        "confused1": "1 of cat predicted as ant: show pictures",
+    }
+    for place, pictures in (("confused0", 4), ("confused1", 1)):
+        [inside] = re.findall(rf'<div popover id="{place}".*?\n</div>\n<button', text, re.DOTALL)
+        assert inside.count("<figure") == pictures
 
 
 def test_a_single_class() -> None:
@@ -176,7 +192,7 @@ def test_photographs_are_made_small(tmp_path: Path) -> None:
     text = evaluation_page(measured(classes, evaluation))
     assert "cannot be read" in checked(text).words
     coded = re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
-    assert len(coded) == 1
+    assert len(coded) == 2  # as a mistake, and behind its confusion
     assert len(coded[0]) < 20_000
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,6 +35,8 @@ from resnetkit.preprocess import Preprocess
 
 #: Number of mistakes kept, most confident first.
 MOST_MISTAKES = 24
+#: Number of confusions of which mistakes are kept, most frequent first, and of their mistakes.
+MOST_CONFUSIONS, MOST_CONFUSED = 30, 4
 #: Maps all samples to a process's share, or shares to all.
 Share = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -84,8 +87,8 @@ class Evaluation(display.Displayed):
     ``loss`` is the mean cross-entropy in nats, ``confusion[i, j]`` the number of images of class
     ``i`` predicted as ``j``. ``classes`` has a row for each class that has images or was predicted,
     ``names`` labels the rows and columns of ``confusion``. ``mistakes`` are up to 24 wrong
-    predictions, most confident first. ``problems`` are unreadable images with the reason; no metric
-    counts them.
+    predictions, most confident first, ``confused`` up to 4 for each of the 30 most frequent
+    confusions. ``problems`` are unreadable images with the reason; no metric counts them.
     """
 
     images: int
@@ -100,6 +103,7 @@ class Evaluation(display.Displayed):
     confusion: npt.NDArray[np.int64]
     mistakes: tuple[Mistake, ...]
     problems: tuple[tuple[str, str], ...]
+    confused: tuple[Mistake, ...] = ()
 
     def measured(self) -> dict[str, Any]:
         """The metrics that a bundle stores, with their intervals."""
@@ -163,8 +167,15 @@ def evaluate_engine(
     answers, problems = list(joined(answers)), list(joined(problems))
     if not answers:
         raise InputError(f"none of the {len(examples)} images can be read; give other images")
-    mistakes = _mistakes(answers, examples, classes)
-    return _figures(answers, mistakes, tuple(classes), tuple(problems))
+    evaluation = _figures(answers, tuple(classes), tuple(problems))
+    wrong = sorted(
+        (answer for answer in answers if answer.predicted != answer.label),
+        key=lambda answer: -answer.confidence,
+    )
+    kept = {answer.number: _mistake(answer, examples, classes) for answer in wrong}
+    mistakes = tuple(kept[answer.number] for answer in wrong[:MOST_MISTAKES])
+    confused = tuple(kept[answer.number] for answer in _confused(wrong))
+    return replace(evaluation, mistakes=mistakes, confused=confused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,27 +196,27 @@ def _answer(number: int, logits: Vector, label: int) -> _Answer:
     return _Answer(number, label, best[0], label in best, cross_entropy(logits, label), confidence)
 
 
-def _mistakes(
-    answers: Sequence[_Answer], examples: Sequence[Sample], classes: Sequence[str]
-) -> tuple[Mistake, ...]:
-    """The most confident wrong predictions; ties in input order."""
-    wrong = (answer for answer in answers if answer.predicted != answer.label)
-    return tuple(
-        Mistake(
-            name=examples[answer.number].name,
-            image=examples[answer.number].image,
-            truth=classes[answer.label],
-            guess=classes[answer.predicted],
-            confidence=answer.confidence,
-            chance=float(np.exp(-answer.loss)),
-        )
-        for answer in heapq.nlargest(MOST_MISTAKES, wrong, key=lambda answer: answer.confidence)
+def _mistake(answer: _Answer, examples: Sequence[Sample], classes: Sequence[str]) -> Mistake:
+    return Mistake(
+        name=examples[answer.number].name,
+        image=examples[answer.number].image,
+        truth=classes[answer.label],
+        guess=classes[answer.predicted],
+        confidence=answer.confidence,
+        chance=float(np.exp(-answer.loss)),
     )
+
+
+def _confused(wrong: Sequence[_Answer]) -> Iterator[_Answer]:
+    """The first of each of the most frequent confusions."""
+    pairs = Counter((answer.label, answer.predicted) for answer in wrong)
+    for pair, _ in pairs.most_common(MOST_CONFUSIONS):
+        of_pair = (answer for answer in wrong if (answer.label, answer.predicted) == pair)
+        yield from islice(of_pair, MOST_CONFUSED)
 
 
 def _figures(
     answers: Sequence[_Answer],
-    mistakes: tuple[Mistake, ...],
     classes: tuple[str, ...],
     problems: tuple[tuple[str, str], ...],
 ) -> Evaluation:
@@ -244,7 +255,7 @@ def _figures(
         names=names,
         classes=rows,
         confusion=confusion,
-        mistakes=mistakes,
+        mistakes=(),
         problems=problems,
     )
 

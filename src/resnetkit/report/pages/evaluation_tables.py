@@ -11,7 +11,7 @@ import numpy as np
 
 from resnetkit.data.decoding.decode import Image, scaled_upright
 from resnetkit.evaluation.confidence import BINS
-from resnetkit.evaluation.evaluation import ClassFigures, Evaluation
+from resnetkit.evaluation.evaluation import ClassFigures, Evaluation, Mistake
 from resnetkit.report.console.lines import between, percent
 
 #: Maximum number of classes for a matrix, and for one row per class.
@@ -114,6 +114,24 @@ def matrix(evaluation: Evaluation) -> list[tuple[str, list[Cell]]] | None:
         cells = [Cell(images=n, share=n / whole, right=number == i) for i, n in enumerate(row)]
         rows.append((name, cells))
     return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """The pictures behind a confusion: an element of the page, ``id``."""
+
+    id: str
+    mistakes: list[tuple[Mistake, Picture | None]]
+
+
+def behind(evaluation: Evaluation) -> dict[tuple[str, str], Behind]:
+    """The kept mistakes by true and predicted class, in the order of ``confused``."""
+    found: dict[tuple[str, str], Behind] = {}
+    for mistake in evaluation.confused:
+        key = mistake.truth, mistake.guess
+        place = found.setdefault(key, Behind(id=f"confused{len(found)}", mistakes=[]))
+        place.mistakes.append((mistake, thumbnail(mistake.image)))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

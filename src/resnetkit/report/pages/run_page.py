@@ -224,6 +224,7 @@ def _found(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "matrix": evaluation_tables.matrix(evaluation),
         "confusions": evaluation_tables.confusions(evaluation),
+        "behind": evaluation_tables.behind(evaluation),
         "classes": evaluation_tables.shown_classes(evaluation),
         "mistakes": [(one, evaluation_tables.thumbnail(one.image)) for one in evaluation.mistakes],
         "wrong": evaluation.images - int(evaluation.confusion.trace()),
