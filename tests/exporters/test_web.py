@@ -23,6 +23,7 @@ import torch
 
 import resnetkit
 from http_serving import http_serving
+from npm_packages import RUNTIME, runtime_cached
 from resnetkit.cli.main import main
 from resnetkit.errors import InputError
 from resnetkit.exporters import web_runtime
@@ -95,6 +96,12 @@ def test_weights_in_half_the_space_are_computed_in_float32() -> None:
     assert 0 < np.abs(half - exact).max() < 2e-3 * np.abs(exact).max()
 
 
+@pytest.fixture
+def page_cache(tmp_path: Path) -> Iterator[None]:
+    with runtime_cached(tmp_path / "cache"):
+        yield
+
+
 def part(page: str, name: str) -> bytes:
     [text] = re.findall(rf'<script id="{name}" type="text/plain">([^<]+)</script>', page)
     return gzip.decompress(base64.b64decode(text))
@@ -103,7 +110,7 @@ def part(page: str, name: str) -> bytes:
 @pytest.mark.usefixtures("page_cache")
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_a_page_has_everything_inside(
-    precision: str, tmp_path: Path, npm_package: Path, capsys: pytest.CaptureFixture[str]
+    precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = tmp_path / "net.safetensors", tmp_path / "insects.html"
     bundle().save(source)
@@ -124,7 +131,7 @@ def test_a_page_has_everything_inside(
     assert script is not None
     digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
     assert f"script-src &#39;sha256-{digest}&#39;" in page
-    with tarfile.open(npm_package) as archive:
+    with tarfile.open(RUNTIME) as archive:
         for name, path in web_runtime.FILES.items():
             member = archive.extractfile(path)
             assert member is not None
@@ -188,10 +195,8 @@ class TestRuntime:
         monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path / "cache"))
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
-    def test_is_fetched_once(
-        self, npm_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        files = {f"/onnxruntime-web/-/{self.NAME}": npm_package.read_bytes()}
+    def test_is_fetched_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        files = {f"/onnxruntime-web/-/{self.NAME}": RUNTIME.read_bytes()}
         with serving_files(files) as (url, asked):
             monkeypatch.setenv(web_runtime.REGISTRY, url)
             first, second = web_runtime.runtime(), web_runtime.runtime()
@@ -207,12 +212,10 @@ class TestRuntime:
             with pytest.raises(InputError, match="nothing was kept"):
                 web_runtime.runtime()
 
-    def test_offline_says_where_to_put_it(
-        self, npm_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_offline_says_where_to_put_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         with pytest.raises(InputError, match="place the file at") as caught:
             web_runtime.runtime()
         [place] = re.findall(r"place the file at (\S+),", str(caught.value))
-        shutil.copy(npm_package, place)
+        shutil.copy(RUNTIME, place)
         assert web_runtime.runtime()["ort-script"].startswith(b"/*!")
