@@ -36,6 +36,7 @@ export function App({ data }: { data: Data }) {
 
   useEffect(() => {
     const changed = () => {
+      clearTimeout(later.current);
       setMark(null);
       setPointed(null);
       setState(fromHash(data, location.hash));
@@ -86,7 +87,11 @@ export function App({ data }: { data: Data }) {
       <a class="skip" href="#main" onClick={skip}>
         Skip to the figure
       </a>
-      <Header shown={typeof shown === "string" ? null : shown} title={data.networks[index]!} />
+      <Header
+        shown={typeof shown === "string" ? null : shown}
+        other={typeof other === "string" ? null : other}
+        title={data.networks[index]!}
+      />
       <Choices />
       <Tabs />
       <main id="main" tabIndex={-1}>

@@ -1,9 +1,9 @@
 // The layers of a block as a graph: the main path, the gate and the shortcut, and where they join.
 
 import type { Place } from "./tree";
-import { short, times, useHref, useMarks, useView, useWidth } from "./view";
+import { pretty, short, times, useHref, useMarks, useView, useWidth } from "./view";
 
-const [NODE, GAP, TOP] = [54, 24, 34];
+const [GAP, TOP] = [24, 34];
 
 interface Node {
   place: Place;
@@ -38,26 +38,25 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
   const { nodes, columns, ranks } = laidOut(place);
   const width = Math.min(full, columns === 1 ? 460 : columns === 2 ? 780 : 980);
   const main = columns === 1 ? width : columns === 2 ? width * 0.58 : width * 0.42;
+  const tall = main < 300 || columns > 2 ? 88 : 54;
   const rest = columns > 1 ? (width - main) / (columns - 1) : 0;
   const left = (column: number) => (column === 0 ? 0 : main + (column - 1) * rest + 14);
   const wide = (column: number) => (column === 0 ? main : rest - 14);
   const middle = (column: number) => left(column) + wide(column) / 2;
-  const top = (rank: number) => TOP + rank * (NODE + GAP);
+  const top = (rank: number) => TOP + rank * (tall + GAP);
   const height = top(ranks) + 8;
   const at = new Map(nodes.map((node) => [node.place.path, node]));
-  const blank = place.rows.some((row) => row.branch === "shortcut") ? null : identity();
-
-  function identity() {
-    const add = nodes.find((node) => node.place.rows[0]!.inputs.length > 1 && node.place.rows[0]!.layer.kind === "add");
-    return add ?? null;
-  }
+  const kinds = place.rows.map((row) => row.layer.kind);
+  const identity = kinds.includes("add") && !place.rows.some((row) => row.branch === "shortcut");
 
   return (
     <div class="graph-box" ref={ref}>
-      <p class="lead">{sentence(place)}</p>
-      <div class="graph" style={{ width: `${width}px`, height: `${height}px` }}>
+      <p class="lead">{pretty(still ? sentence(place) : `${place.what}. ${sentence(place)}`)}</p>
+      <div
+        class={`graph ${tall > 60 ? "narrow" : ""}`}
+        style={{ width: `${width}px`, height: `${height}px` }}>
         <svg class="wires" width={width} height={height} aria-hidden="true">
-          <text x={middle(0) + 8} y="14" class="shape">
+          <text x={middle(0) - 8} y="22" text-anchor="end" class="shape">
             {times(place.input)}
           </text>
           <path class="wire" d={`M${middle(0)},0V${TOP}`} />
@@ -68,9 +67,9 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
               return (
                 <Wire
                   key={`${node.place.path}${index}`}
-                  from={from ? [middle(from.column), top(from.rank) + NODE] : [middle(0), 12]}
+                  from={from ? [middle(from.column), top(from.rank) + tall] : [middle(0), 12]}
                   to={[middle(node.column), top(node.rank)]}
-                  side={index > 0 ? [left(node.column) + wide(node.column), top(node.rank) + NODE / 2] : null}
+                  side={index > 0 ? [left(node.column) + wide(node.column), top(node.rank) + tall / 2] : null}
                   line={index > 0 && !from ? middle(columns - 1) : null}
                   role={from?.place.rows[0]!.branch === "gate" ? "gate" : role}
                 />
@@ -78,7 +77,7 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
             }),
           )}
         </svg>
-        {blank && (
+        {identity && (
           <span
             class="identity"
             style={{ left: `${left(columns - 1)}px`, width: `${wide(columns - 1)}px`, top: `${top(Math.max(0, Math.floor(ranks / 2) - 1))}px` }}
@@ -92,7 +91,7 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
             left: `${left(column)}px`,
             width: `${wide(column)}px`,
             top: `${top(rank)}px`,
-            height: `${NODE}px`,
+            height: `${tall}px`,
           };
           const inside = (
             <>
@@ -101,7 +100,7 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
                 <span class="shape">{times(layer.output)}</span>
               </span>
               <span class="what">
-                {layer.what}
+                {pretty(layer.what)}
                 {layer.macs > 0 && <span class="cost"> {short(layer.macs)} MACs</span>}
               </span>
             </>
@@ -169,12 +168,12 @@ function Wire({
 function sentence(place: Place): string {
   const branches = new Set(place.rows.map((row) => row.branch));
   if (!branches.has("junction")) {
-    return `${place.what}: ${place.children.length} layers, one after the other.`;
+    return `${place.children.length} layers, one after the other.`;
   }
   const beside = place.rows.filter((row) => row.branch === "shortcut");
   const main = place.rows.filter((row) => row.branch === "main" && row.layer.perOutput).length;
   const carried = beside.length
     ? `the shortcut carries the input through ${beside.map((row) => row.layer.text).join(", then ")}, because the shape changes`
     : "the shortcut carries the input itself, because the shape does not change";
-  return `${place.what}. The main path has ${main} convolutions; ${carried}. Both are added, then ReLU.`;
+  return `The main path has ${main} convolutions; ${carried}. Both are added, then ReLU.`;
 }

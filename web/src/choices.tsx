@@ -18,8 +18,10 @@ export function Choices() {
   const start = initial(data);
   const changed = !same(state.selection, start.selection) || !same(state.input, start.input);
   const comparing = state.versus !== null;
+  const [open, setOpen] = useState(() => innerWidth >= 560);
   return (
-    <section class="choices" aria-label="Choices">
+    <details class="choices" open={open} onToggle={(e) => setOpen(e.currentTarget.open)}>
+      <summary>Choices</summary>
       <Selector
         label={comparing ? "A" : ""}
         selection={state.selection}
@@ -54,7 +56,7 @@ export function Choices() {
           </button>
         )}
       </div>
-    </section>
+    </details>
   );
 }
 

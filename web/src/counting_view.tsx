@@ -1,9 +1,9 @@
 // Both ways of counting the layers, each layer with its number.
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { counted, sums, WAYS, type Counted, type Way } from "./counting";
 import { stageName, type Tree } from "./tree";
-import { plural, stageClass, useHref } from "./view";
+import { plural, stageClass, useHref, useView } from "./view";
 
 const RULES: Record<Way, { title: string; rule: string }> = {
   paper: {
@@ -20,7 +20,9 @@ export function Counting({ shown }: { shown: Tree }) {
   const href = useHref();
   const lists = WAYS.map((way) => [way, counted(shown.walk, way)] as const);
   const most = Math.max(...lists.map(([, list]) => list.length));
-  const [typed, setTyped] = useState("37");
+  const { state, go } = useView();
+  const [typed, setTyped] = useState(`${state.count}`);
+  useEffect(() => setTyped(`${state.count}`), [state.count]);
   const number = Number(typed);
   const valid = Number.isInteger(number) && number >= 1 && number <= most;
   return (
@@ -39,7 +41,13 @@ export function Counting({ shown }: { shown: Tree }) {
           max={most}
           value={typed}
           aria-invalid={!valid}
-          onInput={(event) => setTyped(event.currentTarget.value)}
+          onInput={(event) => {
+            const { value } = event.currentTarget;
+            setTyped(value);
+            if (Number.isInteger(Number(value)) && Number(value) >= 1) {
+              go({ count: Number(value) }, true);
+            }
+          }}
         />
         <span role="status" class="found">
           {valid ? (

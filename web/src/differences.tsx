@@ -2,7 +2,7 @@
 
 import { listed } from "./table";
 import type { Place } from "./tree";
-import { stageClass, times, useHref, useMarks, useView } from "./view";
+import { pretty, stageClass, times, useHref, useMarks, useView } from "./view";
 import { grouped } from "./walk";
 
 const COLUMNS: [string, (place: Place) => string][] = [
@@ -58,15 +58,15 @@ export function Differences({ first, second }: { first: Place; second: Place }) 
                 <th scope="row">
                   {differs && <span class="sign">{"\u2260"} </span>}
                   <a href={href({ at: path })} data-item={path}>
-                    {place.level === "stage" ? place.name : path}
+                    {place.name}
                   </a>
                   {what ? (
                     <>
-                      <span class="what">A: {a?.what ?? "not in A"}</span>
-                      <span class="what">B: {b?.what ?? "not in B"}</span>
+                      <span class="what">A: {a ? pretty(a.what) : "not in A"}</span>
+                      <span class="what">B: {b ? pretty(b.what) : "not in B"}</span>
                     </>
                   ) : (
-                    <span class="what">{place.what}</span>
+                    <span class="what">{pretty(place.what)}</span>
                   )}
                 </th>
                 {pairs.map(({ name, left, right, differs: cell }) => (

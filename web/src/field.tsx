@@ -4,7 +4,13 @@ import { lastMap } from "./network_figure";
 import { stageName, type Place, type Tree } from "./tree";
 import { partOf, signed, stageClass, times, unitOf, useView } from "./view";
 
-export function Field({ tree, place }: { tree: Tree; place: Place }) {
+interface Seen {
+  tree: Tree;
+  place: Place;
+  label: string;
+}
+
+export function Field({ tree, place, label }: Seen) {
   const { state, pointed, setPointed, go } = useView();
   const seen = place.level === "network" ? lastMap(tree) : place;
   const shape = seen.output;
@@ -26,8 +32,10 @@ export function Field({ tree, place }: { tree: Tree; place: Place }) {
     go({ unit }, true);
   };
   return (
-    <section class={`field ${stageClass(seen.stage)}`} aria-label="what one unit sees">
-      <h3>What one unit of {name} sees</h3>
+    <section class={`field ${stageClass(seen.stage)}`} aria-label={`what one unit sees ${label}`}>
+      <h3>
+        What one unit of {name} sees{label && ` in ${label}`}
+      </h3>
       <div class="field-two">
         {map && (
           <figure>
@@ -196,11 +204,11 @@ function Image({
       aria-hidden="true"
     >
       <defs>
-        <pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse">
+        <pattern id={`hatch${square.join("_")}`} width="6" height="6" patternUnits="userSpaceOnUse">
           <path class="hatch" d="M0,6L6,0" />
         </pattern>
       </defs>
-      <rect x={x(column)} y={y(row)} width={side * scale} height={side * scale} fill="url(#hatch)" />
+      <rect x={x(column)} y={y(row)} width={side * scale} height={side * scale} fill={`url(#hatch${square.join("_")})`} />
       <rect class="picture" x={x(0)} y={y(0)} width={width * scale} height={height * scale} />
       <path class="grid" d={grid(width, height, scale, x(0), y(0))} />
       {stride > 0 && (

@@ -5,15 +5,25 @@ import { short, times, useView } from "./view";
 import { counted } from "./counting";
 import { grouped } from "./walk";
 
-export function Header({ shown, title }: { shown: Tree | null; title: Network }) {
+interface Heading {
+  shown: Tree | null;
+  /** The second network, if two are compared. */
+  other: Tree | null;
+  title: Network;
+}
+
+export function Header({ shown, other, title }: Heading) {
   return (
     <header class="top">
       <div class="heading">
-        <h1>{title.title}</h1>
+        <h1>
+          {title.title}
+          {other && <span class="against"> and {other.walk.network.title}</span>}
+        </h1>
         <Theme />
       </div>
-      {title.about && <p class="about">{title.about}</p>}
-      {shown && <Figures shown={shown} />}
+      {title.about && !other && <p class="about">{title.about}</p>}
+      {shown && <Figures shown={shown} other={other} />}
       {shown?.walk.problem && (
         <p class="problem" role="note">
           {shown.walk.problem}
@@ -23,7 +33,7 @@ export function Header({ shown, title }: { shown: Tree | null; title: Network })
   );
 }
 
-function Figures({ shown }: { shown: Tree }) {
+function Figures({ shown, other }: { shown: Tree; other: Tree | null }) {
   const { asked } = useView();
   const of = (tree: Tree) => {
     const root = tree.root;
@@ -39,7 +49,7 @@ function Figures({ shown }: { shown: Tree }) {
       ["layers", `${numbers[0]} / ${numbers[1]}`, "by the paper / by the notes"],
     ] as const;
   };
-  const before = asked && of(asked);
+  const [before, words] = other ? [of(other), "B"] : [asked && of(asked), "as asked"];
   return (
     <dl class="figures">
       {of(shown).map(([name, value, small], place) => {
@@ -52,7 +62,7 @@ function Figures({ shown }: { shown: Tree }) {
               {differs && <span class="sign">{"\u2260"}</span>}
               <strong>{value}</strong>
               {small && <small>{small}</small>}
-              {differs && <small>as asked: {was[1]}</small>}
+              {differs && <small>{words}: {was[1]}</small>}
             </dd>
           </div>
         );

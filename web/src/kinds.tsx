@@ -2,7 +2,7 @@
 
 import { BlockGraph } from "./block_graph";
 import type { Place } from "./tree";
-import { times, useView } from "./view";
+import { pretty, times, useView } from "./view";
 import { grouped } from "./walk";
 import { treeOf } from "./walks";
 
@@ -25,7 +25,7 @@ export function Kinds() {
       <div class="kind-two">
         {[basic!, bottleneck!].map(({ name, place }) => (
           <section key={name} aria-label={`${place.path} of ${name}`}>
-            <h3>{place.what}</h3>
+            <h3>{pretty(place.what)}</h3>
             <p class="note">
               {place.path} of {name}
             </p>
@@ -64,7 +64,7 @@ export function Kinds() {
             {blocks.map(({ name, place }) => (
               <tr key={name + place.path}>
                 <th scope="row">
-                  {place.what} <span class="what">{`${place.path} of ${name}`}</span>
+                  {pretty(place.what)} <span class="what">{`${place.path} of ${name}`}</span>
                 </th>
                 <td class="number">{place.output?.[0]}</td>
                 <td>

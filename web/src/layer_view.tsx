@@ -4,7 +4,7 @@ import { Axis, describe } from "./axis";
 import { Slider } from "./field";
 import { Kernel } from "./kernel";
 import { stageName, type Place, type Tree } from "./tree";
-import { partOf, times, unitOf, useView } from "./view";
+import { partOf, pretty, times, unitOf, useView } from "./view";
 import { extent, grouped, type Row } from "./walk";
 
 const KINDS: Record<string, string> = {
@@ -27,7 +27,7 @@ export function LayerView({ tree, place }: { tree: Tree; place: Place }) {
   return (
     <div class="layer">
       <p class="lead">
-        <strong>{layer.text}</strong>, {times(row.input)} {"\u2192"} {times(row.output)}.{" "}
+        <strong>{pretty(layer.text)}</strong>, {times(row.input)} {"\u2192"} {times(row.output)}.{" "}
         {KINDS[layer.kind]}
       </p>
       {row.output && row.input && layer.window && <Sliding row={row} />}

@@ -15,11 +15,11 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
   const [ref, width] = useWidth<HTMLOListElement>(1000);
   const { root, walk } = tree;
   const column = width < 560;
-  const side = column ? 84 : Math.min(210, Math.max(84, width * 0.16));
+  const side = column ? 84 : Math.min(300, Math.max(84, width * 0.19));
   const most = Math.max(...walk.rows.map((row) => row.output?.[0] ?? 0));
   const scale = {
     side: side / Math.max(walk.input[1]!, walk.input[2]!),
-    depth: (column ? 90 : Math.min(130, width * 0.085)) / most,
+    depth: (column ? 90 : Math.min(150, width * 0.085)) / most,
   };
   const focus = (mark !== null && tree.places.get(mark)) || lastMap(tree);
   const unit = pointed ?? state.unit;
@@ -33,10 +33,16 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
       : undefined;
   return (
     <>
-      <ol class={`flow ${column ? "down" : "across"}`} ref={ref}>
+      <ol
+        class={`flow ${column ? "down" : "across"}`}
+        ref={ref}
+        style={{ "--tall": `${side + 14}px` }}
+      >
         <li class="input">
           <div class="item">
-            <Slab shape={walk.input} scale={scale} stage="" square={square} />
+            <span class="drawn">
+              <Slab shape={walk.input} scale={scale} stage="" square={square} />
+            </span>
             <div class="words">
               <strong>input</strong>
               <span class="shape">{times(walk.input)}</span>
@@ -51,6 +57,7 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
               data-item={stage.path}
               {...marks(stage)}
             >
+              <span class="drawn">
               {stage.output && (
                 <Slab
                   shape={stage.output}
@@ -61,6 +68,7 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
                   unit={focus === stage ? unit : undefined}
                 />
               )}
+              </span>
               <div class="words">
                 <strong>{stage.name}</strong>
                 <span class="shape">{times(stage.output)}</span>

@@ -2,7 +2,7 @@
 
 import type { Tree } from "./tree";
 import { stageName } from "./tree";
-import { stageClass, times, useHref, useView } from "./view";
+import { pretty, stageClass, times, useHref, useView } from "./view";
 import { extent, WalkError, type Row } from "./walk";
 import { treeOf } from "./walks";
 
@@ -125,7 +125,7 @@ export function Notes() {
                   <th scope="row">
                     <a href={open(a.path)}>{a.path}</a>
                     <span class="what">
-                      {stageName(a.stage)}, {a.layer.text}
+                      {stageName(a.stage)}, {pretty(a.layer.text)}
                     </span>
                   </th>
                   <td>
@@ -139,7 +139,7 @@ export function Notes() {
                     {differs && <span class="sign">{"\u2260"}</span>}
                     {b.output[2]}
                   </td>
-                  <td>{reason(a, b)}</td>
+                  <td class="why">{reason(a, b)}</td>
                 </tr>
               );
             })}
@@ -151,15 +151,17 @@ export function Notes() {
               <td class="number">{times(notes.walk.output)}</td>
               <td></td>
               <td class="number">{times(code.walk.output)}</td>
-              <td>{code.walk.problem}</td>
+              <td></td>
             </tr>
           </tfoot>
         </table>
       </div>
+      {code.walk.problem && <p class="problem">{code.walk.problem}</p>}
       <p>
         torch's convolutions round down: what does not fill a whole step at the end is left out.
         Rounding up needs zeros below and to the right, where the last window hangs over. A layer
-        opens both networks side by side, with the windows on the borders.
+        opens both networks side by side, with the windows on the borders. Change the input above to
+        see another size.
       </p>
     </div>
   );

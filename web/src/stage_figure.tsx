@@ -1,7 +1,7 @@
 // A stage: its blocks in order, each with its main path and its shortcut.
 
 import type { Place } from "./tree";
-import { short, times, useHref, useMarks, useView } from "./view";
+import { pretty, short, times, useHref, useMarks, useView } from "./view";
 
 export function StageFigure({ place }: { place: Place }) {
   const { mark } = useView();
@@ -10,7 +10,7 @@ export function StageFigure({ place }: { place: Place }) {
   return (
     <>
       <p class="lead">
-        {place.what}. In: {times(place.input)}, out: {times(place.output)}.
+        {pretty(place.what)}. In: {times(place.input)}, out: {times(place.output)}.
       </p>
       <ol class="blocks">
         {place.children.map((block, index) => {
@@ -25,7 +25,7 @@ export function StageFigure({ place }: { place: Place }) {
               >
                 <strong class="path">{block.path}</strong>
                 <Sketch block={block} />
-                <span class="what">{twin ? `same layers as ${twin.path}` : block.what}</span>
+                <span class="what">{twin ? `same layers as ${twin.path}` : pretty(block.what)}</span>
                 <span class="shape">{times(block.output)}</span>
                 <span class="what">{short(block.macs)} MACs</span>
               </a>

@@ -19,6 +19,8 @@ export interface State {
   input: [number, number];
   /** The chosen unit of a map: its row and column as parts of the sides. */
   unit: [number, number];
+  /** The number of the layer that is looked for. */
+  count: number;
 }
 
 export const MOST_INPUT = 4096;
@@ -31,6 +33,7 @@ export function initial(data: Data): State {
     versus: null,
     input: [data.input[1]!, data.input[2]!],
     unit: [0.5, 0.5],
+    count: 37,
   };
 }
 
@@ -96,6 +99,7 @@ export function toHash(data: Data, state: State): string {
   if (!same(state.unit, start.unit)) {
     parts.push(["unit", state.unit.map((part) => +part.toFixed(5)).join(",")]);
   }
+  if (state.count !== start.count) parts.push(["count", `${state.count}`]);
   return parts.map(([name, value]) => `${name}=${encodeURI(value)}`).join("&");
 }
 
@@ -114,6 +118,8 @@ export function fromHash(data: Data, hash: string): State {
   if (unit.length === 2 && unit.every((part) => part >= 0 && part < 1)) {
     state.unit = unit as [number, number];
   }
+  const count = Number(given.get("count") ?? "");
+  if (Number.isInteger(count) && count > 0) state.count = count;
   return state;
 }
 

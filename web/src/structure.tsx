@@ -35,7 +35,12 @@ export function Structure({ shown, other }: { shown: Tree; other: Tree | null })
           ) : (
             <Table place={place} />
           )}
-          <Field tree={shown} place={marked ?? place} />
+          <div class="fields">
+            <Field tree={shown} place={marked ?? place} label={other ? "A" : ""} />
+            {other && second && (
+              <Field tree={other} place={other.places.get(mark ?? "") ?? second} label="B" />
+            )}
+          </div>
         </div>
       </div>
     </div>

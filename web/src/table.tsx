@@ -1,7 +1,7 @@
 // The same as the figure, as a table.
 
 import type { Place } from "./tree";
-import { stageClass, times, useHref, useMarks, useView } from "./view";
+import { pretty, stageClass, times, useHref, useMarks, useView } from "./view";
 import { grouped } from "./walk";
 
 type Cell = [name: string, value: string];
@@ -67,10 +67,10 @@ export function Table({ place }: { place: Place }) {
                   data-item={child.path}
                   aria-current={child === place ? "location" : undefined}
                 >
-                  {child.level === "stage" ? child.name : child.path}
+                  {child.name}
                 </a>
                 {isNew && <span class="sign"> new</span>}
-                <span class="what">{child.what}</span>
+                <span class="what">{pretty(child.what)}</span>
               </th>
               {values.map(({ name, value, differs, other }) => (
                 <td

@@ -107,3 +107,7 @@ export function unitOf(unit: [number, number], shape: number[]): [number, number
 
 /** The unit in this row or column, as a part of the side. */
 export const partOf = (index: number, size: number): number => (index + 0.5) / size;
+
+/** A description with arrows and crosses in place of letters: conv 7\u00d77, 3 \u2192 64. */
+export const pretty = (text: string): string =>
+  text.replaceAll("->", "\u200a\u2192\u200a").replace(/(\d)x(?=\d)/g, "$1\u00d7");
