@@ -19,6 +19,7 @@ from resnetkit.architecture.table_rows import (
     TableRow,
     Totals,
     block_text,
+    head_text,
     layer_row,
     stage_text,
 )
@@ -53,9 +54,7 @@ class Explanation(Displayed):
     @property
     def title(self) -> str:
         """The name, and the options that differ from the catalogue's network."""
-        changed = registry.changes(self.network)
-        words = ", ".join(f"{name} {_option_text(value)}" for name, value in changed.items())
-        return f"{self.network.name} with {words}" if words else self.network.name
+        return title(self.network)
 
     def rows(self, level: Level = "block") -> tuple[TableRow, ...]:
         """The rows of a level, in order. At block level the stem and the head list their layers.
@@ -106,7 +105,7 @@ class Explanation(Displayed):
         for stage in self.network.stages:
             if stage.name == name:
                 return stage_text(stage)
-        return ", ".join(layer.text for layer in self.network.head if layer.kind != "flatten")
+        return head_text(self.network.head)
 
     def to_dict(self) -> dict[str, Any]:
         """The values as JSON types; stage 0 and the head list their layers, stages their blocks."""
@@ -147,6 +146,13 @@ class Explanation(Displayed):
     def to_json(self) -> str:
         """``to_dict`` as text."""
         return json.dumps(self.to_dict(), indent=2)
+
+
+def title(network: Network) -> str:
+    """The name, and the options that differ from the catalogue's network of that name."""
+    changed = registry.changes(network)
+    words = ", ".join(f"{name} {_option_text(value)}" for name, value in changed.items())
+    return f"{network.name} with {words}" if words else network.name
 
 
 class HasNetwork(Protocol):

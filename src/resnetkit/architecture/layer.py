@@ -169,17 +169,18 @@ class Conv(Layer):
     def size_formula(self, shape: Shape) -> str:
         return axis_formulas(self.slides, shape)
 
-    def _fan_in(self) -> str:
+    def fan_in_formula(self) -> str:
+        """The multiply-adds of one output with its numbers filled in, e.g. ``64*3*3``."""
         inputs = f"{self.inputs}/{self.groups}" if self.groups > 1 else f"{self.inputs}"
         return f"{inputs}*{self.slides.kernel}*{self.slides.kernel}"
 
     def parameters_formula(self) -> str:
         bias = f" + {self.outputs}" if self.bias else ""
-        return f"{self.outputs}*{self._fan_in()}{bias} = {self.parameters:,}"
+        return f"{self.outputs}*{self.fan_in_formula()}{bias} = {self.parameters:,}"
 
     def macs_formula(self, shape: Shape) -> str:
         channels, rows, columns = self.output(shape)
-        return f"{channels}*{rows}*{columns} * {self._fan_in()} = {self.macs(shape):,}"
+        return f"{channels}*{rows}*{columns} * {self.fan_in_formula()} = {self.macs(shape):,}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from resnetkit.architecture.block import (
 from resnetkit.architecture.layer import Activation, Conv, Flatten, Layer, Linear, Pool
 from resnetkit.architecture.option_fields import EXPANSION
 from resnetkit.architecture.options import Options
+from resnetkit.architecture.rare_layer import Blur
 from resnetkit.architecture.sliding_window import SlidingWindow
 from resnetkit.display import Displayed
 from resnetkit.errors import InputError, check, mapping, parsed, text, whole
@@ -95,16 +96,38 @@ class Network(Displayed):
 
     @property
     def layer_count(self) -> dict[str, int]:
-        """Number of layers, counted in two ways.
+        """Number of layers, counted in two ways; see ``layer_numbers``."""
+        return {way: max(numbers.values()) for way, numbers in self.layer_numbers().items()}
+
+    def layer_numbers(self) -> dict[str, dict[str, int]]:
+        """The number of each counted layer by its path, in both ways of counting.
 
         ``paper``: convolutions on the main path and the fully connected layer (He et al. 2015,
         table 1). ``notes``: convolutions on the main path and the stem's max-pool, without the
         fully connected layer (2+9+12+18+9 = 50). Both count the stem's convolutions as one, because
         three 3x3 replace one 7x7, and exclude shortcuts and gates.
         """
-        stem, pools, by_stage = self.layer_sums()
-        linear = sum(isinstance(layer, Linear) for layer in self.head)
-        return {"paper": stem + sum(by_stage) + linear, "notes": stem + pools + sum(by_stage)}
+        assert self.options.stem_widths is not None
+        numbers: dict[str, dict[str, int]] = {"paper": {}, "notes": {}}
+        stem, pooled = len(self.options.stem_widths), self.options.stem_pool == "none"
+        last = {"paper": 1, "notes": 1}
+        for located in self.layers():
+            layer = located.layer
+            ways: tuple[str, ...] = ()
+            if located.stage == "stage0" and isinstance(layer, Conv | Pool | Blur):
+                if stem:
+                    stem -= 1
+                    numbers["paper"][located.path] = numbers["notes"][located.path] = 1
+                elif not pooled:
+                    pooled, ways = True, ("notes",)
+            elif located.block is not None and located.branch == "main" and isinstance(layer, Conv):
+                ways = ("paper", "notes")
+            elif isinstance(layer, Linear):
+                ways = ("paper",)
+            for way in ways:
+                last[way] += 1
+                numbers[way][located.path] = last[way]
+        return numbers
 
     def layer_sums(self) -> tuple[int, int, list[int]]:
         """Layer counts: the stem's convolutions (as one), its pool, the main path by stage."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from resnetkit.architecture.checks import check_together, check_values
@@ -93,6 +94,7 @@ class Options(OptionFields):
         return cls(**values)
 
 
+@cache
 def option_names() -> tuple[str, ...]:
     """The names of all options, in order."""
     return tuple(option.name for option in fields(Options))

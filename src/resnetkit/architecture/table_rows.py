@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from resnetkit.architecture.block import Block
-from resnetkit.architecture.layer import Conv, Shape
+from resnetkit.architecture.layer import Conv, Layer, Shape
 from resnetkit.architecture.network import Network, Stage
 from resnetkit.architecture.rare_layer import ChannelConv
 from resnetkit.architecture.shape_inference import Step
@@ -79,6 +79,11 @@ def stage_text(stage: Stage) -> str:
     chain = "->".join(str(layer.outputs) for layer in convolutions)
     pool = "".join(f", {layer.text}" for layer in stage.layers if layer.kind in ("pool", "blur"))
     return f"conv {kernel}x{kernel}, {convolutions[0].inputs}->{chain}{pool}"
+
+
+def head_text(layers: tuple[Layer, ...]) -> str:
+    """A head in a few words, e.g. ``global average pool, linear, 2048->1000``."""
+    return ", ".join(layer.text for layer in layers if layer.kind != "flatten")
 
 
 def block_text(block: Block) -> str:

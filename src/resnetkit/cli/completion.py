@@ -16,7 +16,13 @@ import argcomplete
 from resnetkit.architecture.registry import list_models
 
 #: Arguments that are names of networks.
-_NETWORKS = {("explain", "name"), ("compare", "first"), ("compare", "second"), ("train", "model")}
+_NETWORKS = {
+    ("explain", "name"),
+    ("view", "name"),
+    ("compare", "first"),
+    ("compare", "second"),
+    ("train", "model"),
+}
 
 
 def complete(commands: Mapping[str, str]) -> None:

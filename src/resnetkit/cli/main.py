@@ -20,6 +20,7 @@ from resnetkit.errors import AssumptionWarning, InputError, missing, printable
 #: Every command with its line in the overview.
 COMMANDS = {
     "explain": "show a network layer by layer: shapes, parameters, MACs, receptive field",
+    "view": "open a network on one page in the browser, from stages to windows",
     "catalog": "list every named network",
     "compare": "show where two networks differ",
     "train": "train a network on a folder of class folders, a table, shards, or digits",

@@ -1,0 +1,121 @@
+// Both ways of counting the layers, each layer with its number.
+
+import { useEffect, useState } from "preact/hooks";
+import { counted, sums, WAYS, type Counted, type Way } from "./counting";
+import { stageName, type Tree } from "./tree";
+import { plural, stageClass, useHref, useView } from "./view";
+
+const RULES: Record<Way, { title: string; rule: string }> = {
+  paper: {
+    title: "by the paper",
+    rule: "the stem as one, the convolutions of the main paths, the fully connected layer",
+  },
+  notes: {
+    title: "by the notes",
+    rule: "the stem as one, its max-pool, the convolutions of the main paths; no fully connected layer",
+  },
+};
+
+export function Counting({ shown }: { shown: Tree }) {
+  const href = useHref();
+  const lists = WAYS.map((way) => [way, counted(shown.walk, way)] as const);
+  const most = Math.max(...lists.map(([, list]) => list.length));
+  const { state, go } = useView();
+  const [typed, setTyped] = useState(`${state.count}`);
+  useEffect(() => setTyped(`${state.count}`), [state.count]);
+  const number = Number(typed);
+  const valid = Number.isInteger(number) && number >= 1 && number <= most;
+  return (
+    <div class="counting">
+      <h2>How {shown.walk.network.name} comes to its number</h2>
+      <p class="lead">
+        Only layers with weights on the way from the image to the classes count; shortcuts, norms
+        and activations do not. There are two ways, and for ResNet-50 both give 50.
+      </p>
+      <form class="row where" onSubmit={(event) => event.preventDefault()}>
+        <label for="number">Where is layer</label>
+        <input
+          id="number"
+          type="number"
+          min={1}
+          max={most}
+          value={typed}
+          aria-invalid={!valid}
+          onInput={(event) => {
+            const { value } = event.currentTarget;
+            setTyped(value);
+            if (Number.isInteger(Number(value)) && Number(value) >= 1) {
+              go({ count: Number(value) }, true);
+            }
+          }}
+        />
+        <span role="status" class="found">
+          {valid ? (
+            lists.map(([way, list]) => {
+              const rows = list[number - 1]?.rows;
+              return (
+                <span key={way}>
+                  {RULES[way].title}:{" "}
+                  {rows
+                    ? rows.map((row) => (
+                        <a key={row.path} href={href({ tab: "structure", at: row.path })}>
+                          {row.path}
+                        </a>
+                      ))
+                    : `there are only ${list.length}`}
+                </span>
+              );
+            })
+          ) : (
+            <span>give a number from 1 to {most}</span>
+          )}
+        </span>
+      </form>
+      {lists.map(([way, list]) => (
+        <Way way={way} list={list} current={valid ? number : 0} key={way} />
+      ))}
+    </div>
+  );
+}
+
+function Way({ way, list, current }: { way: Way; list: Counted[]; current: number }) {
+  const href = useHref();
+  const parts = sums(list);
+  let done = 0;
+  const { title, rule } = RULES[way];
+  return (
+    <section aria-label={title}>
+      <h3>
+        {list.length} {title}: {parts.map((part) => part.count).join(" + ")}
+      </h3>
+      <p class="note">{rule}</p>
+      <div class="count-stages">
+        {parts.map(({ stage, count }) => {
+          const inside = list.slice(done, done + count);
+          done += count;
+          return (
+            <div class={stageClass(stage)} key={stage}>
+              <h4>
+                {stageName(stage)} <small>{plural(count, "layer")}</small>
+              </h4>
+              <ol class="chips">
+                {inside.map(({ number, rows }) => (
+                  <li key={number}>
+                    <a
+                      class={`chip kind-${rows[0]!.layer.kind} ${number === current ? "marked" : ""}`}
+                      href={href({ tab: "structure", at: rows[0]!.path })}
+                      title={rows.map((row) => `${row.path}: ${row.layer.text}`).join("; ")}
+                      aria-label={`layer ${number} ${title}: ${rows.map((row) => row.path).join(", ")}`}
+                    >
+                      {number}
+                    </a>
+                  </li>
+                ))}
+              </ol>
+            </div>
+          );
+        })}
+      </div>
+    </section>
+  );
+}
