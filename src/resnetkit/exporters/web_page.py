@@ -16,7 +16,7 @@ from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.version import __version__
 
 #: In the folder of this package; `make web` builds them from `web/src/classifier`.
-_SCRIPT, _WORKER, _STYLE = "classifier.js", "classifier_worker.js", "classifier.css"
+_SCRIPT, _WORKER, _STYLE = "classifier.js", "classifier_worker.js", "classifier_style.css"
 
 
 def write_page(path: Path, model: bytes, exported: Exported, found: Agreement, name: str) -> None:

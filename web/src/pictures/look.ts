@@ -1,0 +1,140 @@
+// What Python wrote of one picture (inspect/picture.py): its crop, classes and maps.
+
+/** A map of bytes, row by row, which stand for values from `low` to `high`. */
+export interface ByteMap {
+  height: number;
+  width: number;
+  /** Base64. */
+  values: string;
+  low: number;
+  high: number;
+  /** The side of the square of units that were averaged, for maps that are larger. */
+  averaged?: number;
+}
+
+export interface Channel extends ByteMap {
+  index: number;
+  mean: number;
+}
+
+/** One of the two branches of a block, before the addition. */
+export interface BranchMap extends ByteMap {
+  rms: number;
+}
+
+export interface LookPlace {
+  path: string;
+  stage: string;
+  level: "stage" | "block";
+  shape: number[];
+  /** The channels with the largest mean. */
+  channels: Channel[];
+  main?: BranchMap;
+  shortcut?: BranchMap;
+  /** Of the shortcut. */
+  kind?: string;
+}
+
+export interface Look {
+  name: string;
+  /** Data URLs of the picture and of the pixels that the network got. */
+  photo: string;
+  input: string;
+  width: number;
+  height: number;
+  /** Left, top, width and height of the crop, in pixels of the picture. */
+  cut: [number, number, number, number];
+  size: number;
+  top: { class: number; label: string; probability: number }[];
+  cams: (ByteMap & { class: number })[];
+  places: LookPlace[];
+}
+
+/** What is laid over the picture. */
+export type Overlay =
+  | { kind: "cam"; class: number }
+  | { kind: "channel"; path: string; index: number }
+  | { kind: "main" | "shortcut"; path: string };
+
+export const bytesOf = (map: ByteMap): Uint8Array =>
+  Uint8Array.from(atob(map.values), (letter) => letter.charCodeAt(0));
+
+/** The value of a unit. */
+export function valueAt(map: ByteMap, row: number, column: number): number {
+  const byte = bytesOf(map)[row * map.width + column] ?? 0;
+  return map.low + ((map.high - map.low) * byte) / 255;
+}
+
+/** The map of an overlay, if this picture has it. */
+export function mapOf(look: Look, overlay: Overlay): ByteMap | undefined {
+  if (overlay.kind === "cam") return look.cams.find((cam) => cam.class === overlay.class);
+  const place = look.places.find(({ path }) => path === overlay.path);
+  if (overlay.kind !== "channel") return place?.[overlay.kind];
+  return place?.channels.find(({ index }) => index === overlay.index);
+}
+
+/** A rectangle as parts of the picture's sides. */
+export interface Part {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+}
+
+export const cutOf = ({ cut, width, height }: Look): Part => ({
+  left: cut[0] / width,
+  top: cut[1] / height,
+  width: cut[2] / width,
+  height: cut[3] / height,
+});
+
+/** Input pixels, from `first` on, that one unit sees. */
+export interface Field {
+  first: number;
+  side: number;
+}
+
+/** The square that a unit sees, on the picture; the parts in the padding are outside the crop. */
+export function seen(look: Look, rows: Field, columns: Field): Part {
+  const cut = cutOf(look);
+  return {
+    left: cut.left + (columns.first / look.size) * cut.width,
+    top: cut.top + (rows.first / look.size) * cut.height,
+    width: (columns.side / look.size) * cut.width,
+    height: (rows.side / look.size) * cut.height,
+  };
+}
+
+/** From dark to light, so that it also reads without colour. */
+const STOPS = [
+  [12, 10, 40],
+  [87, 21, 110],
+  [188, 55, 84],
+  [249, 142, 9],
+  [252, 255, 164],
+] as const;
+
+/** RGBA of a map; `clear` makes small values transparent. */
+export function colours(map: ByteMap, clear: boolean): Uint8ClampedArray {
+  const bytes = bytesOf(map);
+  const found = new Uint8ClampedArray(bytes.length * 4);
+  bytes.forEach((byte, at) => {
+    const place = (byte / 255) * (STOPS.length - 1);
+    const first = Math.min(STOPS.length - 2, Math.floor(place));
+    const [from, to] = [STOPS[first]!, STOPS[first + 1]!];
+    const rgb = [0, 1, 2].map((c) => from[c]! + (to[c]! - from[c]!) * (place - first));
+    found.set([...rgb, clear ? 64 + (byte / 255) * 128 : 255], at * 4);
+  });
+  return found;
+}
+
+/** Where a map is largest, in words. */
+export function strongest(map: ByteMap): string {
+  const bytes = bytesOf(map);
+  const at = bytes.indexOf(Math.max(...bytes));
+  const third = (index: number, count: number) =>
+    Math.min(2, Math.floor(((index + 0.5) / count) * 3));
+  const row = ["top", "middle", "bottom"][third(Math.floor(at / map.width), map.height)];
+  const column = ["left", "centre", "right"][third(at % map.width, map.width)];
+  return row === "middle" && column === "centre" ? "centre" : `${row} ${column}`;
+}

@@ -1,0 +1,272 @@
+// Pictures through the network: what each place made of them.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Tree } from "../tree";
+import { times, useView } from "../view";
+import {
+  colours,
+  cutOf,
+  mapOf,
+  seen,
+  strongest,
+  type ByteMap,
+  type Field,
+  type Look,
+  type LookPlace,
+  type Overlay,
+  type Part,
+} from "./look";
+
+/** A unit that is pointed at, on the map of a place. */
+interface Pointed {
+  path: string;
+  row: number;
+  column: number;
+}
+
+const number = (value: number): string => value.toPrecision(3).replace("e", "\u00d710^");
+
+function styled({ left, top, width, height }: Part): Record<string, string> {
+  const share = (value: number) => `${100 * value}%`;
+  return { left: share(left), top: share(top), width: share(width), height: share(height) };
+}
+
+function MapCanvas({ map, clear = false }: { map: ByteMap; clear?: boolean }) {
+  const ref = useRef<HTMLCanvasElement>(null);
+  useEffect(() => {
+    const data = new ImageData(map.width, map.height);
+    data.data.set(colours(map, clear));
+    ref.current?.getContext("2d")?.putImageData(data, 0, 0);
+  }, [map, clear]);
+  return <canvas ref={ref} width={map.width} height={map.height} class="map" aria-hidden="true" />;
+}
+
+/** The picture, the crop, what is laid over it, and the square of the pointed unit. */
+function Photo({ look, overlay, square }: { look: Look; overlay: Overlay; square: Part | null }) {
+  const map = mapOf(look, overlay);
+  const cut = styled(cutOf(look));
+  return (
+    <figure class="photo">
+      <div class="frame">
+        <img src={look.photo} alt={look.name} />
+        {map && (
+          <div class="over" style={cut}>
+            <MapCanvas map={map} clear />
+          </div>
+        )}
+        <div class="cut" style={cut} />
+        {square && <div class="seen" style={styled(square)} />}
+      </div>
+      <figcaption>
+        {look.name}, {look.width}&times;{look.height}; the frame is the {look.size}&times;{look.size}{" "}
+        input
+      </figcaption>
+    </figure>
+  );
+}
+
+function Classes({ look, overlay, lay }: { look: Look; overlay: Overlay; lay: (o: Overlay) => void }) {
+  return (
+    <ol class="classes">
+      {look.top.map(({ class: index, label, probability }) => {
+        const cam = look.cams.find((one) => one.class === index);
+        return (
+          <li key={index}>
+            <button
+              type="button"
+              disabled={!cam}
+              aria-pressed={overlay.kind === "cam" && overlay.class === index}
+              onClick={() => lay({ kind: "cam", class: index })}
+            >
+              <i style={{ width: `${100 * probability}%` }} />
+              <span>{label}</span>
+              <span class="number">{(100 * probability).toFixed(1)} %</span>
+              {cam && <span class="hidden">, seen most at the {strongest(cam)}</span>}
+            </button>
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+interface MapsProps {
+  place: LookPlace;
+  overlay: Overlay;
+  lay: (overlay: Overlay) => void;
+  point: (unit: Pointed | null) => void;
+}
+
+function MapButton({ map, path, one, name, overlay, lay, point }: {
+  map: ByteMap;
+  path: string;
+  one: Overlay;
+  name: string;
+  overlay: Overlay;
+  lay: (overlay: Overlay) => void;
+  point: (unit: Pointed | null) => void;
+}) {
+  const pointer = (event: PointerEvent): void => {
+    const box = (event.currentTarget as HTMLElement).querySelector("canvas")!.getBoundingClientRect();
+    const unit = (at: number, side: number, count: number) =>
+      Math.max(0, Math.min(count - 1, Math.floor((at / side) * count)));
+    const scale = map.averaged ?? 1;
+    point({
+      path,
+      row: unit(event.clientY - box.top, box.height, map.height) * scale,
+      column: unit(event.clientX - box.left, box.width, map.width) * scale,
+    });
+  };
+  return (
+    <button
+      type="button"
+      class="thumb"
+      aria-pressed={JSON.stringify(overlay) === JSON.stringify(one)}
+      onClick={() => lay(one)}
+      onPointerMove={pointer}
+      onPointerLeave={() => point(null)}
+    >
+      <MapCanvas map={map} />
+      <span>{name}</span>
+      <span class="hidden">
+        , strongest at the {strongest(map)}, {number(map.low)} to {number(map.high)}
+      </span>
+    </button>
+  );
+}
+
+function Maps({ place, overlay, lay, point }: MapsProps) {
+  const { path } = place;
+  const shared = { path, overlay, lay, point };
+  return (
+    <div class="maps">
+      {place.channels.map((channel) => (
+        <MapButton
+          key={channel.index}
+          map={channel}
+          one={{ kind: "channel", path, index: channel.index }}
+          name={`${channel.index}`}
+          {...shared}
+        />
+      ))}
+      {place.main && place.shortcut && (
+        <div class="branches">
+          {(["shortcut", "main"] as const).map((kind) => (
+            <MapButton
+              key={kind}
+              map={place[kind]!}
+              one={{ kind, path }}
+              name={kind === "main" ? "added" : "carried"}
+              {...shared}
+            />
+          ))}
+          <p>
+            The shortcut ({place.kind}) carried {number(place.shortcut.rms)}, the block added{" "}
+            {number(place.main.rms)} (root mean square):{" "}
+            <meter
+              min={0}
+              max={place.main.rms + place.shortcut.rms}
+              value={place.main.rms}
+              aria-label="share of what the block added"
+            />{" "}
+            {Math.round((100 * place.main.rms) / (place.main.rms + place.shortcut.rms))} % is new.
+          </p>
+        </div>
+      )}
+      <p class="hidden">Shape {times(place.shape)}</p>
+    </div>
+  );
+}
+
+/** The input pixels that a unit sees: of the last row of a place. */
+function fieldOf(shown: Tree, path: string, index: number): Field | null {
+  const place = shown.places.get(path);
+  return place ? { first: place.start + index * place.stride, side: place.field } : null;
+}
+
+function Column({ look, shown, level }: { look: Look; shown: Tree; level: "stage" | "block" }) {
+  const first = look.cams[0];
+  const [overlay, lay] = useState<Overlay>(
+    first ? { kind: "cam", class: first.class } : { kind: "channel", path: "", index: -1 },
+  );
+  const [pointed, point] = useState<Pointed | null>(null);
+  const rows = pointed && fieldOf(shown, pointed.path, pointed.row);
+  const columns = pointed && fieldOf(shown, pointed.path, pointed.column);
+  const square = rows && columns ? seen(look, rows, columns) : null;
+  return (
+    <section class="look" aria-label={look.name}>
+      <div class="given">
+        <Photo look={look} overlay={overlay} square={square} />
+        <Classes look={look} overlay={overlay} lay={lay} />
+        <p class="quiet" aria-live="polite">
+          {pointed && rows
+            ? `Row ${pointed.row}, column ${pointed.column} of ${pointed.path} sees ${rows.side}\u00d7${rows.side} input pixels: the square.`
+            : "Point at a map: the square shows what that unit sees. Choose one to lay it over the picture."}
+        </p>
+      </div>
+      <ol class="through">
+        {look.places
+          .filter((place) => place.level === level)
+          .map((place) => (
+            <li key={place.path}>
+              <h3>
+                {place.path} <span class="quiet">{times(place.shape)}</span>
+              </h3>
+              <Maps place={place} overlay={overlay} lay={lay} point={point} />
+            </li>
+          ))}
+      </ol>
+    </section>
+  );
+}
+
+export function Pictures({ shown, looks }: { shown: Tree; looks: Look[] }) {
+  const { asked } = useView();
+  const [level, setLevel] = useState<"stage" | "block">("stage");
+  const [chosen, choose] = useState<number[]>([0]);
+  if (asked !== null) {
+    return (
+      <p class="problem" role="note">
+        The pictures went through the network as it was asked for; take back the choices to see
+        them.
+      </p>
+    );
+  }
+  const toggle = (index: number): void => {
+    const rest = chosen.filter((one) => one !== index);
+    choose(rest.length < chosen.length ? (rest.length ? rest : chosen) : [...chosen, index].slice(-2));
+  };
+  return (
+    <div class="pictures">
+      <div class="bar">
+        {looks.length > 1 && (
+          <div role="group" aria-label="Pictures, up to two">
+            {looks.map((look, index) => (
+              <button
+                type="button"
+                class="small"
+                aria-pressed={chosen.includes(index)}
+                onClick={() => toggle(index)}
+                key={index}
+              >
+                <img src={look.photo} alt={look.name} />
+              </button>
+            ))}
+          </div>
+        )}
+        <div role="group" aria-label="Level">
+          {(["stage", "block"] as const).map((one) => (
+            <button type="button" aria-pressed={level === one} onClick={() => setLevel(one)} key={one}>
+              {one === "stage" ? "Stages" : "Blocks, with their shortcuts"}
+            </button>
+          ))}
+        </div>
+      </div>
+      <div class={chosen.length > 1 ? "columns two" : "columns"}>
+        {chosen.map((index) => (
+          <Column key={index} look={looks[index]!} shown={shown} level={level} />
+        ))}
+      </div>
+    </div>
+  );
+}
