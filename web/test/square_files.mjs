@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { square } from "../src/classifier/preprocess.ts";
 
-const cases = JSON.parse(readFileSync(process.argv[2]!, "utf8"));
+const cases = JSON.parse(readFileSync(process.argv[2], "utf8"));
 for (const { file, width, height, preprocess } of cases) {
   const data = new Uint8Array(readFileSync(file));
   writeFileSync(file, square({ width, height, channels: 4, data }, preprocess).data);
