@@ -6,7 +6,7 @@ the mean must be subtracted before the first convolution pads with zeros. No tor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,8 +36,9 @@ class HasWeights(Protocol):
 class Folded:
     """A network for uint8 pixels in RGB or grey, minus ``mean``.
 
-    ``arrays`` are float32, by the names of ``network``, which has no batch norms. ``mean`` is
-    float32 ``(C,)``, on the scale of the pixels. ``size`` is the side of the images.
+    ``arrays`` are float32, by the names of ``network``, which has no batch norms, unless some are
+    unfused: then fused ones have no arrays, and pass their input on. ``mean`` is float32 ``(C,)``,
+    on the scale of the pixels. ``size`` is the side of the images.
     """
 
     network: Network
@@ -46,12 +47,15 @@ class Folded:
     size: int
 
 
-def folded(what: HasWeights) -> Folded:
+def folded(what: HasWeights, *, unfused: Collection[str] | None = None) -> Folded:
     """Fold the network of ``what`` for an engine; see ``Folded``.
 
     ``(x / divisor - mean) / std`` in the network's channel order is folded into the first
     convolution, and batch norms into the convolutions before them; group norms stay. Factors are
     computed in float64, and each of the two products is rounded to float32.
+
+    ``unfused`` are paths of convolutions that keep their norms, so that their own outputs can be
+    taken; the network then has all of its norms. None fuses all.
     """
     network, preprocess = what.network, what.preprocess
     numbers = {
@@ -59,7 +63,7 @@ def folded(what: HasWeights) -> Folded:
         for name, values in what.numbers.items()
         if not name.endswith(".num_batches_tracked")
     }
-    made = _without_norms(network, numbers)
+    made = _without_norms(network, numbers, unfused or ())
     first = next(located.path for located in network.layers())
     mean = np.asarray(preprocess.mean, np.float64) * preprocess.divisor
     scale = 1 / (np.asarray(preprocess.std, np.float64) * preprocess.divisor)
@@ -68,7 +72,7 @@ def folded(what: HasWeights) -> Folded:
         weight, mean = weight[:, ::-1], mean[::-1]
     made[f"{first}.weight"] = np.ascontiguousarray(weight, np.float32)
     return Folded(
-        network=folded_network(network),
+        network=folded_network(network) if unfused is None else network,
         arrays={name: np.ascontiguousarray(values, np.float32) for name, values in made.items()},
         mean=np.ascontiguousarray(mean, np.float32),
         size=preprocess.size,
@@ -94,13 +98,15 @@ def folded_network(network: Network) -> Network:
     return network.override(norm="none", conv_bias=True)
 
 
-def _without_norms(network: Network, numbers: Mapping[str, Array]) -> dict[str, Array]:
+def _without_norms(
+    network: Network, numbers: Mapping[str, Array], unfused: Collection[str]
+) -> dict[str, Array]:
     if network.options.norm != "batch":
         return dict(numbers)
     made = dict(numbers)
     layers = {located.path: located for located in network.layers()}
     for norm in layers.values():
-        if not isinstance(norm.layer, Norm):
+        if not isinstance(norm.layer, Norm) or norm.inputs[0] in unfused:
             continue
         conv = layers[norm.inputs[0]]
         assert isinstance(conv.layer, Conv)

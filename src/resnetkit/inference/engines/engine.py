@@ -81,6 +81,12 @@ class Engine(ABC):
         call it at the same time; otherwise with all of the engine's threads. Raises ``ValueError``
         for pixels of another type than ``options.pixels``."""
 
+    def outputs(self, pixels: Pixels) -> dict[str, Rows]:
+        """All outputs of the graph for one batch, by name; see ``open_engine``.
+
+        Raises ``TypeError`` for an engine without a graph."""
+        raise TypeError(f"the engine {self.name} has no graph")
+
     @abstractmethod
     def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         """The rows of each batch, in order. ``batches`` is consumed while earlier batches are

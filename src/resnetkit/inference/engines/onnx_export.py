@@ -8,7 +8,7 @@ All sizes but N are known, so rounding up is written as plain padding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -48,8 +48,12 @@ def onnx_model(
     float_type: Float = "float32",
     pixels: PixelType = "uint8",
     metadata: Mapping[str, str] | None = None,
+    intermediate: Sequence[str] = (),
 ) -> bytes:
     """The ONNX file of a network; ``batch`` None makes the batch size dynamic.
+
+    ``intermediate`` are paths of layers whose outputs are outputs of the graph too, in float32,
+    named by their paths. Those of fused convolutions are those of their norms: see ``folded``.
 
     Raises ``ValueError`` for logits of a network without a classifier.
     """
@@ -58,7 +62,9 @@ def onnx_model(
     graph = GraphBuilder(folded.network.name)
     given = graph.input(PIXELS, pixels, (number, size, size, channels))
     maps = as_maps(graph, given)
-    emit(graph, maps, folded, output=output, number=number, float_type=float_type)
+    values = emit(graph, maps, folded, output=output, number=number, float_type=float_type)
+    for path in intermediate:
+        graph.output(path, "float32", (number, *values[path]))
     return graph.serialise(metadata or {})
 
 
@@ -76,16 +82,20 @@ def emit(
     output: Output,
     number: int | str,
     float_type: Float,
-) -> None:
-    """Add the network to ``graph``, from the value ``maps``, float32 ``(N, C, size, size)``."""
+) -> Mapping[str, Shape]:
+    """Add the network to ``graph``, from the value ``maps``, float32 ``(N, C, size, size)``.
+
+    Returns the shapes of its layers' outputs, by their paths.
+    """
     check_output(folded.network, output)
     writer = _Writer(graph, folded.arrays, float_type)
-    last, shape = writer.network(writer.centred(maps, folded.mean), folded, output)
+    last, shapes = writer.network(writer.centred(maps, folded.mean), folded, output)
     name = output if float_type == "float32" else f"{output}.half"
     graph.node("Flatten", [last], name, axis=1)
     if name != output:
         graph.node("Cast", [name], output, to=TYPES["float32"])
-    graph.output(output, "float32", (number, int(np.prod(shape))))
+    graph.output(output, "float32", (number, int(np.prod(shapes[last]))))
+    return shapes
 
 
 class _Writer:
@@ -103,19 +113,20 @@ class _Writer:
             return last
         return self._graph.node("Cast", [last], "input.half", to=TYPES[self._float])
 
-    def network(self, value: str, folded: Folded, output: Output) -> tuple[str, Shape]:
-        """All layers up to the output, and its shape."""
+    def network(self, value: str, folded: Folded, output: Output) -> tuple[str, dict[str, Shape]]:
+        """All layers up to the output: its value, and the shapes of all values."""
         network = folded.network
         channels, size = network.options.in_chans, folded.size
-        values = {INPUT: value}
+        values, shapes = {INPUT: value}, dict[str, Shape]()
         for step in walk(network, (channels, size, size)).steps:
             inputs = [values[path] for path in step.located.inputs]
             if step.located.stage == "head" and output == "embeddings":
                 pooled = self._graph.node("GlobalAveragePool", inputs, "embeddings.pool")
-                return pooled, (network.features, 1, 1)
+                return pooled, {**shapes, pooled: (network.features, 1, 1)}
             last = values[step.path] = self._layer(step, inputs)
-        assert step.output is not None
-        return last, step.output
+            assert step.output is not None
+            shapes[last] = step.output
+        return last, shapes
 
     def _layer(self, step: Step, inputs: list[str]) -> str:
         layer, path, shape, value = step.layer, step.path, step.input, inputs[0]
@@ -129,6 +140,8 @@ class _Writer:
                 return self._convolution(layer, path, value, shape)
             case Norm(groups=int(groups)):
                 return self._group_norm(layer, groups, path, value, shape)
+            case Norm():
+                return self._batch_norm(layer, path, value)
             case Activation(function="relu"):
                 return self._graph.node("Relu", [value], path)
             case Activation(function="sigmoid"):
@@ -160,7 +173,7 @@ class _Writer:
 
     def _convolution(self, layer: Conv, path: str, value: str, shape: Shape) -> str:
         inputs = [value, self._tensor(f"{path}.weight")]
-        if layer.bias:
+        if f"{path}.bias" in self._arrays:  # a fused norm has added one
             inputs.append(self._tensor(f"{path}.bias"))
         window = layer.slides
         return self._graph.node(
@@ -173,6 +186,13 @@ class _Writer:
             pads=_pads(window, shape),
             group=layer.groups,
         )
+
+    def _batch_norm(self, layer: Norm, path: str, value: str) -> str:
+        if f"{path}.weight" not in self._arrays:  # it is fused
+            return self._graph.node("Identity", [value], path)
+        names = ("weight", "bias", "running_mean", "running_var")
+        inputs = [value, *(self._tensor(f"{path}.{name}") for name in names)]
+        return self._graph.node("BatchNormalization", inputs, path, epsilon=layer.epsilon)
 
     def _group_norm(self, layer: Norm, groups: int, path: str, value: str, shape: Shape) -> str:
         node = self._graph.node

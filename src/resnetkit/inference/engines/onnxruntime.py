@@ -46,6 +46,15 @@ class ONNXRuntime(Engine):
             raise InputError(f"ONNX Runtime cannot run the graph: {error}") from None
         return joined(rows, len(pixels))
 
+    def outputs(self, pixels: Pixels) -> dict[str, Rows]:
+        """All outputs of the graph for one batch, by name."""
+        names = [output.name for output in self._session.get_outputs()]
+        try:
+            found = self._session.run(names, {self._input: pixels})
+        except Exception as error:  # as above
+            raise InputError(f"ONNX Runtime cannot run the graph: {error}") from None
+        return dict(zip(names, found, strict=True))
+
     def infer_batches(self, batches: Iterable[Pixels]) -> Iterator[Rows]:
         """The rows of each batch, in order, computed in another thread."""
         return overlapped(self.answer, batches)

@@ -82,7 +82,22 @@ class OpenVINO(Engine):
 
     def answer(self, pixels: Pixels, *, shared: bool = False) -> Rows:
         """The rows of one batch ``(N, H, W, C)``."""
-        streams = self.streams if shared else 1
+        with self._request(self.streams if shared else 1) as request:
+            return self._answer(pixels, request)
+
+    def outputs(self, pixels: Pixels) -> dict[str, Rows]:
+        """All outputs of the graph for one batch, by name."""
+        with self._request(1) as request:
+            request.infer([pixels])
+            found: dict[str, Rows] = {}
+            for port in request.model_outputs:
+                values = np.array(request.get_tensor(port).data, np.float32)
+                found |= dict.fromkeys(port.names, values)  # equal values share a port
+            return found
+
+    @contextmanager
+    def _request(self, streams: int) -> Iterator[openvino.InferRequest]:
+        """A request that no other thread uses."""
         with self._compiling:
             model, free = self._model_of(streams), self._free[streams]
         with _told():
@@ -91,7 +106,7 @@ class OpenVINO(Engine):
             except IndexError:
                 request = model.create_infer_request()
             try:
-                return self._answer(pixels, request)
+                yield request
             finally:
                 free.append(request)
 

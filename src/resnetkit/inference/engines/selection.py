@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -47,6 +47,7 @@ def open_engine(
     device: str | None = None,
     threads: int | None = None,
     pixels: PixelType = "uint8",
+    intermediate: Sequence[str] = (),
 ) -> Engine:
     """Open the engine ``choice`` for ``what``, a bundle or an exported file.
 
@@ -54,6 +55,8 @@ def open_engine(
     installed of OpenVINO, ONNX Runtime and torch; all of them compute in float32. For an exported
     file it selects the runtime of its kind. ``threads`` is the number of compute threads, by
     default one per CPU. ``pixels`` is the input dtype; exported files always take uint8.
+    ``intermediate`` are paths of a bundle's layers whose values ``Engine.outputs`` returns too; it
+    requires an engine that runs graphs.
 
     Raises ``ValueError`` for an unknown engine or device, for one that is not installed or cannot
     run the file, and for logits of a network without a classifier.
@@ -81,7 +84,7 @@ def open_engine(
         _check_exported(what, name, output, pixels)
         options = replace(options, precision=what.precision, batch=what.batch, cuts=what.cuts)
     if package != "torch":
-        return _runtime(name)(_graph(what, output, pixels), options)
+        return _runtime(name)(_graph(what, output, pixels, intermediate), options)
     from resnetkit.inference.engines.torch import open_torch
 
     if isinstance(what, Exported):
@@ -103,12 +106,15 @@ def installed(name: EngineName) -> bool:
     return find_spec(PACKAGES[name]) is not None
 
 
-def _graph(what: HasWeights | Exported, output: Output, pixels: PixelType) -> bytes | Path:
+def _graph(
+    what: HasWeights | Exported, output: Output, pixels: PixelType, intermediate: Sequence[str]
+) -> bytes | Path:
     if isinstance(what, Exported):
         return what.path
     from resnetkit.inference.engines.onnx_export import onnx_model
 
-    return onnx_model(folded(what), output=output, pixels=pixels)
+    made = folded(what, unfused=intermediate or None)
+    return onnx_model(made, output=output, pixels=pixels, intermediate=intermediate)
 
 
 def _runtime(name: EngineName) -> Callable[..., Engine]:

@@ -21,6 +21,8 @@ _MODULES = {
     "Prediction": "predictions",
     **dict.fromkeys(("Evaluation", "Measurement"), "evaluations"),
     **dict.fromkeys(("Result", "Runs"), "runs"),
+    **dict.fromkeys(("FeatureMaps", "Attribution", "ReceptiveField"), "inspection"),
+    **dict.fromkeys(("ActivationStatistics", "WeightsReport"), "inspection"),
 }
 
 

@@ -1,0 +1,16 @@
+from .attribution import Attribution as Attribution
+from .attribution import grad_cam as grad_cam
+from .first_filters import filters as filters
+from .maps import FeatureMaps as FeatureMaps
+from .maps import feature_maps as feature_maps
+from .neighbours import Neighbour as Neighbour
+from .neighbours import nearest as nearest
+from .picture import Picture as Picture
+from .picture import look as look
+from .receptive import EffectiveField as EffectiveField
+from .receptive import ReceptiveField as ReceptiveField
+from .receptive import receptive_field as receptive_field
+from .statistics import ActivationStatistics as ActivationStatistics
+from .statistics import activation_statistics as activation_statistics
+from .weights import WeightsReport as WeightsReport
+from .weights import weights_report as weights_report
