@@ -5,6 +5,7 @@ import type { Data } from "./data";
 import { Header } from "./header";
 import { Kinds } from "./kinds";
 import { Notes } from "./notes";
+import { Pictures } from "./pictures/pictures";
 import { fromHash, initial, networkOf, same, TABS, toHash, type State, type Tab } from "./state";
 import { Structure } from "./structure";
 import type { Tree } from "./tree";
@@ -14,6 +15,7 @@ import { WalkError } from "./walk";
 
 const LABELS: Record<Tab, string> = {
   structure: "Structure",
+  pictures: "Pictures",
   blocks: "The two blocks",
   count: "Counting layers",
   notes: "117 or 119?",
@@ -108,10 +110,11 @@ function skip(event: Event): void {
 
 function Tabs() {
   const href = useHref();
-  const current = useView().state.tab;
+  const { data, state } = useView();
+  const current = state.tab;
   return (
     <nav class="tabs" aria-label="Views">
-      {TABS.map((tab) => (
+      {TABS.filter((tab) => tab !== "pictures" || data.looks.length).map((tab) => (
         <a href={href({ tab })} aria-current={tab === current ? "page" : undefined} key={tab}>
           {LABELS[tab]}
         </a>
@@ -122,11 +125,14 @@ function Tabs() {
 
 /** The content of a tab: one line here for each. */
 function Content({ shown, other }: { shown: Tree | string; other: Tree | string | null }) {
-  const { state } = useView();
+  const { data, state } = useView();
   if (state.tab === "blocks") return <Kinds />;
   if (state.tab === "notes") return <Notes />;
   if (typeof shown === "string") return <Refused text={shown} />;
   if (state.tab === "count") return <Counting shown={shown} />;
+  if (state.tab === "pictures" && data.looks.length) {
+    return <Pictures shown={shown} looks={data.looks} />;
+  }
   if (typeof other === "string") return <Refused text={other} />;
   return <Structure shown={shown} other={other} />;
 }

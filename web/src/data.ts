@@ -1,4 +1,5 @@
 // What Python wrote (report/pages/view_data.py): networks as data, in tables of unique parts.
+import type { Look } from "./pictures/look.ts";
 
 export interface Window {
   kernel: number;
@@ -87,6 +88,8 @@ export interface Data {
   blockTable: Block[];
   stages: Stage[];
   networks: Network[];
+  /** Pictures that went through the asked network. */
+  looks: Look[];
 }
 
 /** Decodes base64 of a raw deflate stream of JSON. */

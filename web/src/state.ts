@@ -5,7 +5,7 @@ import type { Data } from "./data";
 /** A value of each choice, or the name of a network that is no combination of them. */
 export type Selection = number[] | string;
 
-export const TABS = ["structure", "blocks", "count", "notes"] as const;
+export const TABS = ["structure", "pictures", "blocks", "count", "notes"] as const;
 export type Tab = (typeof TABS)[number];
 
 export interface State {
@@ -27,7 +27,7 @@ export const MOST_INPUT = 4096;
 
 export function initial(data: Data): State {
   return {
-    tab: "structure",
+    tab: data.looks.length ? "pictures" : "structure",
     at: "",
     selection: data.choices.map((choice) => choice.asked),
     versus: null,

@@ -18,8 +18,11 @@ export interface Channel extends ByteMap {
 }
 
 /** One of the two branches of a block, before the addition. */
-export interface BranchMap extends ByteMap {
+export interface Branch {
+  /** Root mean square over all channels. */
   rms: number;
+  /** The mean magnitude of the channels. */
+  map: ByteMap;
 }
 
 export interface LookPlace {
@@ -29,10 +32,11 @@ export interface LookPlace {
   shape: number[];
   /** The channels with the largest mean. */
   channels: Channel[];
-  main?: BranchMap;
-  shortcut?: BranchMap;
+  /** Of a block: what it added, and what its shortcut carried. */
+  main: Branch | null;
+  shortcut: Branch | null;
   /** Of the shortcut. */
-  kind?: string;
+  kind: string | null;
 }
 
 export interface Look {
@@ -43,7 +47,7 @@ export interface Look {
   width: number;
   height: number;
   /** Left, top, width and height of the crop, in pixels of the picture. */
-  cut: [number, number, number, number];
+  cut: number[];
   size: number;
   top: { class: number; label: string; probability: number }[];
   cams: (ByteMap & { class: number })[];
@@ -69,7 +73,7 @@ export function valueAt(map: ByteMap, row: number, column: number): number {
 export function mapOf(look: Look, overlay: Overlay): ByteMap | undefined {
   if (overlay.kind === "cam") return look.cams.find((cam) => cam.class === overlay.class);
   const place = look.places.find(({ path }) => path === overlay.path);
-  if (overlay.kind !== "channel") return place?.[overlay.kind];
+  if (overlay.kind !== "channel") return place?.[overlay.kind]?.map;
   return place?.channels.find(({ index }) => index === overlay.index);
 }
 
@@ -82,10 +86,10 @@ export interface Part {
 }
 
 export const cutOf = ({ cut, width, height }: Look): Part => ({
-  left: cut[0] / width,
-  top: cut[1] / height,
-  width: cut[2] / width,
-  height: cut[3] / height,
+  left: cut[0]! / width,
+  top: cut[1]! / height,
+  width: cut[2]! / width,
+  height: cut[3]! / height,
 });
 
 /** Input pixels, from `first` on, that one unit sees. */

@@ -24,6 +24,9 @@ interface Pointed {
   column: number;
 }
 
+/** The last part of a path. */
+const called = (name: string): string => name.split(/[\\/]/).at(-1) || name;
+
 const number = (value: number): string => value.toPrecision(3).replace("e", "\u00d710^");
 
 function styled({ left, top, width, height }: Part): Record<string, string> {
@@ -38,7 +41,7 @@ function MapCanvas({ map, clear = false }: { map: ByteMap; clear?: boolean }) {
     data.data.set(colours(map, clear));
     ref.current?.getContext("2d")?.putImageData(data, 0, 0);
   }, [map, clear]);
-  return <canvas ref={ref} width={map.width} height={map.height} class="map" aria-hidden="true" />;
+  return <canvas ref={ref} width={map.width} height={map.height} aria-hidden="true" />;
 }
 
 /** The picture, the crop, what is laid over it, and the square of the pointed unit. */
@@ -46,20 +49,20 @@ function Photo({ look, overlay, square }: { look: Look; overlay: Overlay; square
   const map = mapOf(look, overlay);
   const cut = styled(cutOf(look));
   return (
-    <figure class="photo">
-      <div class="frame">
-        <img src={look.photo} alt={look.name} />
+    <figure class="look-photo">
+      <div class="look-frame">
+        <img src={look.photo} alt={called(look.name)} />
         {map && (
-          <div class="over" style={cut}>
+          <div class="look-over" style={cut}>
             <MapCanvas map={map} clear />
           </div>
         )}
-        <div class="cut" style={cut} />
-        {square && <div class="seen" style={styled(square)} />}
+        <div class="look-cut" style={cut} />
+        {square && <div class="look-seen" style={styled(square)} />}
       </div>
       <figcaption>
-        {look.name}, {look.width}&times;{look.height}; the frame is the {look.size}&times;{look.size}{" "}
-        input
+        {called(look.name)}, {look.width}&times;{look.height}. The frame is what the network got, as{" "}
+        {look.size}&times;{look.size} pixels.
       </figcaption>
     </figure>
   );
@@ -67,7 +70,7 @@ function Photo({ look, overlay, square }: { look: Look; overlay: Overlay; square
 
 function Classes({ look, overlay, lay }: { look: Look; overlay: Overlay; lay: (o: Overlay) => void }) {
   return (
-    <ol class="classes">
+    <ol class="look-classes">
       {look.top.map(({ class: index, label, probability }) => {
         const cam = look.cams.find((one) => one.class === index);
         return (
@@ -120,7 +123,7 @@ function MapButton({ map, path, one, name, overlay, lay, point }: {
   return (
     <button
       type="button"
-      class="thumb"
+      class="look-thumb"
       aria-pressed={JSON.stringify(overlay) === JSON.stringify(one)}
       onClick={() => lay(one)}
       onPointerMove={pointer}
@@ -139,7 +142,7 @@ function Maps({ place, overlay, lay, point }: MapsProps) {
   const { path } = place;
   const shared = { path, overlay, lay, point };
   return (
-    <div class="maps">
+    <div class="look-maps">
       {place.channels.map((channel) => (
         <MapButton
           key={channel.index}
@@ -150,11 +153,11 @@ function Maps({ place, overlay, lay, point }: MapsProps) {
         />
       ))}
       {place.main && place.shortcut && (
-        <div class="branches">
+        <div class="look-branches">
           {(["shortcut", "main"] as const).map((kind) => (
             <MapButton
               key={kind}
-              map={place[kind]!}
+              map={place[kind]!.map}
               one={{ kind, path }}
               name={kind === "main" ? "added" : "carried"}
               {...shared}
@@ -162,19 +165,24 @@ function Maps({ place, overlay, lay, point }: MapsProps) {
           ))}
           <p>
             The shortcut ({place.kind}) carried {number(place.shortcut.rms)}, the block added{" "}
-            {number(place.main.rms)} (root mean square):{" "}
-            <meter
-              min={0}
-              max={place.main.rms + place.shortcut.rms}
-              value={place.main.rms}
-              aria-label="share of what the block added"
-            />{" "}
-            {Math.round((100 * place.main.rms) / (place.main.rms + place.shortcut.rms))} % is new.
+            {number(place.main.rms)}: root mean squares.
+            <Share main={place.main.rms} shortcut={place.shortcut.rms} />
           </p>
         </div>
       )}
       <p class="hidden">Shape {times(place.shape)}</p>
     </div>
+  );
+}
+
+/** What was carried and what was added, as parts of a bar. */
+function Share({ main, shortcut }: { main: number; shortcut: number }) {
+  const part = Math.round((100 * main) / (main + shortcut || 1));
+  return (
+    <span class="look-share">
+      <span style={{ flexBasis: `${100 - part}%` }}>carried {100 - part} %</span>
+      <span style={{ flexBasis: `${part}%` }}>added {part} %</span>
+    </span>
   );
 }
 
@@ -194,23 +202,23 @@ function Column({ look, shown, level }: { look: Look; shown: Tree; level: "stage
   const columns = pointed && fieldOf(shown, pointed.path, pointed.column);
   const square = rows && columns ? seen(look, rows, columns) : null;
   return (
-    <section class="look" aria-label={look.name}>
-      <div class="given">
+    <section class="look" aria-label={called(look.name)}>
+      <div class="look-given">
         <Photo look={look} overlay={overlay} square={square} />
         <Classes look={look} overlay={overlay} lay={lay} />
-        <p class="quiet" aria-live="polite">
+        <p class="look-quiet" aria-live="polite">
           {pointed && rows
             ? `Row ${pointed.row}, column ${pointed.column} of ${pointed.path} sees ${rows.side}\u00d7${rows.side} input pixels: the square.`
             : "Point at a map: the square shows what that unit sees. Choose one to lay it over the picture."}
         </p>
       </div>
-      <ol class="through">
+      <ol class="look-through">
         {look.places
           .filter((place) => place.level === level)
           .map((place) => (
             <li key={place.path}>
               <h3>
-                {place.path} <span class="quiet">{times(place.shape)}</span>
+                {place.path} <span class="look-quiet">{times(place.shape)}</span>
               </h3>
               <Maps place={place} overlay={overlay} lay={lay} point={point} />
             </li>
@@ -238,23 +246,23 @@ export function Pictures({ shown, looks }: { shown: Tree; looks: Look[] }) {
   };
   return (
     <div class="pictures">
-      <div class="bar">
+      <div class="look-bar">
         {looks.length > 1 && (
           <div role="group" aria-label="Pictures, up to two">
             {looks.map((look, index) => (
               <button
                 type="button"
-                class="small"
+                class="look-small"
                 aria-pressed={chosen.includes(index)}
                 onClick={() => toggle(index)}
                 key={index}
               >
-                <img src={look.photo} alt={look.name} />
+                <img src={look.photo} alt={called(look.name)} />
               </button>
             ))}
           </div>
         )}
-        <div role="group" aria-label="Level">
+        <div class="segments" role="group" aria-label="Level">
           {(["stage", "block"] as const).map((one) => (
             <button type="button" aria-pressed={level === one} onClick={() => setLevel(one)} key={one}>
               {one === "stage" ? "Stages" : "Blocks, with their shortcuts"}
@@ -262,7 +270,7 @@ export function Pictures({ shown, looks }: { shown: Tree; looks: Look[] }) {
           ))}
         </div>
       </div>
-      <div class={chosen.length > 1 ? "columns two" : "columns"}>
+      <div class={chosen.length > 1 ? "look-columns two" : "look-columns"}>
         {chosen.map((index) => (
           <Column key={index} look={looks[index]!} shown={shown} level={level} />
         ))}

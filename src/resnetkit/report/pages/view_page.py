@@ -10,6 +10,9 @@ import base64
 import hashlib
 from importlib import resources
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from markupsafe import Markup
 
 from resnetkit.architecture.explanation import Explanation
@@ -17,12 +20,18 @@ from resnetkit.architecture.layer import shape_text
 from resnetkit.report.pages.templates import template
 from resnetkit.report.pages.view_data import packed, view_data
 
+if TYPE_CHECKING:
+    from resnetkit.inspect import Picture
 
-def view_page(explanation: Explanation) -> str:
-    """The network of ``explanation`` as a page that opens it, from its input."""
+
+def view_page(explanation: Explanation, looks: Sequence[Picture] = ()) -> str:
+    """The network of ``explanation`` as a page that opens it, from its input.
+
+    ``looks`` are pictures that went through it, of that size.
+    """
     style, script = _built("view.css"), _built("view.js")
     policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        f"default-src 'none'; img-src data:; style-src-attr 'unsafe-inline'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return template("view.html").render(
@@ -31,7 +40,7 @@ def view_page(explanation: Explanation) -> str:
         policy=policy,
         style=Markup(style),
         script=Markup(script),
-        data=packed(view_data(explanation)),
+        data=packed(view_data(explanation) | {"looks": list(looks)}),
     )
 
 
