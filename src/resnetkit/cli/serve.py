@@ -58,6 +58,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--grace", type=float, default=30, metavar="SECONDS", help="after SIGTERM or Ctrl-C, to "
         "answer what was received; default: 30")  # fmt: skip
     add("--embeddings", action="store_true", help="serve embeddings too, at /embeddings")
+    add("--inspect", action="store_true", help="serve /view, a page that opens the model and shows "
+        "what it makes of pictures")  # fmt: skip
     add("--allow-url", action="store_true", help="fetch images of URLs in requests, from public "
         "addresses")  # fmt: skip
     add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="pages of this origin "
@@ -118,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
         max_queue_size=args.waiting,
         max_body_bytes=args.max_megabytes << 20,
         embeddings=args.embeddings,
+        inspect=args.inspect,
         allow_url=args.allow_url,
         cors_origins=args.cors_origin,
         api_keys=args.api_key_file,

@@ -12,6 +12,7 @@
 | ``GET /metrics`` | counters for Prometheus |
 | ``/v2/...`` | the Open Inference Protocol, see ``open_inference`` |
 | ``GET /`` | a page to try it |
+| ``GET /view``, ``POST /look`` | a page that opens a model, see ``inspection`` |
 
 A body above the limit is rejected with 413 before it is stored, an unreadable image with 422 and
 the reason, and a request with 503 if the queue is full or other requests have too many bytes in
@@ -34,6 +35,7 @@ from resnetkit.server.body_limit import BodyLimit
 from resnetkit.server.dynamic_batching import BusyError
 from resnetkit.server.grpc_service import grpc_methods, grpc_serving
 from resnetkit.server.inference_server import Background, InferenceServer
+from resnetkit.server.inspection import inspection_routes
 from resnetkit.server.metrics import CountRequests
 from resnetkit.server.model_repository import UnknownModelError
 from resnetkit.server.open_inference import OpenInference
@@ -107,6 +109,8 @@ def create_app(
         topk=topk,
     )
     app.include_router(protocol_routes(protocol))
+    if models[0].bundle is not None:
+        app.include_router(inspection_routes(server))
     if grpc_address is not None:
         app.include_router(grpc_methods(protocol))
     return app

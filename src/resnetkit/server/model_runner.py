@@ -116,6 +116,15 @@ class ModelRunner:
             raise NotFiniteRowError
         return dict(zip(outputs, rows, strict=True))
 
+    async def whole(self, body: bytes) -> Cut:
+        """An encoded image, upright, neither resized nor cropped: ``(H, W, C)``.
+
+        Raises ``UnreadableImageError``.
+        """
+        run = asyncio.get_running_loop().run_in_executor
+        decode = self._decoders.decode
+        return await run(self._decoders.threads, decode, body, self.model.preprocess, "whole")
+
     def _decoded(self, body: bytes) -> Cut:
         with self._metrics.decode_seconds.labels(self.model.label).time():
             return self._decoders.decode(body, self.model.preprocess, self._way)

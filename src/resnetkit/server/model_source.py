@@ -112,6 +112,7 @@ class ServingOptions:
     exact: bool = False
     max_batch_size: int | None = None
     embeddings: bool = False
+    inspect: bool = False
 
     def open(self, given: ModelSource) -> ServedModel:
         """Open and warm up a model. Raises ``InputError``."""
@@ -131,6 +132,7 @@ class ServingOptions:
             network=opened.network.name,
             exact=self.exact,
             digest=opened.digest,
+            bundle=opened if self.inspect and isinstance(opened, Bundle) else None,
         )
         return replace(served, max_batch_size=warmed_up(served, self.max_batch_size))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from resnetkit.bundle.bundle import Bundle
 from resnetkit.files import utf8
 from resnetkit.inference.engines.engine import Engine, available
 from resnetkit.preprocess import Preprocess
@@ -22,7 +23,8 @@ class ServedModel:
     ``exact`` makes pixels bit-equal to torchvision's; otherwise a faster path is used, as in
     ``predict`` from 64 images on. ``embedder`` is an engine of the same network that outputs
     embeddings, if they are served. A batch has at most ``max_batch_size`` images, by default as
-    many as ``Limits`` allows. ``digest`` is that of its file.
+    many as ``Limits`` allows. ``digest`` is that of its file. ``bundle`` is what can be looked into
+    at ``/view``, if it may.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ServedModel:
     embedder: Engine | None = None
     max_batch_size: int | None = None
     digest: str = ""
+    bundle: Bundle | None = None
 
     @property
     def label(self) -> str:

@@ -35,6 +35,7 @@ def serve(
     max_queue_size: int = 256,
     max_body_bytes: int = 32 << 20,
     embeddings: bool = False,
+    inspect: bool = False,
     allow_url: bool = False,
     cors_origins: Sequence[str] = (),
     api_keys: Mapping[str, str] | str | Path | None = None,
@@ -65,7 +66,9 @@ def serve(
     server is ready, ``on_event`` for each model that is replaced, each worker that died, and the
     end.
 
-    ``embeddings`` are served too, by a second engine of the same network. With ``allow_url``,
+    ``embeddings`` are served too, by a second engine of the same network. With ``inspect``, the page
+    ``/view`` opens the first model, a bundle, and shows what its stages and blocks make of a
+    picture. With ``allow_url``,
     requests may have URLs of images, which the server fetches from public addresses. Pages of
     ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser. Traces
     are sent as the standard variables ``OTEL_*`` of OpenTelemetry say, by default nowhere.
@@ -116,6 +119,7 @@ def serve(
                 exact=exact,
                 max_batch_size=max_batch_size,
                 embeddings=embeddings,
+                inspect=inspect,
             ),
             limits=Limits(
                 max_queue_delay=max_queue_delay,
