@@ -114,7 +114,7 @@ function Tabs() {
   const current = state.tab;
   return (
     <nav class="tabs" aria-label="Views">
-      {TABS.filter((tab) => tab !== "pictures" || data.looks.length).map((tab) => (
+      {TABS.filter((tab) => tab !== "pictures" || data.looks.length || data.live).map((tab) => (
         <a href={href({ tab })} aria-current={tab === current ? "page" : undefined} key={tab}>
           {LABELS[tab]}
         </a>
@@ -130,8 +130,8 @@ function Content({ shown, other }: { shown: Tree | string; other: Tree | string 
   if (state.tab === "notes") return <Notes />;
   if (typeof shown === "string") return <Refused text={shown} />;
   if (state.tab === "count") return <Counting shown={shown} />;
-  if (state.tab === "pictures" && data.looks.length) {
-    return <Pictures shown={shown} looks={data.looks} />;
+  if (state.tab === "pictures" && (data.looks.length || data.live)) {
+    return <Pictures shown={shown} />;
   }
   if (typeof other === "string") return <Refused text={other} />;
   return <Structure shown={shown} other={other} />;

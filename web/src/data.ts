@@ -90,6 +90,8 @@ export interface Data {
   networks: Network[];
   /** Pictures that went through the asked network. */
   looks: Look[];
+  /** Whether a server answers more pictures. */
+  live: boolean;
 }
 
 /** Decodes base64 of a raw deflate stream of JSON. */

@@ -27,7 +27,7 @@ export const MOST_INPUT = 4096;
 
 export function initial(data: Data): State {
   return {
-    tab: data.looks.length ? "pictures" : "structure",
+    tab: data.looks.length || data.live ? "pictures" : "structure",
     at: "",
     selection: data.choices.map((choice) => choice.asked),
     versus: null,

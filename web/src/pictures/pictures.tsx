@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Tree } from "../tree";
 import { times, useView } from "../view";
+import { Give } from "./give.tsx";
 import {
   colours,
   cutOf,
@@ -228,8 +229,9 @@ function Column({ look, shown, level }: { look: Look; shown: Tree; level: "stage
   );
 }
 
-export function Pictures({ shown, looks }: { shown: Tree; looks: Look[] }) {
-  const { asked } = useView();
+export function Pictures({ shown }: { shown: Tree }) {
+  const { asked, data } = useView();
+  const [looks, setLooks] = useState(data.looks);
   const [level, setLevel] = useState<"stage" | "block">("stage");
   const [chosen, choose] = useState<number[]>([0]);
   if (asked !== null) {
@@ -244,8 +246,14 @@ export function Pictures({ shown, looks }: { shown: Tree; looks: Look[] }) {
     const rest = chosen.filter((one) => one !== index);
     choose(rest.length < chosen.length ? (rest.length ? rest : chosen) : [...chosen, index].slice(-2));
   };
+  const add = (look: Look): void => {
+    data.looks = [...data.looks, look]; // stays when another tab is opened
+    setLooks(data.looks);
+    choose([data.looks.length - 1]);
+  };
   return (
     <div class="pictures">
+      {data.live && <Give add={add} />}
       <div class="look-bar">
         {looks.length > 1 && (
           <div role="group" aria-label="Pictures, up to two">
@@ -271,9 +279,11 @@ export function Pictures({ shown, looks }: { shown: Tree; looks: Look[] }) {
         </div>
       </div>
       <div class={chosen.length > 1 ? "look-columns two" : "look-columns"}>
-        {chosen.map((index) => (
-          <Column key={index} look={looks[index]!} shown={shown} level={level} />
-        ))}
+        {chosen
+          .filter((index) => index < looks.length)
+          .map((index) => (
+            <Column key={index} look={looks[index]!} shown={shown} level={level} />
+          ))}
       </div>
     </div>
   );

@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from resnetkit.inspect import Picture
 
 
-def view_page(explanation: Explanation, looks: Sequence[Picture] = ()) -> str:
+def view_page(
+    explanation: Explanation, looks: Sequence[Picture] = (), *, live: bool = False
+) -> str:
     """The network of ``explanation`` as a page that opens it, from its input.
 
-    ``looks`` are pictures that went through it, of that size.
+    ``looks`` are pictures that went through it, of that size; a ``live`` page sends more of them to
+    ``look`` beside it.
     """
     style, script = _built("view.css"), _built("view.js")
+    answers = "connect-src 'self'; " if live else ""
     policy = (
-        f"default-src 'none'; img-src data:; style-src-attr 'unsafe-inline'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        f"default-src 'none'; img-src data:; {answers}script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return template("view.html").render(
@@ -40,7 +44,7 @@ def view_page(explanation: Explanation, looks: Sequence[Picture] = ()) -> str:
         policy=policy,
         style=Markup(style),
         script=Markup(script),
-        data=packed(view_data(explanation) | {"looks": list(looks)}),
+        data=packed(view_data(explanation) | {"looks": list(looks), "live": live}),
     )
 
 
