@@ -9,7 +9,7 @@ const check = process.argv.includes("--check");
 const notice = await readFile(`${here}notice.txt`, "utf8");
 
 const bundles = [
-  [inPackage("report/pages/static"), { view: "src/main.tsx" }, notice],
+  [inPackage("inspect/page/static"), { view: "src/main.tsx" }, notice],
   [
     inPackage("exporters/static"),
     { classifier: "src/classifier/main.tsx", classifier_style: "src/classifier/style.css" },

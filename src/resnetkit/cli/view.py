@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetkit.architecture import registry
-from resnetkit.architecture.explanation import Explanation, explain
+from resnetkit.architecture.explanation import explain
 from resnetkit.architecture.network import Network
 from resnetkit.cli.network_options import add_options, given_options, input_size
 from resnetkit.errors import InputError
@@ -38,9 +38,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     explanation = explain(_network(args.name), args.input, **given_options(args))
-    looks = _looks(args, explanation)
+    looks = _looks(args)
     from resnetkit.files import write_text
-    from resnetkit.report.pages.view_page import view_page
+    from resnetkit.inspect.page.view_page import view_page
 
     if args.out is not None:
         write_text(args.out, view_page(explanation, looks))
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _looks(args: argparse.Namespace, explanation: Explanation) -> list[Picture]:
+def _looks(args: argparse.Namespace) -> list[Picture]:
     """What the network made of each picture."""
     if not args.pictures:
         return []

@@ -14,7 +14,7 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.decoding.decode import UnreadableImageError
 from resnetkit.errors import InputError
 from resnetkit.inspect import look
-from resnetkit.inspect.view_page import view_page
+from resnetkit.inspect.page.view_page import view_page
 from resnetkit.server.inference_server import InferenceServer
 from resnetkit.server.request_images import EmbeddingsRequest, ImageReader, RequestImage
 from resnetkit.server.responses import failures
@@ -30,7 +30,9 @@ def inspection_routes(server: InferenceServer) -> APIRouter:
 
     @router.get("/view", include_in_schema=False)
     def view() -> HTMLResponse:
-        page = view_page(explain(_bundle(server).network, _bundle(server).preprocess.size), live=True)
+        page = view_page(
+            explain(_bundle(server).network, _bundle(server).preprocess.size), live=True
+        )
         return HTMLResponse(page, headers={"content-security-policy": page_policy(page)})
 
     @router.post("/look", responses=_OF_PICTURES)

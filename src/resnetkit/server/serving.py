@@ -66,10 +66,9 @@ def serve(
     server is ready, ``on_event`` for each model that is replaced, each worker that died, and the
     end.
 
-    ``embeddings`` are served too, by a second engine of the same network. With ``inspect``, the page
-    ``/view`` opens the first model, a bundle, and shows what its stages and blocks make of a
-    picture. With ``allow_url``,
-    requests may have URLs of images, which the server fetches from public addresses. Pages of
+    ``embeddings`` are served too, by a second engine of the same network. With ``inspect``, the
+    page ``/view`` opens the first model, a bundle, and shows what its stages and blocks make of a
+    picture. With ``allow_url``, requests may have URLs of images, which the server fetches from public addresses. Pages of
     ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser. Traces
     are sent as the standard variables ``OTEL_*`` of OpenTelemetry say, by default nowhere.
 

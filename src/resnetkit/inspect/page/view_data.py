@@ -20,10 +20,9 @@ from resnetkit.architecture.block import Block, Located
 from resnetkit.architecture.explanation import Explanation, title
 from resnetkit.architecture.layer import Conv, Layer, Linear, Pool, Subsample
 from resnetkit.architecture.network import Network
-from resnetkit.architecture.parameters import named
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.table_rows import block_text, head_text, stage_text
-from resnetkit.report.pages.view_choices import Choice, choices_of, combinations
+from resnetkit.inspect.page.view_choices import Choice, choices_of, combinations
 
 #: The two versions of the notes' network, and the blocks that are shown side by side.
 NOTES = ("resnet50_notes", "resnet50_deep")

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib import resources
-
 from collections.abc import Sequence
+from importlib import resources
 from typing import TYPE_CHECKING
-
-from markupsafe import Markup
 
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
-from resnetkit.report.pages.templates import template
-from resnetkit.report.pages.view_data import packed, view_data
+from resnetkit.inspect.page.view_data import packed, view_data
 
 if TYPE_CHECKING:
     from resnetkit.inspect import Picture
@@ -32,13 +28,18 @@ def view_page(
     ``looks`` are pictures that went through it, of that size; a ``live`` page sends more of them to
     ``look`` beside it.
     """
-    style, script = _built("view.css"), _built("view.js")
-    answers = "connect-src 'self'; " if live else ""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    style, script = _file("static/view.css"), _file("static/view.js")
+    answers = "'self'" if live else "'none'"
     policy = (
-        f"default-src 'none'; img-src data:; {answers}script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
-        "base-uri 'none'; form-action 'none'"
+        "default-src 'none'; img-src data: blob:; media-src blob: mediastream:; "
+        f"connect-src {answers}; script-src '{_digest(script)}'; "
+        f"style-src '{_digest(style)}'; base-uri 'none'; form-action 'none'"
     )
-    return template("view.html").render(
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_file("view.html"))
+    return page.render(
         title=explanation.title,
         input=shape_text(explanation.input),
         policy=policy,
@@ -48,9 +49,8 @@ def view_page(
     )
 
 
-def _built(name: str) -> str:
-    folder = resources.files("resnetkit.report.pages") / "static"
-    return (folder / name).read_text(encoding="utf-8")
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:
