@@ -6,19 +6,25 @@ VENV := .venv
 # Threads that wait by spinning make a shared machine many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 STAMP := $(VENV)/installed
+# Node is in the environment too; what web/ needs is installed again when its lock file changes.
+NPM := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm --prefix web
+MODULES := web/node_modules/installed
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test coverage slow docs notebooks clean
+.PHONY: demo test coverage slow docs bundle notebooks clean
 
 demo: $(STAMP)
 	$(VENV)/bin/python demo/demo.py
 
-test: $(STAMP)
+test: $(STAMP) $(MODULES)
 	$(VENV)/bin/ruff format --check src tests benchmarks demo examples docs/*.py hubconf.py
 	$(VENV)/bin/ruff check src tests benchmarks demo examples docs/*.py hubconf.py
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/codespell src tests benchmarks demo docs examples *.md
+	$(VENV)/bin/codespell src tests benchmarks demo docs examples web/src web/test *.md web/*.md
+	$(NPM) run --silent typecheck
+	$(NPM) run --silent test
+	$(NPM) run --silent check
 	$(VENV)/bin/pytest $(PARALLEL)
 
 # The tests again, with the share of lines and branches of src that they run; pyproject.toml has the
@@ -26,15 +32,22 @@ test: $(STAMP)
 coverage: $(STAMP)
 	$(VENV)/bin/pytest $(PARALLEL) --cov --cov-report=term --cov-report=html:build/coverage
 
-# The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler.
-slow: $(STAMP)
+# The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler,
+# the page of `resnetkit view` a browser.
+slow: $(STAMP) $(MODULES)
 	@command -v g++ >/dev/null || .ci/system_packages g++ python3-dev
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  .ci/system_packages chromium
 	$(VENV)/bin/pytest $(PARALLEL) -m slow --durations=30
 
 # The documentation site, in build/site; a broken link is an error.
 docs: $(STAMP)
 	$(VENV)/bin/python docs/copy_pages.py build/docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+
+# The script and style of `resnetkit view`, from web/ into the package; `make test` compares them.
+bundle: $(STAMP) $(MODULES)
+	$(NPM) run --silent build
 
 # Runs the example notebooks and writes their outputs.
 notebooks: $(STAMP)
@@ -47,5 +60,10 @@ $(STAMP): pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $(STAMP)
 
+$(MODULES): web/package-lock.json $(STAMP)
+	$(NPM) ci --silent
+	$(NPM) run --silent runtime
+	touch $(MODULES)
+
 clean:
-	rm -rf $(VENV) .coverage build runs .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) web/node_modules .coverage build runs .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

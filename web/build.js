@@ -37,7 +37,7 @@ for (const [outdir, entryPoints, banner] of bundles) {
   for (const file of check ? made.outputFiles : []) {
     const committed = await readFile(file.path, "utf8").catch(() => "");
     if (committed !== file.text) {
-      console.error(`${file.path} is not what web/ builds; run: npm --prefix web run build`);
+      console.error(`${file.path} is not what web/ builds; run: make bundle`);
       process.exitCode = 1;
     }
   }

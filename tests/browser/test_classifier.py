@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 import skimage.data
 import torch
+from playwright.sync_api import Browser, Locator, Page, Request
 
 import resnetkit
 from npm_packages import runtime_cached
@@ -63,14 +63,14 @@ def page_file(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(browser: Any, page_file: Path) -> Iterator[Any]:
+def page(browser: Browser, page_file: Path) -> Iterator[Page]:
     """The page, opened as a file; it asks for nothing and its console stays empty."""
     found = browser.new_page(viewport={"width": 1100, "height": 900})
     complaints: list[str] = []
     found.on("console", lambda message: complaints.append(message.text))
     found.on("pageerror", lambda error: complaints.append(str(error)))
 
-    def asked(request: Any) -> None:
+    def asked(request: Request) -> None:
         if not request.url.startswith(("blob:", "data:", page_file.as_uri())):
             complaints.append(request.url)
 
@@ -81,7 +81,7 @@ def page(browser: Any, page_file: Path) -> Iterator[Any]:
     assert not complaints
 
 
-def shown(card: Any) -> dict[str, float]:
+def shown(card: Locator) -> dict[str, float]:
     """Probabilities by class, from the bars."""
     card.locator(".scores").wait_for(timeout=60_000)
     return {
@@ -93,7 +93,7 @@ def shown(card: Any) -> dict[str, float]:
     }
 
 
-def test_answers_are_the_engines(page: Any, bundle: Path, pictures: list[Path]) -> None:
+def test_answers_are_the_engines(page: Page, bundle: Path, pictures: list[Path]) -> None:
     page.locator("input[type=file]").set_input_files(pictures)
     for name, predictions in zip(
         (path.name for path in pictures), resnetkit.predict(bundle, pictures), strict=True
@@ -106,7 +106,7 @@ def test_answers_are_the_engines(page: Any, bundle: Path, pictures: list[Path]) 
             assert found[label] == pytest.approx(probability, abs=0.002)
 
 
-def test_choosing_a_class_lays_its_map_over_the_picture(page: Any, pictures: list[Path]) -> None:
+def test_choosing_a_class_lays_its_map_over_the_picture(page: Page, pictures: list[Path]) -> None:
     page.locator("input[type=file]").set_input_files(pictures[:1])
     card = page.get_by_role("article", name="astronaut.jpg")
     card.locator(".scores").wait_for(timeout=60_000)
@@ -121,7 +121,7 @@ def test_choosing_a_class_lays_its_map_over_the_picture(page: Any, pictures: lis
     assert card.locator("canvas").count() == 0
 
 
-def test_what_is_no_picture_is_named(page: Any, tmp_path: Path) -> None:
+def test_what_is_no_picture_is_named(page: Page, tmp_path: Path) -> None:
     bad = tmp_path / "notes.txt"
     bad.write_text("no picture")
     page.locator("input[type=file]").set_input_files(bad)
@@ -130,7 +130,7 @@ def test_what_is_no_picture_is_named(page: Any, tmp_path: Path) -> None:
     ).wait_for()
 
 
-def test_the_camera_is_classified_and_kept(page: Any) -> None:
+def test_the_camera_is_classified_and_kept(page: Page) -> None:
     page.get_by_role("button", name="Use the camera").click(timeout=60_000)
     camera = page.get_by_role("article", name="camera", exact=True)
     assert len(shown(camera)) == len(CLASSES)
@@ -141,7 +141,7 @@ def test_the_camera_is_classified_and_kept(page: Any) -> None:
     camera.wait_for(state="detached")
 
 
-def test_a_narrow_page_does_not_scroll_sideways(page: Any, pictures: list[Path]) -> None:
+def test_a_narrow_page_does_not_scroll_sideways(page: Page, pictures: list[Path]) -> None:
     page.set_viewport_size({"width": 380, "height": 800})
     page.locator("input[type=file]").set_input_files(pictures)
     page.locator(".scores").nth(2).wait_for(timeout=60_000)

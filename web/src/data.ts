@@ -1,4 +1,4 @@
-// What Python wrote (report/pages/view_data.py): networks as data, in tables of unique parts.
+// What Python wrote (inspect/page/view_data.py): networks as data, in tables of unique parts.
 import type { Look } from "./pictures/look.ts";
 
 export interface Window {

@@ -28,7 +28,7 @@ export function quotient(row: Row): string {
   const rounded = Number.isInteger(exact)
     ? `${exact}`
     : `${+exact.toFixed(2)}, rounded ${window.rounding === "floor" ? "down" : "up"} to ${Math[window.rounding](exact)}`;
-  return `(${size} + 2*${window.padding}${end} - ${extent(window)}) / ${window.stride} = ${rounded}; + 1 = ${row.output![2]}`;
+  return `(${size} + 2*${window.padding}${end} - ${extent(window)}) / ${window.stride} = ${rounded}`;
 }
 
 /** Why two layers at the same path give other sizes; empty if they do not. */
@@ -37,7 +37,7 @@ export function reason(first: Row, second: Row): string {
   const [from, to] = [first.input![2]!, second.input![2]!];
   const words: string[] = [];
   if (a.padding !== b.padding) {
-    words.push(`padding ${a.padding} against ${b.padding}`);
+    words.push(`padding ${a.padding}, against ${b.padding}`);
   }
   const left = (row: Row) => {
     const window = row.layer.window!;
@@ -46,13 +46,22 @@ export function reason(first: Row, second: Row): string {
   if (a.rounding !== b.rounding && (left(first) || left(second))) {
     const how = (row: Row) =>
       left(row) ? `rounded ${row.layer.window!.rounding === "floor" ? "down" : "up"}` : "exact";
-    words.push(`${how(first)} against ${how(second)}`);
+    words.push(`${how(first)}, against ${how(second)}`);
   }
   if (from !== to) words.push(`the maps before are ${from} and ${to}`);
   if (first.output![2] === second.output![2]) {
-    return words.length ? `equal, although ${words.join(", ")}` : "";
+    return words.length ? `equal again: ${words.join("; ")}` : "";
   }
   return words.join("; ");
+}
+
+function Quotient({ row }: { row: Row }) {
+  return (
+    <>
+      <code class="block">{quotient(row)}</code>
+      <code class="block">+ 1 = {row.output![2]}</code>
+    </>
+  );
 }
 
 export function Notes() {
@@ -129,11 +138,11 @@ export function Notes() {
                     </span>
                   </th>
                   <td>
-                    <code>{quotient(a)}</code>
+                    <Quotient row={a} />
                   </td>
                   <td class={`number ${differs ? "differs" : ""}`}>{a.output[2]}</td>
                   <td>
-                    <code>{quotient(b)}</code>
+                    <Quotient row={b} />
                   </td>
                   <td class={`number ${differs ? "differs" : ""}`}>
                     {differs && <span class="sign">{"\u2260"}</span>}

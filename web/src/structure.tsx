@@ -38,7 +38,7 @@ export function Structure({ shown, other }: { shown: Tree; other: Tree | null })
           <div class="fields">
             <Field tree={shown} place={marked ?? place} label={other ? "A" : ""} />
             {other && second && (
-              <Field tree={other} place={other.places.get(mark ?? "") ?? second} label="B" />
+              <Field tree={other} place={(mark !== null && other.places.get(mark)) || second} label="B" />
             )}
           </div>
         </div>

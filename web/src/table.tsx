@@ -32,9 +32,9 @@ export function Table({ place }: { place: Place }) {
     const was = before && cells(before);
     const values = cells(child).map(([name, value], index) => {
       const other = was?.[index]?.[1];
-      const differs = asked !== null && other !== value;
+      const differs = before !== undefined && other !== value;
       differing += differs ? 1 : 0;
-      return { name, value, differs, other: other ?? "none" };
+      return { name, value, differs, other };
     });
     return { child, values, isNew: asked !== null && !before };
   });
@@ -42,7 +42,7 @@ export function Table({ place }: { place: Place }) {
     <div class="scroll" tabIndex={0} role="region" aria-label="table of the figure">
       <table>
         <caption>
-          {parent.name} {asked && differing > 0 && <Legend />}
+          {parent.name} {differing > 0 && <Legend />}
         </caption>
         <thead>
           <tr>

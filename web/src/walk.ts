@@ -1,5 +1,5 @@
 // Slides windows over a network of the data: shapes, multiply-adds and receptive fields.
-// tests/report/test_view.py compares every row with `resnetkit.explain`.
+// tests/inspect/test_view_page.py compares every row with `resnetkit.explain`.
 
 import type { Branch, Data, Layer, Network, Window } from "./data";
 

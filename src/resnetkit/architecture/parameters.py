@@ -146,14 +146,21 @@ def named(options: Options) -> Network:
 
     The name is ``custom`` if there is none; ``registry.changes`` returns the differences.
     """
+    entry = nearest_entry(options)
+    if entry is None:
+        return Network(name="custom", options=options, about="a ResNet read from its tensors")
+    return replace(entry.network(), options=options)
+
+
+def nearest_entry(options: Options) -> Entry | None:
+    """The catalogue entry of the structure of ``options`` that differs least; None if none has
+    it."""
     best: tuple[tuple[int, int], Entry] | None = None
     for entry, theirs in catalogued():
-        differences = options.differences(theirs)
-        if _STRUCTURE & set(differences):
+        if any(getattr(options, name) != getattr(theirs, name) for name in _STRUCTURE):
             continue
+        differences = options.differences(theirs)
         distance = (len(set(differences) - _INCIDENTAL), len(differences))
         if best is None or distance < best[0]:
             best = distance, entry
-    if best is None:
-        return Network(name="custom", options=options, about="a ResNet read from its tensors")
-    return replace(best[1].network(), options=options)
+    return None if best is None else best[1]

@@ -10,6 +10,7 @@ from typing import Any
 
 from resnetkit.architecture.families import FAMILIES, Entry
 from resnetkit.architecture.network import Network
+from resnetkit.architecture.options import Options
 from resnetkit.errors import InputError
 
 
@@ -83,4 +84,4 @@ def network(name: str | Network, **options: Any) -> Network:
 def changes(described: Network) -> dict[str, Any]:
     """The options of a network that differ from the catalogue entry of its name."""
     entry = entries().get(described.name)
-    return {} if entry is None else described.options.differences(entry.network().options)
+    return {} if entry is None else described.options.differences(Options(**entry.options))

@@ -10,7 +10,8 @@ from typing import Any
 
 from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
-from resnetkit.architecture.parameters import named
+from resnetkit.architecture.options import Options
+from resnetkit.architecture.parameters import nearest_entry
 from resnetkit.errors import InputError
 
 _DEPTHS = (18, 34, 50, 101, 152)
@@ -83,22 +84,31 @@ def combinations(network: Network, choices: tuple[Choice, ...]) -> Iterator[Netw
     options contradict each other, the reason."""
     for values in product(*(choice.values for choice in choices)):
         try:
-            changed = network.override(**{k: v for one in values for k, v in one.options.items()})
+            given = {k: v for one in values for k, v in one.options.items()}
+            changed = network.options.override(**given)
         except InputError as error:
             yield str(error)
             continue
-        yield network if changed == network else _named(network, changed)
+        yield network if changed == network.options else _named(network, changed)
 
 
-def _named(asked: Network, changed: Network) -> Network:
-    """``changed`` with the name of the nearest catalogue entry, and the asked input size."""
-    options = changed.options
+def _named(asked: Network, changed: Options) -> Network:
+    """The network of ``changed`` with the name of the nearest catalogue entry."""
+    options, entry = changed, None
     for plain in _PLAIN:
         options = options.override(**plain)
-        found = named(options)
-        if found.name != "custom":
+        entry = nearest_entry(options)
+        if entry is not None:
             break
-    return replace(found, options=changed.options, input_size=asked.input_size)
+    if entry is None:
+        return replace(asked, options=changed)
+    return Network(
+        name=entry.name,
+        options=changed,
+        input_size=asked.input_size,
+        about=entry.about,
+        source=entry.source,
+    )
 
 
 def _deep_widths() -> Iterator[tuple[int, ...]]:
@@ -129,7 +139,7 @@ def _value(option: str, value: Any, label: str = "", **more: Any) -> Value:
 def _choice(network: Network, name: str, label: str, values: list[Value], own: str) -> Choice:
     for index, value in enumerate(values):
         try:
-            if network.override(**value.options) == network:
+            if network.options.override(**value.options) == network.options:
                 return Choice(name=name, label=label, values=tuple(values), asked=index)
         except InputError:
             continue
