@@ -206,6 +206,12 @@ def test_a_module_is_run_by_torch_and_left_alone() -> None:
     assert relative(other["stage4"], found["stage4"]) < NEAR
 
 
+def test_a_grey_module_takes_grey_pictures() -> None:
+    with pytest.warns(AssumptionWarning, match="a module has no preprocessing: L in 0..1"):
+        found = feature_maps(bundle_of("grey").module(), photo())
+    assert found.photo.pixels.shape == (224, 224, 1)
+
+
 def test_half_precision_is_computed_in_float32() -> None:
     module = bundle_of("basic").module().half()
     bundle = resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=64))

@@ -168,6 +168,14 @@ def test_half_precision() -> None:
     assert weights_report(bundle).findings == ()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_a_module_needs_no_preprocessing(channels: int) -> None:
+    module = resnetkit.build("resnet20", in_chans=channels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(weights_report(module).findings) == 1
+
+
 def test_text_and_document() -> None:
     report = weights_report(bundle_of("group norm"))
     lines = str(report).splitlines()
