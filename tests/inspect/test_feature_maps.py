@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,17 @@ def test_half_precision_is_computed_in_float32() -> None:
     bundle = resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=64))
     one, two = (feature_maps(bundle, photo(), engine=engine) for engine in ("torch", "openvino"))
     assert relative(one["stage4"], two["stage4"]) < NEAR
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_in_threads(bundle: resnetkit.Bundle, engine: EngineName) -> None:
+    """As in a server; each gets the values of its own picture."""
+    images = [photo(), 255 - photo(), photo()[::-1]]
+    wanted = [feature_maps(bundle, image, engine=engine)["stage2"] for image in images]
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(feature_maps, bundle, image, engine=engine) for image in images * 5]
+        for number, one in enumerate(asked):
+            assert relative(one.result()["stage2"], wanted[number % 3]) < 1e-6
 
 
 def test_few_graphs_are_kept(bundle: resnetkit.Bundle) -> None:

@@ -64,7 +64,7 @@ def test_some_fresh_norms() -> None:
 
     (finding,) = changed(change).findings
     assert finding.paths == ("layer2.0.bn1",)
-    assert finding.text.startswith("1 of 13 norms are as initialised")
+    assert finding.text.startswith("1 of 15 norms are as initialised")
 
 
 def test_statistics_that_were_reset() -> None:
@@ -183,5 +183,5 @@ def test_text_and_document() -> None:
     assert len(lines) == 1 + 2 * 3 + len(report.norms) + len(report.weights)
     document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert document["norms"][0]["running_var"] is None
-    assert document["weights"][0]["shape"] == [8, 3, 7, 7]
+    assert document["weights"][0]["shape"] == [64, 3, 7, 7]
     assert weights_report(bundle_of("no norm")).norms == ()
