@@ -105,7 +105,7 @@ def test_what_at_means(bundle: resnetkit.Bundle) -> None:
     blocks = [path for path, place in known.items() if place.level == "block"]
     assert list(feature_maps(bundle, image, "block").maps) == blocks
     mixed = feature_maps(bundle, image, ["layer4", "stage4", "layer1.0.conv1", "layer1.1"])
-    assert list(mixed.maps) == ["stage4", "layer1.0.conv1", "layer1.1"]
+    assert list(mixed.maps) == ["layer1.0.conv1", "layer1.1", "stage4"]
     assert list(mixed.branches) == ["layer1.1"]
     kinds = {
         path: found.kind for path, found in feature_maps(bundle, image, "block").branches.items()

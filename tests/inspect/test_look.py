@@ -35,10 +35,11 @@ def decoded(one: dict[str, Any]) -> np.ndarray:
 
 def near(one: dict[str, Any], wanted: np.ndarray) -> None:
     assert decoded(one).shape == wanted.shape
-    span = one["high"] - one["low"]
-    assert np.abs(decoded(one) - wanted).max() <= span / 255 / 2 + 1e-4 * np.abs(wanted).max()
-    assert one["low"] == pytest.approx(wanted.min(), abs=1e-4 * np.abs(wanted).max())
-    assert one["high"] == pytest.approx(wanted.max(), rel=1e-4)
+    little = 1e-4 * float(np.abs(wanted).max())
+    step = (one["high"] - one["low"]) / 255
+    assert np.abs(decoded(one) - wanted).max() <= step / 2 + little
+    assert one["low"] == pytest.approx(float(wanted.min()), abs=little)
+    assert one["high"] == pytest.approx(float(wanted.max()), abs=little)
 
 
 def opened(url: str) -> PIL.Image.Image:
@@ -105,11 +106,13 @@ def test_its_values(bundle: resnetkit.Bundle) -> None:
     assert (place["kind"], places["layer1.1"]["kind"]) == ("projection", "identity")
 
 
+def at_size(size: int) -> resnetkit.Bundle:
+    module = bundle_of("cifar").module()
+    return resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=size))
+
+
 def test_large_maps_and_photos_are_made_small() -> None:
-    bundle = bundle_of("cifar", resize_to=150)
-    module = bundle.module()
-    bundle = resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=150))
-    image = np.tile(photo(), (8, 8, 1))
+    bundle, image = at_size(150), np.tile(photo(), (8, 8, 1))
     page = look(bundle, image)
     assert max(opened(page["photo"]).size) == 640
     assert (page["width"], page["height"]) == (image.shape[1], image.shape[0])
@@ -119,27 +122,20 @@ def test_large_maps_and_photos_are_made_small() -> None:
     channel = place["channels"][0]
     assert channel["averaged"] == 3
     near(channel, values[channel["index"]].reshape(50, 3, 50, 3).mean((1, 3)))
-    last = page["places"][-1]
-    assert "averaged" not in last["channels"][0]
+    assert "averaged" not in page["places"][-1]["channels"][0]
 
 
 def test_averages_at_the_edge() -> None:
-    bundle = resnetkit.Bundle.from_module(
-        bundle_of("cifar").module(), preprocess=resnetkit.Preprocess(size=100)
-    )
+    """101 rows in squares of two: the last has one."""
+    bundle = at_size(101)
     place = look(bundle, photo())["places"][1]
-    values = hooked(bundle, photo())["layer1"][-1][place["channels"][0]["index"]]
-    assert place["channels"][0]["height"] == 50
-    bundle = resnetkit.Bundle.from_module(
-        bundle_of("cifar").module(), preprocess=resnetkit.Preprocess(size=101)
-    )
-    place = look(bundle, photo())["places"][1]
-    values = hooked(bundle, photo())["layer1"][-1][place["channels"][0]["index"]]
-    found = decoded(place["channels"][0])
+    assert place["path"] == "stage1"
+    channel = place["channels"][0]
+    values = hooked(bundle, photo())["layer1"][-1][channel["index"]]
+    found, step = decoded(channel), (channel["high"] - channel["low"]) / 255
     assert found.shape == (51, 51)
-    span = place["channels"][0]["high"] - place["channels"][0]["low"]
-    assert found[-1, -1] == pytest.approx(values[-1, -1], abs=span / 255)
-    assert found[-1, 0] == pytest.approx(values[-1, :2].mean(), abs=span / 255)
+    assert found[-1, -1] == pytest.approx(values[-1, -1], abs=step)
+    assert found[-1, 0] == pytest.approx(values[-1, :2].mean(), abs=step)
 
 
 def test_without_a_classifier_there_are_no_classes() -> None:
@@ -218,10 +214,10 @@ def test_filters(kind: str) -> None:
     bundle = bundle_of(kind)
     picture = filters(bundle, scale=5)
     weight = bundle.numbers["conv1.weight"]
-    count, channels, side, _ = weight.shape
+    count, _, side, _ = weight.shape
     tile = side * 5
     pixels = np.asarray(picture)
-    columns = -(-int(np.ceil(np.sqrt(count))) // 1) if channels == 3 else round(count**0.5)
+    columns = int(np.ceil(np.sqrt(count)))
     assert picture.size[0] == columns * (tile + 2) - 2
     for number in range(count):
         row, column = divmod(number, columns)
