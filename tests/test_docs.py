@@ -158,7 +158,7 @@ def test_page(
         write_predictable(tmp_path)
     elif page.name == "train.md":
         write_classes(tmp_path / "pictures", 18)
-    elif page.name in ("predict.md", "serve.md", "speed.md"):
+    elif page.name in ("inspect.md", "predict.md", "serve.md", "speed.md"):
         write_predictable(tmp_path)
     elif page.name == "report.md":
         write_predictable(tmp_path)

@@ -110,8 +110,8 @@ def grad_cam(
 
     ``engine`` computes the methods without gradients, as in ``predict``. Raises ``ValueError`` for
     an unknown method, class or place, an option of another method, an unreadable image, an
-    unusable model, a network without a classifier, an output that is not finite, and without torch
-    where gradients are needed.
+    unusable model, a network without a classifier, a map or output that is not finite, and without
+    torch where gradients are needed.
 
     >>> found = grad_cam(model, "seven.png", method="cam")
     >>> found.map.shape
@@ -127,12 +127,17 @@ def grad_cam(
     bundle = as_bundle(model)
     place = _place(bundle, method, at)
     photo = photo_of(image, bundle.preprocess)
-    run = open_outputs(bundle, [] if place is None else [place.layer], engine_for(model, engine))
+    if engine == "auto" and method in (*_FORMULAS, "integrated_gradients"):
+        engine = "torch"  # it is needed anyway
+    name = engine_for(model, engine)
+    run = open_outputs(bundle, [] if place is None else [place.layer], name)
     values = run(photo.batch)
+    if not all(map(finite, values.values())):
+        raise InputError(NOT_FINITE, field="model")
     logits = values["logits"][0] if run.output == "logits" else None
     number = _class(bundle, logits, target, method)
     if method == "occlusion":
-        found = occlusion(bundle, photo, _known(number), window, engine_for(model, engine))
+        found = occlusion(bundle, photo, _known(number), window, name)
     elif method == "integrated_gradients":
         found = gradients.integrated(bundle, photo.batch, _known(number), steps or STEPS)
     elif method == "eigen_cam":
@@ -283,8 +288,6 @@ def _class(bundle: Bundle, logits: Array | None, target: Any, method: Method) ->
         if target is None and method == "eigen_cam":
             return None
         raise InputError(f"{bundle.network.name} {NO_CLASSES}", field="target")
-    if not finite(logits):
-        raise InputError(NOT_FINITE, field="model")
     return int(logits.argmax()) if target is None else class_number(bundle, target)
 
 

@@ -85,6 +85,7 @@ def _by_torch(
 ) -> Callable[[Pixels], dict[str, Array]]:
     module = bundle.module().float()
     torch = sys.modules["torch"]
+    alone = Lock()  # another thread's hooks would see this one's values
     from resnetkit.data.decoding.tensors import normalise
 
     def run(pixels: Pixels) -> dict[str, Array]:
@@ -97,15 +98,15 @@ def _by_torch(
 
             return hook
 
-        hooks = [module.get_submodule(p).register_forward_hook(keep(p)) for p in layers]
-        try:
-            with torch.inference_mode():
+        with alone, torch.inference_mode():
+            hooks = [module.get_submodule(p).register_forward_hook(keep(p)) for p in layers]
+            try:
                 given = normalise(torch.from_numpy(pixels).movedim(-1, -3), bundle.preprocess)
                 last = module.forward_features(given)
-                pooled = last.mean((2, 3)) if output == "embeddings" else module.forward_head(last)
-        finally:
-            for handle in hooks:
-                handle.remove()
-        return {**found, output: pooled.numpy()}
+                rows = last.mean((2, 3)) if output == "embeddings" else module.forward_head(last)
+            finally:
+                for handle in hooks:
+                    handle.remove()
+        return {**found, output: rows.numpy()}
 
     return run

@@ -13,6 +13,7 @@ from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import open_model
 from resnetkit.errors import NO_CLASSES, AssumptionWarning, InputError
+from resnetkit.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from resnetkit.nn.resnet import ResNet
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 Model: TypeAlias = "Bundle | str | Path | ResNet"
 
 
-def as_bundle(model: Model) -> Bundle:
+def as_bundle(model: Model, *, pictures: bool = True) -> Bundle:
     """The bundle of a model. A module's weights are copied, and run in evaluation mode.
 
-    Warns with ``AssumptionWarning`` that a module has no preprocessing. Raises ``ValueError`` for
-    an exported file, whose graph has its final output only, and for any other object.
+    Warns with ``AssumptionWarning`` that a module has no preprocessing, if it is for ``pictures``.
+    Raises ``ValueError`` for an exported file, whose graph has its final output only, and for any
+    other object.
     """
     if isinstance(model, Bundle):
         return model
@@ -44,14 +46,25 @@ def as_bundle(model: Model) -> Bundle:
             "resnetkit.build",
             field="model",
         )
-    made = Bundle.from_module(model)
-    warnings.warn(
-        f"a module has no preprocessing: {made.preprocess.text} is assumed; give a bundle for "
-        "another one",
-        AssumptionWarning,
-        stacklevel=3,
-    )
-    return made
+    preprocess = _preprocess(model.network)
+    if pictures and preprocess.channels != "other":
+        warnings.warn(
+            f"a module has no preprocessing: {preprocess.text} is assumed; give a bundle for "
+            "another one",
+            AssumptionWarning,
+            stacklevel=3,
+        )
+    return Bundle.from_module(model, preprocess=preprocess)
+
+
+def _preprocess(network: Network) -> Preprocess:
+    """ImageNet's, in grey for one channel; none for other numbers of channels."""
+    size, count = network.input_size, network.options.in_chans
+    if count == 3:
+        return Preprocess(size=size)
+    if count == 1:
+        return Preprocess(size=size, channels="L", mean=(0.449,), std=(0.226,))
+    return Preprocess(size=size, channels="other", mean=(0.0,) * count, std=(1.0,) * count)
 
 
 def is_module(model: object) -> bool:

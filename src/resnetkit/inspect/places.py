@@ -99,23 +99,22 @@ def _kind(block: Block) -> ShortcutKind:
 
 
 def chosen(network: Network, at: str | Sequence[str] | None, default: Level) -> list[Place]:
-    """The places ``at``: paths, or a level for all places of that level, each once.
+    """The places ``at``, in the network's order: paths, or levels for all places of a level.
 
     A stage's torch name, e.g. ``layer4``, is accepted for ``stage4``. Raises ``ValueError`` for an
     unknown path, and suggests the nearest.
     """
     known = places(network)
-    found: dict[str, Place] = {}
+    found: set[str] = set()
     given = [at or default] if at is None or isinstance(at, str) else list(at)
     if not given:
         raise InputError("at is empty; give a path, or stage, block or layer", field="at")
     for name in given:
         if name in LEVELS:
-            found |= {path: one for path, one in known.items() if one.level == name}
+            found.update(path for path, one in known.items() if one.level == name)
         else:
-            one = _named(network, known, name)
-            found[one.path] = one
-    return list(found.values())
+            found.add(_named(network, known, name).path)
+    return [one for path, one in known.items() if path in found]
 
 
 def place_named(network: Network, at: str) -> Place:

@@ -23,7 +23,7 @@ from resnetkit.errors import InputError, require
 from resnetkit.inspect import gradients
 from resnetkit.inspect.backward_walk import Span, traced
 from resnetkit.inspect.colours import coloured, enlarged
-from resnetkit.inspect.models import Model, as_bundle, is_module
+from resnetkit.inspect.models import Model, as_bundle
 from resnetkit.inspect.photo import Box
 from resnetkit.inspect.places import place_named
 
@@ -150,7 +150,7 @@ def receptive_field(
     >>> found.side, found.stride
     (427, 32)
     """
-    network, bundle = _given(model)
+    network, bundle = _given(model, images is not None)
     place = place_named(network, at)
     shape = _shape(network, bundle, size)
     steps = {step.path: step for step in walk(network, shape).steps}
@@ -181,18 +181,15 @@ def receptive_field(
     return replace(found, effective=_effective(found, bundle, place.layer, images))
 
 
-def _given(model: Model | Network) -> tuple[Network, Bundle | None]:
+def _given(model: Model | Network, pictures: bool) -> tuple[Network, Bundle | None]:
     if isinstance(model, Network):
         return model, None
     if isinstance(model, str) and not Path(model).exists() and model in registry.names():
         return registry.network(model), None
     if isinstance(model, str) and not Path(model).suffix and not Path(model).exists():
         registry.network(model)  # raises the error that fits a name
-    if not is_module(model):
-        bundle = as_bundle(model)
-        return bundle.network, bundle
-    # No preprocessing is assumed where none is needed.
-    return model.network, Bundle.from_module(model)  # type: ignore[union-attr, arg-type]
+    bundle = as_bundle(model, pictures=pictures)
+    return bundle.network, bundle
 
 
 def _shape(

@@ -176,10 +176,8 @@ def weights_report(model: Model, *, sigma: float = SIGMA) -> WeightsReport:
     bundle: Bundle
     if isinstance(model, str | Path):
         bundle = source.function("load")(model)
-    elif isinstance(model, Bundle):
-        bundle = model
     else:
-        bundle = as_bundle(model)
+        bundle = as_bundle(model, pictures=False)
     network, arrays = bundle.network, bundle.numbers
     layers = list(network.layers())
     norms = tuple(_norm(one, arrays) for one in layers if isinstance(one.layer, Norm))
