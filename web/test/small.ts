@@ -40,6 +40,8 @@ export function small(): Data {
     refused: ["stride on the 1x1 needs bottlenecks"],
     notes: [3],
     blocks: [],
+    looks: [],
+    live: false,
     layers: [
       conv("conv1", 3, 8, window({ stride: 2 })),
       conv("conv2", 8, 8, window({})),

@@ -68,9 +68,10 @@ def serve(
 
     ``embeddings`` are served too, by a second engine of the same network. With ``inspect``, the
     page ``/view`` opens the first model, a bundle, and shows what its stages and blocks make of a
-    picture. With ``allow_url``, requests may have URLs of images, which the server fetches from public addresses. Pages of
-    ``cors_origins`` (``https://host``, or ``*`` for all) may use the server from a browser. Traces
-    are sent as the standard variables ``OTEL_*`` of OpenTelemetry say, by default nowhere.
+    picture. With ``allow_url``, requests may have URLs of images, which the server fetches from
+    public addresses. Pages of ``cors_origins`` (``https://host``, or ``*`` for all) may use the
+    server from a browser. Traces are sent as the standard variables ``OTEL_*`` of OpenTelemetry
+    say, by default nowhere.
 
     ``host`` is an address of this machine only, unless ``api_keys`` are given (key by name, or a
     file with ``NAME:KEY`` lines) or ``insecure`` is true. A client (a key, or without keys an

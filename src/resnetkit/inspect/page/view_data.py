@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -141,8 +142,8 @@ class _Tables:
                 )
                 for located in layers
             )
-            block = {"what": texts.get(name or "", ""), "layers": rows}
-            found.append((name or "", self._index(self.blocks, rows, lambda block=block: block)))
+            block = partial(dict, what=texts.get(name or "", ""), layers=rows)
+            found.append((name or "", self._index(self.blocks, rows, block)))
         return found
 
     def _layer(self, layer: Layer) -> int:
