@@ -142,7 +142,9 @@ class _Tables:
                 )
                 for located in layers
             )
-            block = partial(dict, what=texts.get(name or "", ""), layers=rows)
+            block: partial[dict[str, Any]] = partial(
+                dict, what=texts.get(name or "", ""), layers=rows
+            )
             found.append((name or "", self._index(self.blocks, rows, block)))
         return found
 
