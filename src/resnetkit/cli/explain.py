@@ -1,4 +1,9 @@
-"""Show a network layer by layer: shapes, parameters, MACs and receptive field."""
+"""Show a network layer by layer: shapes, parameters, MACs and receptive field.
+
+NETWORK is a name of `resnetkit catalog`, a checkpoint of any framework, a bundle, an exported file,
+or the folder of a run; a name takes precedence. A file is explained at the size of the images that
+it is for, and what it leaves open is assumed as its framework documents, with a message.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,15 @@ import argparse
 import sys
 
 from resnetkit.architecture import text
-from resnetkit.architecture.explanation import Explanation, explain
+from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.table_rows import LEVELS
-from resnetkit.cli.network_options import add_options, given_options, input_size
+from resnetkit.cli.network_options import add_options, described, given_options, input_size
 
 _FORMATS = ("table", "tree", "markdown", "csv", "json", "svg", "html")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="a network of `resnetkit catalog`")
+    parser.add_argument("model", metavar="NETWORK", help="e.g. resnet50, net.pth or a run's folder")
     parser.add_argument(
         "--input", type=input_size, metavar="SIZE", help="473, or 3x473x473; default: its own size"
     )
@@ -28,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    explanation = explain(args.name, args.input, **given_options(args))
+    explanation = described(args.model, **given_options(args)).explain(args.input)
     if args.out is None and args.format in ("table", "tree"):
         from resnetkit.report.console import network
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from resnetkit.architecture import text
-from resnetkit.architecture.comparison import Comparison, Side
+from resnetkit.architecture.comparison import Comparison
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.table_rows import Level
@@ -65,38 +65,22 @@ def show_catalog(rows: Iterable[tuple[str, int, int, tuple[int, ...], str]]) -> 
 
 def show_comparison(comparison: Comparison) -> None:
     """Print the differences of two networks: options, totals, layers."""
-    names = (comparison.first.title, comparison.second.title)
-    numbers = [("", *names)]
-    numbers += [(name, _text(a), _text(b)) for name, (a, b) in comparison.numbers.items()]
-    options = [("option", *names)]
-    options += [(name, _text(a), _text(b)) for name, (a, b) in comparison.options.items()]
-    layers = [("path", names[0], "MACs", names[1], "MACs")]
-    layers += [
-        (difference.path, *_side(difference.first), *_side(difference.second))
-        for difference in comparison.layers
-    ]
-    heads = [("heading", line) for line in text.aligned(numbers, left={0})[:1]]
-    lines = [*heads, *(("", line) for line in text.aligned(numbers, left={0})[1:])]
-    if comparison.options:
-        head, *rest = text.aligned(options, left={0})
-        lines += [("", ""), ("heading", head), *(("", line) for line in rest)]
-    lines.append(("", ""))
-    if comparison.layers:
-        head, *rest = text.aligned(layers, left={0, 1, 3})
-        lines += [("heading", head), *(("", line) for line in rest), ("", "")]
-    lines.append(("", f"{len(comparison.layers)} of {comparison.paths} layers differ"))
-    lines.append(("", text.MAC_MEANING))
-    _print(lines)
+    _print(_comparison_lines(comparison))
 
 
-def _side(side: Side | None) -> tuple[str, str]:
-    return ("-", "") if side is None else (side.text, f"{side.macs:,}")
+def comparison_text(comparison: Comparison) -> str:
+    """The same as plain text."""
+    return "\n".join(line for _, line in _comparison_lines(comparison))
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return "x".join(map(str, value))
-    return f"{value:,}" if type(value) is int else str(value)
+def _comparison_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    left = {0: {0}, 1: {0}, 2: {0, 1, 3}}
+    for number, cells in enumerate(comparison.tables()):
+        if len(cells) > 1:
+            head, *rest = text.aligned(cells, left[number])
+            yield from (("heading", head), *(("", line) for line in rest), ("", ""))
+    yield "", comparison.verdict
+    yield "", text.MAC_MEANING
 
 
 def _print(lines: Iterable[tuple[str, str]]) -> None:
