@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resnetkit.errors import InputError
-from resnetkit.files import check_target, write_text
+from resnetkit.files import atomic, check_target, write_text
 
 
 def format_of(name: str | None, out: Path | None, endings: Mapping[str, tuple[str, ...]]) -> str:
@@ -35,9 +35,13 @@ def format_of(name: str | None, out: Path | None, endings: Mapping[str, tuple[st
     return name
 
 
-def write(page: str, out: Path | None) -> None:
-    """Print a page, or write it to a file."""
-    if out is None:
+def write(page: str | bytes, out: Path | None) -> None:
+    """Write a page to a file, or print it, if it is text."""
+    if isinstance(page, bytes):
+        assert out is not None
+        with atomic(out) as temporary:
+            temporary.write_bytes(page)
+    elif out is None:
         sys.stdout.write(f"{page}\n")
     else:
         write_text(out, f"{page}\n")
