@@ -41,7 +41,11 @@ def write(page: str | bytes, out: Path | None) -> None:
         assert out is not None
         with atomic(out) as temporary:
             temporary.write_bytes(page)
-    elif out is None:
-        sys.stdout.write(f"{page}\n")
-    else:
+    elif out is not None:
         write_text(out, f"{page}\n")
+    elif page.startswith("<"):
+        from resnetkit.report.console.lines import print_page
+
+        print_page(page)
+    else:
+        sys.stdout.write(f"{page}\n")
