@@ -165,6 +165,10 @@ def test_page(
         write_numbered(tmp_path)
     elif page.name == "checkpoints.md":
         write_checkpoints(tmp_path)
+    elif page.name == "explain.md":
+        torch.manual_seed(0)
+        flowers = torchvision.models.resnet18(num_classes=3)
+        torch.save(flowers.state_dict(), tmp_path / "flowers.pth")
     elif page.name in ("README.md", "export.md"):
         write_seven(tmp_path / "pictures")
     text = page.read_text()

@@ -22,6 +22,8 @@ FILES = sorted(ROOT.rglob("*.py"))
         ("import resnetkit; print(resnetkit.explain('resnet50_deep', 473))", "numpy torch rich"),
         ("import resnetkit; resnetkit.network('resnet50'); resnetkit.catalog()", "numpy torch"),
         ("from resnetkit.cli.main import main; main(['explain', 'resnet50'])", "numpy torch"),
+        ("import resnetkit; resnetkit.compare('resnet50', 'resnet18')", "numpy torch rich"),
+        ("from resnetkit.cli.main import main; main('compare resnet18 resnet34'.split())", "numpy"),
         ("from resnetkit.cli.main import main; main(['catalog'])", "numpy torch"),
         (
             "from resnetkit.cli.main import main; main('explain resnet50 --format html'.split())",

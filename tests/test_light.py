@@ -194,7 +194,8 @@ def test_the_image_for_serving_is_well_made() -> None:
         ("int8,onnx", 1500, ["convert net.pth net.safetensors",
          "export net.safetensors q.xml --to openvino --precision int8 --calibrate pictures "
          "--min-agreement 0"]),
-        ("fast,heic,hub,keras,parquet,remote", 600, ["identify net.pth", "doctor"]),
+        ("drawing,fast,heic,hub,keras,parquet,remote", 600,
+         ["identify net.pth", "doctor", "explain net.pth --out net.png"]),
         ("train", 9000, ["train digits --epochs 1 --out run",
          "predict run/best.safetensors pictures"]),
     ],

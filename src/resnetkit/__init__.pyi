@@ -1,7 +1,5 @@
 from .architecture.comparison import Comparison as Comparison
-from .architecture.comparison import compare as compare
 from .architecture.explanation import Explanation as Explanation
-from .architecture.explanation import explain as explain
 from .architecture.network import Network as Network
 from .architecture.options import Options as Options
 from .architecture.registry import catalog as catalog
@@ -22,6 +20,8 @@ from .evaluation.evaluation import Evaluation as Evaluation
 from .evaluation.evaluation import evaluate as evaluate
 from .exporters.exporter import export as export
 from .hub.conversion import convert as convert
+from .hub.explaining import compare as compare
+from .hub.explaining import explain as explain
 from .hub.fetching import fetch as fetch
 from .hub.pushing import push_to_hub as push_to_hub
 from .hub.source_framework import verify as verify

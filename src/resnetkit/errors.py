@@ -42,6 +42,7 @@ EXTRAS = {
     **dict.fromkeys(("fastapi", "httpcore", "prometheus_client", "uvicorn"), "serve"),
     **dict.fromkeys(("filelock", "huggingface_hub", "requests"), "hub"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    **dict.fromkeys(("pypdfium2", "svglib"), "drawing"),
     "fsspec": "remote",
     "grpc": "grpc",
     "h5py": "keras",

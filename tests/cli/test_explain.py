@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,27 @@ def test_every_format_prints_and_writes_the_same(capsys, tmp_path: Path, format_
         assert ElementTree.fromstring(printed).tag.endswith("svg")
 
 
+@pytest.mark.parametrize(
+    ("ending", "format_"),
+    [("txt", "table"), ("md", "markdown"), ("csv", "csv"), ("json", "json"), ("SVG", "svg"),
+     ("html", "html")],
+)  # fmt: skip
+def test_the_ending_is_the_format(capsys, tmp_path: Path, ending: str, format_: str) -> None:
+    target = tmp_path / f"page.{ending}"
+    assert run(capsys, "explain", "resnet20", "--out", str(target)) == (0, "", "")
+    assert target.read_text() == run(capsys, "explain", "resnet20", "--format", format_)[1]
+    words = ("explain", "resnet20", "--format", "tree", "--out", str(target))
+    code, _, err = run(capsys, *words)
+    assert code == (0 if ending == "txt" else 2)
+    assert err == "" if ending == "txt" else "give a file that ends in .txt, or" in err
+
+
+def test_an_input_may_be_a_height_and_width(capsys) -> None:
+    for given in ("96x160", "3x96x160"):
+        out = run(capsys, "explain", "resnet20", "--input", given)[1]
+        assert out.startswith("resnet20 at 3x96x160")
+
+
 def test_options_are_flags(capsys) -> None:
     words = "explain resnet50 --output-stride 8 --num-classes none --squeeze-excitation 16".split()
     words += "--norm-epsilon 1e-3 --conv-bias --depths 1,1,1,1 --format json".split()
@@ -80,23 +102,48 @@ def test_compare(capsys) -> None:
     code, out, _ = run(capsys, "compare", "resnet50", "resnet50_v1", "--format", "json")
     assert json.loads(out)["options"] == {"stride_on": ["3x3", "1x1"]}
     code, out, _ = run(capsys, "compare", "resnet50", "resnet50")
-    assert "0 of 175 layers differ" in out
+    assert "\nidentical: no option and none of the 175 layers differs\n" in out
+
+
+def test_compare_as_a_page_and_in_a_file(capsys, tmp_path: Path) -> None:
+    words = ("compare", "resnet50", "resnet50_v1")
+    _, printed, _ = run(capsys, *words)
+    assert run(capsys, *words, "--out", str(tmp_path / "c.txt")) == (0, "", "")
+    assert (tmp_path / "c.txt").read_text() == printed
+    assert run(capsys, *words, "--out", str(tmp_path / "c.json")) == (0, "", "")
+    assert len(json.loads((tmp_path / "c.json").read_text())["layers"]) == 12
+    assert run(capsys, *words, "--out", str(tmp_path / "c.html")) == (0, "", "")
+    page = (tmp_path / "c.html").read_text()
+    assert page == run(capsys, *words, "--format", "html")[1]
+    assert "12 of 175 layers differ" in page
+    assert page.count("<tr") == 10 + 2 + 13
+    assert page.count('class="differs"') == 4, "three numbers and an option"
+    assert not re.search("(src|href)=|url\\(|@import", page)
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         ("explain resnet5O", "did you mean resnet"),
-        ("explain resnet50 --input 3x20", "not a size; give e.g. 473 or 3x473x473"),
+        ("explain resnet50 --input 3x2x2x2", "not a size; give e.g. 473, 480x640 (height, width)"),
+        ("compare resnet18 resnet34 --out c.svg", "c.svg has no known ending; give .txt, .json, "),
+        (
+            "compare resnet18 resnet34 --out c.txt --format json",
+            "and --format is json; give a file that ends in .json, or leave --format out",
+        ),
         ("explain resnet50_notes --input 2", "too small for resnet50_notes: at conv2"),
         ("explain resnet50 --output-stride 5", "it must be one of 32, 16, 8"),
         ("explain resnet50 --depths 3,x", "not a list of whole numbers"),
         ("explain resnet50 --num-classes few", "not a whole number or none"),
-        ("explain resnet50 --format pdf", "invalid choice: 'pdf'"),
+        ("explain resnet50 --format bmp", "invalid choice: 'bmp'"),
+        ("explain resnet50 --format pdf", "pdf is binary and cannot be printed; give --out, a fil"),
+        ("explain resnet50 --out net.jpg", "net.jpg has no known ending; give .txt, .md, .csv, "),
+        ("explain resnet50 --out net", "net has no known ending; give .txt"),
+        ("explain resnet50 --out net.png --format svg", "net.png ends in .png, and --format is sv"),
         ("explain resnet50 --format html --out /nonexistent/page.html", "cannot write"),
-        ("explain", "required: name"),
+        ("explain", "required: NETWORK"),
         ("explain resnet50 --leve block", "unrecognized arguments"),
-        ("compare resnet50", "required: second"),
+        ("compare resnet50", "required: SECOND"),
         ("explane resnet50", "did you mean explain?"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,15 +18,18 @@ from resnetkit.data.datasets.dataset import Sample
 from resnetkit.evaluation.evaluation import Evaluation, Measurement, evaluate_engine
 from resnetkit.inference.engines.torch import Torch
 from resnetkit.preprocess import Preprocess
+from resnetkit.report.drawing import svg
 from resnetkit.report.pages.charts import Series, curves
+from resnetkit.report.pages.network_page import network_page
 from resnetkit.report.pages.run_page import evaluation_page, run_page, setting
 from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe_defaults import make_recipe
 
 GREY = Preprocess(size=8, channels="L", divisor=1, mean=(0.0,), std=(1.0,))
 SMALL = resnetkit.network("resnet20", depths=(1, 1), widths=(8, 16), stem_widths=(8,))
+SMALL_EXPLAINED = resnetkit.explain(SMALL)
 EVIL = '<script>alert("1")</script>'
-VOID = {"meta", "img", "br", "line", "polyline", "rect", "circle", "path"}
+VOID = {"meta", "link", "img", "br", "line", "polyline", "rect", "circle", "path"}
 
 
 class Page(HTMLParser):
@@ -46,7 +50,7 @@ class Page(HTMLParser):
         for name, value in attrs:
             assert not name.startswith("on"), name
             if name in ("src", "href", "action", "data", "srcset", "xlink:href"):
-                assert (value or "").startswith(("data:image/", "#")), value
+                assert (value or "").startswith(("data:image/", "data:,", "#")), value
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -63,7 +67,7 @@ class Page(HTMLParser):
 
 def checked(text: str) -> Page:
     page = Page(text)
-    assert not {"script", "link", "iframe", "object", "base"}.intersection(page.elements)
+    assert not {"script", "iframe", "object", "base"}.intersection(page.elements)
     style = text.split("<style>")[1].split("</style>", maxsplit=1)[0]
     assert "url(" not in style
     assert "@import" not in style
@@ -207,3 +211,22 @@ def test_curves_are_where_their_values_are() -> None:
     flat = str(curves([Series(name="train", values=[0.0, 0.0])], epochs=2, form="{:g}".format,
                       log=True))  # fmt: skip
     assert "nan" not in flat
+
+
+def test_the_style_of_charts_does_not_reach_into_the_drawing() -> None:
+    """Rules for the parts of an SVG, and for its classes, are those of the charts or of the sheet
+    as a whole."""
+    drawing = ElementTree.fromstring(svg.drawing(SMALL_EXPLAINED))
+    parts = {element.tag.rpartition("}")[2] for element in drawing.iter()} - {"svg", "title"}
+    parts |= {f".{name}" for element in drawing.iter() for name in element.get("class", "").split()}
+    recipe = make_recipe(model=SMALL, size=8, epochs=5, batch_size=128)
+    made = setting("a run", recipe.network, recipe.preprocess, recipe=recipe, about={})
+    for page in (run_page(made, recipe, rows(2)), network_page(SMALL_EXPLAINED)):
+        style = page.split("<style>")[1].split("</style>", maxsplit=1)[0]
+        style = re.sub(r"/\*.*?\*/|@media[^{]*\{", "", style, flags=re.DOTALL)
+        selectors = [one for found in re.findall(r"([^{}]+)\{", style) for one in found.split(",")]
+        assert len(selectors) > 50
+        for selector in selectors:
+            named = set(re.findall(r"\.?[a-z][\w-]*", re.sub(r":[\w-]+(\([^)]*\))?", "", selector)))
+            if named & parts:
+                assert re.search(r"\.(charts|table|row)\b", selector), selector

@@ -16,9 +16,10 @@ from resnetkit.architecture.explanation import Explanation, explain
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
+from resnetkit.report.drawing.column import lay_out_column
 from resnetkit.report.drawing.layout import Sheet, lay_out
 from resnetkit.report.drawing.marks import Box, Label, text_width, typeset, wrapped
-from resnetkit.report.drawing.svg import drawing, stage_color
+from resnetkit.report.drawing.svg import drawing, narrow_drawing, stage_color
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _UNUSUAL = {
@@ -31,18 +32,25 @@ _UNUSUAL = {
     "one block": ("resnet50", None, {"depths": (1,), "widths": (64,)}),
 }
 _CASES = {**{name: (name, None, {}) for name in registry.names()}, **_UNUSUAL}
+_NARROW = "narrow "
+#: Of the layouts, whatever they are for.
+_SHEETS = [
+    *_CASES,
+    *(f"{_NARROW}{name}" for name in ("resnet50", "seresnet50t", "resnet20", *_UNUSUAL)),
+]
 
 
 @cache
 def _drawn(case: str) -> SimpleNamespace:
-    name, size, options = _CASES[case]
+    name, size, options = _CASES[case.removeprefix(_NARROW)]
     explanation = explain(name, size, **options)
-    document = drawing(explanation)
+    narrow = case.startswith(_NARROW)
+    document = narrow_drawing(explanation) if narrow else drawing(explanation)
     return SimpleNamespace(
         explanation=explanation,
         document=document,
         root=ElementTree.fromstring(document),
-        sheet=lay_out(explanation),
+        sheet=lay_out_column(explanation) if narrow else lay_out(explanation),
     )
 
 
@@ -99,7 +107,7 @@ def test_every_layer_block_and_stage_is_drawn_once(case: str) -> None:
     assert stages == [*(stage.name for stage in network.stages), "head"]
 
 
-@pytest.mark.parametrize("case", _CASES)
+@pytest.mark.parametrize("case", _SHEETS)
 def test_every_text_lies_inside_the_view_box(case: str) -> None:
     root = _drawn(case).root
     _, _, width, height = map(float, root.attrib["viewBox"].split())
@@ -111,7 +119,7 @@ def test_every_text_lies_inside_the_view_box(case: str) -> None:
         assert _inside(_text_box(element), sheet), element.text
 
 
-@pytest.mark.parametrize("case", _CASES)
+@pytest.mark.parametrize("case", _SHEETS)
 def test_the_drawing_shows_the_labels_of_the_layout(case: str) -> None:
     drawn = _drawn(case)
     texts = Counter(element.text for element in drawn.root.iter(f"{_SVG}text"))
@@ -119,7 +127,7 @@ def test_the_drawing_shows_the_labels_of_the_layout(case: str) -> None:
     assert texts == Counter(label.text for label in _every_label(drawn.sheet)) + symbols
 
 
-@pytest.mark.parametrize("case", _CASES)
+@pytest.mark.parametrize("case", _SHEETS)
 def test_nothing_in_a_card_lies_on_something_else(case: str) -> None:
     for panel in _drawn(case).sheet.panels:
         for card in panel.cards:
@@ -138,7 +146,7 @@ def test_nothing_in_a_card_lies_on_something_else(case: str) -> None:
                 assert gate
 
 
-@pytest.mark.parametrize("case", _CASES)
+@pytest.mark.parametrize("case", _SHEETS)
 def test_panels_hold_their_contents_and_keep_clear_of_each_other(case: str) -> None:
     sheet = _drawn(case).sheet
     paper = Box(x=0, y=0, width=sheet.width, height=sheet.height)
@@ -156,7 +164,7 @@ def test_panels_hold_their_contents_and_keep_clear_of_each_other(case: str) -> N
         assert above.box.bottom + 20 < below.box.y
 
 
-@pytest.mark.parametrize("case", _CASES)
+@pytest.mark.parametrize("case", _SHEETS)
 def test_a_layers_words_fit_its_box(case: str) -> None:
     for panel in _drawn(case).sheet.panels:
         for tile in (*panel.tiles, *(tile for card in panel.cards for tile in card.tiles)):
@@ -167,7 +175,7 @@ def test_a_layers_words_fit_its_box(case: str) -> None:
                 assert words.startswith(typeset(tile.step.layer.text)), tile.step.path
 
 
-@pytest.mark.parametrize("case", _CASES)
+@pytest.mark.parametrize("case", _SHEETS)
 def test_wires_meet_what_they_connect(case: str) -> None:
     """Each block's shortcut starts at its fork and ends at its addition, level or upright."""
     for panel in _drawn(case).sheet.panels:
@@ -187,6 +195,28 @@ def test_wires_meet_what_they_connect(case: str) -> None:
                         height=abs(start[1] - end[1]),
                     )
                     assert not any(_overlap(line, box) for box in tiles)
+
+
+@pytest.mark.parametrize("case", _SHEETS)
+def test_wires_between_stages_cross_no_words(case: str) -> None:
+    sheet = _drawn(case).sheet
+    words = [label.box for panel in sheet.panels for label in panel.labels]
+    for wire in sheet.wires:
+        for (x, y), (to_x, to_y) in pairwise(wire.points):
+            line = Box(x=min(x, to_x), y=min(y, to_y), width=abs(to_x - x), height=abs(to_y - y))
+            assert not any(_overlap(line, box) for box in words)
+
+
+def test_the_narrow_drawing_is_one_block_wide_without_tooltips() -> None:
+    drawn = _drawn(f"{_NARROW}resnet50")
+    assert drawn.sheet.width < 460
+    for panel in drawn.sheet.panels:
+        assert all(one.box.bottom < other.box.y for one, other in pairwise(panel.cards))
+    assert "data-" not in drawn.document
+    assert drawn.document.count("<title>") == 1
+    texts = {element.text for element in drawn.root.iter(f"{_SVG}text")}
+    blocks = {row.path for row in drawn.explanation.rows("block") if row.level == "block"}
+    assert blocks <= texts
 
 
 @pytest.mark.parametrize("case", ["resnet50", "seresnet50t", "resnet20", "resnet50_deep at 473"])

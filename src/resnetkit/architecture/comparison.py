@@ -40,12 +40,16 @@ class Difference:
 class Comparison(Displayed):
     """The differences of two networks. ``options`` and ``numbers`` are pairs by name.
 
-    Layers are compared by path: description, output shape, parameters and MACs.
+    Layers are compared by path: description, output shape, parameters and MACs. ``names`` are those
+    of the two, by default their titles.
     """
 
-    def __init__(self, first: Explanation, second: Explanation) -> None:
+    def __init__(
+        self, first: Explanation, second: Explanation, names: tuple[str, str] | None = None
+    ) -> None:
         self.first = first
         self.second = second
+        self.names = names or (first.title, second.title)
         self.options = _pairs(
             first.network.options.to_dict(), second.network.options.to_dict(), changed_only=True
         )
@@ -53,8 +57,7 @@ class Comparison(Displayed):
         self.layers = _layers(first, second)
 
     def __repr__(self) -> str:
-        names = f"{self.first.title} and {self.second.title}"
-        return f"<Comparison of {names}: {len(self.layers)} of {self.paths} layers differ>"
+        return f"<Comparison of {' and '.join(self.names)}: {self.verdict}>"
 
     @property
     def paths(self) -> int:
@@ -62,11 +65,36 @@ class Comparison(Displayed):
         both = (*self.first.walk.steps, *self.second.walk.steps)
         return len({step.path for step in both})
 
+    @property
+    def identical(self) -> bool:
+        """Whether the two agree in every option, number and layer."""
+        same_numbers = all(one == other for one, other in self.numbers.values())
+        return not self.options and not self.layers and same_numbers
+
+    @property
+    def verdict(self) -> str:
+        """The number of layers that differ, or that the networks are identical, in words."""
+        if self.identical:
+            return f"identical: no option and none of the {self.paths} layers differs"
+        return f"{len(self.layers)} of {self.paths} layers differ"
+
+    def tables(self) -> tuple[list[tuple[str, ...]], ...]:
+        """Numbers, differing options and differing layers as cells, each below its heading."""
+        numbers = [("", *self.names)]
+        numbers += [(name, _text(a), _text(b)) for name, (a, b) in self.numbers.items()]
+        options = [("option", *self.names)]
+        options += [(name, _text(a, ","), _text(b, ",")) for name, (a, b) in self.options.items()]
+        layers = [("path", self.names[0], "MACs", self.names[1], "MACs")]
+        layers += [(one.path, *_cells(one.first), *_cells(one.second)) for one in self.layers]
+        return numbers, options, layers
+
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON types."""
         return {
             "first": self.first.network.name,
             "second": self.second.network.name,
+            "names": list(self.names),
+            "identical": self.identical,
             "options": {name: list(pair) for name, pair in self.options.items()},
             "numbers": {name: list(pair) for name, pair in self.numbers.items()},
             "layers": [
@@ -144,3 +172,13 @@ def _side_dict(side: Side | None) -> dict[str, Any] | None:
     if side is None:
         return None
     return {**asdict(side), "output": None if side.output is None else list(side.output)}
+
+
+def _cells(side: Side | None) -> tuple[str, str]:
+    return ("-", "") if side is None else (side.text, f"{side.macs:,}")
+
+
+def _text(value: object, between: str = "x") -> str:
+    if isinstance(value, list):
+        return between.join(map(str, value))
+    return f"{value:,}" if type(value) is int else str(value)

@@ -54,7 +54,7 @@ class Explanation(Displayed):
     @property
     def title(self) -> str:
         """The name, and the options that differ from the catalogue's network."""
-        return title(self.network)
+        return registry.title(self.network)
 
     def rows(self, level: Level = "block") -> tuple[TableRow, ...]:
         """The rows of a level, in order. At block level the stem and the head list their layers.
@@ -148,13 +148,6 @@ class Explanation(Displayed):
         return json.dumps(self.to_dict(), indent=2)
 
 
-def title(network: Network) -> str:
-    """The name, and the options that differ from the catalogue's network of that name."""
-    changed = registry.changes(network)
-    words = ", ".join(f"{name} {_option_text(value)}" for name, value in changed.items())
-    return f"{network.name} with {words}" if words else network.name
-
-
 class HasNetwork(Protocol):
     """Anything with a network: a bundle, an exported file, a module."""
 
@@ -165,11 +158,11 @@ class HasNetwork(Protocol):
 def explain(
     model: str | Network | HasNetwork, input: int | Shape | None = None, **options: Any
 ) -> Explanation:
-    """Explain a network at an input: ``473``, ``(3, 473, 473)`` or, by default, its usual size.
+    """Explain a network at an input, by default its usual size; see ``resnetkit.explain``.
 
-    ``model`` is a name, a network or an object with one: a bundle, an exported file, a module.
-    Raises ``ValueError`` for an unknown name or option, for conflicting options, and for an input
-    so small that a map becomes empty.
+    ``input`` is a side, a height and width, or a shape. ``model`` is a name, a network or an object
+    with one: a bundle, an exported file, a module. Raises ``ValueError`` for an unknown name or
+    option, for conflicting options, and for an input so small that a map becomes empty.
 
     >>> resnetkit.explain("resnet50", 473).totals.parameters
     25557032
@@ -182,6 +175,8 @@ def explain(
         shape = (described.options.in_chans, input, input)
     else:
         shape = tuple(input)
+        if len(shape) == 2:
+            shape = (described.options.in_chans, *shape)
     return Explanation(walk(described, shape))
 
 
@@ -214,7 +209,3 @@ def _layer_dict(step: Step) -> dict[str, Any]:
         "parameters_formula": row.parameters_formula,
         "macs_formula": row.macs_formula,
     }
-
-
-def _option_text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

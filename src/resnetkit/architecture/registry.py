@@ -85,3 +85,13 @@ def changes(described: Network) -> dict[str, Any]:
     """The options of a network that differ from the catalogue entry of its name."""
     entry = entries().get(described.name)
     return {} if entry is None else described.options.differences(Options(**entry.options))
+
+
+def title(described: Network) -> str:
+    """The name of a network, and the options that differ from the catalogue's network."""
+    words = ", ".join(f"{name} {_text(value)}" for name, value in changes(described).items())
+    return f"{described.name} with {words}" if words else described.name
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -105,18 +105,30 @@ def table_lines(
     explanation: Explained, level: Level, formulas: bool = False
 ) -> list[tuple[str, str]]:
     """The aligned table as ``(stage, line)``; stage is ``""`` outside stages."""
-    names = columns(level, formulas)
-    rows = explanation.rows(level)
-    stages = [row.stage for row in rows]
-    body = [cells(row, names) for row in rows]
-    left = {index for index, name in enumerate(names) if name in _LEFT}
-    if level == "network":
-        head, *lines = aligned([names, *body], left)
-    else:
-        head, *lines = aligned([names, *body, total_cells(explanation, names)], left)
+    names, body = table_cells(explanation, level, formulas)
+    head, *lines = aligned([names, *(cells for _, cells in body)], left_columns(names))
     rule = ("", "-" * max(map(len, (head, *lines))))
-    drawn = [("", head), rule, *zip(stages, lines, strict=False)]
-    return drawn if level == "network" else [*drawn, rule, ("", lines[-1])]
+    drawn = [
+        ("", head),
+        rule,
+        *((stage, line) for (stage, _), line in zip(body, lines, strict=True)),
+    ]
+    return drawn if level == "network" else [*drawn[:-1], rule, drawn[-1]]
+
+
+def table_cells(
+    explanation: Explained, level: Level, formulas: bool = False
+) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, ...]]]]:
+    """The headings, and the stage and cells of each row; the last are the totals, if it has any."""
+    names = columns(level, formulas)
+    body = [(row.stage, cells(row, names)) for row in explanation.rows(level)]
+    total = [] if level == "network" else [("", total_cells(explanation, names))]
+    return names, [*body, *total]
+
+
+def left_columns(names: Sequence[str]) -> set[int]:
+    """The columns of words, which are left-aligned."""
+    return {index for index, name in enumerate(names) if name in _LEFT}
 
 
 def aligned(lines: Sequence[tuple[str, ...]], left: Container[int]) -> list[str]:
@@ -171,27 +183,34 @@ def tree_lines(
     explanation: Explained, level: Level, formulas: bool = False
 ) -> list[tuple[str, str]]:
     """The hierarchy network, stage, block, layer as ``(stage, line)``, down to ``level``."""
+    drawn = tree_cells(explanation, level, formulas)
+    width, wide = (max(len(cells[n]) for _, cells in drawn) for n in (0, 1))
+    return [
+        (stage, f"{name:<{width}}  {output:>{wide}}  {parameters:>20} {macs:>20}  {words}".rstrip())
+        for stage, (name, output, parameters, macs, words) in drawn
+    ]
+
+
+def tree_cells(
+    explanation: Explained, level: Level, formulas: bool = False
+) -> list[tuple[str, tuple[str, str, str, str, str]]]:
+    """The stage of each row of the tree, and its name, output, parameters, MACs and description."""
     items = _tree_items(explanation, level)
     lasts = _last_of_siblings([depth for depth, _ in items])
-    drawn: list[tuple[str, str, TableRow]] = []
+    drawn = []
     open_branches: list[bool] = []
     for (depth, row), last in zip(items, lasts, strict=True):
         open_branches = open_branches[: depth - 1]
         bars = "".join("│  " if more else "   " for more in open_branches)
         branch = "" if depth == 0 else ("└─ " if last else "├─ ")
         label = row.path.split(".", 2)[2] if depth == 3 else row.path
-        drawn.append((row.stage, f"{bars}{branch}{label}", row))
+        output = "-" if row.output is None else shape_text(row.output)
+        words = row.formula if formulas and row.formula else row.what
+        numbers = (f"{row.parameters:,} params", f"{row.macs:,} MACs")
+        drawn.append((row.stage, (f"{bars}{branch}{label}", output, *numbers, words)))
         if depth:
             open_branches.append(not last)
-    width = max(len(name) for _, name, _ in drawn)
-    outputs = [("-" if row.output is None else shape_text(row.output)) for _, _, row in drawn]
-    wide = max(map(len, outputs))
-    lines = []
-    for (stage, name, row), output in zip(drawn, outputs, strict=True):
-        numbers = f"{row.parameters:>13,} params {row.macs:>15,} MACs"
-        words = row.formula if formulas and row.formula else row.what
-        lines.append((stage, f"{name:<{width}}  {output:>{wide}}  {numbers}  {words}".rstrip()))
-    return lines
+    return drawn
 
 
 def _tree_items(explanation: Explained, level: Level) -> list[tuple[int, TableRow]]:

@@ -45,6 +45,15 @@ def open_model(path: str | Path) -> Bundle | Exported:
     return load(path)
 
 
+def read_exported(path: Path) -> Exported | None:
+    """The description of a file that ``export`` wrote; None for any other, also a foreign graph."""
+    with as_input_errors(path):
+        found = _exported(path)
+        if found is None or (found[1] is None and found[0] != "openvino"):
+            return None
+        return Exported.read(path, *found)
+
+
 def _exported(path: Path) -> tuple[ExportFormat, str | None] | None:
     """The kind and document of an exported file; None for any other file."""
     with path.open("rb") as file:

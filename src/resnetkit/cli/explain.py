@@ -1,65 +1,84 @@
-"""Show a network layer by layer: shapes, parameters, MACs and receptive field."""
+"""Show a network layer by layer: shapes, parameters, MACs and receptive field.
+
+NETWORK is a name of `resnetkit catalog`, a checkpoint of any framework, a bundle, an exported file,
+or the folder of a run; a name takes precedence. A file is explained at the size of the images that
+it is for, and what it leaves open is assumed as its framework documents, with a message.
+"""
 
 from __future__ import annotations
 
 import argparse
-import sys
+from pathlib import Path
 
 from resnetkit.architecture import text
-from resnetkit.architecture.explanation import Explanation, explain
+from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.table_rows import LEVELS
-from resnetkit.cli.network_options import add_options, given_options, input_size
+from resnetkit.cli.network_options import add_options, described, given_options, input_size
+from resnetkit.cli.output_format import format_of, write
+from resnetkit.errors import InputError
 
-_FORMATS = ("table", "tree", "markdown", "csv", "json", "svg", "html")
+#: The formats that a file of each ending may hold.
+_ENDINGS = {
+    ".txt": ("table", "tree"),
+    ".md": ("markdown",),
+    **{f".{name}": (name,) for name in ("csv", "json", "svg", "html", "png", "pdf")},
+}
+_FORMATS = tuple(name for names in _ENDINGS.values() for name in names)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="a network of `resnetkit catalog`")
+    parser.add_argument("model", metavar="NETWORK", help="e.g. resnet50, net.pth or a run's folder")
     parser.add_argument(
-        "--input", type=input_size, metavar="SIZE", help="473, or 3x473x473; default: its own size"
-    )
+        "--input", type=input_size, metavar="SIZE",
+        help="473, 480x640 (height, width) or 3x480x640; default: its own size",
+    )  # fmt: skip
     parser.add_argument("--level", choices=LEVELS, default="block", help="default: block")
     parser.add_argument(
         "--formulas", action="store_true", help="show the formulas of sizes, parameters and MACs"
     )
-    parser.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
-    parser.add_argument("--out", metavar="FILE", help="write to a file instead of printing")
+    parser.add_argument(
+        "--format", choices=_FORMATS, help="default: by the ending of --out, else table"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE",
+        help=f"write to a file instead of printing: {', '.join(_ENDINGS)}",
+    )  # fmt: skip
     add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    explanation = explain(args.name, args.input, **given_options(args))
-    if args.out is None and args.format in ("table", "tree"):
+    kind = format_of(args.format, args.out, _ENDINGS)
+    if args.out is None and kind in ("png", "pdf"):
+        raise InputError(f"{kind} is binary and cannot be printed; give out, a file", field="out")
+    explanation = described(args.model, **given_options(args)).explain(args.input)
+    if args.out is None and kind in ("table", "tree"):
         from resnetkit.report.console import network
 
-        tree = args.format == "tree"
-        network.show(explanation, args.level, formulas=args.formulas, tree=tree)
-        return 0
-    page = _page(explanation, args)
-    if args.out is None:
-        sys.stdout.write(page + "\n")
+        network.show(explanation, args.level, formulas=args.formulas, tree=kind == "tree")
     else:
-        from resnetkit.files import write_text
-
-        write_text(args.out, page + "\n")
+        write(_page(explanation, kind, args), args.out)
     return 0
 
 
-def _page(explanation: Explanation, args: argparse.Namespace) -> str:
-    if args.format == "json":
+def _page(explanation: Explanation, kind: str, args: argparse.Namespace) -> str | bytes:
+    if kind == "json":
         return explanation.to_json()
-    if args.format == "svg":
+    if kind == "svg":
         from resnetkit.report.drawing import svg
 
         return svg.drawing(explanation)
-    if args.format == "html":
+    if kind in ("png", "pdf"):
+        from resnetkit.report.drawing import printed
+
+        return printed.png(explanation) if kind == "png" else printed.pdf(explanation)
+    if kind == "html":
         from resnetkit.report.pages.network_page import network_page
 
         return network_page(explanation)
-    write = {
+    page = {
         "table": text.table,
         "tree": text.tree,
         "markdown": text.markdown,
         "csv": text.comma_separated,
-    }[args.format]
-    return write(explanation, args.level, args.formulas)
+    }[kind]
+    return page(explanation, args.level, args.formulas)

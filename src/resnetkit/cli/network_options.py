@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Container
 from dataclasses import fields
 from typing import Any, get_type_hints
 
 from resnetkit.architecture.layer import Shape
 from resnetkit.architecture.options import Options
+from resnetkit.errors import printable
+from resnetkit.hub.explaining import Described, describe
 
 
 def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
@@ -44,14 +47,24 @@ def given_options(arguments: argparse.Namespace, without: Container[str] = ()) -
     return {name: value for name, value in vars(arguments).items() if name in names}
 
 
+def described(model: str, **options: Any) -> Described:
+    """The network of a name or a file; what was assumed of a file is printed on stderr."""
+    found = describe(model, **options)
+    for line in found.assumed:
+        print(f"resnetkit: {printable(line)}", file=sys.stderr)
+    return found
+
+
 def input_size(text: str) -> int | Shape:
-    """``473`` as a side, ``3x473x473`` as a shape."""
+    """``473`` as a side, ``480x640`` as height and width, ``3x480x640`` as a shape."""
     try:
         sizes = tuple(int(part) for part in text.lower().split("x"))
     except ValueError:
         sizes = ()
-    if len(sizes) not in (1, 3) or min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give e.g. 473 or 3x473x473")
+    if len(sizes) not in (1, 2, 3) or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; give e.g. 473, 480x640 (height, width) or 3x480x640"
+        )
     return sizes[0] if len(sizes) == 1 else sizes
 
 

@@ -220,7 +220,7 @@ def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
         start = load_or_fetch(
             args.start, fetching, LoadOptions.of({**given_reading(args), **options})
         )
-    for line in spoken_lines(start):
+    for line in spoken_lines(start.origin):
         print(f"resnetkit: {printable(f'{args.start}: {line}')}", file=sys.stderr)
     return start
 

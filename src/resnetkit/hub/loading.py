@@ -43,13 +43,7 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
     if either and averaged(found.reading) and found.reading.copies:
         text = f"{path} has raw and averaged (EMA) weights; choose with"
         raise InputError(f"{text} ema=True or ema=False", field="ema")
-    _check_norms(found, options.facts)
-    reading, origin = _settled(found, options)
-    reading = reading.without_classifier(options.drop)
-    try:
-        reading.check(options.drop, strict=options.strict)
-    except InputError as error:
-        raise error.behind(f"{path}: ") from None
+    reading, origin = settled(found, options)
     _check_fractions(found.container, reading)
     # Each is converted and freed before the next is read.
     theirs = LazyArrays(found.container.read, found.container.arrays)
@@ -58,11 +52,11 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
         for name in tensors(reading.network)
     }
     names = found.classes if found.classes and reading.network.options.num_classes else None
-    left = [n for n in reading.outside if not any(begins(n, start) for start in options.drop)]
+    left = left_names(reading, options)
     bundle = Bundle(
         network=reading.network,
         arrays=writing.Tensors(arrays),
-        preprocess=_preprocess(reading, origin, options.preprocess),
+        preprocess=preprocess_of(reading, origin, options.preprocess),
         classes=names or numbered(reading.network.options.num_classes),
         origin={
             **origin,
@@ -77,19 +71,39 @@ def load_checkpoint(path: str | Path, options: LoadOptions) -> Bundle:
             ],
         },
     )
-    if said := spoken_lines(bundle):
+    if said := spoken_lines(bundle.origin):
         warnings.warn(f"{path}: {'; '.join(said)}", AssumptionWarning, stacklevel=3)
     return options.with_head(bundle)
 
 
-def spoken_lines(bundle: Bundle) -> list[str]:
-    """Warnings about a loaded file: assumptions and irregularities."""
-    assumed = bundle.origin.get("assumed", {})
-    if not assumed and not bundle.origin.get("warnings"):
+def spoken_lines(origin: Mapping[str, Any]) -> list[str]:
+    """Warnings about a loaded file of this origin: assumptions and irregularities."""
+    assumed = origin.get("assumed", {})
+    if not assumed and not origin.get("warnings"):
         return []
     taken = ", ".join(f"{name} {plain(value)}" for name, value in assumed.items())
-    lines = [f"assumed as {bundle.origin['dialect']} documents: {taken}"] if assumed else []
-    return [*lines, *bundle.origin.get("doubts", ()), *bundle.origin.get("warnings", ())]
+    lines = [f"assumed as {origin['dialect']} documents: {taken}"] if assumed else []
+    return [*lines, *origin.get("doubts", ()), *origin.get("warnings", ())]
+
+
+def settled(found: Identification, options: LoadOptions) -> tuple[Reading, dict[str, Any]]:
+    """The reading of a file with every open fact resolved, and where each came from.
+
+    Raises ``InputError`` as ``resnetkit.load`` does for tensors that are missing or misshapen.
+    """
+    _check_norms(found, options.facts)
+    reading, origin = _resolved(found, options)
+    reading = reading.without_classifier(options.drop)
+    try:
+        reading.check(options.drop, strict=options.strict)
+    except InputError as error:
+        raise error.behind(f"{found.container.path}: ") from None
+    return reading, origin
+
+
+def left_names(reading: Reading, options: LoadOptions) -> list[str]:
+    """The tensors outside the network that are skipped unnamed."""
+    return [n for n in reading.outside if not any(begins(n, start) for start in options.drop)]
 
 
 def _check_norms(found: Identification, facts: Mapping[str, Any]) -> None:
@@ -151,7 +165,7 @@ def _finite(array: Array) -> bool:
     return math.isfinite(array.sum(dtype=np.float32)) or bool(np.isfinite(array).all())
 
 
-def _settled(found: Identification, choices: LoadOptions) -> tuple[Reading, dict[str, Any]]:
+def _resolved(found: Identification, choices: LoadOptions) -> tuple[Reading, dict[str, Any]]:
     """Resolve every open fact, and record where each came from."""
     given, preprocess = dict(choices.facts), choices.preprocess
     if preprocess is not None:
@@ -193,9 +207,10 @@ def _settled(found: Identification, choices: LoadOptions) -> tuple[Reading, dict
     return reading, origin
 
 
-def _preprocess(
-    reading: Reading, origin: Mapping[str, Any], given: str | Preprocess | None
+def preprocess_of(
+    reading: Reading, origin: Mapping[str, Any], given: str | Preprocess | None = None
 ) -> Preprocess:
+    """The preprocessing that is given, or that the resolved facts name."""
     if isinstance(given, Preprocess):
         return given
     if not reading.preprocess and origin["preprocess"] is None:

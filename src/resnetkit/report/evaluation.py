@@ -11,7 +11,14 @@ from resnetkit.architecture.text import aligned
 from resnetkit.errors import InputError, printable
 from resnetkit.evaluation.evaluation import ClassFigures, Measurement
 from resnetkit.files import write_text
-from resnetkit.report.console.lines import between, percent, say, tell_engine, tell_unreadable
+from resnetkit.report.console.lines import (
+    between,
+    percent,
+    print_page,
+    say,
+    tell_engine,
+    tell_unreadable,
+)
 
 if TYPE_CHECKING:
     from resnetkit.evaluation.ambiguity_trial import AmbiguityTrial, Candidate
@@ -31,7 +38,7 @@ def show(measurement: Measurement, kind: str, out: Path | None) -> None:
         from resnetkit.report.pages.run_page import evaluation_page
 
         page = evaluation_page(measurement)
-        print(page) if out is None else write_text(out, page)
+        print_page(page) if out is None else write_text(out, page)
         return
     if kind == "json":
         print(measurement.to_json())

@@ -18,7 +18,7 @@ from typing import Any
 
 from resnetkit.architecture import registry
 from resnetkit.architecture.block import Block, Located
-from resnetkit.architecture.explanation import Explanation, title
+from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import Conv, Layer, Linear, Pool, Subsample
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
@@ -115,7 +115,7 @@ class _Tables:
         parts.append(stage("head", network.head, head_text(network.head)))
         return {
             "name": network.name,
-            "title": title(network),
+            "title": registry.title(network),
             "about": network.about,
             "source": network.source,
             "size": network.input_size,

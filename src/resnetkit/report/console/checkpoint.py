@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetkit.architecture.text import aligned
 from resnetkit.checkpoints.identification import Identification
 from resnetkit.checkpoints.resolve_facts import doubt
 from resnetkit.errors import printable
+from resnetkit.report.console.fitting import fitted, fitted_lines, terminal_width
 
 if TYPE_CHECKING:  # it imports torch, which identification does not need
     from resnetkit.hub.conversion import Converted
@@ -30,11 +30,11 @@ def show_identification(found: Identification) -> None:
         ("classes", f"{_text(facts['num_classes'])} (head: {facts['head']})"),
         ("input channels", str(facts["in_chans"])),
     ]
-    print("\n".join(aligned(rows, left={0, 1})))
+    print("\n".join(fitted_lines(rows, {0, 1})))
     known = [(name, _text(fact["value"]), fact["from"]) for name, fact in facts["known"].items()]
     if known:
         print("\nknown")
-        print("\n".join(f"  {line}" for line in aligned(known, left={0, 1, 2})))
+        print("\n".join(f"  {line}" for line in fitted_lines(known, {0, 1, 2}, indent=2)))
     if facts["ambiguous"]:
         print("\nassumed unless given, as no tensor shows it; --format json explains each")
         open_facts = [
@@ -46,7 +46,18 @@ def show_identification(found: Identification) -> None:
             )
             for fact in facts["ambiguous"]
         ]
-        print("\n".join(f"  {line}" for line in aligned(open_facts, left={0, 1, 2, 3})))
+        width = terminal_width()
+        table = fitted(
+            [("fact", "assumed", "or", "sources"), *open_facts],
+            {0, 1, 2, 3},
+            None if width is None else width - 2,
+            wraps={1, 2, 3},
+            expendable=("sources",),
+            comfortable=30,
+        )
+        print("\n".join(f"  {line}" for row in table.rows[1:] for line in row))
+        if table.notes:
+            print("\n".join(table.notes))
     _list("missing", facts["missing"])
     inside = set(found.reading.inside)
     _list("outside the network, skipped", [n for n in facts["leftover"] if n not in inside])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetkit.architecture.text import aligned
 from resnetkit.errors import printable
+from resnetkit.report.console.fitting import fitted_lines
 
 if TYPE_CHECKING:  # it imports torch
     from resnetkit.bundle.bundle import Bundle
@@ -38,7 +38,7 @@ def show(bundle: Bundle, target: Path) -> None:
         ("images", bundle.preprocess.text),
         ("bundle", str(target)),
     ]
-    print("\n".join(aligned(rows, left={0, 1})))
+    print("\n".join(fitted_lines(rows, {0, 1})))
     for word in ("documented", "assumed"):
         for name, value in origin.get(word, {}).items():
             print(f"{word} {name} {value}")

@@ -49,6 +49,12 @@ def say(text: str, style: str = "", file: IO[str] | None = None) -> None:
         print(text, file=file, flush=True)
 
 
+def print_page(page: str) -> None:
+    """Print SVG or HTML; characters that the encoding of stdout lacks become references."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(page.encode(encoding, "xmlcharrefreplace").decode(encoding))
+
+
 def tell_unreadable(name: str, reason: str) -> None:
     """Report a skipped image on stderr."""
     print(f"resnetkit: skipped {printable(name)}: {printable(reason)}", file=sys.stderr)

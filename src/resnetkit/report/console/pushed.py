@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetkit.architecture.text import aligned
 from resnetkit.errors import printable
+from resnetkit.report.console.fitting import fitted_lines
 
 if TYPE_CHECKING:
     from resnetkit.bundle.pushed import Pushed
@@ -30,4 +30,4 @@ def show(done: Pushed) -> None:
         ("model card", card),
         ("loaded by", _LOADED_BY[done.framework]),
     ]
-    print("\n".join(aligned(rows, left={0, 1})))
+    print("\n".join(fitted_lines(rows, {0, 1})))

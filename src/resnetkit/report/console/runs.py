@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from resnetkit.architecture.text import aligned
 from resnetkit.errors import printable
+from resnetkit.report.console.fitting import fitted, terminal_width
 from resnetkit.report.console.lines import as_chosen, percent, say
 from resnetkit.report.console.progress import clock
 from resnetkit.training.run_comparison import Ran, Runs
@@ -19,9 +19,18 @@ def show_runs(runs: Runs) -> None:
         (*cells(run), *(as_chosen(values[number]) for values in differences.values()))
         for number, run in enumerate(runs.runs)
     ]
-    head, *lines = aligned([heads, *rows], left={0, *range(5, len(heads))})
-    say(head, "bold")
-    for line in lines:
+    # Settings that do not fit are left out first, the last first.
+    table = fitted(
+        [heads, *rows],
+        {0, *range(5, len(heads))},
+        terminal_width(),
+        wraps={0, *range(6, len(heads))},
+        expendable=(*reversed(tuple(differences)), "state", "time", "epochs", "test"),
+    )
+    for number, row in enumerate(table.rows):
+        for line in row:
+            say(line, "" if number else "bold")
+    for line in table.notes:
         say(line)
     if len(runs.runs) > 1:
         say("")

@@ -1,4 +1,4 @@
-"""Layout of a network: stages as stacked panels.
+"""Layout of a network on a wide sheet: stages as stacked panels.
 
 The signal runs left to right, block by block, then back to the left for the next line.
 """
@@ -43,8 +43,8 @@ from resnetkit.report.drawing.marks import (
     wrapped,
 )
 
-MARGIN, _EDGE, _FACTS, _RETURN, _GAP = 28, 18, 186, 34, 28
-_BETWEEN_LINES, _BETWEEN_PANELS = 30, 46
+MARGIN, EDGE, _FACTS, RETURN, _GAP = 28, 18, 186, 34, 28
+BETWEEN_LINES, BETWEEN_PANELS = 30, 46
 _LEAST_WIDTH = 980
 #: Maximum number of blocks per line, except in very long stages.
 _FEW, _MANY = 6, 8
@@ -81,7 +81,7 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
     """A stage's steps with its row and the paths of its blocks, if any."""
 
     row: TableRow
@@ -97,7 +97,7 @@ class _Run:
 
 def lay_out(explanation: Explanation) -> Sheet:
     """Place everything of ``explanation`` on a sheet."""
-    runs = _runs(explanation)
+    runs = runs_of(explanation)
     deepest = max(len(run.blocks) for run in runs)
     most = _FEW if deepest <= _FEW else _MANY
     inner = max(_LEAST_WIDTH, *(_panel_width(explanation, run, most) for run in runs))
@@ -108,8 +108,8 @@ def lay_out(explanation: Explanation) -> Sheet:
     for run in runs:
         box = Box(x=MARGIN, y=y, width=inner, height=0)
         panels.append(_block_panel(run, box, most) if run.blocks else _chain(explanation, run, box))
-        y = panels[-1].box.bottom + _BETWEEN_PANELS
-    wires, shapes = _between_panels(panels)
+        y = panels[-1].box.bottom + BETWEEN_PANELS
+    wires, shapes = between_panels(panels, MARGIN + EDGE + _FACTS + RETURN)
     bottom = footer(explanation, MARGIN, y - 6, inner)
     return Sheet(
         width=ceil(inner) + 2 * MARGIN,
@@ -121,7 +121,8 @@ def lay_out(explanation: Explanation) -> Sheet:
     )
 
 
-def _runs(explanation: Explanation) -> list[_Run]:
+def runs_of(explanation: Explanation) -> list[Run]:
+    """The stages of a network and its head, in order."""
     network = explanation.network
     blocks = {block.name: block for stage in network.stages for block in stage.blocks}
     block_rows = {row.path: row for row in explanation.rows("block")}
@@ -134,67 +135,67 @@ def _runs(explanation: Explanation) -> list[_Run]:
             for name, run in groupby(steps, lambda step: step.located.block)
             if name is not None
         ]
-        runs.append(_Run(stage_rows[stage], steps, tuple(drawn)))
+        runs.append(Run(stage_rows[stage], steps, tuple(drawn)))
     return runs
 
 
-def _block_panel(run: _Run, frame: Box, most: int) -> Panel:
+def _block_panel(run: Run, frame: Box, most: int) -> Panel:
     """Cards in lines below ``frame``'s upper edge, with wires from each to the next."""
-    left = frame.x + _EDGE + _FACTS + _RETURN
+    left = frame.x + EDGE + _FACTS + RETURN
     height = max(card_height(block) for block in run.blocks)
     cards: list[Card] = []
     wires: list[Wire] = []
-    y = frame.y + _EDGE
+    y = frame.y + EDGE
     for line in run.lines(most):
         x = left
         for block in line:
             cards.append(lay_card(block, x, y, height))
             x = cards[-1].box.right + _GAP
-        y += height + _BETWEEN_LINES
+        y += height + BETWEEN_LINES
     for card, following in pairwise(cards):
         if card.box.y == following.box.y:
             wires.append(_to_the_right(card, following))
         else:
-            turn = card.box.bottom + _BETWEEN_LINES / 2
-            wires.append(_to_the_next_line(card.exit, turn, left, _entry(following)))
-    wires += [Wire(points=(_entry(card), card.fork), arrow=False) for card in cards]
-    box = Box(x=frame.x, y=frame.y, width=frame.width, height=y - _BETWEEN_LINES + _EDGE - frame.y)
+            turn = card.box.bottom + BETWEEN_LINES / 2
+            wires.append(to_the_next_line(card.exit, turn, left, entry_of(following)))
+    wires += [Wire(points=(entry_of(card), card.fork), arrow=False) for card in cards]
+    box = Box(x=frame.x, y=frame.y, width=frame.width, height=y - BETWEEN_LINES + EDGE - frame.y)
     return Panel(
         row=run.row,
         box=box,
         labels=_facts(run, box),
-        entry=_entry(cards[0]),
+        entry=entry_of(cards[0]),
         exit=cards[-1].exit,
         cards=tuple(cards),
         wires=tuple(wires),
     )
 
 
-def _entry(card: Card) -> Point:
+def entry_of(card: Card) -> Point:
+    """Where the signal enters the frame of a block."""
     return card.box.x, card.fork[1]
 
 
 def _to_the_right(card: Card, following: Card) -> Wire:
     """From the end of a block up to the beginning of the next."""
     low, between = card.box.bottom - 7, (card.box.right + following.box.x) / 2
-    entry = _entry(following)
+    entry = entry_of(following)
     around = (card.exit, (card.exit[0], low), (between, low), (between, entry[1]), entry)
     return Wire(points=around)
 
 
-def _to_the_next_line(start: Point, turn: float, left: float, entry: Point) -> Wire:
+def to_the_next_line(start: Point, turn: float, left: float, entry: Point) -> Wire:
     """Down from ``start``, back along ``turn``, and down to ``entry`` right of ``left``."""
-    lane = left - _RETURN / 2
+    lane = left - RETURN / 2
     return Wire(points=(start, (start[0], turn), (lane, turn), (lane, entry[1]), entry))
 
 
-def _between_panels(panels: Sequence[Panel]) -> tuple[tuple[Wire, ...], list[Label]]:
-    """The wires between stages, labelled with their shape."""
+def between_panels(panels: Sequence[Panel], left: float) -> tuple[tuple[Wire, ...], list[Label]]:
+    """The wires between stages, whose layers begin at ``left``, labelled with their shape."""
     wires, labels = [], []
     for panel, following in pairwise(panels):
-        left = panel.box.x + _EDGE + _FACTS + _RETURN
-        turn = panel.box.bottom + _BETWEEN_PANELS / 2
-        wires.append(_to_the_next_line(panel.exit, turn, left, following.entry))
+        turn = panel.box.bottom + BETWEEN_PANELS / 2
+        wires.append(to_the_next_line(panel.exit, turn, left, following.entry))
         if panel.row.output is not None:
             shape = typeset(shape_text(panel.row.output))
             x = min(left + 70, (left + panel.exit[0]) / 2)
@@ -204,8 +205,8 @@ def _between_panels(panels: Sequence[Panel]) -> tuple[tuple[Wire, ...], list[Lab
     return tuple(wires), labels
 
 
-def _chain_notes(
-    explanation: Explanation, run: _Run
+def chain_notes(
+    explanation: Explanation, run: Run
 ) -> tuple[list[tuple[str, Style]], list[tuple[str, Style]]]:
     """The labels of the input before the first layer and the output after the last."""
     if run.row.stage != "head":
@@ -216,13 +217,13 @@ def _chain_notes(
     return [], [("output", "strong"), (typeset(shape_text(explanation.output)), "muted")]
 
 
-def _chain(explanation: Explanation, run: _Run, frame: Box) -> Panel:
+def _chain(explanation: Explanation, run: Run, frame: Box) -> Panel:
     """The layers of the stem or head from left to right, norms and activations below."""
-    before, behind = _chain_notes(explanation, run)
+    before, behind = chain_notes(explanation, run)
     columns = stacks(run.steps)
     tallest = max(stack_height(stack, COLUMN) for stack in columns)
-    middle = frame.y + _EDGE + max(tallest, _facts_height() - _EDGE) / 2
-    x = frame.x + _EDGE + _FACTS + _RETURN
+    middle = frame.y + EDGE + max(tallest, _facts_height() - EDGE) / 2
+    x = frame.x + EDGE + _FACTS + RETURN
     entry = (x, middle)
     notes: list[Note] = []
     tiles: list[Tile] = []
@@ -246,7 +247,7 @@ def _chain(explanation: Explanation, run: _Run, frame: Box) -> Panel:
     if run.row.stage == "head" and explanation.problem:
         notes.append(_problem(explanation.problem, frame, bottom + 14))
         bottom = notes[-1].box.bottom
-    box = Box(x=frame.x, y=frame.y, width=frame.width, height=bottom + _EDGE - frame.y)
+    box = Box(x=frame.x, y=frame.y, width=frame.width, height=bottom + EDGE - frame.y)
     return Panel(
         row=run.row,
         box=box,
@@ -266,40 +267,40 @@ def _beside(lines: list[tuple[str, Style]], x: float, middle: float, *, missing:
 
 
 def _problem(problem: str, frame: Box, y: float) -> Note:
-    x = frame.x + _EDGE + _FACTS + _RETURN
-    width = frame.x + frame.width - _EDGE - x
+    x = frame.x + EDGE + _FACTS + RETURN
+    width = frame.x + frame.width - EDGE - x
     lines: list[tuple[str, Style]] = [
         (line, "warning") for line in wrapped(problem, width - 24, NAME_SIZE, bold=True)
     ]
     return note(lines, x, y, width, "warning")
 
 
-def _panel_width(explanation: Explanation, run: _Run, most: int) -> float:
+def _panel_width(explanation: Explanation, run: Run, most: int) -> float:
     """The minimum width of a stage."""
-    left = _EDGE + _FACTS + _RETURN
+    left = EDGE + _FACTS + RETURN
     if run.blocks:
         inner = max(
             sum(card_width(block) + _GAP for block in line) - _GAP for line in run.lines(most)
         )
-        return left + inner + _EDGE
+        return left + inner + EDGE
     notes = sum(
         note_width(line for line, _ in lines) + _GAP
-        for lines in _chain_notes(explanation, run)
+        for lines in chain_notes(explanation, run)
         if lines
     )
-    return left + notes + len(stacks(run.steps)) * (COLUMN + _GAP) - _GAP + _EDGE
+    return left + notes + len(stacks(run.steps)) * (COLUMN + _GAP) - _GAP + EDGE
 
 
 def _facts_height() -> int:
     return 44 + 6 * (LINE + 2)
 
 
-def _facts(run: _Run, box: Box) -> tuple[Label, ...]:
-    """The stage's name and numbers, at its left edge."""
+def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
+    """A stage's numbers by name."""
     row = run.row
     output = "none" if row.output is None else typeset(shape_text(row.output))
     count = ("blocks", str(len(run.blocks))) if run.blocks else ("layers", str(len(run.steps)))
-    lines = (
+    return (
         count,
         ("output", output),
         ("receptive field", f"{row.receptive_field:,}"),
@@ -307,9 +308,13 @@ def _facts(run: _Run, box: Box) -> tuple[Label, ...]:
         ("parameters", f"{row.parameters:,}"),
         ("MACs", f"{row.macs:,}"),
     )
-    x, y = box.x + _EDGE, box.y + _EDGE + 16
-    labels = [Label(x=x, y=y, text=row.stage, size=19, style="stage")]
-    for number, (name, value) in enumerate(lines, start=1):
+
+
+def _facts(run: Run, box: Box) -> tuple[Label, ...]:
+    """The stage's name and numbers, at its left edge."""
+    x, y = box.x + EDGE, box.y + EDGE + 16
+    labels = [Label(x=x, y=y, text=run.row.stage, size=19, style="stage")]
+    for number, (name, value) in enumerate(facts_of(run), start=1):
         line = y + 8 + number * (LINE + 2)
         labels += [
             Label(x=x, y=line, text=name, size=NAME_SIZE, style="muted"),

@@ -18,7 +18,8 @@ from resnetkit.architecture.shape_inference import Step
 from resnetkit.architecture.table_rows import TableRow
 from resnetkit.report.drawing.block_card import Card
 from resnetkit.report.drawing.caption import Swatch
-from resnetkit.report.drawing.layout import Panel, lay_out
+from resnetkit.report.drawing.column import lay_out_column
+from resnetkit.report.drawing.layout import Panel, Sheet, lay_out
 from resnetkit.report.drawing.marks import Box, Label, Note, Style, Tile, Wire
 
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
@@ -39,6 +40,8 @@ _STAGES = {
 _WIRES = {"main": "#3b424b", "shortcut": "#d55e00", "gate": "#7a4fb0"}
 #: Characters that XML cannot contain, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: What shows more when it is pointed at, or is looked up.
+_POINTED = re.compile(r'<title>[^<]*</title>\n|(?<=<g) class="[^"]*"| data-[a-z]+="[^"]*"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,17 @@ def drawing(explanation: Explanation) -> str:
     Every layer is a group with its path in ``data-path``; blocks have ``data-block`` and stages
     ``data-stage``. Each has a tooltip with its numbers.
     """
-    sheet = lay_out(explanation)
+    return _document(explanation, lay_out(explanation))
+
+
+def narrow_drawing(explanation: Explanation) -> str:
+    """The same for narrow screens, about one block wide, without tooltips and ``data-``."""
+    document = _document(explanation, lay_out_column(explanation))
+    head, first, rest = document.partition("</title>")
+    return head + first + _POINTED.sub("", rest)
+
+
+def _document(explanation: Explanation, sheet: Sheet) -> str:
     size = f"{sheet.width} {sheet.height}"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" width="{sheet.width}" '

@@ -7,7 +7,7 @@ import re
 from markupsafe import Markup
 
 from resnetkit.architecture import text
-from resnetkit.architecture.comparison import Comparison, Difference, Side
+from resnetkit.architecture.comparison import Comparison
 from resnetkit.architecture.explanation import Explanation, explain
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.table_rows import Level
@@ -42,21 +42,15 @@ def explanation(shown: Explanation) -> View:
 
 def comparison(shown: Comparison) -> View:
     """The totals and the options that differ; the layers that differ are folded."""
-    names = (shown.first.title, shown.second.title)
-    numbers = [(name, _value(a), _value(b)) for name, (a, b) in shown.numbers.items()]
-    options = [(name, _value(a), _value(b)) for name, (a, b) in shown.options.items()]
-    different = [Table(heads=("option", *names), rows=options)] if options else []
-    count = len(shown.layers)
-    layers = Table(
-        heads=("path", names[0], "MACs", names[1], "MACs"),
-        rows=[_difference(one) for one in shown.layers[:_LISTED]],
-        left=frozenset({0, 1, 3}),
-    )
+    (head, *numbers), (options_head, *options), (layers_head, *rows) = shown.tables()
+    different = [Table(heads=options_head, rows=options)] if options else []
+    count = len(rows)
+    layers = Table(heads=layers_head, rows=rows[:_LISTED], left=frozenset({0, 1, 3}))
     more = f"; the first {_LISTED}" if count > _LISTED else ""
-    words = f"{count} of {shown.paths} layers differ{more}"
+    words = f"{shown.verdict}{more}"
     return tables(
-        f"{names[0]} and {names[1]}",
-        Table(heads=("", *names), rows=numbers),
+        " and ".join(shown.names),
+        Table(heads=head, rows=numbers),
         *different,
         problem=shown.first.problem or shown.second.problem,
         folded=[(words, layers)] if count else [],
@@ -78,17 +72,3 @@ def _level(explanation: Explanation, level: Level) -> Table:
         total=text.total_cells(explanation, names),
         left=frozenset(number for number, name in enumerate(names) if name in _WORDS),
     )
-
-
-def _difference(one: Difference) -> tuple[str, ...]:
-    return one.path, *_side(one.first), *_side(one.second)
-
-
-def _side(side: Side | None) -> tuple[str, str]:
-    return ("-", "") if side is None else (side.text, f"{side.macs:,}")
-
-
-def _value(value: object) -> str:
-    if isinstance(value, list):
-        return "x".join(map(str, value))
-    return f"{value:,}" if type(value) is int else str(value)

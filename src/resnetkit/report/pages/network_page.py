@@ -10,14 +10,13 @@ from dataclasses import fields
 from itertools import groupby
 from typing import Any
 
-from markupsafe import Markup
-
 from resnetkit.architecture import registry, text
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.table_rows import TableRow
-from resnetkit.report.drawing.svg import drawing, stage_color
+from resnetkit.report.drawing.svg import stage_color
+from resnetkit.report.pages.sketch import Sketch
 from resnetkit.report.pages.templates import template
 
 _COLUMNS = text.columns("layer", formulas=False)
@@ -32,7 +31,7 @@ def network_page(explanation: Explanation) -> str:
         network=explanation.network,
         problem=explanation.problem,
         figures=_figures(explanation),
-        drawing=Markup(drawing(explanation)),
+        sketch=Sketch.of(explanation),
         columns=_COLUMNS,
         stages=list(_stages(explanation)),
         total=text.total_cells(explanation, _COLUMNS),
@@ -104,13 +103,16 @@ def _cells(explanation: Explanation, row: TableRow) -> list[tuple[str, str, str]
     return cells
 
 
-def _options(explanation: Explanation) -> Iterator[tuple[str, str, str, bool]]:
-    """Every option with its value and meaning; non-default ones are highlighted."""
+def _options(explanation: Explanation) -> Iterator[tuple[str, str, str, str]]:
+    """Every option with its value, its meaning, and ``changed`` if it is not the catalogue's,
+    ``usual`` if it is the default of all networks."""
     network = explanation.network
-    changed = registry.changes(network)
+    changed, usual = registry.changes(network), Options()
     for option in fields(Options):
-        value = _value(getattr(network.options, option.name))
-        yield option.name, value, option.metadata["help"], option.name in changed
+        value = getattr(network.options, option.name)
+        state = "usual" if value == getattr(usual, option.name) else ""
+        state = "changed" if option.name in changed else state
+        yield option.name, _value(value), option.metadata["help"], state
 
 
 def _value(value: object) -> str:

@@ -24,10 +24,10 @@ from resnetkit.inference.engines.autotune import machine
 from resnetkit.preprocess import Preprocess
 from resnetkit.report.console.lines import TRAINED_ON, as_chosen, percent, rule
 from resnetkit.report.console.progress import clock
-from resnetkit.report.drawing.svg import drawing
 from resnetkit.report.pages import evaluation_tables
 from resnetkit.report.pages.charts import Series, curves, reliability
 from resnetkit.report.pages.evaluation_tables import Figure, measured
+from resnetkit.report.pages.sketch import Sketch
 from resnetkit.report.pages.templates import template
 from resnetkit.training.epoch_log import EpochLog, best_of, read_log
 from resnetkit.training.recipe.option_groups import described
@@ -55,7 +55,7 @@ class Setting:
     title: str
     network: Network
     preprocess: Preprocess
-    sketch: Markup
+    sketch: Sketch
     size: str
     recipe: Mapping[str, list[RecipeField]]
     about: Mapping[str, str]
@@ -76,8 +76,7 @@ def setting(
         title=title,
         network=network,
         preprocess=preprocess,
-        # The drawing escapes its own text.
-        sketch=Markup(drawing(explanation)),
+        sketch=Sketch.of(explanation),
         size=f"{explanation.totals.macs:,} MACs for one image of {shape_text(shape)}",
         recipe={} if recipe is None else dict(_choices(recipe)),
         about={**about, **_machine()},
