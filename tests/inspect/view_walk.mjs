@@ -1,5 +1,5 @@
-// Walks every network of a page, by the page's own script and data, and prints the rows.
-// node view_walk.mjs PAGE INPUTS: the inputs of each network in turn, as JSON.
+// Walks networks of a page, by the page's own script and data, and prints the rows.
+// node view_walk.mjs PAGE INPUTS: the index of each network, and its inputs, as JSON.
 
 import { readFileSync } from "node:fs";
 import { runInThisContext } from "node:vm";
@@ -12,10 +12,10 @@ runInThisContext(html.slice(html.lastIndexOf("<script>") + 8, html.lastIndexOf("
 const { decode, walk, WalkError } = globalThis.resnetkitView;
 
 const decoded = await decode(data);
-const walks = decoded.networks.map((network, index) =>
-  inputs[index % inputs.length].map((sides) => {
+const walks = inputs.map(([index, all]) =>
+  all.map((sides) => {
     try {
-      const found = walk(decoded, index, [network.channels, ...sides]);
+      const found = walk(decoded, index, [decoded.networks[index].channels, ...sides]);
       const rows = found.rows.map((row) => [
         row.stage,
         row.path,
