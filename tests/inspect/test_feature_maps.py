@@ -263,23 +263,12 @@ def test_what_cannot_be_looked_into(bundle: resnetkit.Bundle, tmp_path: Path) ->
         feature_maps(torch.nn.Linear(1, 1), photo())
     with pytest.raises(InputError, match=r"missing.safetensors does not exist"):
         feature_maps(tmp_path / "missing.safetensors", photo())
-    (tmp_path / "a.onnx").write_bytes(
-        onnx_model(
-            folded(bundle),
-            metadata={
-                "resnetkit": json.dumps(
-                    {
-                        "version": 1,
-                        "network": bundle.network.to_dict(),
-                        "preprocess": bundle.preprocess.to_dict(),
-                        "classes": list(bundle.classes),
-                        "origin": {},
-                        "measured": {},
-                    }
-                )
-            },
-        )
-    )
+    exported = resnetkit.Exported(
+        path=tmp_path / "a.onnx", kind="onnx", network=bundle.network,
+        preprocess=bundle.preprocess, classes=bundle.classes,
+    )  # fmt: skip
+    metadata = {"resnetkit": exported.document()}
+    exported.path.write_bytes(onnx_model(folded(bundle), metadata=metadata))
     with pytest.raises(InputError, match=r"a.onnx is an exported file, .* give the bundle"):
         feature_maps(tmp_path / "a.onnx", photo())
     with pytest.raises(InputError, match="there is no such file"):
@@ -291,9 +280,9 @@ def test_what_cannot_be_looked_into(bundle: resnetkit.Bundle, tmp_path: Path) ->
 def test_numbers_that_are_not_finite_are_shown(bundle: resnetkit.Bundle) -> None:
     module = bundle.module()
     with torch.no_grad():
-        module.get_parameter("layer4.0.bn3.weight")[:] = torch.inf
+        module.get_parameter("layer4.0.bn3.bias")[:] = torch.inf
     broken = resnetkit.Bundle.from_module(module, preprocess=bundle.preprocess)
-    found = feature_maps(broken, photo())
+    found = feature_maps(broken, photo(), engine="torch")
     assert isinstance(found, FeatureMaps)
     assert np.isfinite(found["stage3"]).all()
     assert not np.isfinite(found["stage4"]).all()

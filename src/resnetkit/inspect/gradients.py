@@ -45,16 +45,17 @@ def integrated(bundle: Bundle, pixels: Pixels, target: int, steps: int) -> Array
     """
     torch = require("torch", "a gradient")
     module, given = _ready(bundle, pixels)
-    nodes, weights = (
-        torch.tensor(part, dtype=given.dtype) for part in np.polynomial.legendre.leggauss(steps)
+    nodes, weights = np.polynomial.legendre.leggauss(steps)  # from -1 to 1
+    shares, weights = (
+        torch.tensor(part / 2, dtype=given.dtype).view(-1, 1, 1, 1) for part in (nodes + 1, weights)
     )
     total = torch.zeros_like(given[0])
-    for part, weight in zip(nodes.split(_BATCH), weights.split(_BATCH), strict=True):
-        between = ((part + 1) / 2).view(-1, 1, 1, 1) * given
+    for share, weight in zip(shares.split(_BATCH), weights.split(_BATCH), strict=True):
+        between = share * given
         with torch.enable_grad():
             between.requires_grad_()
             (gradient,) = torch.autograd.grad(module(between)[:, target].sum(), between)
-        total += (weight.view(-1, 1, 1, 1) / 2 * gradient).sum(0)
+        total += (weight * gradient).sum(0)
     found: Array = (given[0] * total).sum(0).numpy()
     return found
 
