@@ -15,8 +15,9 @@ import argcomplete
 
 from resnetkit.architecture.registry import list_models
 
-#: Arguments that are names of networks.
-_NETWORKS = {("explain", "name"), ("compare", "first"), ("compare", "second"), ("train", "model")}
+#: Arguments that are names of networks; and those that may be files as well.
+_NETWORKS = {("train", "model")}
+_NETWORKS_OR_FILES = {("explain", "model"), ("compare", "first"), ("compare", "second")}
 
 
 def complete(commands: Mapping[str, str]) -> None:
@@ -32,4 +33,11 @@ def complete(commands: Mapping[str, str]) -> None:
             for action in command._actions:
                 if (name, action.dest) in _NETWORKS:
                     action.choices = list_models()
+                if (name, action.dest) in _NETWORKS_OR_FILES:
+                    action.completer = _network_or_file  # type: ignore[attr-defined]
     argcomplete.autocomplete(parser)
+
+
+def _network_or_file(prefix: str, **_: object) -> list[str]:
+    names = [name for name in list_models() if name.startswith(prefix)]
+    return [*names, *argcomplete.FilesCompleter()(prefix)]
