@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 
 import argcomplete
+from argcomplete.completers import FilesCompleter
 
 from resnetkit.architecture.registry import list_models
 
@@ -40,4 +41,4 @@ def complete(commands: Mapping[str, str]) -> None:
 
 def _network_or_file(prefix: str, **_: object) -> list[str]:
     names = [name for name in list_models() if name.startswith(prefix)]
-    return [*names, *argcomplete.FilesCompleter()(prefix)]
+    return [*names, *FilesCompleter()(prefix)]
