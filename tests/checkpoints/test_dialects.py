@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options
 from resnetkit.architecture.parameters import tensors
+from resnetkit.checkpoints import timm_weights
 from resnetkit.checkpoints.checkpoint import Reading
 from resnetkit.checkpoints.dialect import fitting
 from resnetkit.checkpoints.dialects import DIALECTS, WRITTEN
@@ -148,6 +150,26 @@ def test_each_network_has_the_preprocessing_that_torchvision_documents_for_it(na
         assert preprocess.interpolation == transform.interpolation.value
         assert list(preprocess.mean) == transform.mean
         assert list(preprocess.std) == transform.std
+
+
+def test_each_network_has_the_preprocessings_of_its_own_weights_of_timm() -> None:
+    """timm's own records; only a network that it has no weights of is offered others'."""
+    published = list(timm_weights.published())
+    assert len({label for label, *_ in published}) == len(published)
+    for label, size, resize_to in published:
+        config = timm.get_pretrained_cfg(label)
+        assert config.input_size[1] == size, label
+        assert math.floor(size / config.crop_pct) == resize_to, label
+        assert config.interpolation == "bicubic"
+        assert config.mean == pytest.approx((0.485, 0.456, 0.406))
+        name = label.partition(".")[0]
+        assert timm_weights.network_of(registry.network(name, num_classes=7).options) == name
+    for name in ("resnet18", "resnet50", "seresnet50", "resnetblur50"):
+        offered = fitting(dialect("timm").preprocess, registry.network(name))
+        assert offered
+        assert {choice.label.partition(".")[0] for choice in offered} == {name}
+    other = registry.network("resnet18", depths=(1, 1, 1, 1))
+    assert fitting(dialect("timm").preprocess, other)[0].label == "resnet50.a1_in1k"
 
 
 @pytest.mark.parametrize("name", HELD)

@@ -55,6 +55,7 @@ def completed(typed: str, folder: Path) -> str:
     [
         ("resnetkit expl", "explain "),
         ("resnetkit explain resnet50_no", "resnet50_notes "),
+        ("resnetkit explain net.s", "net.safetensors "),
         ("resnetkit explain resnet18 --format sv", "svg "),
         ("resnetkit compare resnet50 seresnet1", "seresnet152d"),
         ("resnetkit train pictures --model test_res", "test_resnet "),

@@ -13,9 +13,11 @@ import PIL.Image
 import pytest
 import skimage.data
 import torch
+import torchvision
 
 import resnetkit
 from forking import Forks
+from resnetkit.cli.main import main
 
 COUNT = 1500
 
@@ -75,3 +77,30 @@ def test_interrupted_and_killed_no_row_is_lost_or_repeated(
         names = [Path(row["image"]).name for row in csv.DictReader(file)]
     assert sorted(set(names)) == [f"{number:05}.jpg" for number in range(COUNT)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "whole.csv"]
+
+
+def test_numbered_classes_say_how_they_get_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    module = torchvision.models.resnet18(num_classes=3)
+    torch.save(module.state_dict(), "net.pth")
+    PIL.Image.fromarray(skimage.data.coffee()).save("coffee.png")
+
+    def predicted() -> tuple[str, str]:
+        assert main(["convert", "net.pth", "net.safetensors"]) == 0
+        capsys.readouterr()
+        assert main(["predict", "net.safetensors", "coffee.png", "--topk", "1"]) == 0
+        printed = capsys.readouterr()
+        return printed.out.split()[-1], printed.err
+
+    label, told = predicted()
+    assert label in "012"
+    assert "the 3 classes have no names, only numbers; to name them, convert the" in told
+    names = {"architecture": "resnet18", "num_classes": 3, "label_names": ["red", "green", "blue"]}
+    Path("config.json").write_text(json.dumps(names))
+    named, told = predicted()
+    assert named == names["label_names"][int(label)]
+    assert "names" not in told
+    assert main(["predict", "net.safetensors", "coffee.png", "--embeddings"]) == 0

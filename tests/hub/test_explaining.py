@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import warnings
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -85,8 +88,34 @@ def test_compare_says_identical_or_what_differs(folder: Path) -> None:
     assert other.options == {"num_classes": (9, 10)}
 
 
-def test_a_module_is_explained() -> None:
+def test_objects_are_explained(folder: Path) -> None:
+    bundle = resnetkit.load(folder / "run" / "best.safetensors")
+    assert resnetkit.explain(bundle).input == (3, 24, 24)
     assert resnetkit.explain(resnetkit.build(SMALL), (20, 28)).input == (3, 20, 28)
+
+
+def test_group_norms_need_to_be_told(tmp_path: Path) -> None:
+    module = resnetkit.build(SMALL.override(norm="group", norm_groups=4))
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    with pytest.raises(InputError, match="If these are group norms, give norm='group'"):
+        resnetkit.explain(tmp_path / "net.pth")
+    given = resnetkit.explain(tmp_path / "net.pth", norm="group", norm_groups=4)
+    assert given.network.options.norm == "group"
+
+
+def test_a_source_is_downloaded(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path))
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = partial(Silent, directory=str(folder / "run"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/best.safetensors"
+        assert resnetkit.explain(url).input == (3, 24, 24)
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

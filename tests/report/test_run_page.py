@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -177,6 +178,16 @@ def test_a_run_from_its_start_to_its_end() -> None:
     assert "refresh" not in text
     assert "finished after 5 epochs" in end.words
     assert end.elements.count("td") > 100, "the matrix"
+
+
+@pytest.mark.parametrize(("first", "told"), [(600.0, True), (2.5, False)])
+def test_a_high_first_validation_loss_is_explained(first: float, told: bool) -> None:
+    recipe = make_recipe(model=SMALL, size=8, epochs=5, batch_size=128)
+    made = setting("a run", recipe.network, recipe.preprocess, recipe=recipe, about={})
+    begun, *more = rows(3)
+    page = checked(run_page(made, recipe, [replace(begun, validation_loss=first), *more]))
+    assert ("The validation loss begins high" in page.words) == told
+    assert "Loss (cross-entropy, nats; log scale)" in page.words
 
 
 def test_photographs_are_made_small(tmp_path: Path) -> None:

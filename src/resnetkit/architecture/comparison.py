@@ -80,11 +80,11 @@ class Comparison(Displayed):
 
     def tables(self) -> tuple[list[tuple[str, ...]], ...]:
         """Numbers, differing options and differing layers as cells, each below its heading."""
-        numbers = [("", *self.names)]
+        numbers: list[tuple[str, ...]] = [("", *self.names)]
         numbers += [(name, _text(a), _text(b)) for name, (a, b) in self.numbers.items()]
-        options = [("option", *self.names)]
+        options: list[tuple[str, ...]] = [("option", *self.names)]
         options += [(name, _text(a, ","), _text(b, ",")) for name, (a, b) in self.options.items()]
-        layers = [("path", self.names[0], "MACs", self.names[1], "MACs")]
+        layers: list[tuple[str, ...]] = [("path", self.names[0], "MACs", self.names[1], "MACs")]
         layers += [(one.path, *_cells(one.first), *_cells(one.second)) for one in self.layers]
         return numbers, options, layers
 

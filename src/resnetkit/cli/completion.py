@@ -12,16 +12,17 @@ import os
 from collections.abc import Mapping
 
 import argcomplete
+from argcomplete.completers import FilesCompleter
 
 from resnetkit.architecture.registry import list_models
 
-#: Arguments that are names of networks.
-_NETWORKS = {
-    ("explain", "name"),
-    ("view", "name"),
+#: Arguments that are names of networks; and those that may be files as well.
+_NETWORKS = {("train", "model")}
+_NETWORKS_OR_FILES = {
     ("compare", "first"),
     ("compare", "second"),
-    ("train", "model"),
+    ("explain", "model"),
+    ("view", "model"),
 }
 
 
@@ -38,4 +39,11 @@ def complete(commands: Mapping[str, str]) -> None:
             for action in command._actions:
                 if (name, action.dest) in _NETWORKS:
                     action.choices = list_models()
+                if (name, action.dest) in _NETWORKS_OR_FILES:
+                    action.completer = _network_or_file  # type: ignore[attr-defined]
     argcomplete.autocomplete(parser)
+
+
+def _network_or_file(prefix: str, **_: object) -> list[str]:
+    names = [name for name in list_models() if name.startswith(prefix)]
+    return [*names, *FilesCompleter()(prefix)]

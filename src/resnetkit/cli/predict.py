@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.inference.predictor import PredictOptions, Predictor
     from resnetkit.inference.results.formats import format_of
     from resnetkit.report.console.lines import tell_engine
-    from resnetkit.report.console.predictions import show, show_file
+    from resnetkit.report.console.predictions import show, show_file, tell_unnamed
 
     options = PredictOptions(
         topk=args.topk,
@@ -60,8 +60,11 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_target(args.out)
     images = ImageSource(args.paths, names=sys.stdin.buffer, null=args.null)
-    predictor = Predictor(open_model(args.bundle), options)
+    model = open_model(args.bundle)
+    predictor = Predictor(model, options)
     tell_engine(predictor.engine.to_dict(), predictor.engine.options.reason)
+    if not args.embeddings:
+        tell_unnamed(model)
     if args.out is None or kind == "table":
         unreadable = show(predictor, images, kind, args.out)
     else:

@@ -57,9 +57,9 @@ def explain(
     ``input`` is a side, ``473``, a height and width, ``(480, 640)``, or a shape, ``(3, 480, 640)``.
     ``model`` is a name; a bundle, a checkpoint of any framework, an exported file, the folder of a
     run, or a source of ``load``; a network, or an object with one, as a bundle or a module. A name
-    takes precedence over a file. A file is explained at the size of the images that it is for.
-    What its tensors do not show may be given in ``options``, and is else assumed as by ``load``,
-    with an ``AssumptionWarning``.
+    takes precedence over a file. Files and bundles are explained at the size of the images that
+    they are for. What the tensors of a file do not show may be given in ``options``, and is else
+    assumed as by ``load``, with an ``AssumptionWarning``.
 
     Raises ``ValueError`` for an unknown name or option, for conflicting options, for a file without
     a ResNet, and for an input so small that a map becomes empty.
@@ -113,7 +113,8 @@ def describe(model: str | Path | Network | HasNetwork, **options: Any) -> Descri
     if isinstance(model, Network):
         return Described(network=registry.network(model, **options))
     if not isinstance(model, str | Path):
-        return Described(network=registry.network(model.network, **options))
+        size = getattr(getattr(model, "preprocess", None), "size", None)  # a module has none
+        return Described(network=registry.network(model.network, **options), size=size)
     if str(model) in registry.entries():
         return Described(network=registry.network(str(model), **options))
     if is_source(model):
@@ -166,6 +167,8 @@ def _described(path: Path, options: dict[str, Any]) -> Described:
         return _of_file(str(path), network, preprocess, options)
     found = identify(container)
     unknown = {fact.fact for fact in found.reading.ambiguous}
+    if options.get("norm") == "group":
+        unknown.add("norm")  # which norms without statistics need to be told
     facts = {name: value for name, value in options.items() if name in unknown}
     reading, origin = settled(found, LoadOptions(facts=facts))
     left = left_out(left_names(reading, LoadOptions()), reading)

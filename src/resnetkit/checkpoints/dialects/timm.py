@@ -13,6 +13,7 @@ from typing import Any
 
 from resnetkit.architecture import registry
 from resnetkit.architecture.parameters import Place
+from resnetkit.checkpoints import timm_weights
 from resnetkit.checkpoints.dialect import UNUSUAL, Dialect, DialectPreprocess
 from resnetkit.checkpoints.facts import (
     anti_alias,
@@ -84,11 +85,14 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "output_stride": arguments.get("output_stride", options.natural_stride)}
 
 
-def _choice(label: str, size: int, resize_to: int) -> DialectPreprocess:
+def _choice(label: str, size: int, resize_to: int, *, published: bool) -> DialectPreprocess:
+    """That of published weights, for their network; or also for networks without any."""
+    network = label.partition(".")[0] if published else None
     return DialectPreprocess(
         label=label,
         preprocess=Preprocess(size=size, resize_to=resize_to, interpolation="bicubic"),
         source=f"timm's pretrained_cfg of {label}: resize to floor(size / crop_pct), bicubic",
+        applies=lambda options: timm_weights.network_of(options) == network,
     )
 
 
@@ -122,11 +126,12 @@ DIALECTS = (
             dilation_entry("previous", f"{_CODE}: first_dilation"),
         ),
         preprocess=(
-            _choice("resnet50.a1_in1k", 224, 235),
-            _choice("resnet50.a1h_in1k", 176, 195),
-            _choice("resnet50.a3_in1k", 160, 168),
-            _choice("resnet50c.gluon_in1k", 224, 256),
-            _choice("resnet26t.ra2_in1k", 256, 272),
+            *(_choice(*one, published=True) for one in timm_weights.published()),
+            _choice("resnet50.a1_in1k", 224, 235, published=False),
+            _choice("resnet50.a1h_in1k", 176, 195, published=False),
+            _choice("resnet50.a3_in1k", 160, 168, published=False),
+            _choice("resnet50c.gluon_in1k", 224, 256, published=False),
+            _choice("resnet26t.ra2_in1k", 256, 272, published=False),
         ),
         configured=configured,
     ),

@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.listing import ImageSource
 from resnetkit.errors import printable
 from resnetkit.files import atomic
+from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.prediction import Prediction
 from resnetkit.inference.predictor import Predictor
 from resnetkit.inference.results.formats import Format, open_format
@@ -34,6 +36,21 @@ def show(predictor: Predictor, images: ImageSource, kind: str, out: Path | None)
             return write_table(predictions, file)
         options = predictor.engine.options
         return write_text(predictions, open_format(kind, options.output, options.features), file)
+
+
+def tell_unnamed(model: Bundle | Exported) -> None:
+    """Say on stderr how to name the classes of a converted checkpoint, if they have no names."""
+    origin, count = model.origin, len(model.classes)
+    converted = origin.get("made_by") == "resnetkit convert" and not origin.get("class_names")
+    if not converted or model.classes != tuple(map(str, range(count))):
+        return
+    imagenet = "; those that `resnetkit fetch` makes have ImageNet's names" if count == 1000 else ""
+    print(
+        f"resnetkit: the {count} classes have no names, only numbers; to name them, convert the "
+        "checkpoint with a config.json beside it that has label_names (timm) or id2label "
+        f"(transformers){imagenet}",
+        file=sys.stderr,
+    )
 
 
 def show_file(predictor: Predictor, images: ImageSource, kind: str, out: Path) -> int:

@@ -104,8 +104,8 @@ def _chain(explanation: Explanation, run: Run, frame: Box) -> Panel:
 
     def framed(lines: list[tuple[str, Style]], *, missing: bool) -> float:
         width = note_width(line for line, _ in lines)
-        style = "missing" if missing else "signal"
-        notes.append(note(lines, middle - width / 2, y, width, style))
+        at = middle - width / 2
+        notes.append(note(lines, at, y, width, "missing" if missing else "signal"))
         return notes[-1].box.bottom
 
     if before:

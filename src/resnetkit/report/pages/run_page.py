@@ -36,6 +36,8 @@ from resnetkit.version import __version__
 
 #: Seconds after which a browser reloads the page of an unfinished run.
 AGAIN = 20
+#: A first validation loss of so many times the training loss is explained.
+LATE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,7 @@ def _page(
     page = template("run_page.html").render(
         setting=setting,
         rows=rows,
+        late_statistics=_late_statistics(setting.network, rows),
         curves=training_curves(rows, epochs) if rows else [],
         evaluation=evaluation,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -159,6 +162,14 @@ def _page(
         **({} if evaluation is None else _found(evaluation)),
     )
     return str(page)
+
+
+def _late_statistics(network: Network, rows: Sequence[EpochLog]) -> bool:
+    """Whether the first validation loss is far above the training loss, as with batch norms whose
+    running statistics have seen few steps."""
+    if network.options.norm != "batch" or not rows or rows[0].validation_loss is None:
+        return False
+    return rows[0].validation_loss > LATE * rows[0].loss
 
 
 def trained(rows: Sequence[EpochLog], epochs: int) -> Iterator[Figure]:
@@ -199,9 +210,13 @@ def training_curves(rows: Sequence[EpochLog], epochs: int) -> list[tuple[str, Ma
             name="held", values=[x for row in rows if (x := row.validation_accuracy) is not None]
         ),
     ]
+    is_log = all(value > 0 for line in loss for value in line.values)
     rate = [Series(name="rate", values=[row.lr for row in rows])]
     return [
-        ("Loss (cross-entropy, nats)", curves(loss, epochs=epochs, form="{:g}".format, log=True)),
+        (
+            f"Loss (cross-entropy, nats{'; log scale' if is_log else ''})",
+            curves(loss, epochs=epochs, form="{:g}".format, log=is_log),
+        ),
         (
             "Accuracy",
             curves(
