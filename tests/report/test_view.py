@@ -149,8 +149,9 @@ def test_combinations_and_reasons() -> None:
     for choice, size in zip(data["choices"], sizes, strict=True):
         place = place * size + choice["asked"]
     assert data["combinations"][place] == data["asked"]
-    assert "stride_on 1x1 applies to bottlenecks, not to block basic; use block bottleneck" in (
-        data["refused"]
+    assert (
+        "stride_on 1x1 applies to bottlenecks, not to block basic; use block bottleneck"
+        in (data["refused"])
     )
     titles = [network["title"] for network in data["networks"]]
     assert len(set(titles)) == len(titles)

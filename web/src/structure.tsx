@@ -1,6 +1,6 @@
 // The network opened at one place: path, figure, table, and what one unit sees.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { BlockGraph } from "./block_graph";
 import { Differences } from "./differences";
 import { Field } from "./field";
@@ -135,7 +135,7 @@ function Beside({ place, words }: { place: Place | null; words: "previous" | "ne
 /** After a place is opened, the focus is on its first item, or on the place that was left. */
 function useFocus(figure: { current: HTMLElement | null }, place: Place): void {
   const last = useRef(place.path);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const left = last.current;
     last.current = place.path;
     if (left === place.path) return;

@@ -80,19 +80,24 @@ export const signed = (value: number): string =>
 
 /** The attributes with which a figure's item and a table's row mark each other. */
 export function useMarks(): (place: Place) => {
-  onMouseEnter: () => void;
+  onMouseMove: () => void;
   onMouseLeave: () => void;
   onFocusCapture: () => void;
   onBlurCapture: () => void;
 } {
   const { setMark } = useView();
   return (place) => ({
-    onMouseEnter: () => setMark(place.path),
-    onMouseLeave: () => setMark(null),
+    // Not onMouseEnter, which scrolling by keys causes too.
+    onMouseMove: () => setMark(place.path),
+    onMouseLeave: () => setMark(focused()),
     onFocusCapture: () => setMark(place.path),
     onBlurCapture: () => setMark(null),
   });
 }
+
+/** The path of the item that has the focus. */
+const focused = (): string | null =>
+  document.activeElement?.closest<HTMLElement>("[data-item]")?.dataset["item"] ?? null;
 
 export const stageClass = (stage: string): string => `in-${stage || "network"}`;
 

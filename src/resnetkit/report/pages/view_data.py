@@ -20,7 +20,6 @@ from resnetkit.architecture.block import Block, Located
 from resnetkit.architecture.explanation import Explanation, title
 from resnetkit.architecture.layer import Conv, Layer, Linear, Pool, Subsample
 from resnetkit.architecture.network import Network
-from resnetkit.architecture.parameters import named
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.table_rows import block_text, head_text, stage_text
 from resnetkit.report.pages.view_choices import Choice, choices_of, combinations
