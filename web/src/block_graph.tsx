@@ -151,7 +151,7 @@ function Wire({
     path = `M${x},${y}V${to[1] - 6}`;
     tip = to;
   } else {
-    path = `M${x},${y}H${to[0]}V${to[1] - 6}`;
+    path = `M${x},${y}v${from[1] > 20 ? GAP / 2 - 4 : 0}H${to[0]}V${to[1] - 6}`;
     tip = to;
   }
   const arrow = side

@@ -20,7 +20,7 @@ export function Structure({ shown, other }: { shown: Tree; other: Tree | null })
   useKeys(figure, shown, place);
   const marked = mark !== null ? shown.places.get(mark) : undefined;
   return (
-    <div class={`structure at-${place.level}`}>
+    <div class={`structure at-${hasLayers(place) ? "block" : place.level}`}>
       <Crumbs shown={shown} place={place} />
       <div class="work">
         <div class={other ? "figures-two" : "figure-one"} ref={figure}>

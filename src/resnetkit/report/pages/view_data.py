@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -142,7 +143,7 @@ class _Tables:
                 for located in layers
             )
             block = {"what": texts.get(name or "", ""), "layers": rows}
-            found.append((name or "", self._index(self.blocks, rows, lambda block=block: block)))
+            found.append((name or "", self._index(self.blocks, rows, partial(dict, block))))
         return found
 
     def _layer(self, layer: Layer) -> int:
