@@ -199,6 +199,7 @@ def test_two_networks(open_page: Open) -> None:
     expect(page.locator("h1")).to_have_text("resnet50 and resnet34")
     expect(page.locator("caption")).to_contain_text("5 of 6 rows differ")
     expect(page.locator(".figure")).to_have_count(2)
+    expect(page.locator(".figure").first.locator(".sign")).to_have_count(5)
     page.locator(".figure").first.locator("a", has_text="stage 3").click()
     expect(page.locator(".figure")).to_have_count(2)
     page.goto(page.url.replace("at=stage3", "at=layer3.0.conv3"))

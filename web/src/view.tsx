@@ -12,6 +12,8 @@ export interface View {
   state: State;
   /** The asked network at the asked input; null while that is the shown one. */
   asked: Tree | null;
+  /** Whether a place differs from that of the network it is compared with, or the asked one. */
+  differs: (path: string) => boolean;
   /** The path that is pointed at, in the figure or the table. */
   mark: string | null;
   setMark: (path: string | null) => void;
@@ -116,3 +118,9 @@ export const partOf = (index: number, size: number): number => (index + 0.5) / s
 /** A description with arrows and crosses in place of letters: conv 7\u00d77, 3 \u2192 64. */
 export const pretty = (text: string): string =>
   text.replaceAll("->", "\u200a\u2192\u200a").replace(/(\d)x(?=\d)/g, "$1\u00d7");
+
+/** The sign of a place that differs. */
+export function Differs({ path }: { path: string }) {
+  const { differs } = useView();
+  return differs(path) ? <span class="sign">{"\u2260"}</span> : null;
+}
