@@ -17,8 +17,8 @@ demo: $(STAMP)
 	$(VENV)/bin/python demo/demo.py
 
 test: $(STAMP) $(MODULES)
-	$(VENV)/bin/ruff format --check src tests benchmarks demo examples docs/*.py hubconf.py
-	$(VENV)/bin/ruff check src tests benchmarks demo examples docs/*.py hubconf.py
+	$(VENV)/bin/ruff format --check src tests benchmarks demo examples docs/*.py docs/figures/*.py hubconf.py
+	$(VENV)/bin/ruff check src tests benchmarks demo examples docs/*.py docs/figures/*.py hubconf.py
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell src tests benchmarks demo docs examples web/src web/test *.md web/*.md

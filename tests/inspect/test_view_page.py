@@ -30,6 +30,8 @@ from resnetkit.inspect.page.view_page import view_page
 
 Sides = tuple[int, int]
 NODE = shutil.which("node", path=str(Path(sys.executable).parent))
+#: With gates, blurs, average pools, zeros, other stems.
+UNUSUAL = ("seresnet50t", "resnetblur18", "resnetaa34d", "ecaresnet26t", "resnet20", "resnetrs50")
 SIDES: list[list[Sides]] = [
     [(224, 224)], [(473, 473)], [(97, 97)], [(65, 200)], [(2, 2)], [(225, 225)], [(33, 33)],
 ]  # fmt: skip
@@ -131,17 +133,20 @@ def test_the_page_computes_what_explain_does(tmp_path: Path) -> None:
     assert compare("resnet50", SIDES, tmp_path) > 40_000
 
 
-@pytest.mark.parametrize(
-    "name", ["seresnet50t", "resnetblur18", "resnetaa34d", "ecaresnet26t", "resnet20", "resnetrs50"]
-)
-def test_unusual_layers_too(name: str, tmp_path: Path) -> None:
-    """Gates, blurs, average pools, zeros: the asked network alone, at many inputs."""
-    compare_asked(name, tmp_path)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", registry.names())
+def test_it_does_at_every_input(tmp_path: Path) -> None:
+    compare("resnet50_notes", [[one for (one,) in SIDES]], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in UNUSUAL else pytest.mark.slow)
+        for name in registry.names()
+    ],
+)
 def test_every_network_of_the_catalogue(name: str, tmp_path: Path) -> None:
+    """The asked network alone, at many inputs."""
     compare_asked(name, tmp_path)
 
 

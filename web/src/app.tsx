@@ -8,7 +8,7 @@ import { Notes } from "./notes";
 import { Pictures } from "./pictures/pictures";
 import { fromHash, initial, networkOf, same, TABS, toHash, type State, type Tab } from "./state";
 import { Structure } from "./structure";
-import type { Tree } from "./tree";
+import { alike, type Tree } from "./tree";
 import { treeOf } from "./walks";
 import { useHref, useView, ViewContext, type View } from "./view";
 import { WalkError } from "./walk";
@@ -73,9 +73,15 @@ export function App({ data }: { data: Data }) {
         });
   const unchanged = same(state.selection, start.selection) && same(state.input, start.input);
   const base = unchanged ? null : attempt(() => treeOf(data, data.asked, data.input));
+  const against = other ?? base;
   const view: View = {
     data,
     state,
+    differs: (path) =>
+      typeof shown !== "string" &&
+      typeof against !== "string" &&
+      against !== null &&
+      !alike(shown.places.get(path), against.places.get(path)),
     asked: typeof base === "string" ? null : base,
     mark,
     setMark,

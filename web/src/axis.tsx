@@ -39,23 +39,20 @@ export function segments(
   room: number,
 ): [number, number][] {
   if (high - low + 1 <= room) return [[low, high]];
+  const half = Math.floor(room / 2);
   const part = Math.floor(room / 3);
-  const middle = Math.min(Math.max(center - Math.floor(part / 2), low), high - part + 1);
-  const wanted: [number, number][] = [
-    [low, low + part - 1],
-    [middle, middle + part - 1],
-    [high - part + 1, high],
-  ];
-  const found: [number, number][] = [];
-  for (const [from, to] of wanted) {
-    const before = found.at(-1);
-    if (before && from <= before[1] + 2) {
-      before[1] = Math.max(before[1], to);
-    } else {
-      found.push([from, to]);
-    }
+  const middle = center - Math.floor(part / 2);
+  if (middle + part <= low + half || middle > high - half) {
+    return [
+      [low, low + half - 1],
+      [high - half + 1, high],
+    ];
   }
-  return found;
+  const [first, last] = [low + part - 1, high - part + 1];
+  const end = middle + part - 1;
+  if (middle <= first + 1) return [[low, end], [last, high]];
+  if (end >= last - 1) return [[low, first], [middle, high]];
+  return [[low, first], [middle, end], [last, high]];
 }
 
 export function Axis({
@@ -198,15 +195,21 @@ export function Axis({
         )}
       </svg>
       <p class="key">
-        <i class="swatch pixel" /> input pixel <i class="swatch padded" /> padding{" "}
-        {high >= end && (
-          <>
-            <i class="swatch hanging" /> hangs over the end{" "}
-          </>
-        )}
-        <i class="swatch unread" /> read by no window <i class="swatch result" /> output
+        <Key kind="pixel" words="input pixel" />
+        <Key kind="padded" words="padding" />
+        {high >= end && <Key kind="hanging" words="hangs over the end" />}
+        <Key kind="unread" words="read by no window" />
+        <Key kind="result" words="output" />
       </p>
     </div>
+  );
+}
+
+function Key({ kind, words }: { kind: string; words: string }) {
+  return (
+    <span>
+      <i class={`swatch ${kind}`} /> {words}
+    </span>
   );
 }
 

@@ -1,7 +1,7 @@
 // The layers of a block as a graph: the main path, the gate and the shortcut, and where they join.
 
 import type { Place } from "./tree";
-import { pretty, short, times, useHref, useMarks, useView, useWidth } from "./view";
+import { Differs, pretty, short, times, useHref, useMarks, useView, useWidth } from "./view";
 
 const [GAP, TOP] = [24, 34];
 
@@ -38,8 +38,8 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
   const { nodes, columns, ranks } = laidOut(place);
   const width = Math.min(full, columns === 1 ? 460 : columns === 2 ? 780 : 980);
   const main = columns === 1 ? width : columns === 2 ? width * 0.58 : width * 0.42;
-  const tall = main < 300 || columns > 2 ? 88 : 54;
   const rest = columns > 1 ? (width - main) / (columns - 1) : 0;
+  const tall = main < 300 ? 88 : rest && rest < 330 ? 66 : 54;
   const left = (column: number) => (column === 0 ? 0 : main + (column - 1) * rest + 14);
   const wide = (column: number) => (column === 0 ? main : rest - 14);
   const middle = (column: number) => left(column) + wide(column) / 2;
@@ -53,7 +53,7 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
     <div class="graph-box" ref={ref}>
       <p class="lead">{pretty(still ? sentence(place) : `${place.what}. ${sentence(place)}`)}</p>
       <div
-        class={`graph ${tall > 60 ? "narrow" : ""}`}
+        class={`graph ${tall > 80 ? "narrow" : ""}`}
         style={{ width: `${width}px`, height: `${height}px` }}>
         <svg class="wires" width={width} height={height} aria-hidden="true">
           <text x={middle(0) - 8} y="22" text-anchor="end" class="shape">
@@ -96,7 +96,10 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
           const inside = (
             <>
               <span class="node-name">
-                <strong>{layer.name}</strong>
+                <strong>
+                  {!still && <Differs path={layer.path} />}
+                  {layer.name}
+                </strong>
                 <span class="shape">{times(layer.output)}</span>
               </span>
               <span class="what">
@@ -151,7 +154,7 @@ function Wire({
     path = `M${x},${y}V${to[1] - 6}`;
     tip = to;
   } else {
-    path = `M${x},${y}H${to[0]}V${to[1] - 6}`;
+    path = `M${x},${y}v${from[1] > 20 ? GAP / 2 - 4 : 0}H${to[0]}V${to[1] - 6}`;
     tip = to;
   }
   const arrow = side

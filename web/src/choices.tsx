@@ -194,16 +194,14 @@ function Reason({
 
 function Input() {
   const { state, go } = useView();
-  const [text, setText] = useState(inputText(state.input));
-  const [wrong, setWrong] = useState(false);
-  useEffect(() => {
-    setText(inputText(state.input));
-    setWrong(false);
-  }, [state.input.join("x")]);
-  const given = (typed: string) => {
-    setText(typed);
-    const input = parseInput(typed);
-    setWrong(input === null);
+  const current = inputText(state.input);
+  // What is typed, as long as the input is still that of when it was typed.
+  const [typed, setTyped] = useState({ text: current, of: current });
+  const text = typed.of === current ? typed.text : current;
+  const wrong = parseInput(text) === null;
+  const given = (written: string) => {
+    const input = parseInput(written);
+    setTyped({ text: written, of: input ? inputText(input) : current });
     if (input) go({ input }, true);
   };
   return (

@@ -1,6 +1,6 @@
 // Both ways of counting the layers, each layer with its number.
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { counted, sums, WAYS, type Counted, type Way } from "./counting";
 import { stageName, type Tree } from "./tree";
 import { plural, stageClass, useHref, useView } from "./view";
@@ -21,9 +21,9 @@ export function Counting({ shown }: { shown: Tree }) {
   const lists = WAYS.map((way) => [way, counted(shown.walk, way)] as const);
   const most = Math.max(...lists.map(([, list]) => list.length));
   const { state, go } = useView();
-  const [typed, setTyped] = useState(`${state.count}`);
-  useEffect(() => setTyped(`${state.count}`), [state.count]);
-  const number = Number(typed);
+  const [typed, setTyped] = useState({ text: `${state.count}`, of: state.count });
+  const text = typed.of === state.count ? typed.text : `${state.count}`;
+  const number = Number(text);
   const valid = Number.isInteger(number) && number >= 1 && number <= most;
   return (
     <div class="counting">
@@ -39,14 +39,14 @@ export function Counting({ shown }: { shown: Tree }) {
           type="number"
           min={1}
           max={most}
-          value={typed}
+          value={text}
           aria-invalid={!valid}
           onInput={(event) => {
             const { value } = event.currentTarget;
-            setTyped(value);
-            if (Number.isInteger(Number(value)) && Number(value) >= 1) {
-              go({ count: Number(value) }, true);
-            }
+            const count = Number(value);
+            const fits = Number.isInteger(count) && count >= 1;
+            setTyped({ text: value, of: fits ? count : state.count });
+            if (fits) go({ count }, true);
           }}
         />
         <span role="status" class="found">

@@ -103,7 +103,7 @@ export function Slider({
   return (
     <label class="slider">
       <span>
-        {name} <output>{index}</output>
+        {name} <b>{index}</b>
       </span>
       <input
         type="range"

@@ -7,10 +7,12 @@ export function Kernel({
   window,
   size,
   unit,
+  columns,
 }: {
   window: Window;
   size: [number, number];
   unit: [number, number];
+  columns: number;
 }) {
   const span = extent(window);
   const around = 2;
@@ -68,13 +70,15 @@ export function Kernel({
       }
     >
       {cells}
-      <rect
-        class="neighbour"
-        x={(around + window.stride) * cell}
-        y={around * cell}
-        width={Math.min(span, shown - around - window.stride) * cell}
-        height={span * cell}
-      />
+      {unit[1] + 1 < columns && (
+        <rect
+          class="neighbour"
+          x={(around + window.stride) * cell}
+          y={around * cell}
+          width={Math.min(span, shown - around - window.stride) * cell}
+          height={span * cell}
+        />
+      )}
       <rect
         class="window"
         x={around * cell}

@@ -82,7 +82,7 @@ function Sliding({ row }: { row: Row }) {
       </div>
       <Axis window={window} size={width} position={unit[1]} name="a row" />
       <div class="kernel-two">
-        <Kernel window={window} size={[height, width]} unit={unit} />
+        <Kernel window={window} size={[height, width]} unit={unit} columns={columns} />
         <div>
           <p>{describe(window, width, unit[1], "a row")}</p>
           <p>{kernelWords(row, unit)}</p>

@@ -9,10 +9,11 @@ import { walk, WalkError } from "./walk";
 
 async function start(): Promise<void> {
   const root = document.getElementById("view")!;
-  if (typeof DecompressionStream === "undefined") {
+  const colors = CSS.supports("color", "color-mix(in srgb, red, blue)");
+  if (typeof DecompressionStream === "undefined" || !colors) {
     root.textContent =
-      "This browser cannot unpack the page (it has no DecompressionStream). Open it in Chrome " +
-      "or Edge 103, Firefox 113, Safari 16.4, or a later one.";
+      "This browser is too old for this page: it needs Chrome or Edge 111, Firefox 113, " +
+      "Safari 16.4, or a later one.";
     return;
   }
   const data = await decode(document.getElementById("data")!.textContent ?? "");

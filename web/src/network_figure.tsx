@@ -1,7 +1,7 @@
 // The whole network: the image and the map after each stage, to one scale.
 
 import { Slab } from "./slab";
-import { plural, percent, short, stageClass, times, unitOf, useHref, useMarks, useView, useWidth } from "./view";
+import { Differs, plural, percent, short, stageClass, times, unitOf, useHref, useMarks, useView, useWidth } from "./view";
 import type { Place, Tree } from "./tree";
 
 /** The last place of a network that has a map, before its head. */
@@ -70,7 +70,10 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
               )}
               </span>
               <div class="words">
-                <strong>{stage.name}</strong>
+                <strong>
+                  <Differs path={stage.path} />
+                  {stage.name}
+                </strong>
                 <span class="shape">{times(stage.output)}</span>
                 <span class="what">{stageWords(stage)}</span>
                 <Shares place={stage} root={root} />

@@ -1,7 +1,7 @@
 // A stage: its blocks in order, each with its main path and its shortcut.
 
-import type { Place } from "./tree";
-import { pretty, short, times, useHref, useMarks, useView } from "./view";
+import { alike, type Place } from "./tree";
+import { Differs, pretty, short, times, useHref, useMarks, useView } from "./view";
 
 export function StageFigure({ place }: { place: Place }) {
   const { mark } = useView();
@@ -23,7 +23,10 @@ export function StageFigure({ place }: { place: Place }) {
                 data-item={block.path}
                 {...marks(block)}
               >
-                <strong class="path">{block.path}</strong>
+                <strong class="path">
+                  <Differs path={block.path} />
+                  {block.path}
+                </strong>
                 <Sketch block={block} />
                 <span class="what">{twin ? `same layers as ${twin.path}` : pretty(block.what)}</span>
                 <span class="shape">{times(block.output)}</span>
@@ -36,9 +39,6 @@ export function StageFigure({ place }: { place: Place }) {
     </>
   );
 }
-
-const alike = (one: Place, other: Place): boolean =>
-  one.what === other.what && one.parameters === other.parameters && one.macs === other.macs;
 
 /** Layers with weights as bars as wide as their channels, on two paths that meet. */
 function Sketch({ block }: { block: Place }) {

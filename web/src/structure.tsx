@@ -1,6 +1,6 @@
 // The network opened at one place: path, figure, table, and what one unit sees.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { BlockGraph } from "./block_graph";
 import { Differences } from "./differences";
 import { Field } from "./field";
@@ -20,7 +20,7 @@ export function Structure({ shown, other }: { shown: Tree; other: Tree | null })
   useKeys(figure, shown, place);
   const marked = mark !== null ? shown.places.get(mark) : undefined;
   return (
-    <div class={`structure at-${place.level}`}>
+    <div class={`structure at-${hasLayers(place) ? "block" : place.level}`}>
       <Crumbs shown={shown} place={place} />
       <div class="work">
         <div class={other ? "figures-two" : "figure-one"} ref={figure}>
@@ -135,7 +135,7 @@ function Beside({ place, words }: { place: Place | null; words: "previous" | "ne
 /** After a place is opened, the focus is on its first item, or on the place that was left. */
 function useFocus(figure: { current: HTMLElement | null }, place: Place): void {
   const last = useRef(place.path);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const left = last.current;
     last.current = place.path;
     if (left === place.path) return;

@@ -143,3 +143,11 @@ export function neighbours(found: Tree, place: Place): [Place | null, Place | nu
   const at = siblings.indexOf(place);
   return [siblings[at - 1] ?? null, siblings[at + 1] ?? null];
 }
+
+/** Whether two places have the same layers, shapes and costs. */
+export function alike(one: Place | undefined, other: Place | undefined): boolean {
+  if (!one || !other) return false;
+  const facts = (place: Place) =>
+    [place.what, place.output?.join("x"), place.parameters, place.macs].join();
+  return facts(one) === facts(other);
+}

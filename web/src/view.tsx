@@ -12,6 +12,8 @@ export interface View {
   state: State;
   /** The asked network at the asked input; null while that is the shown one. */
   asked: Tree | null;
+  /** Whether a place differs from that of the network it is compared with, or the asked one. */
+  differs: (path: string) => boolean;
   /** The path that is pointed at, in the figure or the table. */
   mark: string | null;
   setMark: (path: string | null) => void;
@@ -80,19 +82,24 @@ export const signed = (value: number): string =>
 
 /** The attributes with which a figure's item and a table's row mark each other. */
 export function useMarks(): (place: Place) => {
-  onMouseEnter: () => void;
+  onMouseMove: () => void;
   onMouseLeave: () => void;
   onFocusCapture: () => void;
   onBlurCapture: () => void;
 } {
   const { setMark } = useView();
   return (place) => ({
-    onMouseEnter: () => setMark(place.path),
-    onMouseLeave: () => setMark(null),
+    // Not onMouseEnter, which scrolling by keys causes too.
+    onMouseMove: () => setMark(place.path),
+    onMouseLeave: () => setMark(focused()),
     onFocusCapture: () => setMark(place.path),
     onBlurCapture: () => setMark(null),
   });
 }
+
+/** The path of the item that has the focus. */
+const focused = (): string | null =>
+  document.activeElement?.closest<HTMLElement>("[data-item]")?.dataset["item"] ?? null;
 
 export const stageClass = (stage: string): string => `in-${stage || "network"}`;
 
@@ -111,3 +118,9 @@ export const partOf = (index: number, size: number): number => (index + 0.5) / s
 /** A description with arrows and crosses in place of letters: conv 7\u00d77, 3 \u2192 64. */
 export const pretty = (text: string): string =>
   text.replaceAll("->", "\u200a\u2192\u200a").replace(/(\d)x(?=\d)/g, "$1\u00d7");
+
+/** The sign of a place that differs. */
+export function Differs({ path }: { path: string }) {
+  const { differs } = useView();
+  return differs(path) ? <span class="sign">{"\u2260"}</span> : null;
+}

@@ -24,9 +24,17 @@ test("the borders in words", () => {
   );
 });
 
-test("both ends and the middle are drawn, once each", () => {
+test("both ends and the middle are drawn, or both ends and more of them", () => {
   expect(segments(-1, 10, 5, 20)).toEqual([[-1, 10]]);
   expect(segments(-1, 100, 50, 30)).toEqual([[-1, 8], [45, 54], [91, 100]]);
-  expect(segments(-1, 100, 6, 30)).toEqual([[-1, 10], [91, 100]]);
-  expect(segments(-1, 100, 100, 30)).toEqual([[-1, 8], [91, 100]]);
+  const ends = [[-1, 13], [86, 100]];
+  expect(segments(-1, 100, 0, 30)).toEqual(ends);
+  expect(segments(-1, 100, 8, 30)).toEqual(ends);
+  expect(segments(-1, 100, 100, 30)).toEqual(ends);
+  for (let center = -1; center <= 100; center += 1) {
+    const found = segments(-1, 100, center, 30);
+    expect(found.some(([from, to]) => from <= center && center <= to)).toBe(true);
+    expect(found.reduce((all, [from, to]) => all + to - from + 1, 0)).toBeLessThanOrEqual(30);
+    found.slice(1).forEach(([from], at) => expect(from).toBeGreaterThan(found[at]![1]));
+  }
 });

@@ -44,6 +44,10 @@ describe("a walk", () => {
   test("takes the larger field where paths meet", () => {
     expect(row("layer1.0.downsample.0").field).toBe(11);
     expect(row("layer1.0.add").field).toBe(19);
+    const data = small();
+    data.blockTable[1]!.layers[2] = [5, "junction", [1, 0], 0, 0];
+    const turned = walk(data, 0, [3, 16, 16]).rows.find((one) => one.path === "layer1.0.add")!;
+    expect([turned.field, turned.start]).toEqual([19, -9]);
   });
 
   test("says at which layer an input is too small", () => {

@@ -142,10 +142,8 @@ class _Tables:
                 )
                 for located in layers
             )
-            block: partial[dict[str, Any]] = partial(
-                dict, what=texts.get(name or "", ""), layers=rows
-            )
-            found.append((name or "", self._index(self.blocks, rows, block)))
+            block = {"what": texts.get(name or "", ""), "layers": rows}
+            found.append((name or "", self._index(self.blocks, rows, partial(dict, block))))
         return found
 
     def _layer(self, layer: Layer) -> int:
