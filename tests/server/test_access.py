@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from live import answer, ask, connect, running
+from live_server import answer, ask, connect, running
 from starlette.types import Receive, Scope, Send
 from test_application import jpeg, served_of
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from live import answer, connect
+from live_server import answer, connect
 from test_application import jpeg
 
 from resnetkit.server.traffic import Traffic

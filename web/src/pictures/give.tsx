@@ -13,6 +13,7 @@ async function ask(body: Blob, name: string): Promise<Look> {
 
 function Camera({ take, stop }: { take: (picture: Blob) => void; stop: (why?: string) => void }) {
   const video = useRef<HTMLVideoElement>(null);
+  const [shown, setShown] = useState(false);
   useEffect(() => {
     let stream: MediaStream | null = null;
     let on = true;
@@ -40,8 +41,8 @@ function Camera({ take, stop }: { take: (picture: Blob) => void; stop: (why?: st
   };
   return (
     <div class="look-camera">
-      <video ref={video} muted playsInline />
-      <button type="button" onClick={shoot}>
+      <video ref={video} muted playsInline onPlaying={() => setShown(true)} />
+      <button type="button" disabled={!shown} onClick={shoot}>
         Take the picture
       </button>
       <button type="button" onClick={() => stop()}>
