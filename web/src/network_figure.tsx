@@ -114,7 +114,7 @@ function fitted(
 }
 
 const itemWidth = (shape: number[], scale: Scale): number =>
-  Math.max(108 * zoom(), slabWidth(shape, scale) + 16);
+  Math.max(118 * zoom(), slabWidth(shape, scale) + 16);
 
 const basis = (shape: number[], scale: Scale) => ({
   flexBasis: `${itemWidth(shape, scale)}px`,
