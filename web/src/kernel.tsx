@@ -76,7 +76,7 @@ export function Kernel({
           class="neighbour"
           x={(around + window.stride) * cell}
           y={around * cell}
-          width={Math.min(span, shown - around - window.stride) * cell}
+          width={Math.max(0, Math.min(span, shown - around - window.stride)) * cell}
           height={span * cell}
         />
       )}

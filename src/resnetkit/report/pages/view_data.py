@@ -28,8 +28,6 @@ from resnetkit.report.pages.view_choices import Choice, choices_of, combinations
 #: The two versions of the notes' network, and the blocks that are shown side by side.
 NOTES = ("resnet50_notes", "resnet50_deep")
 BLOCKS = (("resnet34", "layer1.1"), ("resnet50", "layer1.1"), ("resnet34", "layer3.1"))
-
-
 #: For each counted layer, whether it has the next number or that of the layer before; by path.
 Counted = dict[str, tuple[int, ...]]
 
