@@ -223,6 +223,25 @@ def test_the_notes_and_their_code(open_page: Open) -> None:
     expect(page.locator(".figure").nth(1)).to_contain_text("1 cell at the end is cut off")
 
 
+@pytest.mark.parametrize("width", [380, 1280, 2560])
+def test_the_window_is_drawn(width: int, open_page: Open) -> None:
+    page = open_page("at=conv1", width=width)
+    assert page.locator(".axis .tap").count() == 7
+    assert page.locator(".axis .result.current").count() == 1
+
+
+@pytest.mark.parametrize("fragment", ["", "net=output-stride:8", "input=32", "input=473x200"])
+def test_maps_do_not_cover_each_other(fragment: str, open_page: Open) -> None:
+    for width in (600, 800, 1280):
+        page = open_page(fragment, width=width)
+        right = 0.0
+        for slab in page.locator(".across .slab").all():
+            box = slab.bounding_box()
+            assert box is not None
+            assert box["x"] >= right
+            right = box["x"] + box["width"]
+
+
 def test_the_two_blocks(open_page: Open) -> None:
     text = open_page("tab=blocks").locator(".kinds").inner_text()
     for number in ("73,728", "69,632", "1,179,648", "17 times as many"):

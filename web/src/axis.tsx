@@ -1,7 +1,7 @@
 // A window sliding along an axis: pixels, padding, the windows, and what they leave out.
 
 import type { Window } from "./data";
-import { signed, useWidth } from "./view";
+import { signed, useWidth, zoom } from "./view";
 import { extent, positions } from "./walk";
 
 export interface Line {
@@ -68,7 +68,7 @@ export function Axis({
 }) {
   const [ref, width] = useWidth<HTMLDivElement>(700);
   const { low, high, end, count, starts, read } = line(window, size);
-  const cell = width < 520 ? 11 : 17;
+  const cell = width < 520 ? 11 : Math.round(17 * zoom());
   const gap = 26;
   const span = extent(window);
   const room = Math.floor((width - 2 * gap - 8) / cell);

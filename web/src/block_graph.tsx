@@ -1,7 +1,7 @@
 // The layers of a block as a graph: the main path, the gate and the shortcut, and where they join.
 
 import type { Place } from "./tree";
-import { Differs, pretty, short, times, useHref, useMarks, useView, useWidth } from "./view";
+import { Differs, pretty, short, times, useHref, useMarks, useView, useWidth, zoom } from "./view";
 
 const [GAP, TOP] = [24, 34];
 
@@ -36,10 +36,11 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
   const marks = useMarks();
   const [ref, full] = useWidth<HTMLDivElement>(700);
   const { nodes, columns, ranks } = laidOut(place);
-  const width = Math.min(full, columns === 1 ? 460 : columns === 2 ? 780 : 980);
+  const scale = zoom();
+  const width = Math.min(full, scale * (columns === 1 ? 460 : columns === 2 ? 780 : 980));
   const main = columns === 1 ? width : columns === 2 ? width * 0.58 : width * 0.42;
   const rest = columns > 1 ? (width - main) / (columns - 1) : 0;
-  const tall = main < 300 ? 88 : rest && rest < 330 ? 66 : 54;
+  const tall = scale * (main < 300 * scale ? 88 : rest && rest < 330 * scale ? 66 : 54);
   const left = (column: number) => (column === 0 ? 0 : main + (column - 1) * rest + 14);
   const wide = (column: number) => (column === 0 ? main : rest - 14);
   const middle = (column: number) => left(column) + wide(column) / 2;
@@ -53,7 +54,7 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
     <div class="graph-box" ref={ref}>
       <p class="lead">{pretty(still ? sentence(place) : `${place.what}. ${sentence(place)}`)}</p>
       <div
-        class={`graph ${tall > 80 ? "narrow" : ""}`}
+        class={`graph ${tall > 80 * scale ? "narrow" : ""}`}
         style={{ width: `${width}px`, height: `${height}px` }}>
         <svg class="wires" width={width} height={height} aria-hidden="true">
           <text x={middle(0) - 8} y="22" text-anchor="end" class="shape">

@@ -2,7 +2,7 @@
 
 import { lastMap } from "./network_figure";
 import { stageName, type Place, type Tree } from "./tree";
-import { partOf, signed, stageClass, times, unitOf, useView } from "./view";
+import { partOf, signed, stageClass, times, unitOf, useView, zoom } from "./view";
 
 interface Seen {
   tree: Tree;
@@ -130,7 +130,7 @@ function Map({
   point: (unit: [number, number] | null) => void;
   choose: (unit: [number, number]) => void;
 }) {
-  const size = 150;
+  const size = 150 * zoom();
   const cell = size / Math.max(rows, columns);
   const [height, width] = [cell * rows, cell * columns];
   const at = (event: PointerEvent): [number, number] => {
@@ -191,7 +191,7 @@ function Image({
   const [row, column, side] = square;
   const [left, top] = [Math.min(0, column), Math.min(0, row)];
   const [right, bottom] = [Math.max(width, column + side), Math.max(height, row + side)];
-  const scale = 220 / Math.max(right - left, bottom - top);
+  const scale = (220 * zoom()) / Math.max(right - left, bottom - top);
   const box = [(right - left) * scale, (bottom - top) * scale] as const;
   const x = (value: number) => (value - left) * scale;
   const y = (value: number) => (value - top) * scale;

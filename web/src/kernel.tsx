@@ -1,6 +1,7 @@
 // The window on the map, in two dimensions, at a position.
 
 import type { Window } from "./data";
+import { zoom } from "./view";
 import { extent } from "./walk";
 
 export function Kernel({
@@ -17,7 +18,7 @@ export function Kernel({
   const span = extent(window);
   const around = 2;
   const shown = span + 2 * around + (window.stride > 1 && span < 9 ? window.stride : 0);
-  const cell = Math.min(18, Math.floor(230 / shown));
+  const cell = zoom() * Math.min(18, Math.floor(230 / shown));
   const starts = unit.map((index) => index * window.stride - window.padding);
   const ends = size.map((side) => side + window.padding + window.end_padding);
   const cells = [];
@@ -75,7 +76,7 @@ export function Kernel({
           class="neighbour"
           x={(around + window.stride) * cell}
           y={around * cell}
-          width={Math.min(span, shown - around - window.stride) * cell}
+          width={Math.max(0, Math.min(span, shown - around - window.stride)) * cell}
           height={span * cell}
         />
       )}

@@ -1,7 +1,7 @@
 // The whole network: the image and the map after each stage, to one scale.
 
-import { Slab } from "./slab";
-import { Differs, plural, percent, short, stageClass, times, unitOf, useHref, useMarks, useView, useWidth } from "./view";
+import { Slab, slabWidth, type Scale } from "./slab";
+import { Differs, plural, percent, short, stageClass, times, unitOf, useHref, useMarks, useView, useWidth, zoom } from "./view";
 import type { Place, Tree } from "./tree";
 
 /** The last place of a network that has a map, before its head. */
@@ -15,12 +15,11 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
   const [ref, width] = useWidth<HTMLOListElement>(1000);
   const { root, walk } = tree;
   const column = width < 560;
-  const side = column ? 84 : Math.min(300, Math.max(84, width * 0.19));
   const most = Math.max(...walk.rows.map((row) => row.output?.[0] ?? 0));
-  const scale = {
-    side: side / Math.max(walk.input[1]!, walk.input[2]!),
-    depth: (column ? 90 : Math.min(150, width * 0.085)) / most,
-  };
+  const largest = Math.max(walk.input[1]!, walk.input[2]!);
+  const shapes = [walk.input, ...root.children.map((stage) => stage.output ?? [1])];
+  const scale = fitted(column ? 84 : width * 0.19, largest, column, width, shapes, most);
+  const tall = scale.side * walk.input[1]! + 14;
   const focus = (mark !== null && tree.places.get(mark)) || lastMap(tree);
   const unit = pointed ?? state.unit;
   const square =
@@ -36,9 +35,9 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
       <ol
         class={`flow ${column ? "down" : "across"}`}
         ref={ref}
-        style={{ "--tall": `${side + 14}px` }}
+        style={{ "--tall": `${tall}px` }}
       >
-        <li class="input">
+        <li class="input" style={basis(walk.input, scale)}>
           <div class="item">
             <span class="drawn">
               <Slab shape={walk.input} scale={scale} stage="" square={square} />
@@ -50,7 +49,11 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
           </div>
         </li>
         {root.children.map((stage) => (
-          <li key={stage.path} class={stageClass(stage.stage)}>
+          <li
+            key={stage.path}
+            class={stageClass(stage.stage)}
+            style={basis(stage.output ?? [1], scale)}
+          >
             <a
               class={`item ${mark === stage.path ? "marked" : ""}`}
               href={href({ at: stage.path })}
@@ -90,6 +93,32 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
     </>
   );
 }
+
+/** The largest scale at which all maps stand side by side, each with room for its words. */
+function fitted(
+  side: number,
+  largest: number,
+  column: boolean,
+  width: number,
+  shapes: number[][],
+  most: number,
+): Scale {
+  const depth = (column ? 90 : Math.min(150 * zoom(), width * 0.085)) / most;
+  const scale = { side: side / largest, depth };
+  const needed = () => shapes.reduce((all, shape) => all + itemWidth(shape, scale) + 7, 0);
+  while (!column && needed() > width && scale.side * largest > 40) {
+    scale.side *= 0.96;
+    scale.depth *= 0.98;
+  }
+  return scale;
+}
+
+const itemWidth = (shape: number[], scale: Scale): number =>
+  Math.max(118 * zoom(), slabWidth(shape, scale) + 16);
+
+const basis = (shape: number[], scale: Scale) => ({
+  flexBasis: `${itemWidth(shape, scale)}px`,
+});
 
 function stageWords(stage: Place): string {
   const blocks = stage.children.filter((one) => one.level === "block").length;

@@ -9,6 +9,12 @@ export interface Scale {
   depth: number;
 }
 
+/** How wide a map is drawn, with the channels behind it. */
+export function slabWidth(shape: number[], scale: Scale): number {
+  const face = shape.length === 1 ? 3 : Math.max(2, (shape[2] ?? 1) * scale.side);
+  return face + 0.8 * Math.max(2, (shape[0] ?? 1) * scale.depth) + 4;
+}
+
 interface Drawn {
   shape: number[];
   scale: Scale;

@@ -159,6 +159,7 @@ function useKeys(figure: { current: HTMLElement | null }, shown: Tree, place: Pl
       if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
       if (target.closest("input, select, textarea, button")) return;
       const step = STEPS[event.key];
+      if (step && target.matches(".scroll")) return; // a table that is too wide scrolls
       if (event.key === "Escape" || event.key === "Backspace") {
         if (!place.parent) return;
         go({ at: place.parent.path });

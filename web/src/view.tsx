@@ -53,6 +53,10 @@ export function useWidth<T extends HTMLElement>(
   return [ref, width];
 }
 
+/** Points of what is one point in a page of the usual size; large screens have larger letters. */
+export const zoom = (): number =>
+  parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+
 export const times = (shape: number[] | null): string =>
   shape === null ? "not reached" : shape.join("\u00d7");
 

@@ -109,14 +109,15 @@ class Network(Displayed):
         """
         assert self.options.stem_widths is not None
         numbers: dict[str, dict[str, int]] = {"paper": {}, "notes": {}}
-        stem, pooled = len(self.options.stem_widths), self.options.stem_pool == "none"
+        convolutions = len(self.options.stem_widths)  # the stem's that count as one
+        pooled = self.options.stem_pool == "none"
         last = {"paper": 1, "notes": 1}
         for located in self.layers():
             layer = located.layer
             ways: tuple[str, ...] = ()
             if located.stage == "stage0" and isinstance(layer, Conv | Pool | Blur):
-                if stem:
-                    stem -= 1
+                if convolutions:
+                    convolutions -= 1
                     numbers["paper"][located.path] = numbers["notes"][located.path] = 1
                 elif not pooled:
                     pooled, ways = True, ("notes",)

@@ -12,15 +12,15 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
 
 from resnetkit.architecture import registry
-from resnetkit.architecture.block import Block, Located
+from resnetkit.architecture.block import Located
 from resnetkit.architecture.explanation import Explanation
 from resnetkit.architecture.layer import Conv, Layer, Linear, Pool, Subsample
-from resnetkit.architecture.network import Network
+from resnetkit.architecture.network import Network, Stage
 from resnetkit.architecture.rare_layer import Blur, ChannelConv
 from resnetkit.architecture.table_rows import block_text, head_text, stage_text
 from resnetkit.inspect.page.view_choices import Choice, choices_of, combinations
@@ -28,6 +28,8 @@ from resnetkit.inspect.page.view_choices import Choice, choices_of, combinations
 #: The two versions of the notes' network, and the blocks that are shown side by side.
 NOTES = ("resnet50_notes", "resnet50_deep")
 BLOCKS = (("resnet34", "layer1.1"), ("resnet50", "layer1.1"), ("resnet34", "layer3.1"))
+#: For each counted layer, whether it has the next number or that of the layer before; by path.
+Counted = dict[str, tuple[int, ...]]
 
 
 def view_data(explanation: Explanation) -> dict[str, Any]:
@@ -73,6 +75,22 @@ def _choice(choice: Choice) -> dict[str, Any]:
     return {"name": choice.name, "label": choice.label, "asked": choice.asked, "values": values}
 
 
+class _Parts:
+    """The layers of a network by stage, found when a stage is new."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    @cached_property
+    def layers(self) -> dict[str, list[Located]]:
+        runs = groupby(self.network.layers(), lambda located: located.stage)
+        return {stage: list(run) for stage, run in runs}
+
+    @cached_property
+    def counted(self) -> Counted:
+        return _counted(self.network)
+
+
 @dataclass(slots=True)
 class _Tables:
     """The stored layers, blocks, stages and networks, each once; others refer to their index."""
@@ -96,23 +114,12 @@ class _Tables:
         return known
 
     def _network(self, network: Network) -> dict[str, Any]:
-        runs: dict[str, list[Located]] = {}
-        counted: dict[str, tuple[int, ...]] = {}
-
-        def stage(name: str, key: Any, what: str, blocks: tuple[Block, ...] = ()) -> int:
-            def made() -> dict[str, Any]:
-                if not runs:
-                    counted.update(_counted(network))
-                    for located in network.layers():
-                        runs.setdefault(located.stage, []).append(located)
-                texts = {block.name: block_text(block) for block in blocks}
-                inside = self._blocks(runs[name], texts, counted)
-                return {"name": name, "what": what, "blocks": inside}
-
-            return self._index(self.stages, key, made)
-
-        parts = [stage(one.name, one, stage_text(one), one.blocks) for one in network.stages]
-        parts.append(stage("head", network.head, head_text(network.head)))
+        parts = _Parts(network)
+        stages = [
+            self._index(self.stages, stage, partial(self._stage, parts, stage.name, stage))
+            for stage in network.stages
+        ]
+        head = self._index(self.stages, network.head, partial(self._stage, parts, "head", None))
         return {
             "name": network.name,
             "title": registry.title(network),
@@ -121,36 +128,38 @@ class _Tables:
             "size": network.input_size,
             "channels": network.options.in_chans,
             "multiple": network.options.natural_stride,
-            "stages": parts,
+            "stages": [*stages, head],
         }
 
-    def _blocks(
-        self, run: list[Located], texts: dict[str, str], counted: dict[str, tuple[int, ...]]
-    ) -> list[tuple[str, int]]:
-        """Names and indices of a stage's blocks; the layers of a stem or head are one block
-        without a name."""
-        found = []
-        for name, inside in groupby(run, lambda located: located.block):
-            layers = list(inside)
-            places = {located.path: place for place, located in enumerate(layers)}
-            rows = tuple(
-                (
-                    self._layer(located.layer),
-                    located.branch,
-                    tuple(places.get(path, -1) for path in located.inputs),
-                    *counted.get(located.path, (0, 0)),
-                )
-                for located in layers
+    def _stage(self, parts: _Parts, name: str, stage: Stage | None) -> dict[str, Any]:
+        """A stage, or the head; the layers of a stem or head are one block without a name."""
+        what = head_text(parts.network.head) if stage is None else stage_text(stage)
+        texts = {block.name: block_text(block) for block in stage.blocks} if stage else {}
+        blocks = []
+        for block, inside in groupby(parts.layers[name], lambda located: located.block):
+            rows = self._rows(list(inside), parts.counted)
+            found = {"what": texts.get(block or "", ""), "layers": rows}
+            blocks.append((block or "", self._index(self.blocks, rows, partial(dict, found))))
+        return {"name": name, "what": what, "blocks": blocks}
+
+    def _rows(self, layers: list[Located], counted: Counted) -> tuple[tuple[Any, ...], ...]:
+        """The layers of a block with their branches, inputs and whether they count."""
+        places = {located.path: place for place, located in enumerate(layers)}
+        return tuple(
+            (
+                self._layer(located.layer),
+                located.branch,
+                tuple(places.get(path, -1) for path in located.inputs),
+                *counted.get(located.path, (0, 0)),
             )
-            block = {"what": texts.get(name or "", ""), "layers": rows}
-            found.append((name or "", self._index(self.blocks, rows, partial(dict, block))))
-        return found
+            for located in layers
+        )
 
     def _layer(self, layer: Layer) -> int:
         return self._index(self.layers, layer, lambda: _layer(layer))
 
 
-def _counted(network: Network) -> dict[str, tuple[int, ...]]:
+def _counted(network: Network) -> Counted:
     """For each counted layer, by the paper and by the notes: 1 if it has the next number, 2 if it
     has the number of the layer before, else 0."""
     flags: dict[str, list[int]] = {}
