@@ -12,7 +12,6 @@ import PIL.Image
 
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.network import Network
-from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.decoding.decode import Image
 from resnetkit.display import Displayed
 from resnetkit.errors import InputError
@@ -22,7 +21,7 @@ from resnetkit.inspect.colours import captioned, coloured, enlarged, grid
 from resnetkit.inspect.layer_outputs import engine_for, open_outputs
 from resnetkit.inspect.models import Model, as_bundle, check_count, hint
 from resnetkit.inspect.photo import Box, Photo, photo_of
-from resnetkit.inspect.places import Level, ShortcutKind, chosen
+from resnetkit.inspect.places import ShortcutKind, chosen
 
 Array = npt.NDArray[np.float32]
 #: Classes of a result, and the side of a channel's picture in pixels.
@@ -164,19 +163,10 @@ def feature_maps(
     (512, 2, 2)
     """
     bundle = as_bundle(model)
-    return maps_of(bundle, photo_of(image, bundle.preprocess), at, engine_for(model, engine))
-
-
-def maps_of(
-    bundle: Bundle,
-    photo: Photo,
-    at: str | Sequence[str] | None,
-    engine: EngineName,
-    default: Level = "stage",
-) -> FeatureMaps:
-    """``feature_maps`` of a picture that was read."""
-    found = chosen(bundle.network, at, default)
-    run = open_outputs(bundle, [layer for place in found for layer in place.layers], engine)
+    photo = photo_of(image, bundle.preprocess)
+    found = chosen(bundle.network, at, "stage")
+    layers = [layer for place in found for layer in place.layers]
+    run = open_outputs(bundle, layers, engine_for(model, engine))
     values = {path: _as_map(batch[0]) for path, batch in run(photo.batch).items()}
     logits = values[run.output][:, 0, 0] if run.output == "logits" else None
     ranks = logits is not None and finite(logits)
