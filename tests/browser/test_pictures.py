@@ -11,10 +11,10 @@ import PIL.Image
 import pytest
 import torch
 from fastapi import FastAPI
-from live_server import running
 from playwright.sync_api import Browser, Page, expect
 
 import resnetkit
+from live_server import running
 from photographs import photograph
 from resnetkit.architecture.explanation import explain
 from resnetkit.inspect import look

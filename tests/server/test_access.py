@@ -18,11 +18,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from live_server import answer, ask, connect, running
 from starlette.types import Receive, Scope, Send
 from test_application import jpeg, served_of
 
 import resnetkit
+from live_server import answer, ask, connect, running
 from resnetkit.errors import InputError
 from resnetkit.server.access import Access, ClientLimit
 from resnetkit.server.api_keys import check_exposure, read_api_keys

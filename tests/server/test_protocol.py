@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
-from live_server import answer, ask, connect, echo, running
 
+from live_server import answer, ask, connect, echo, running
 from resnetkit.server.connections import ConnectionLimits
 from resnetkit.server.protocol import h11_protocol, httptools_protocol, limited_protocol
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from live_server import answer, connect
 from test_application import jpeg
 
+from live_server import answer, connect
 from resnetkit.server.traffic import Traffic
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\n"
