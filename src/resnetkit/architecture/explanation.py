@@ -175,7 +175,8 @@ def explain(
         shape = (described.options.in_chans, input, input)
     else:
         shape = tuple(input)
-        if len(shape) == 2:
+        # (3, 224) may be channels and a side as well; it is refused.
+        if len(shape) == 2 and shape[0] != described.options.in_chans:
             shape = (described.options.in_chans, *shape)
     return Explanation(walk(described, shape))
 

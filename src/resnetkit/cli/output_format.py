@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resnetkit.errors import InputError
-from resnetkit.files import atomic, check_target, write_text
 
 
 def format_of(name: str | None, out: Path | None, endings: Mapping[str, tuple[str, ...]]) -> str:
@@ -18,6 +17,8 @@ def format_of(name: str | None, out: Path | None, endings: Mapping[str, tuple[st
     """
     if out is None:
         return name or next(iter(endings.values()))[0]
+    from resnetkit.files import check_target
+
     check_target(out)
     ending = out.suffix.lower()
     held = endings.get(ending, ())
@@ -36,13 +37,14 @@ def format_of(name: str | None, out: Path | None, endings: Mapping[str, tuple[st
 
 
 def write(page: str | bytes, out: Path | None) -> None:
-    """Write a page to a file, or print it, if it is text."""
-    if isinstance(page, bytes):
-        assert out is not None
+    """Write a page to a file, or print it."""
+    if out is not None:
+        from resnetkit.files import atomic
+
         with atomic(out) as temporary:
-            temporary.write_bytes(page)
-    elif out is not None:
-        write_text(out, f"{page}\n")
+            temporary.write_bytes(page if isinstance(page, bytes) else f"{page}\n".encode())
+    elif isinstance(page, bytes):
+        sys.stdout.buffer.write(page)
     elif page.startswith("<"):
         from resnetkit.report.console.lines import print_page
 

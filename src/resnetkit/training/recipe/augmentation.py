@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from resnetkit.errors import InputError, check, mapping
+from resnetkit.errors import InputError, check, mapping, shown
 
 Policy = Literal["none", "randaugment", "trivialaugment"]
 
@@ -64,8 +64,8 @@ class Augment:
             )
         if not 0 <= self.erase <= 1 or not self.lighting >= 0:
             raise InputError(
-                f"augment erase is {self.erase:g} and lighting {self.lighting:g}; erase must be "
-                "a share from 0 to 1, lighting a number from 0"
+                f"augment erase is {shown(self.erase)} and lighting {shown(self.lighting)}; erase "
+                "must be a share from 0 to 1, lighting a number from 0"
             )
 
     @property
