@@ -1,6 +1,6 @@
 // The network opened at one place: path, figure, table, and what one unit sees.
 
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { BlockGraph } from "./block_graph";
 import { Differences } from "./differences";
 import { Field } from "./field";
@@ -153,7 +153,7 @@ function useFocus(figure: { current: HTMLElement | null }, place: Place): void {
 /** Arrow keys go between items or neighbours, Escape and Backspace go up. */
 function useKeys(figure: { current: HTMLElement | null }, shown: Tree, place: Place): void {
   const { go } = useView();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
       if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
