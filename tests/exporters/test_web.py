@@ -188,6 +188,10 @@ def serving_files(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
 class TestRuntime:
     """onnxruntime-web from a registry."""
 
+    def test_is_the_version_that_the_page_is_typed_with(self) -> None:
+        package = json.loads((RUNTIME.parents[2] / "package.json").read_text())
+        assert package["devDependencies"]["onnxruntime-web"] == web_runtime.VERSION
+
     NAME = f"onnxruntime-web-{web_runtime.VERSION}.tgz"
 
     @pytest.fixture(autouse=True)

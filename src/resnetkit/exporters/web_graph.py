@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resnetkit.inference.engines.conv_bn_fusion import rounded
+
 if TYPE_CHECKING:
     import onnx
 
 #: The output with a map for each class, ``(1, classes, H, W)``.
 CAMS = "cams"
+#: Nodes between the pool and the classifier that only reshape or quantise.
+_PASSING = ("Flatten", "Reshape", "QuantizeLinear", "DequantizeLinear")
 #: Smaller arrays stay as they are.
 _LEAST = 1024
 
@@ -49,10 +53,6 @@ def with_cams(model: onnx.ModelProto) -> bool:
     return True
 
 
-#: Nodes between the pool and the classifier that only reshape or quantise.
-_PASSING = ("Flatten", "Reshape", "QuantizeLinear", "DequantizeLinear")
-
-
 def halved(model: onnx.ModelProto) -> None:
     """Store large float32 arrays as float16, and convert them when the graph is opened.
 
@@ -66,7 +66,7 @@ def halved(model: onnx.ModelProto) -> None:
         if array.data_type != onnx.TensorProto.FLOAT or np.prod(array.dims) < _LEAST:
             continue
         name = array.name
-        values = onnx.numpy_helper.to_array(array).astype(np.float16)
+        values = rounded(onnx.numpy_helper.to_array(array), "float16")
         array.CopyFrom(onnx.numpy_helper.from_array(values, f"{name}.half"))
         casts.append(
             onnx.helper.make_node(

@@ -56,7 +56,6 @@ def _policy(script: str, style: str) -> str:
             "default-src 'none'",
             f"script-src {_hash(script)} 'wasm-unsafe-eval' blob:",
             f"style-src {_hash(style)}",
-            "style-src-attr 'unsafe-inline'",
             "worker-src blob:",
             "img-src blob: data:",
             "media-src blob: mediastream:",

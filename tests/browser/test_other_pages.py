@@ -1,0 +1,89 @@
+"""The pages without much script, in a browser: accessible, narrow, and silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import resnetkit
+from live_server import running
+from npm_packages import runtime_cached
+from resnetkit.cli.main import main
+from resnetkit.server.application import create_app
+from resnetkit.server.connections import ConnectionLimits
+from resnetkit.server.model_source import ModelSource, ServingOptions
+from resnetkit.server.protocol import limited_protocol
+
+pytestmark = pytest.mark.slow
+AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
+PAGES = ("explain", "compare", "evaluate", "run", "server", "classifier")
+
+
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Each page by its name."""
+    folder = tmp_path_factory.mktemp("pages")
+    run = folder / "run"
+    command = f"train digits --depths 1,1,1 --epochs 2 --out {run}"
+    assert main(command.split()) == 0
+    bundle = run / "best.safetensors"
+    for line in (
+        f"explain resnet50 --out {folder}/explain.html",
+        f"compare resnet50 resnet34 --out {folder}/compare.html",
+        f"evaluate {bundle} digits --format html --out {folder}/evaluate.html",
+    ):
+        assert main(line.split()) == 0
+    with runtime_cached(folder / "cache"):
+        resnetkit.export(bundle, folder / "classifier.html", to="web", agree_on="digits")
+    found = {name: (folder / f"{name}.html").as_uri() for name in PAGES}
+    found["run"] = (run / "report.html").as_uri()
+    served = ServingOptions().open(ModelSource(name="digits", model=bundle))
+    app = create_app(served)
+    with running(app, limited_protocol, ConnectionLimits(), lifespan="on") as (host, port):
+        yield {**found, "server": f"http://{host}:{port}/"}
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(color_scheme=request.param, bypass_csp=True)
+    found = context.new_page()
+    said: list[str] = []
+    found.on("console", lambda message: said.append(message.text))
+    found.on("pageerror", lambda error: said.append(str(error)))
+    yield found
+    context.close()
+    assert not said
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_accessible_and_no_sideways_scroll(
+    name: str, page: Page, addresses: dict[str, str]
+) -> None:
+    page.goto(addresses[name])
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    for width in (380, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.evaluate(AXE.read_text())
+        found = page.evaluate("axe.run().then((result) => result.violations)")
+        grave = [
+            (one["id"], [node["html"] for node in one["nodes"]][:3])
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert not grave
+
+
+def test_a_number_of_the_matrix_opens_its_pictures(page: Page, addresses: dict[str, str]) -> None:
+    page.goto(addresses["evaluate"])
+    number = page.locator("td button").first
+    number.focus()
+    page.keyboard.press("Enter")
+    opened = page.locator(".behind:popover-open")
+    expect(opened).to_be_visible()
+    assert opened.locator("img").count() >= 1
+    page.keyboard.press("Escape")
+    expect(opened).to_be_hidden()
