@@ -266,7 +266,7 @@ def test_bfloat16_only_if_asked_for_and_only_where_it_is(
 def test_auto_takes_the_fastest_installed(
     bundle: resnetkit.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "_gpu", lambda: False)
+    monkeypatch.setattr(selection, "on_gpu", lambda: False)
     assert open_engine(bundle).name == "openvino"
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "openvino", None)
@@ -280,7 +280,7 @@ def test_auto_takes_the_fastest_installed(
         for name, extra in extras.items():
             with pytest.raises(InputError, match=rf"pip install 'resnetkit\[{extra}\]'"):
                 open_engine(bundle, name)
-    monkeypatch.setattr(selection, "_gpu", lambda: True)
+    monkeypatch.setattr(selection, "on_gpu", lambda: True)
     assert selection.chosen() == ("torch", "the engine for the GPU")
     assert selection.chosen(device="cpu")[0] == "openvino"
 
