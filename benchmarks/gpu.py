@@ -39,8 +39,8 @@ NEEDED = ("argcomplete", "jinja2", "lazy_loader", "ml_dtypes", "numpy", "PIL", "
           "httpcore", "httptools", "python_multipart", "prometheus_client", "pydantic", "uvicorn",
           "uvloop")  # fmt: skip
 PROBING = """
-import importlib.util, importlib.metadata, json, platform, sys
-found = {"python": platform.python_version(), "executable": sys.executable, "gpus": []}
+import importlib.util, importlib.metadata, json, platform
+found = {"python": platform.python_version(), "gpus": []}
 missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 versions = {}
 for name in KEPT:
@@ -101,8 +101,7 @@ def probed(python: str, env: Mapping[str, str]) -> dict[str, Any]:
     if not lines:
         said = done.stderr.strip().splitlines() or [f"it exits with {done.returncode}"]
         return {"executable": python, "problem": said[-1]}
-    found: dict[str, Any] = json.loads(lines[-1].removeprefix("FOUND"))
-    return found
+    return {**json.loads(lines[-1].removeprefix("FOUND")), "executable": python}
 
 
 def usable(found: Mapping[str, Any], *, gpu: bool) -> bool:

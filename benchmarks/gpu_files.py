@@ -46,22 +46,24 @@ from resnetkit.training.step.optimizer import optimizer_of
 
 
 def jpeg_files(folder: Path, count: int, different: int) -> Path:
-    """``count`` JPEG files of 500x375 in a class folder, ``different`` of them drawn: smooth noise
-    with some grain, of about the size of photographs."""
-    place = folder / "jpeg" / "class"
-    place.mkdir(parents=True)
+    """``count`` JPEG files of 500x375 in two class folders, ``different`` of them drawn: smooth
+    noise with some grain, of about the size of photographs."""
+    places = [folder / "jpeg" / name for name in ("a", "b")]
+    for place in places:
+        place.mkdir(parents=True)
     draw = np.random.default_rng(0)
     for number in range(count):
-        path = place / f"{number:05}.jpg"
+        path = places[number % 2] / f"{number:05}.jpg"
         if number >= different:
-            shutil.copyfile(place / f"{number % different:05}.jpg", path)
+            same = number % different
+            shutil.copyfile(places[same % 2] / f"{same:05}.jpg", path)
             continue
         coarse = PIL.Image.fromarray(draw.integers(0, 256, (24, 32, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((500, 375), PIL.Image.Resampling.BICUBIC), np.int16)
         grain = draw.integers(-12, 13, smooth.shape, dtype=np.int16)
         picture = np.clip(smooth + grain, 0, 255).astype(np.uint8)
         PIL.Image.fromarray(picture).save(path, quality=90)
-    return place.parent
+    return folder / "jpeg"
 
 
 def decoding(setting: Setting) -> None:

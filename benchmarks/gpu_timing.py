@@ -145,30 +145,30 @@ def race(
     of the first contender in the same round. One that fails has ``error`` instead. Fewer rounds, or
     contenders, are run if less than ``reserve`` seconds are left.
     """
-    ready: list[_Ready] = []
-    failed: dict[str, str] = {}
+    tried: list[_Ready | str] = []
     for one in contenders:
-        if setting.left < reserve:
-            failed[one.name] = "no time left"
-            continue
-        try:
-            ready.append(_warmed(setting, one, seconds, warm))
-        except Exception as error:
-            failed[one.name] = one_line(error)
-        if one.name in failed:
+        found: _Ready | str = "no time left"
+        if setting.left >= reserve:
+            try:
+                found = _warmed(setting, one, seconds, warm)
+            except Exception as error:
+                found = one_line(error)
+        if isinstance(found, str):
             # Outside `except`, where the error still holds the tensors.
             forget(setting.device)
+        tried.append(found)
+    ready = [at for at in tried if not isinstance(at, str)]
     for number in range(rounds):
         if number and setting.left < reserve + len(ready) * seconds:
             break
         for at in ready:
             took = seconds_of(lambda at=at: at.run(at.times), setting.device)  # type: ignore[misc]
             at.rates.append(at.one.batch * at.times / took)
-    found = {at.one.name: _row(at, ready[0]) for at in ready}
     return [
-        found.get(one.name)
-        or {"what": one.name, "batch": one.batch, **one.facts, "error": failed[one.name]}
-        for one in contenders
+        {"what": one.name, "batch": one.batch, **one.facts, "error": at}
+        if isinstance(at, str)
+        else _row(at, ready[0])
+        for one, at in zip(contenders, tried, strict=True)
     ]
 
 

@@ -116,7 +116,7 @@ def training(setting: Setting) -> None:
                   **trained(["--out", str(whole), *words_of[device]], whole))  # fmt: skip
     again = setting.folder / "again"
     starts = ["--out", str(again), *words_of[device], "--checkpoint-minutes", "0"]
-    killed_at = killed(starts, again, setting.left / 3)
+    killed_at = killed(starts, again, 0.6 * setting.left)
     found = trained(["--resume", str(again)], again)
     setting.write(table, run=f"killed {killed_at}, resumed", device=device, **found,
                   bit_identical=same_bits(whole, again))  # fmt: skip
@@ -166,7 +166,7 @@ def killed(words: list[str], folder: Path, limit: float) -> str:
     process.kill()
     process.wait()
     if not state.exists():
-        raise NotPossibleError("the run ended before it could be killed")
+        raise NotPossibleError(f"the run was not in its second epoch within {limit:.0f} s, or over")
     with safetensors.safe_open(state, "np") as file:
         document = json.loads(file.metadata()["resnetkit.state"])
     return f"in epoch {len(document['rows']) + 1} after batch {document['batch']}"
