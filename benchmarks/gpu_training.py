@@ -6,10 +6,10 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
@@ -105,8 +105,10 @@ def training(setting: Setting) -> None:
     """`resnetkit train` to the end, killed and resumed to the same bits, and on the processor."""
     data = str(setting.data) if setting.data else "digits"
     device = str(setting.device)
-    words = [data, "--model", "resnet20", "--epochs", "2", "--seed", "1", "--device"]
-    words_of = {where: [*words, where] for where in (device, "cpu")}
+    words = [data, "--model", "resnet20", "--epochs", "2", "--seed", "1"]
+    if setting.miniature:
+        words += "--depths 1,1 --widths 8,16 --stem-widths 8 --size 8".split()
+    words_of = {where: [*words, "--device", where] for where in (device, "cpu")}
     if setting.data:
         for one in words_of.values():
             one += ["--batch-size", "256", "--lr", "0.2"]
@@ -154,15 +156,13 @@ def killed(words: list[str], folder: Path, limit: float) -> str:
     process = subprocess.Popen(command(words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end, log = time.monotonic() + limit, folder / "log.jsonl"
     state = folder / "state.safetensors"
-    changed: float | None = None
-    while process.poll() is None and time.monotonic() < end:
-        if log.exists() and state.exists():
-            # Some steps after the first epoch, each of which saves a state.
-            now = state.stat().st_mtime if state.exists() else None
-            changed = changed or now
-            if now is not None and changed is not None and now > changed:
-                break
-        time.sleep(0.005)
+    seen: set[int] = set()
+    while process.poll() is None and time.monotonic() < end and len(seen) < 4:
+        # Each step saves a state; after the first epoch a few more, to be within the second.
+        with suppress(FileNotFoundError):
+            if log.exists():
+                seen.add(state.stat().st_mtime_ns)
+        time.sleep(0.002)
     process.kill()
     process.wait()
     if not state.exists():
@@ -176,6 +176,5 @@ def same_bits(one: Path, other: Path) -> bool:
     """Whether the last bundles of two runs have the same bits."""
     first, second = (safetensors.torch.load_file(f / "last.safetensors") for f in (one, other))
     return first.keys() == second.keys() and all(
-        np.array_equal(first[key].numpy().view(np.uint8), second[key].numpy().view(np.uint8))
-        for key in first
+        first[key].numpy().tobytes() == second[key].numpy().tobytes() for key in first
     )

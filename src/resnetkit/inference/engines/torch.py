@@ -44,10 +44,9 @@ def device_named(name: str | None) -> str:
 
 def numbered(device: str) -> torch.device:
     """The device; ``cuda`` is this thread's GPU by its number, as a new thread has the first."""
-    place = torch.device(device)
-    if place.type == "cuda" and place.index is None:
+    if device == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
-    return place
+    return torch.device(device)
 
 
 def is_out_of_memory(error: Exception) -> bool:

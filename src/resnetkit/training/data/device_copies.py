@@ -21,7 +21,9 @@ class DeviceCopies:
 
     def __init__(self, device: str) -> None:
         self.device = numbered(device)
-        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if self.device.type == "cuda":
+            self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def queued(self) -> Iterator[None]:
