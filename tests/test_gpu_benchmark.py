@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,24 @@ def test_a_machine_without_torch_or_gpu(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "out" / "environment.json").read_text())
     assert not kept["usable"]
     assert "torch" in kept["missing"]
+
+
+def test_wheels_that_were_brought_are_installed(tmp_path: Path) -> None:
+    wheels, site = tmp_path / "wheels", tmp_path / "site"
+    assert gpu.installed(sys.executable, wheels, site, os.environ) == f"no wheels in {wheels}"
+    wheels.mkdir()
+    about = "brought-1.0.dist-info"
+    with zipfile.ZipFile(wheels / "brought-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("brought.py", "there = True\n")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{about}/RECORD", "")
+    assert gpu.installed(sys.executable, wheels, site, os.environ) == "1 wheels"
+    assert (site / "brought.py").exists()
+    (wheels / "broken-1.0-py3-none-any.whl").write_text("no archive")
+    assert gpu.installed(sys.executable, wheels, site, os.environ).startswith("pip failed: ")
 
 
 def test_why_a_python_is_passed_over() -> None:
