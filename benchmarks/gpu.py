@@ -74,8 +74,8 @@ class Part:
 PARTS = (
     Part(name="exactness", seconds=45, about="logits and a training step against torchvision"),
     Part(name="training", seconds=85, about="a run ends, and resumes bit-identical when killed"),
-    Part(name="step", seconds=90, about="images a second of a training step"),
-    Part(name="inference", seconds=80, about="images a second of the network alone"),
+    Part(name="step", seconds=100, about="images a second of a training step"),
+    Part(name="inference", seconds=100, about="images a second of the network alone"),
     Part(name="decoding", seconds=45, about="JPEG files to the GPU"),
     Part(name="server", seconds=40, about="requests a second"),
     Part(name="memory", seconds=35, about="peak memory, and what a full memory says"),

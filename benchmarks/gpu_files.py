@@ -167,7 +167,7 @@ def server(setting: Setting) -> None:
     for engine in engines:
         with serving(setting, bundle, engine) as port:
             for clients in (1, 2) if setting.miniature else (1, 8, 64):
-                found = load(port, bodies, clients, 0.5 if setting.miniature else 3.0)
+                found = load(port, bodies, clients, 0.5 if setting.miniature else 2.0)
                 setting.write(f"resnetkit serve, {name}, JPEG files of 500x375", engine=engine,
                               clients=clients, **found)  # fmt: skip
 

@@ -155,7 +155,7 @@ def step(setting: Setting) -> None:
                         fp16=False, channels_last=True),
         our_contender("resnetkit", *common, precision="fp32"),
     ]  # fmt: skip
-    seconds = 0.02 if setting.miniature else 1.0
+    seconds = 0.02 if setting.miniature else 0.7
     table = f"Training steps of {name} at {size} pixels, images on the device"
 
     def keep(rows: list[dict[str, Any]]) -> None:
@@ -183,7 +183,7 @@ def step(setting: Setting) -> None:
     ]  # fmt: skip
     if setting.miniature:
         later.pop()  # minutes of a processor's compiler; tests/training has its own
-    both = race(setting, later, rounds=rounds, seconds=seconds, reserve=5)
+    both = race(setting, later, rounds=rounds, seconds=seconds, reserve=20)
     keep(both[1:])
     if len(both) == 2 and "images_s" in both[1]:
         plain, fast = both

@@ -115,11 +115,14 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Callable[[], float | None]]:
-    """Within it, the result gives the peak GiB that torch has allocated; None on a processor."""
-    gpu = device.type == "cuda"
-    if gpu:
-        torch.cuda.reset_peak_memory_stats(device)
-    yield lambda: torch.cuda.max_memory_allocated(device) / (1 << 30) if gpu else None
+    """Within it, the result gives the peak GiB that torch has allocated beside what it had before;
+    None on a processor."""
+    if device.type != "cuda":
+        yield lambda: None
+        return
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    yield lambda: (torch.cuda.max_memory_allocated(device) - before) / (1 << 30)
 
 
 def forget(device: torch.device) -> None:
@@ -145,6 +148,7 @@ def race(
     of the first contender in the same round. One that fails has ``error`` instead. Fewer rounds, or
     contenders, are run if less than ``reserve`` seconds are left.
     """
+    forget(setting.device)
     tried: list[_Ready | str] = []
     for one in contenders:
         found: _Ready | str = "no time left"

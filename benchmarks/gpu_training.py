@@ -122,7 +122,9 @@ def training(setting: Setting) -> None:
     found = trained(["--resume", str(again)], again)
     setting.write(table, run=f"killed {killed_at}, resumed", device=device, **found,
                   bit_identical=same_bits(whole, again))  # fmt: skip
-    if setting.gpu and setting.left > 10:
+    if setting.gpu and setting.left < 40:
+        setting.write(table, run="on the processor", device="cpu", error="no time left")
+    elif setting.gpu:
         other = setting.folder / "cpu"
         setting.write(table, run="on the processor", device="cpu",
                       **trained(["--out", str(other), *words_of["cpu"]], other))  # fmt: skip

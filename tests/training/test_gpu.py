@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import resnetkit
 from resnetkit import Preprocess
+from resnetkit.architecture.network import Network
 from resnetkit.cli.messages import in_flags
 from resnetkit.data.decoding.tensors import normalise
 from resnetkit.errors import InputError
@@ -49,13 +50,18 @@ def recipe(device: str = "cpu", **choices: object) -> Recipe:
 
 @pytest.fixture
 def fake() -> Iterator[None]:
-    with FakeTensorMode(), GPU:
+    with FakeTensorMode():
         yield
+
+
+def built(network: Network) -> nn.Module:
+    with GPU:
+        return resnetkit.build(network)
 
 
 def test_fake_tensors_refuse_two_devices(fake: None) -> None:
     with pytest.raises(RuntimeError, match=r"at least two devices|two different devices"):
-        torch.zeros(3) + torch.zeros(3, device="cpu")
+        torch.zeros(3, device=GPU) + torch.zeros(3)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +73,11 @@ def test_fake_tensors_refuse_two_devices(fake: None) -> None:
 )
 def test_a_step_is_on_the_gpu(fake: None, choices: dict[str, object]) -> None:
     chosen = recipe("cuda:0", **choices)
-    module = resnetkit.build(chosen.network)
+    module = built(chosen.network)
     optimizer = optimizer_of(module, chosen)
-    pixels = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
+    pixels = torch.zeros(8, 1, 8, 8, dtype=torch.uint8, device=GPU)
     images = placed(normalise(pixels, chosen.preprocess), "cuda:0")
-    labels = torch.zeros(8, dtype=torch.int64)
+    labels = torch.zeros(8, dtype=torch.int64, device=GPU)
     # Autocast and the backward pass ask the driver, so the rest is tried around them.
     logits = answered(module.train(), images, bf16=False)
     loss = criterion_of(chosen, [5] * 10)(logits, labels)
@@ -89,10 +95,10 @@ def test_a_step_is_on_the_gpu(fake: None, choices: dict[str, object]) -> None:
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lamb"])
 def test_a_resumed_optimizer_goes_on_on_the_gpu(fake: None, name: str) -> None:
     chosen = recipe("cuda:0", optimizer=name, lr=0.001)
-    module = resnetkit.build(chosen.network)
+    module = built(chosen.network)
     optimizer = optimizer_of(module, chosen)
     saved = {
-        f"{key}.{n}": torch.zeros(() if key == "step" else p.shape, device="cpu")
+        f"{key}.{n}": torch.zeros(() if key == "step" else p.shape)
         for n, p in module.named_parameters()
         for key in (("momentum_buffer",) if name == "sgd" else ("step", "exp_avg", "exp_avg_sq"))
     }
@@ -109,10 +115,10 @@ def test_a_resumed_optimizer_goes_on_on_the_gpu(fake: None, name: str) -> None:
 
 
 def test_mirrored_images_are_normalised_on_the_gpu(fake: None) -> None:
-    module = FlipTTA(resnetkit.build("resnet20").eval())
+    module = FlipTTA(built(resnetkit.network("resnet20")).eval())
     preprocess = Preprocess(size=32)
     engine = Torch(module, preprocess, EngineOptions(device="cuda:0"))
-    pixels = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    pixels = torch.zeros(2, 32, 32, 3, dtype=torch.uint8, device=GPU)
     with torch.inference_mode():
         assert engine._model(normalise(pixels.movedim(-1, -3), preprocess)).device == GPU
 
