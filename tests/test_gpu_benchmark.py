@@ -29,6 +29,9 @@ from gpu_timing import (  # noqa: E402
     race,
 )
 
+# Other benchmarks have the names of folders of tests.
+sys.path.remove(str(BENCHMARKS))
+
 #: Beginning of a part's program: the file of its rows is its last argument.
 WRITES = """
 import json, os, signal, subprocess, sys, time
@@ -293,9 +296,9 @@ def test_one_without_memory_loses_only_itself(setting: Setting) -> None:
 
 def test_a_race_ends_with_its_time(setting: Setting) -> None:
     turns: list[str] = []
-    setting.deadline = time.monotonic() + 3
-    rows = race(setting, [sleeper(0.01, turns, "a")], rounds=10_000, seconds=0.01, reserve=2.5)
-    assert 1 <= rows[0]["n"] < 100
+    setting.deadline = time.monotonic() + 63
+    rows = race(setting, [sleeper(0.01, turns, "a")], rounds=10_000, seconds=0.01, reserve=60.0)
+    assert 1 <= rows[0]["n"] < 1000
     rows = race(setting, [sleeper(0.01, turns, "late")], rounds=1, reserve=1000)
     assert rows[0]["error"] == "no time left"
 
