@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from resnetkit.cli.main import main
 from resnetkit.inference.engines.engine import available
@@ -54,6 +56,33 @@ def test_int8_is_advised_where_the_processor_has_it(
     packages = dict.fromkeys(PACKAGES, "1.0")
     advice = " ".join(environment._advice(packages, flags, gpus))
     assert ("int8" in advice) == (expected == "int8")
+
+
+def test_what_a_gpu_and_its_choices_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is none here, so what torch says of one is written out.
+    card = SimpleNamespace(
+        name="NVIDIA H200", total_memory=140 << 30, major=9, minor=0, multi_processor_count=132
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    asked = []
+
+    def supported(*, including_emulation: bool) -> bool:
+        asked.append(including_emulation)
+        return len(asked) == 1
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    gpus, training = environment._torch()
+    assert gpus == ("NVIDIA H200, 140 GiB, compute capability 9.0, 132 multiprocessors, CUDA 13.0",)
+    assert training.startswith("cuda, bf16 if its steps are measured faster, at the first run; ")
+    assert training.endswith(
+        "fp32 has convolutions in TF32; channels last; batches copied ahead from pinned memory; "
+        "a fused optimizer; deterministic algorithms"
+    )
+    assert environment._torch()[1].startswith("cuda, fp32: this GPU has no fast bf16; ")
+    assert asked == [False, False]
 
 
 def test_a_system_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,10 +263,24 @@ def test_bfloat16_only_if_asked_for_and_only_where_it_is(
         open_engine(bundle, "openvino-bf16")
 
 
+@pytest.mark.parametrize(("name", "far"), [("torch-bf16", 0.05), ("torch-fp16", 0.005)])
+def test_torch_in_fewer_bits(bundle: resnetkit.Bundle, name: EngineName, far: float) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    for output in ("logits", "embeddings"):
+        wanted = open_engine(bundle, "torch", output, device="cpu").answer(pixels)
+        engine = open_engine(bundle, name, output, device="cpu")
+        assert (engine.name, engine.precision) == (name, name.removeprefix("torch-"))
+        rows = engine.answer(pixels)
+        assert rows.dtype == np.float32
+        # Eight or eleven bits of a number are kept: the answers are others, and near.
+        assert NEAR < relative(rows, wanted) < far
+    assert selection.chosen(bundle, "cuda")[0] == "torch"
+
+
 def test_auto_takes_the_fastest_installed(
     bundle: resnetkit.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "_gpu", lambda: False)
+    monkeypatch.setattr(selection, "on_gpu", lambda: False)
     assert open_engine(bundle).name == "openvino"
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "openvino", None)
@@ -280,7 +294,7 @@ def test_auto_takes_the_fastest_installed(
         for name, extra in extras.items():
             with pytest.raises(InputError, match=rf"pip install 'resnetkit\[{extra}\]'"):
                 open_engine(bundle, name)
-    monkeypatch.setattr(selection, "_gpu", lambda: True)
+    monkeypatch.setattr(selection, "on_gpu", lambda: True)
     assert selection.chosen() == ("torch", "the engine for the GPU")
     assert selection.chosen(device="cpu")[0] == "openvino"
 

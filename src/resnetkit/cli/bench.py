@@ -17,7 +17,8 @@ from resnetkit.inference.engines.engine import EngineName
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a bundle, an exported file, or hf:OWNER/NAME")
-    add("--engines", metavar="NAME,...", help="default: all installed but torch-compiled")
+    add("--engines", metavar="NAME,...", help="default: all installed but torch-compiled, and "
+        "without a GPU torch-bf16 and torch-fp16")  # fmt: skip
     add("--against", metavar="NAME,...", help="torchvision, timm, transformers")
     add("--batch-sizes", default="1,8", metavar="N,...", help="default: 1,8")
     add("--rounds", type=int, default=5, metavar="N", help="default: 5")

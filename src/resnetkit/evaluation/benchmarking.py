@@ -22,11 +22,12 @@ from resnetkit.evaluation.timing import Contestant, Raced, race
 from resnetkit.inference.engines.autotune import machine
 from resnetkit.inference.engines.engine import Engine, EngineName, Output, Pixels, Rows
 from resnetkit.inference.engines.exported_model import Exported
-from resnetkit.inference.engines.selection import installed, open_engine
+from resnetkit.inference.engines.selection import installed, on_gpu, open_engine
 
 #: The engines of a bundle; the first is the reference.
 CHOICES: tuple[EngineName, ...] = (
-    "torch", "torch-compiled", "onnxruntime", "openvino", "openvino-bf16",
+    "torch", "torch-compiled", "torch-bf16", "torch-fp16",
+    "onnxruntime", "openvino", "openvino-bf16",
 )  # fmt: skip
 
 
@@ -69,8 +70,9 @@ def benchmark(
     """Benchmark the engines of ``model``, and other packages with the same weights, on noise.
 
     ``engines`` defaults to all installed ones except ``torch-compiled``, which requires a compiler
-    and is slow to start. ``against`` are packages (``torchvision``, ``timm``, ``transformers``)
-    that run their own network as documented, on normalised pixels.
+    and is slow to start, and without a GPU those in lower precision. ``against`` are packages
+    (``torchvision``, ``timm``, ``transformers``) that run their own network as documented, on
+    normalised pixels, on a GPU if there is one, as the torch engines do.
 
     Raises ``ValueError`` for unavailable engines or packages, and for batch sizes below 1.
 
@@ -134,6 +136,8 @@ def benchmark(
 def _installed(model: Bundle | Exported) -> list[EngineName]:
     kinds = model.engines if isinstance(model, Exported) else CHOICES
     there: list[EngineName] = [one for one in kinds if one != "torch-compiled" and installed(one)]
+    if not on_gpu():
+        there = [one for one in there if one not in ("torch-bf16", "torch-fp16")]
     if "openvino-bf16" in there:
         from resnetkit.inference.engines.openvino import has_bf16
 
@@ -158,19 +162,24 @@ def _rival(
 
     from resnetkit.data.decoding.tensors import normalise
     from resnetkit.hub.source_framework import rival
+    from resnetkit.inference.engines.torch import device_named
 
     if threads is not None:  # as many as the engines have
         torch.set_num_threads(threads)
-    model = rival(bundle, package, folder)
-    inputs = normalise(torch.from_numpy(pixels).movedim(-1, -3), bundle.preprocess)
+    device = torch.device(device_named(None))
+    with device:
+        model = rival(bundle, package, folder)
+    inputs = normalise(torch.from_numpy(pixels).movedim(-1, -3).to(device), bundle.preprocess)
 
     @torch.inference_mode()
     def run(batch: int, times: int) -> None:
         for _ in range(times):
             model(inputs[:batch])
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     with torch.inference_mode():
-        rows: Rows = model(inputs[:1]).flatten(1).numpy()
+        rows: Rows = model(inputs[:1]).flatten(1).cpu().numpy()
     return [
         Contestant(name=package, precision="fp32", batch=batch, run=partial(run, batch))
         for batch in batches

@@ -137,15 +137,35 @@ def _torch() -> tuple[tuple[str, ...], str]:
     from resnetkit.training.precision import has_bf16
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    training = (
+    what = "GPU" if device == "cuda" else "processor"
+    choices = [
         "bf16 if its steps are measured faster, at the first run"
         if has_bf16(device)
-        else "fp32: this processor has no fast bf16"
-    )
+        else f"fp32: this {what} has no fast bf16"
+    ]
+    gpus: list[str] = []
+    if device == "cuda":
+        count = torch.cuda.device_count()
+        gpus = [gpu_line(torch.cuda.get_device_properties(number)) for number in range(count)]
+        tf32 = "TF32" if torch.backends.cudnn.allow_tf32 else "float32"
+        choices += [
+            f"fp32 has convolutions in {tf32}",
+            "channels last",
+            "batches copied ahead from pinned memory",
+            "a fused optimizer",
+            "deterministic algorithms",
+        ]
+    return tuple(gpus), f"{device}, {'; '.join(choices)}"
+
+
+def gpu_line(properties: Any) -> str:
+    """A GPU as torch describes it: name, memory, compute capability and multiprocessors."""
+    import torch
+
     return (
-        tuple(f"{gpu.name}, {gpu.total_memory / (1 << 30):.0f} GiB" for gpu in gpus),
-        f"{device}, {training}",
+        f"{properties.name}, {properties.total_memory / (1 << 30):.0f} GiB, compute capability "
+        f"{properties.major}.{properties.minor}, {properties.multi_processor_count} "
+        f"multiprocessors, CUDA {torch.version.cuda}"
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from resnetkit.errors import InputError
+from resnetkit.inference.engines.torch import is_out_of_memory
 from resnetkit.training.precision import settled
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.step.allocator import return_memory
@@ -128,10 +129,8 @@ def _rate(step: DryRun, batch: int) -> float | None:
             began = time.perf_counter()
             step.step(inputs, bf16=bf16)
             seconds.append(time.perf_counter() - began)
-    except (torch.OutOfMemoryError, MemoryError):
-        return None
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):  # torch's message on CPUs
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
             return None
         raise
     return batch / min(seconds)
@@ -162,6 +161,8 @@ class _Gpu:
 
     def __init__(self, device: str) -> None:
         self._device = device
+        # Memory kept from earlier work, e.g. the precision probe, would not be counted.
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
     def free(self) -> int:

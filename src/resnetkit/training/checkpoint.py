@@ -158,6 +158,8 @@ def put_optimizer(
 ) -> None:
     """Restore ``optimizer_arrays``. Raises ``ValueError`` for other parameters."""
     parameters = dict(module.named_parameters())
+    # A fused optimizer counts steps on the parameters' device, others on the CPU.
+    fused = any(group.get("fused") for group in optimizer.param_groups)
     for place, value in arrays.items():
         key, _, name = place.partition(".")
         parameter = parameters.get(name)
@@ -166,4 +168,6 @@ def put_optimizer(
         if value.shape == parameter.shape:
             # In the parameter's memory format, as the optimizer creates it.
             value = torch.empty_like(parameter, requires_grad=False).copy_(value)  # noqa: PLW2901
+        elif fused:
+            value = value.to(parameter.device)  # noqa: PLW2901
         optimizer.state[parameter][key] = value

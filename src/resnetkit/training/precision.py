@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 import time
 from contextlib import suppress
 
 import torch
+from torch import Tensor
 
 from resnetkit.errors import InputError, parsed
 from resnetkit.files import cache_folder, write_text
@@ -20,8 +22,8 @@ from resnetkit.training.step.dry_run import DryRun
 #: Minimum speedup to choose bf16: its 8 bits per activation cost small networks accuracy (digits,
 #: mean of 6 seeds: 99.16 %, and 99.54 % in float32).
 GAIN = 1.5
-#: Maximum number of images of a measured step at 224 pixels, scaled by the inverse area for other
-#: sizes; measured steps; warm-up steps.
+#: Maximum number of images of a CPU's measured step at 224 pixels, scaled by the inverse area for
+#: other sizes; measured steps; warm-up steps.
 IMAGES, STEPS, WARM = 32, 5, 2
 #: CPU capabilities that emulate bf16 in float32, which is several times slower.
 _SLOW = ("DEFAULT", "NO AVX", "AVX2")
@@ -56,6 +58,9 @@ def settled(recipe: Recipe) -> Recipe:
             return recipe.override(precision=known)
     seconds = probed(recipe)
     best: Precision = "bf16" if seconds["fp32"] > GAIN * seconds["bf16"] else "fp32"
+    if not all(map(math.isfinite, seconds.values())):
+        # The memory may have been in use by others.
+        return recipe.override(precision=best)
     with suppress(OSError, InputError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({**what, "seconds": seconds, "precision": best}))
@@ -66,26 +71,41 @@ def has_bf16(device: str) -> bool:
     """Whether bf16 may be faster than float32 on it."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        # Older GPUs emulate it, which is slower.
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return kind == "cpu" and torch.backends.cpu.get_cpu_capability() not in _SLOW
 
 
 def probed(recipe: Recipe) -> dict[str, float]:
-    """The median seconds of a step in both precisions, alternating."""
+    """The median seconds of a step in both precisions, alternating; infinite if it does not fit
+    into the GPU's memory."""
     tried = DryRun(recipe)
     inputs = tried.inputs(_images(recipe))
     found: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for number in range(WARM + STEPS):
         for precision, times in found.items():
-            began = time.perf_counter()
-            tried.step(inputs, bf16=precision == "bf16")
+            seconds = _seconds(tried, inputs, bf16=precision == "bf16")
             if number >= WARM:
-                times.append(time.perf_counter() - began)
+                times.append(seconds)
     return {precision: statistics.median(times) for precision, times in found.items()}
 
 
+def _seconds(tried: DryRun, inputs: tuple[Tensor, Tensor], *, bf16: bool) -> float:
+    began = time.perf_counter()
+    try:
+        tried.step(inputs, bf16=bf16)
+    except torch.OutOfMemoryError:
+        return math.inf
+    return time.perf_counter() - began
+
+
 def _images(recipe: Recipe) -> int:
-    """The batch size, limited to keep the probe short."""
+    """The batch size; on a CPU limited to keep the probe short.
+
+    A GPU's speed in small batches is that of launching its kernels, in any precision.
+    """
+    if torch.device(recipe.runtime.device).type == "cuda":
+        return recipe.batch_size
     return min(recipe.batch_size, max(IMAGES, IMAGES * 224**2 // recipe.largest_size**2))
 
 

@@ -38,6 +38,7 @@ from resnetkit.training.signals import Stop
 from resnetkit.training.split_data import DataSplits, prepare_splits, reload_splits
 from resnetkit.training.step.allocator import keep_memory
 from resnetkit.training.step.compile import check_compiler
+from resnetkit.training.step.gpu import reproducible, within_memory
 from resnetkit.training.step.model_setup import FlipTTA
 from resnetkit.training.step.threads import threads
 from resnetkit.training.trainer import Trainer
@@ -63,7 +64,8 @@ def run_recipe(
     any, ``best.safetensors`` (see ``epoch_log.is_best``), ``last.safetensors`` and, until the run
     is finished, ``state.safetensors`` and the one before. The best bundle is evaluated on the test
     images once, at the end. The same recipe gives the same weights, bit for bit, on the same
-    machine's CPU with the same number of threads, even if killed and resumed.
+    machine's CPU with the same number of threads, even if killed and resumed; on a GPU as far as
+    torch has deterministic algorithms for it (``deterministic``), of which it warns.
 
     SIGINT and SIGTERM end it after the current step, with ``KeyboardInterrupt``; all progress is
     saved. Raises ``ValueError`` for a folder that is not empty (``overwrite`` removes an earlier
@@ -93,7 +95,7 @@ def run_recipe(
         if pretrained is not None:
             pretrained = _with_head_for(pretrained, splits.classes, recipe, callback)
         # The chosen precision is kept when the run is resumed.
-        with threads(recipe.runtime.threads):
+        with threads(recipe.runtime.threads), reproducible(recipe):
             recipe = processes.shared(lambda: settled(recipe))
         if not processes.leads:
             return _continue(recipe, folder, splits, context)
@@ -177,7 +179,13 @@ def _continue(
     context: RunContext,
 ) -> Result:
     processes = context.processes
-    with _told(context.callback, folder), threads(recipe.runtime.threads), keep_memory():
+    with (
+        _told(context.callback, folder),
+        threads(recipe.runtime.threads),
+        keep_memory(),
+        reproducible(recipe),
+        within_memory(recipe),
+    ):
         rows = processes.shared(lambda: read_log(folder))
         unfinished = processes.shared(lambda: any((folder / name).exists() for name in STATES))
         if unfinished or not is_finished(rows, recipe.epochs, recipe.schedule.patience):
@@ -251,5 +259,5 @@ def rehearsed(
     splits = prepare_splits(recipe, callback, run_options)
     if pretrained is not None:
         pretrained = _with_head_for(pretrained, splits.classes, recipe, callback)
-    with threads(recipe.runtime.threads):
+    with threads(recipe.runtime.threads), reproducible(recipe), within_memory(recipe):
         yield settled(recipe), splits, pretrained

@@ -131,6 +131,7 @@ class Trainer:
                 repeats=1 if augment is None else self.recipe.images.aug_repeats,
                 size_in=size_in,
                 memory=round(self.run_options.memory * (1 << 30)) // self.processes.local,
+                device=self.recipe.runtime.device,
             ),
             unreadable=self._unreadable,
             share=self.processes.share,

@@ -26,8 +26,8 @@ def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """Convert uint8 ``(..., C, size, size)`` in RGB or L to the network's float32 input."""
     if preprocess.channels == "BGR":
         pixels = pixels.flip(-3)
-    mean = torch.tensor(preprocess.mean).view(-1, 1, 1)
-    std = torch.tensor(preprocess.std).view(-1, 1, 1)
+    mean = torch.tensor(preprocess.mean, device=pixels.device).view(-1, 1, 1)
+    std = torch.tensor(preprocess.std, device=pixels.device).view(-1, 1, 1)
     return pixels.float().div_(preprocess.divisor).sub_(mean).div_(std)
 
 

@@ -19,7 +19,10 @@ PixelType = Literal["uint8", "float32"]
 #: Logits ``(N, classes)`` or embeddings ``(N, features)``, the pooled last map.
 Rows = npt.NDArray[np.float32]
 Output = Literal["logits", "embeddings"]
-EngineName = Literal["auto", "torch", "torch-compiled", "openvino", "openvino-bf16", "onnxruntime"]
+EngineName = Literal[
+    "auto", "torch", "torch-compiled", "torch-bf16", "torch-fp16",
+    "openvino", "openvino-bf16", "onnxruntime",
+]  # fmt: skip
 #: The values of ``engine``.
 CHOICES: tuple[EngineName, ...] = get_args(EngineName)
 

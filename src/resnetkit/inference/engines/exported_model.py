@@ -25,7 +25,7 @@ ExportFormat = Literal["onnx", "openvino", "torch-export"]
 ENGINES: Mapping[ExportFormat, tuple[EngineName, ...]] = {
     "onnx": ("onnxruntime", "openvino", "openvino-bf16"),
     "openvino": ("openvino", "openvino-bf16"),
-    "torch-export": ("torch", "torch-compiled"),
+    "torch-export": ("torch", "torch-compiled", "torch-bf16", "torch-fp16"),
 }
 PRECISIONS = ("fp32", "fp16", "int8")
 #: The document version that is written, and the newest that is read; and its key.

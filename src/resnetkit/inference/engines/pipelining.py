@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.engine import Pixels, PixelType, Rows
 
+R = TypeVar("R")
 #: Batches queued or computed while the next one is read.
 AHEAD = 2
 
 
 def overlapped(
-    answer: Callable[[Pixels], Rows], batches: Iterable[Pixels], ahead: int = AHEAD
-) -> Iterator[Rows]:
+    answer: Callable[[Pixels], R], batches: Iterable[Pixels], ahead: int = AHEAD
+) -> Iterator[R]:
     """``map(answer, batches)`` in a separate thread, in order, at most ``ahead`` early.
 
     Results are yielded before another batch is read, which may be slow.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="engine") as pool:
-        waiting: deque[Future[Rows]] = deque()
+        waiting: deque[Future[R]] = deque()
         try:
             for batch in batches:
                 waiting.append(pool.submit(answer, batch))

@@ -26,6 +26,8 @@ from resnetkit.inference.engines.exported_model import Exported
 PACKAGES: dict[EngineName, str] = {
     "torch": "torch",
     "torch-compiled": "torch",
+    "torch-bf16": "torch",
+    "torch-fp16": "torch",
     "openvino": "openvino",
     "openvino-bf16": "openvino",
     "onnxruntime": "onnxruntime",
@@ -93,7 +95,8 @@ def open_engine(
         made = folded_in(what)
     else:
         made = folded(what)
-    return open_torch(made, options, compiled=name == "torch-compiled")
+    lower = name.removeprefix("torch-") if name in ("torch-bf16", "torch-fp16") else ""
+    return open_torch(made, options, compiled=name == "torch-compiled", lower=lower)
 
 
 def _features(options: Options, output: Output) -> int:
@@ -149,7 +152,7 @@ def chosen(
         return (there or usual)[0], f"it runs {what.kind} files"
     if device not in (None, "cpu"):
         return "torch", f"the engine for {device}"
-    if device is None and installed("torch") and _gpu():
+    if device is None and on_gpu():
         return "torch", "the engine for the GPU"
     order: tuple[EngineName, ...] = ("openvino", "onnxruntime")
     there = [name for name in order if installed(name)]
@@ -158,8 +161,10 @@ def chosen(
     return "torch", "the only one installed; pip install 'resnetkit[openvino]' for a faster one"
 
 
-def _gpu() -> bool:
+def on_gpu() -> bool:
     """Whether torch has a GPU; torch is only imported if there is a driver."""
+    if not installed("torch"):
+        return False
     if not any(Path(place).exists() for place in _GPUS) and sys.platform != "win32":
         return False
     from resnetkit.inference.engines.torch import device_named

@@ -15,6 +15,7 @@ from resnetkit.data.decoding.decode import UnreadableImageError, cut, upright
 from resnetkit.data.decoding.tensors import normalise, to_tensor
 from resnetkit.data.prefetch import early, ordered
 from resnetkit.preprocess import Preprocess
+from resnetkit.training.data.device_copies import DeviceCopies
 from resnetkit.training.data.image_cache import ImageCache
 from resnetkit.training.data.rng import Drawn, generator_of
 from resnetkit.training.data.transforms import DRAWS, ERASING_DRAWS, Change, change, erased, moved
@@ -27,7 +28,8 @@ _Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """A batch: float32 ``(N, C, size, size)``, labels ``(N,)``, and their examples."""
+    """A batch on the loader's device: float32 ``(N, C, size, size)``, labels ``(N,)``, and their
+    examples."""
 
     inputs: Tensor
     labels: Tensor
@@ -35,6 +37,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+
+#: A batch on its way to the device, and the point at which it is there.
+_Sent = tuple[Batch, torch.cuda.Event | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +55,9 @@ class LoaderOptions:
 
     Up to ``memory`` bytes of decoded images are cached; if all have the same shape, a batch is
     copied from the cache at once.
+
+    ``device`` gets each batch while the one before is trained on. Pixels are copied as bytes and
+    normalised there.
     """
 
     batch_size: int
@@ -57,6 +66,7 @@ class LoaderOptions:
     repeats: int = 1
     size_in: Callable[[int], int] | None = None
     memory: int = 1 << 30
+    device: str = "cpu"
 
 
 class DataLoader:
@@ -85,6 +95,7 @@ class DataLoader:
         self._unreadable = unreadable
         self._repeats, self._share = options.repeats, share
         self._size_in = options.size_in or (lambda _: preprocess.size)
+        self._copies = DeviceCopies(options.device)
         self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
         alike = (preprocess.channel_count, preprocess.size, preprocess.size)
         # With random crops, whole pictures of any shape are cached.
@@ -100,14 +111,15 @@ class DataLoader:
 
     def batches(self, epoch: int = 0, *, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, starting at ``first``."""
-        for batch, problems in early(self._made(epoch, first)):
+        for (batch, mark), problems in early(self._made(epoch, first)):
             for example, error in problems:
                 self._report(example, error)
+            self._copies.arrived(mark, batch.inputs, batch.labels)
             yield batch
 
     def _made(
         self, epoch: int, first: int
-    ) -> Generator[tuple[Batch, list[tuple[Sample, UnreadableImageError]]]]:
+    ) -> Generator[tuple[_Sent, list[tuple[Sample, UnreadableImageError]]]]:
         """The batches, each with its unreadable images."""
         size = self._size_in(epoch)
         alter = None if self.augment is None else change(self.augment, self.preprocess, size)
@@ -145,7 +157,7 @@ class DataLoader:
 
     def _batch(
         self, places: Sequence[_Place], pixels: Tensor, draws: Sequence[Tensor], size: int
-    ) -> Batch:
+    ) -> _Sent:
         numbers = torch.tensor([number for number, _ in places], dtype=torch.int64)
         if pixels.shape[-1] != size:
             pixels = functional.resize(pixels, [size, size], antialias=True)
@@ -155,11 +167,13 @@ class DataLoader:
             pixels = moved(pixels, self.augment, by)
             if self.augment.erase:
                 pixels = erased(pixels, self.augment, self.preprocess, by[:, DRAWS:])
-        return Batch(
-            inputs=normalise(pixels, self.preprocess),
-            labels=self._labels[numbers],
-            examples=tuple(self.examples[number] for number, _ in places),
-        )
+        with self._copies.queued():
+            batch = Batch(
+                inputs=normalise(self._copies.copied(pixels), self.preprocess),
+                labels=self._copies.copied(self._labels[numbers]),
+                examples=tuple(self.examples[number] for number, _ in places),
+            )
+            return batch, self._copies.mark()
 
     def _report(self, example: Sample, error: UnreadableImageError) -> None:
         if self._unreadable is None:

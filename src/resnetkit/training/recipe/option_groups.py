@@ -170,6 +170,9 @@ class RuntimeOptions(OptionGroup):
         "auto: bf16 if its steps are faster on this machine; default: auto", "auto"
     )
     compile: bool = option("compile the steps with torch.compile, requires a C++ compiler", False)
+    deterministic: bool = option(
+        "on a GPU, use only algorithms that give the same bits in every run; default: yes", True
+    )
 
 
 @cache

@@ -43,8 +43,12 @@ class Score:
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits ``(N, classes)``, labels ``(N,)``."""
-        self.total += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
-        self.right += int((logits.argmax(-1) == labels).sum())
+        lost = F.cross_entropy(logits.float(), labels, reduction="sum")
+        right = (logits.argmax(-1) == labels).sum()
+        # Both at once, to synchronize with a GPU only once; float64 has both exactly.
+        total, count = torch.stack([lost.double(), right.double()]).tolist()
+        self.total += total
+        self.right += int(count)
         self.images += len(labels)
 
     def join(self, other: Score) -> None:
@@ -180,6 +184,7 @@ def measure(
     score = Score()
     for batch in batches:
         if len(batch):
+            # As a rule they already are on the device.
             score.add(module(placed(batch.inputs, device)), batch.labels.to(device))
         between()
     score = total(score)
