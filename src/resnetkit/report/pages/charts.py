@@ -76,7 +76,7 @@ def curves(
     if best is not None:
         epoch, value = best
         parts.append(_dot("held", across(epoch), up(value), f"epoch {epoch}: {form(value)}"))
-    return _svg(_WIDTH, _HEIGHT, parts)
+    return _svg(_WIDTH, _HEIGHT, "lines over the epochs; a table below has the numbers", parts)
 
 
 def reliability(calibration: Calibration) -> Markup:
@@ -109,7 +109,7 @@ def reliability(calibration: Calibration) -> Markup:
         parts.append(_bar("gap", x, up(upper), width, gap, words))
     parts.append(_line("even", across(0), up(0), across(1), up(1)))
     parts.append(_text("confidence", across(0.5), up(0) + 32, "middle"))
-    return _svg(side, side + 4, parts)
+    return _svg(side, side + 4, "reliability diagram; the table has its numbers", parts)
 
 
 def _ticks(low: float, high: float, *, log: bool) -> list[float]:
@@ -121,8 +121,10 @@ def _ticks(low: float, high: float, *, log: bool) -> list[float]:
     return [float(tick) for tick in found if low <= tick <= high]
 
 
-def _svg(width: int, height: int, parts: Sequence[Markup]) -> Markup:
-    head = Markup('<svg viewBox="0 0 {} {}" role="img">').format(width, height)
+def _svg(width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup:
+    head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        width, height, label
+    )
     return head + Markup("").join(parts) + Markup("</svg>")
 
 
