@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 
 from resnetkit.evaluation.ambiguity_trial import _chance
 from resnetkit.evaluation.confidence import cross_entropy, wilson
-from resnetkit.evaluation.evaluation import _Answer, _figures
+from resnetkit.evaluation.evaluation import _Answer, _confused, _figures
 
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=40)
 
@@ -25,7 +27,7 @@ def test_classes_and_confusion(pairs: list[tuple[int, int]]) -> None:
         _Answer(number=n, label=t, predicted=g, in_top5=True, loss=1.0, confidence=0.5)
         for n, (t, g) in enumerate(pairs)
     ]
-    found = _figures(answers, (), tuple("abcdef"), ())
+    found = _figures(answers, tuple("abcdef"), ())
     shown = sorted({*truth, *guess})
     assert found.names == tuple("abcdef"[number] for number in shown)
     assert found.accuracy == pytest.approx(accuracy_score(truth, guess))
@@ -36,6 +38,20 @@ def test_classes_and_confusion(pairs: list[tuple[int, int]]) -> None:
     for row, *expected in zip(ours, *scores, strict=True):
         for value, wanted in zip(row, expected, strict=True):
             assert (value is None and np.isnan(wanted)) or value == pytest.approx(wanted)
+
+
+@given(PAIRS)
+def test_up_to_four_of_each_confusion_are_kept(pairs: list[tuple[int, int]]) -> None:
+    wrong = [
+        _Answer(number=n, label=t, predicted=g, in_top5=True, loss=1.0, confidence=1 / (n + 1))
+        for n, (t, g) in enumerate(pairs)
+        if t != g
+    ]
+    kept = [(answer.label, answer.predicted) for answer in _confused(wrong)]
+    counts = Counter((answer.label, answer.predicted) for answer in wrong)
+    assert Counter(kept) == {pair: min(count, 4) for pair, count in counts.items()}
+    order = list(dict.fromkeys(kept))
+    assert [counts[pair] for pair in order] == sorted(counts.values(), reverse=True)
 
 
 @given(st.integers(1, 100_000), st.floats(0, 1))
