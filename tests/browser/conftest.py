@@ -9,8 +9,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-#: A camera that shows a test picture, and is allowed.
-CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+#: A camera that shows a test picture, and is allowed; containers have a small /dev/shm.
+FLAGS = [
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--disable-dev-shm-usage",
+]
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +23,6 @@ def browser() -> Iterator[Browser]:
     assert program, "make slow installs chromium"
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=CAMERA + root)
+        found = playwright.chromium.launch(executable_path=program, args=FLAGS + root)
         yield found
         found.close()
