@@ -47,7 +47,7 @@ missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 versions = {}
 for name in KEPT:
     try: versions[name] = importlib.metadata.version(name)
-    except Exception: versions[name] = None
+    except importlib.metadata.PackageNotFoundError: versions[name] = None
 found.update(packages=versions, missing=missing)
 try:
     import torch

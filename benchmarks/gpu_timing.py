@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def race(
         if number and setting.left < reserve + len(ready) * seconds:
             break
         for at in ready:
-            took = seconds_of(lambda at=at: at.run(at.times), setting.device)  # type: ignore[misc]
+            took = seconds_of(partial(at.run, at.times), setting.device)
             at.rates.append(at.one.batch * at.times / took)
     return [
         {"what": one.name, "batch": one.batch, **one.facts, "error": at}

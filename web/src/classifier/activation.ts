@@ -1,21 +1,7 @@
 // The class activation map of one class, as an image to lay over the picture.
 
+import { colour, strongest } from "../heat.ts";
 import type { Maps } from "./messages.ts";
-
-/** From dark to light, so that it also reads without colour. */
-const STOPS = [
-  [26, 16, 66],
-  [106, 28, 129],
-  [189, 55, 84],
-  [245, 125, 21],
-  [252, 255, 164],
-] as const;
-
-function colour(share: number): [number, number, number] {
-  const at = Math.min(0.999999, Math.max(0, share)) * (STOPS.length - 1);
-  const [from, to] = [STOPS[Math.floor(at)]!, STOPS[Math.floor(at) + 1]!];
-  return [0, 1, 2].map((c) => from[c]! + (to[c]! - from[c]!) * (at % 1)) as [number, number, number];
-}
 
 /** Shares of the class's map, 0 to 1 of its largest positive value, row by row. */
 export function shares(maps: Maps, index: number): Float32Array {
@@ -34,13 +20,8 @@ export function image(maps: Maps, index: number): ImageData {
   return found;
 }
 
-/** Where the map is largest, in words. */
+/** Where the class is seen most, in words. */
 export function place(maps: Maps, index: number): string {
   const found = shares(maps, index);
-  const at = found.indexOf(Math.max(...found));
-  if (found[at] === 0) return "nowhere";
-  const third = (position: number, count: number) => Math.min(2, Math.floor(((position + 0.5) / count) * 3));
-  const row = ["top", "middle", "bottom"][third(Math.floor(at / maps.width), maps.height)]!;
-  const column = ["left", "centre", "right"][third(at % maps.width, maps.width)]!;
-  return `${row} ${column}`;
+  return Math.max(...found) === 0 ? "nowhere" : `most at the ${strongest(found, maps.height, maps.width)}`;
 }

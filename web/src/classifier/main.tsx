@@ -2,6 +2,7 @@
 
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { DropZone } from "../drop_zone.tsx";
 import { image, place } from "./activation.ts";
 import { facts, type Facts } from "./facts.ts";
 import type { Answer } from "./messages.ts";
@@ -128,7 +129,7 @@ function Card({ entry, about, remove }: { entry: Entry; about: Facts; remove?: (
             <Scores answer={answer} about={about} chosen={index} choose={choose} />
             <p class="note">
               {answer.maps && index !== null &&
-                `“${about.classes[index]}” is seen most at the ${place(answer.maps, index)} of the frame. `}
+                `“${about.classes[index]}” is seen ${place(answer.maps, index)} of the frame. `}
               {answer.milliseconds.toFixed(0)} ms
             </p>
           </>
@@ -224,7 +225,6 @@ function Page() {
   const [problem, setProblem] = useState<string | null>(null);
   const [entries, setEntries] = useState<readonly Entry[]>([]);
   const [camera, setCamera] = useState(false);
-  const [over, setOver] = useState(false);
 
   useEffect(() => {
     Network.open().then(setNetwork, (error: Error) => setProblem(`The network cannot be opened: ${error.message}`));
@@ -273,31 +273,7 @@ function Page() {
         </p>
       </header>
       <section class="give">
-        <label
-          class={over ? "over" : ""}
-          onDragOver={(event) => {
-            event.preventDefault();
-            setOver(true);
-          }}
-          onDragLeave={() => setOver(false)}
-          onDrop={(event) => {
-            event.preventDefault();
-            setOver(false);
-            void add([...(event.dataTransfer?.files ?? [])]);
-          }}
-        >
-          Choose pictures, or drop them here
-          <input
-            type="file"
-            accept="image/*"
-            multiple
-            onChange={(event) => {
-              const input = event.currentTarget;
-              void add([...(input.files ?? [])]);
-              input.value = "";
-            }}
-          />
-        </label>
+        <DropZone take={(files) => void add(files)} />
         <button type="button" disabled={!network || camera} onClick={() => setCamera(true)}>
           Use the camera
         </button>

@@ -1,6 +1,7 @@
 // Gives the server more pictures: files, or one from the camera.
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import { DropZone } from "../drop_zone.tsx";
 import type { Look } from "./look.ts";
 
 /** What the network makes of a picture. Throws an error with the server's reason. */
@@ -55,7 +56,6 @@ function Camera({ take, stop }: { take: (picture: Blob) => void; stop: (why?: st
 export function Give({ add }: { add: (look: Look) => void }) {
   const [told, tell] = useState("");
   const [camera, setCamera] = useState(false);
-  const [over, setOver] = useState(false);
   const give = async (pictures: Iterable<{ body: Blob; name: string }>): Promise<void> => {
     const problems: string[] = [];
     for (const { body, name } of pictures) {
@@ -64,34 +64,11 @@ export function Give({ add }: { add: (look: Look) => void }) {
     }
     tell(problems.join(" "));
   };
-  const files = (list: FileList | null | undefined) =>
-    void give([...(list ?? [])].map((file) => ({ body: file, name: file.name })));
   return (
     <div class="look-give">
-      <label
-        class={over ? "over" : ""}
-        onDragOver={(event) => {
-          event.preventDefault();
-          setOver(true);
-        }}
-        onDragLeave={() => setOver(false)}
-        onDrop={(event) => {
-          event.preventDefault();
-          setOver(false);
-          files(event.dataTransfer?.files);
-        }}
-      >
-        Choose pictures, or drop them here
-        <input
-          type="file"
-          accept="image/*"
-          multiple
-          onChange={(event) => {
-            files(event.currentTarget.files);
-            event.currentTarget.value = "";
-          }}
-        />
-      </label>
+      <DropZone
+        take={(files) => void give(files.map((file) => ({ body: file, name: file.name })))}
+      />
       {!camera && (
         <button type="button" onClick={() => setCamera(true)}>
           Use the camera

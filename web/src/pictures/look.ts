@@ -1,5 +1,7 @@
 // What Python wrote of one picture (inspect/picture.py): its crop, classes and maps.
 
+import { colour, strongest } from "../heat.ts";
+
 /** A map of bytes, row by row, which stand for values from `low` to `high`. */
 export interface ByteMap {
   height: number;
@@ -109,36 +111,15 @@ export function seen(look: Look, rows: Field, columns: Field): Part {
   };
 }
 
-/** From dark to light, so that it also reads without colour. */
-const STOPS = [
-  [12, 10, 40],
-  [87, 21, 110],
-  [188, 55, 84],
-  [249, 142, 9],
-  [252, 255, 164],
-] as const;
-
 /** RGBA of a map; `clear` makes small values transparent. */
 export function colours(map: ByteMap, clear: boolean): Uint8ClampedArray {
   const bytes = bytesOf(map);
   const found = new Uint8ClampedArray(bytes.length * 4);
   bytes.forEach((byte, at) => {
-    const place = (byte / 255) * (STOPS.length - 1);
-    const first = Math.min(STOPS.length - 2, Math.floor(place));
-    const [from, to] = [STOPS[first]!, STOPS[first + 1]!];
-    const rgb = [0, 1, 2].map((c) => from[c]! + (to[c]! - from[c]!) * (place - first));
-    found.set([...rgb, clear ? 64 + (byte / 255) * 128 : 255], at * 4);
+    found.set([...colour(byte / 255), clear ? 64 + (byte / 255) * 128 : 255], at * 4);
   });
   return found;
 }
 
 /** Where a map is largest, in words. */
-export function strongest(map: ByteMap): string {
-  const bytes = bytesOf(map);
-  const at = bytes.indexOf(Math.max(...bytes));
-  const third = (index: number, count: number) =>
-    Math.min(2, Math.floor(((index + 0.5) / count) * 3));
-  const row = ["top", "middle", "bottom"][third(Math.floor(at / map.width), map.height)];
-  const column = ["left", "centre", "right"][third(at % map.width, map.width)];
-  return row === "middle" && column === "centre" ? "centre" : `${row} ${column}`;
-}
+export const placeOf = (map: ByteMap): string => strongest(bytesOf(map), map.height, map.width);

@@ -8,8 +8,8 @@ import {
   colours,
   cutOf,
   mapOf,
+  placeOf,
   seen,
-  strongest,
   type ByteMap,
   type Field,
   type Look,
@@ -85,7 +85,7 @@ function Classes({ look, overlay, lay }: { look: Look; overlay: Overlay; lay: (o
               <i style={{ width: `${100 * probability}%` }} />
               <span>{label}</span>
               <span class="number">{(100 * probability).toFixed(1)} %</span>
-              {cam && <span class="hidden">, seen most at the {strongest(cam)}</span>}
+              {cam && <span class="hidden">, seen most at the {placeOf(cam)}</span>}
             </button>
           </li>
         );
@@ -133,7 +133,7 @@ function MapButton({ map, path, one, name, overlay, lay, point }: {
       <MapCanvas map={map} />
       <span>{name}</span>
       <span class="hidden">
-        , strongest at the {strongest(map)}, {number(map.low)} to {number(map.high)}
+        , strongest at the {placeOf(map)}, {number(map.low)} to {number(map.high)}
       </span>
     </button>
   );
