@@ -141,6 +141,16 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
+def test_an_unknown_name_in_one_line() -> None:
+    """Names of fields come from files too."""
+    original, read = READERS["recipe"]
+    for document in ({**original, "a\nb": 1}, {**original, "augment": {"\n" * 9_000: None}}):
+        with pytest.raises(InputError, match=r"has no field [a\\]") as found:
+            read(document, Path())
+        assert "\n" not in str(found.value)
+        assert len(str(found.value)) < 3000
+
+
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())

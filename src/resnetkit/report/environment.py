@@ -22,6 +22,7 @@ _DISTRIBUTIONS = {
     "grpc": "grpcio",
     "sklearn": "scikit-learn",
     "mlflow": "mlflow-skinny",
+    "faiss": "faiss-cpu",
     "opentelemetry": "opentelemetry-sdk",
 }
 #: The optional packages by the names of their distributions, and the extra that has them.

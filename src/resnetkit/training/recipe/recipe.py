@@ -13,7 +13,7 @@ import tomli_w
 from resnetkit.architecture.layer import Norm
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.shape_inference import walk
-from resnetkit.errors import InputError
+from resnetkit.errors import InputError, printable
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.option_groups import (
@@ -269,7 +269,7 @@ def check_names(names: Iterable[str], known: Iterable[str], what: str) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-            raise InputError(f"{what} has no field {name}; {hint}")
+            raise InputError(f"{what} has no field {printable(name[:60])}; {hint}")
 
 
 def _grouped(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
