@@ -20,12 +20,14 @@ from resnetkit.data.datasets import tar
 from resnetkit.data.datasets.dataset import SUFFIXES
 from resnetkit.data.datasets.huggingface import images_of, is_dataset
 from resnetkit.data.datasets.image_folder import ending_of, is_litter, is_picture
+from resnetkit.data.datasets.image_rows import image_rows
 from resnetkit.data.decoding.decode import Image
 from resnetkit.errors import InputError
 
 #: The path that stands for names on standard input.
 STANDARD_INPUT = "-"
 SHARDS = (".tar", ".tar.gz", ".tgz")
+PARQUET = ".parquet"
 #: Maximum bytes of a shard member, which is read as a whole.
 MAX_MEMBER = 256 << 20
 #: Maximum bytes of a name on standard input.
@@ -55,8 +57,9 @@ def listed(
     A folder stands for the images in it and its subfolders, sorted by name, without litter
     (``image_folder.is_litter``); links to folders are followed, except loops, and the ``endings``
     of other files are counted. A ``datasets`` folder stands for its rows; a shard (``.tar``,
-    ``.tar.gz``) for its image members, named ``SHARD/MEMBER``; ``-`` for the names in ``names``,
-    one per line, or NUL-terminated with ``null``. What cannot be listed has a ``problem``.
+    ``.tar.gz``) for its image members, named ``SHARD/MEMBER``; a ``.parquet`` file for its rows,
+    see ``image_rows``; ``-`` for the names in ``names``, one per line, or NUL-terminated with
+    ``null``. What cannot be listed has a ``problem``.
     """
     for path in paths:
         if path == STANDARD_INPUT:
@@ -64,11 +67,13 @@ def listed(
                 raise InputError("there is no standard input to read names from")
             yield from (_file(name) for name in _names(names, b"\0" if null else b"\n"))
         elif is_dataset(Path(path)):
-            yield from _dataset_rows(path)
+            yield from dataset_rows(path)
         elif os.path.isdir(path):
             yield from walk(path, endings)
         elif path.lower().endswith(SHARDS) and os.path.isfile(path):
             yield from members(path)
+        elif path.lower().endswith(PARQUET) and os.path.isfile(path):
+            yield from parquet_rows(path)
         else:
             yield _file(path)
 
@@ -110,7 +115,8 @@ class ImageSource:
             folders = (sum(1 for _ in walk(p)) if os.path.isdir(p) else 1 for p in self._expanded)
             self._total.append(sum(folders))
 
-        if not any(p == STANDARD_INPUT or p.lower().endswith(SHARDS) for p in self._expanded):
+        once = (*SHARDS, PARQUET)
+        if not any(p == STANDARD_INPUT or p.lower().endswith(once) for p in self._expanded):
             threading.Thread(target=count, name="counter", daemon=True).start()
 
     def total(self) -> int | None:
@@ -168,9 +174,19 @@ def braces(pattern: str) -> Iterator[str]:
     return map("".join, product(*parts))
 
 
-def _dataset_rows(path: str) -> Iterator[ImageEntry]:
+def parquet_rows(path: str, start: int = 0, stop: int | None = None) -> Iterator[ImageEntry]:
+    """The images of a Parquet file, or those of some of its rows."""
     try:
-        for called, image in images_of(Path(path)):
+        for name, image in image_rows(Path(path), start, stop):
+            yield ImageEntry(name=name, image=image, problem=None if image else "the row is empty")
+    except InputError as error:
+        yield ImageEntry(name=path, problem=str(error))
+
+
+def dataset_rows(path: str, start: int = 0, stop: int | None = None) -> Iterator[ImageEntry]:
+    """The images of a folder of ``datasets``, or those of some of its rows."""
+    try:
+        for called, image in islice(images_of(Path(path)), start, stop):
             file = image if isinstance(image, Path) else image.image
             yield ImageEntry(name=os.path.join(path, called), image=file)
     except InputError as error:
