@@ -25,7 +25,7 @@ from resnetkit.cluster.partition_folder import Counts, PartitionFolder
 from resnetkit.cluster.partitions import IMAGES, Partition, identity, partitions
 from resnetkit.cluster.worker import Task, Worker
 from resnetkit.data.storage import is_address
-from resnetkit.errors import InputError, require
+from resnetkit.errors import InputError, check_installed, require
 from resnetkit.inference.engines.engine import available
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import chosen
@@ -102,7 +102,7 @@ def predict_on_ray(
     Raises ``ValueError`` for an unusable model, image path, folder or cluster, and for a worker
     that lacks a package or does not see the images.
     """
-    require("ray", "predicting on Ray")
+    check_installed("ray", "predicting on a cluster")
     opened = as_model(model)
     engine = options.engine
     if engine == "auto":
