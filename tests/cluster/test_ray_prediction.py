@@ -152,17 +152,10 @@ def cluster(count: int, **environment: str) -> Iterator[list[Host]]:
         at = ["--node-ip-address", head.address]
         done = head.run([*ray, *here, *at], environment=QUIET)
         assert done.returncode == 0, done.stderr
-        # All at once: starting takes seconds.
-        started = [
-            host.start(
-                [*ray, "--address", f"{head.address}:6379", "--num-cpus", "1",
-                 "--node-ip-address", host.address],
-                environment={**QUIET, **environment},
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )
-            for host in others
-        ]  # fmt: skip
-        assert [process.wait(timeout=120) for process in started] == [0] * count
+        for host in others:
+            at = ["--address", f"{head.address}:6379", "--node-ip-address", host.address]
+            joined = host.run([*ray, *at, "--num-cpus", "1"], environment={**QUIET, **environment})
+            assert joined.returncode == 0, joined.stderr
         yield hosts
 
 
