@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from resnetkit.data.datasets.webdataset import Packed
+from resnetkit.data.datasets.packed_samples import Packed
 from resnetkit.errors import InputError, require
 from resnetkit.files import atomic, cache_folder
 
