@@ -6,17 +6,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from resnetkit.data import listing, storage
 from resnetkit.data.datasets.huggingface import images_of, is_dataset
 from resnetkit.data.datasets.image_rows import row_count
+from resnetkit.data.datasets.shard_cache import RemoteShard
 from resnetkit.data.listing import ImageEntry
+from resnetkit.data.storage_access import shown_address
 from resnetkit.errors import InputError
 
-T = TypeVar("T")
 #: Images of a partition, except those of a shard, which is one partition.
 IMAGES = 1024
 
@@ -25,8 +26,9 @@ IMAGES = 1024
 class Partition:
     """Some of the images, in order.
 
-    ``kind`` says what they are: ``files`` with their names and the problems of those that cannot
-    be listed; a ``shard``; or the rows from ``start`` to before ``stop`` of a ``parquet`` file or a
+    ``kind`` says what they are: ``files``, with their paths or addresses, the ``problems`` of those
+    that cannot be listed, and the ``sizes`` of addresses; a ``shard``, with its size and checksum
+    if an index has them; or the rows from ``start`` to before ``stop`` of a ``parquet`` file or a
     folder of ``datasets``, whose name is the only one.
     """
 
@@ -34,6 +36,8 @@ class Partition:
     kind: Literal["files", "shard", "parquet", "dataset"]
     names: tuple[str, ...]
     problems: tuple[str | None, ...] = ()
+    sizes: tuple[int | None, ...] = ()
+    sha256: str | None = None
     start: int = 0
     stop: int | None = None
 
@@ -46,20 +50,22 @@ class Partition:
 
     def images(self) -> Iterator[ImageEntry]:
         """The images, in order."""
+        name = self.names[0]
         if self.kind == "files":
-            problems = self.problems or (None,) * len(self.names)
-            for name, problem in zip(self.names, problems, strict=True):
-                if storage.is_address(name):
-                    yield from listing.listed([name])
-                else:
-                    image = None if problem else Path(name)
-                    yield ImageEntry(name=name, image=image, problem=problem)
-        elif self.kind == "shard":
-            yield from listing.listed(self.names)
+            nothing = (None,) * len(self.names)
+            for each in zip(
+                self.names, self.problems or nothing, self.sizes or nothing, strict=True
+            ):
+                yield _entry(*each)
         elif self.kind == "parquet":
-            yield from listing.parquet_rows(self.names[0], self.start, self.stop)
+            yield from listing.parquet_rows(name, self.start, self.stop)
+        elif self.kind == "dataset":
+            yield from listing.dataset_rows(name, self.start, self.stop)
+        elif self.sha256 is not None and self.sizes[0] is not None:
+            shard = RemoteShard(name, self.sizes[0], self.sha256)
+            yield from listing.members(shown_address(name), shard)
         else:
-            yield from listing.dataset_rows(self.names[0], self.start, self.stop)
+            yield from listing.listed([name])
 
     def to_json(self) -> str:
         """The partition as text; ``from_json`` restores it."""
@@ -69,7 +75,7 @@ class Partition:
     def from_json(cls, text: str) -> Partition:
         """The inverse of ``to_json``."""
         found: dict[str, Any] = json.loads(text)
-        lists = {name: tuple(found[name]) for name in ("names", "problems")}
+        lists = {name: tuple(found[name]) for name in ("names", "problems", "sizes")}
         return cls(**{**found, **lists})
 
 
@@ -86,50 +92,79 @@ def partitions(paths: Sequence[str], size: int = IMAGES) -> list[Partition]:
     waiting: list[ImageEntry] = []
 
     def flush() -> None:
-        for group in _groups(waiting, size):
-            problems = tuple(one.problem for one in group)
-            found.append(
-                Partition(
-                    number=len(found),
-                    kind="files",
-                    names=tuple(one.name for one in group),
-                    problems=problems if any(problems) else (),
-                )
-            )
+        for start in range(0, len(waiting), size):
+            found.append(_of_files(len(found), waiting[start : start + size]))
         waiting.clear()
 
     for path in listing.expanded(paths):
         if path == listing.STANDARD_INPUT:
             raise InputError("names on standard input are not for a cluster; give their folder")
-        if not _is_packed(path):
+        shards = _shards(path)
+        rows = None if shards else _rows(path)
+        if not shards and rows is None:
             waiting += listing.listed([path])
             continue
         flush()
-        if path.lower().endswith(listing.SHARDS):
-            found.append(Partition(number=len(found), kind="shard", names=(path,)))
-            continue
-        parquet = not os.path.isdir(path)
-        count = row_count(Path(path)) if parquet else sum(1 for _ in images_of(Path(path)))
-        for start in range(0, count, size):
-            found.append(
-                Partition(
-                    number=len(found),
-                    kind="parquet" if parquet else "dataset",
-                    names=(path,),
-                    start=start,
-                    stop=min(count, start + size),
+        for shard in shards:
+            found.append(replace(shard, number=len(found)))
+        if rows is not None:
+            kind, count = rows
+            for start in range(0, count, size):
+                stop = min(count, start + size)
+                found.append(
+                    Partition(number=len(found), kind=kind, names=(path,), start=start, stop=stop)
                 )
-            )
     flush()
     if not found:
         raise InputError(f"there are no images in {', '.join(paths)}; give others")
     return found
 
 
-def _is_packed(path: str) -> bool:
-    """Whether it is a file or folder with many images in its files."""
-    endings = (*listing.SHARDS, listing.PARQUET)
-    return is_dataset(Path(path)) or (path.lower().endswith(endings) and os.path.isfile(path))
+def _of_files(number: int, entries: Sequence[ImageEntry]) -> Partition:
+    problems = tuple(one.problem for one in entries)
+    sizes = tuple(one.size for one in entries)
+    return Partition(
+        number=number,
+        kind="files",
+        names=tuple(one.address or one.name for one in entries),
+        problems=problems if any(problems) else (),
+        sizes=sizes if any(sizes) else (),
+    )
+
+
+def _entry(name: str, problem: str | None, size: int | None) -> ImageEntry:
+    if storage.is_address(name):
+        address = None if problem else name
+        return ImageEntry(name=shown_address(name), address=address, problem=problem, size=size)
+    return ImageEntry(name=name, image=None if problem else Path(name), problem=problem)
+
+
+def _shards(path: str) -> list[Partition]:
+    """The shards that a path stands for: one, or those of a folder with an index."""
+    if _ends(path, listing.SHARDS):
+        return [Partition(number=0, kind="shard", names=(path,))]
+    return [
+        Partition(number=0, kind="shard", names=(str(one),))
+        if isinstance(one, Path)
+        else Partition(
+            number=0, kind="shard", names=(one.address,), sizes=(one.size,), sha256=one.sha256
+        )
+        for one in listing.shards_in(path) or ()
+    ]
+
+
+def _rows(path: str) -> tuple[Literal["parquet", "dataset"], int] | None:
+    """The kind and number of the rows of a Parquet file or a folder of ``datasets``."""
+    if _ends(path, (listing.PARQUET,)):
+        return "parquet", row_count(path)
+    if not storage.is_address(path) and is_dataset(Path(path)):
+        return "dataset", sum(1 for _ in images_of(Path(path)))
+    return None
+
+
+def _ends(path: str, endings: tuple[str, ...]) -> bool:
+    """Whether it is a file with one of the endings."""
+    return path.lower().endswith(endings) and (storage.is_address(path) or os.path.isfile(path))
 
 
 def identity(found: Iterable[Partition]) -> str:
@@ -138,8 +173,3 @@ def identity(found: Iterable[Partition]) -> str:
     for one in found:
         digest.update(one.to_json().encode())
     return digest.hexdigest()
-
-
-def _groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

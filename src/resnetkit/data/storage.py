@@ -28,7 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from resnetkit.data.storage_access import (
     NoSuchFileError,
@@ -70,6 +70,11 @@ def is_address(path: str | os.PathLike[str]) -> bool:
     return "://" in str(path)
 
 
+def is_pattern(address: str) -> bool:
+    """Whether the last part of an address has ``*``, ``?`` or ``[...]``."""
+    return not is_web(address) and bool(_MAGIC.search(address.rpartition("/")[2]))
+
+
 def files(address: str) -> Iterator[Stored]:
     """The files of a folder and its subfolders, of a pattern, or the one file, sorted by name.
 
@@ -80,7 +85,7 @@ def files(address: str) -> Iterator[Stored]:
     if is_web(address):
         yield Stored(address, last, _size(address) or 0)
         return
-    if _MAGIC.search(last):
+    if is_pattern(address):
         found = [one for one in _inside(folder, "")[1] if fnmatch.fnmatchcase(one.name, last)]
         if not found:
             raise NoSuchFileError(f"no file matches {shown_address(address)}")
@@ -117,13 +122,13 @@ def read(address: str, *, size: int | None = None) -> bytes:
         return file.read()
 
 
-def open_file(address: str) -> BinaryIO:
+def open_file(address: str) -> io.BufferedReader:
     """Open a file for reading; it can be sought. At most two blocks of it are in memory."""
     info = _info(address)
     size = info.get("size")
     if size is not None and (info.get("partial") or not is_web(address)):
-        return cast("BinaryIO", io.BufferedReader(_Ranges(address, int(size)), BLOCK))
-    return cast("BinaryIO", io.BufferedReader(_Stream(address, size), BLOCK))
+        return io.BufferedReader(_Ranges(address, int(size)), BLOCK)
+    return io.BufferedReader(_Stream(address, size), BLOCK)
 
 
 def fetch(

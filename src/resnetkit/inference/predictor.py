@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from resnetkit.data.listing import ImageEntry, ImageSource
+from resnetkit.data.storage import is_address
+from resnetkit.data.storage_access import shown_address
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.autotune import tuned
 from resnetkit.inference.engines.conv_bn_fusion import HasWeights
@@ -110,7 +112,7 @@ class Predictor:
         engine = {name: str(value) for name, value in self.engine.to_dict().items()}
         run = {
             "model": self._digest,
-            "paths": images.paths,
+            "paths": [shown_address(p) if is_address(p) else p for p in images.paths],
             "format": kind,
             "topk": self.options.topk,
             "exact": self.options.exact or few,

@@ -5,20 +5,22 @@ Nothing is kept in memory but one batch of rows.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from resnetkit.data.datasets.arrow import is_image, opened, pyarrow_for
 from resnetkit.data.datasets.tables import PATHS
-from resnetkit.data.decoding.decode import Image
+from resnetkit.data.storage import is_address, open_file
+from resnetkit.data.storage_access import shown_address
 from resnetkit.errors import InputError
 
 #: Rows in memory at a time.
 _ROWS = 64
 
 
-def row_count(path: Path) -> int:
+def row_count(path: str) -> int:
     """The number of rows. Raises ``ValueError`` for a file that is damaged or has no images."""
     file = _open(path)
     _column(path, file.schema_arrow)
@@ -26,14 +28,15 @@ def row_count(path: Path) -> int:
 
 
 def image_rows(
-    path: Path, start: int = 0, stop: int | None = None
-) -> Iterator[tuple[str, Image | None]]:
-    """Name and image of the rows from ``start`` to before ``stop``, in order.
+    path: str, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[str, bytes | str | None]]:
+    """Name and image of the rows from ``start`` to before ``stop``, in order: encoded bytes, or a
+    path. ``path`` may be an address.
 
     The column of images is one of structs of ``bytes`` and ``path``, as ``datasets`` writes them;
-    or of bytes; or of paths, called ``path``, ``file`` or ``image``, relative to the folder of the
-    file. Bytes are named ``FILE/000017`` by their row. An empty row has the image None. Raises
-    ``ValueError`` as ``row_count``.
+    or of bytes; or of paths or addresses, called ``path``, ``file`` or ``image``, relative to the
+    folder of the file. Bytes are named ``FILE/000017`` by their row. An empty row has the image
+    None. Raises ``ValueError`` as ``row_count``.
     """
     file = _open(path)
     column = _column(path, file.schema_arrow)
@@ -44,7 +47,7 @@ def image_rows(
             number += rows
             continue
         batches = file.iter_batches(batch_size=_ROWS, row_groups=[group], columns=[column])
-        while (batch := opened(path, lambda: next(batches, None))) is not None:  # noqa: B023
+        while (batch := opened(_shown(path), lambda: next(batches, None))) is not None:  # noqa: B023
             if start < number + len(batch) and (stop is None or number < stop):
                 for place, value in enumerate(batch.column(0).to_pylist(), number):
                     if start <= place and (stop is None or place < stop):
@@ -52,8 +55,8 @@ def image_rows(
             number += len(batch)
 
 
-def _named(path: Path, number: int, value: Any) -> tuple[str, Image | None]:
-    name = f"{path}/{number:06}"
+def _named(path: str, number: int, value: Any) -> tuple[str, bytes | str | None]:
+    name = f"{_shown(path)}/{number:06}"
     if isinstance(value, dict):
         beside = value.get("path")
         if value.get("bytes") is None:
@@ -65,17 +68,26 @@ def _named(path: Path, number: int, value: Any) -> tuple[str, Image | None]:
     return name, value
 
 
-def _file(path: Path, name: str) -> tuple[str, Path]:
-    place = path.parent / name
-    return str(place), place
+def _file(path: str, name: str) -> tuple[str, str]:
+    """A picture beside the file, or anywhere by its address or absolute path."""
+    if not is_address(name):
+        folder = path.rpartition("/")[0] if is_address(path) else None
+        name = os.path.join(os.path.dirname(path), name) if folder is None else f"{folder}/{name}"
+    return name, name
 
 
-def _open(path: Path) -> Any:
-    _, parquet = pyarrow_for(path)
-    return opened(path, lambda: parquet.ParquetFile(path))
+def _open(path: str) -> Any:
+    """The file, in which only what is needed is read."""
+    _, parquet = pyarrow_for(_shown(path))
+    file = open_file(path) if is_address(path) else path
+    return opened(_shown(path), lambda: parquet.ParquetFile(file))
 
 
-def _column(path: Path, schema: Any) -> str:
+def _shown(path: str) -> str:
+    return shown_address(path) if is_address(path) else path
+
+
+def _column(path: str, schema: Any) -> str:
     """The column with the images."""
     import pyarrow
 
@@ -91,11 +103,11 @@ def _column(path: Path, schema: Any) -> str:
     for found in (structs, binary):
         if len(found) > 1:
             raise InputError(
-                f"{path} has {len(found)} columns of images ({', '.join(found)}); keep one"
+                f"{_shown(path)} has {len(found)} columns of images ({', '.join(found)}); keep one"
             )
     if found := [*structs, *binary, *paths]:
         return found[0]
     raise InputError(
-        f"{path} has no column of images; its columns are {', '.join(fields)}; name the one with "
-        f"the paths {' or '.join(PATHS[:3])}, or store the encoded images as bytes"
+        f"{_shown(path)} has no column of images; its columns are {', '.join(fields)}; name the "
+        f"one with the paths {' or '.join(PATHS[:3])}, or store the encoded images as bytes"
     )
