@@ -106,7 +106,7 @@ def test_bad_embeddings(bundle: resnetkit.Bundle, folder: Path, tmp_path: Path) 
         ((["a"], np.array([["x"]])), "must be"),
     ]
     for given, message in bad:
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=message) as caught:
             nearest(bundle, photo(), given)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="count is 0"):
