@@ -40,7 +40,7 @@ def test_written_listed_and_read(bucket: str, tmp_path: Path) -> None:
     assert found == [("a.bin", len(CONTENT)), ("b.txt", 5), ("deep/a.bin", 0)]
     assert [one.address for one in storage.files(f"{where}/*.bin")] == [f"{where}/a.bin"]
     assert [one.name for one in storage.files(f"{where}/b.txt")] == ["b.txt"]
-    assert [one.name for one in storage.files(f"s3://{bucket}")][0] == "folder/a.bin"
+    assert next(one.name for one in storage.files(f"s3://{bucket}")) == "folder/a.bin"
     assert storage.exists(f"{where}/b.txt")
     assert not storage.exists(f"{where}/c.txt")
     assert storage.read(f"{where}/a.bin") == CONTENT

@@ -194,14 +194,13 @@ def _inside(folder: str, below: str) -> tuple[list[str], list[Stored]]:
     """The subfolders and files of ``folder/below``, sorted; ``below`` ends with a slash."""
     address = f"{folder}/{below}".rstrip("/")
 
-    def listing() -> list[dict[str, Any]]:
+    def listing() -> tuple[str, list[dict[str, Any]]]:
         system, path = system_of(address)
-        found: list[dict[str, Any]] = system.ls(path, detail=True)
-        return found
+        return path, system.ls(path, detail=True)
 
-    path = system_of(address)[1]
     folders, found = [], []
-    for entry in attempted(address, "listed", listing):
+    path, entries = attempted(address, "listed", listing)
+    for entry in entries:
         full = str(entry["name"]).rstrip("/")
         name = full[len(path.rstrip("/")) :].lstrip("/")
         if entry["type"] == "directory":
