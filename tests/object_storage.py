@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
@@ -146,10 +146,10 @@ def faulty(server: str, faults: Faults) -> Iterator[str]:
                 self.wfile.write(content[: len(content) // 2])
                 self._reset()
                 return
-            self.wfile.write(content)
+            with suppress(ConnectionError):  # the client was killed
+                self.wfile.write(content)
 
         def _reset(self) -> None:
-            self.wfile.flush()
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.close_connection = True

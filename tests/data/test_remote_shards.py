@@ -156,7 +156,7 @@ def test_a_killed_command_continues(
     words = ["shards", str(data), where, "--megabytes", "0.02", "--format", "json"]
     wrong = Faults()
     wrong.methods, wrong.on = ("PUT",), "train-00000"
-    wrong.next_faults, wrong.always = [""] * 7, "slow"
+    wrong.next_faults, wrong.always = [""] * 7, "silent"
     with faulty(server, wrong) as address:
         command = subprocess.Popen(
             [sys.executable, "-m", "resnetkit", *words],
