@@ -194,14 +194,13 @@ def _inside(folder: str, below: str) -> tuple[list[str], list[Stored]]:
     """The subfolders and files of ``folder/below``, sorted; ``below`` ends with a slash."""
     address = f"{folder}/{below}".rstrip("/")
 
-    def listing() -> list[dict[str, Any]]:
+    def listing() -> tuple[str, list[dict[str, Any]]]:
         system, path = system_of(address)
-        found: list[dict[str, Any]] = system.ls(path, detail=True)
-        return found
+        return path, system.ls(path, detail=True)
 
-    path = system_of(address)[1]
     folders, found = [], []
-    for entry in attempted(address, "listed", listing):
+    path, entries = attempted(address, "listed", listing)
+    for entry in entries:
         full = str(entry["name"]).rstrip("/")
         name = full[len(path.rstrip("/")) :].lstrip("/")
         if entry["type"] == "directory":
@@ -263,14 +262,21 @@ def _block(address: str, start: int, end: int) -> bytes:
     return b"".join(parts)
 
 
-class _Ranges(io.RawIOBase):
+class _Blocks(io.RawIOBase):
+    """A file whose rest is read in blocks, not in the few kilobytes of ``RawIOBase``."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(BLOCK) or b"", b""))
+
+
+class _Ranges(_Blocks):
     """A file of known size, read by ranges."""
 
     def __init__(self, address: str, size: int) -> None:
         self._address, self._size, self._at = address, size, 0
-
-    def readable(self) -> bool:
-        return True
 
     def seekable(self) -> bool:
         return True
@@ -293,15 +299,12 @@ class _Ranges(io.RawIOBase):
         return len(data)
 
 
-class _Stream(io.RawIOBase):
+class _Stream(_Blocks):
     """A file of a server without ranges; where it breaks, it is read again from the beginning."""
 
     def __init__(self, address: str, size: int | None) -> None:
         self._address, self._size, self._at = address, size, 0
         self._file: Any = None
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any) -> int:
         data = attempted(self._address, "read", lambda: self._next(len(buffer)))

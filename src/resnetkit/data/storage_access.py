@@ -19,6 +19,16 @@ T = TypeVar("T")
 _FIRST = 3
 #: Maximum seconds between attempts, to connect, and without a byte.
 _PAUSE, _CONNECT, _WAIT = 15.0, 10.0, 30.0
+#: Errors of botocore that another attempt may change.
+_PASSING = frozenset(
+    (
+        "ChecksumError",
+        "ConnectionError",
+        "FlexibleChecksumError",
+        "HTTPClientError",
+        "IncompleteReadError",
+    )
+)
 _systems: dict[tuple[int, str, str], Any] = {}
 _systems_lock = threading.Lock()
 _reached: set[tuple[str, str]] = set()
@@ -76,7 +86,8 @@ def system_of(address: str) -> tuple[Any, str]:
 
 
 def _options(address: str) -> dict[str, Any]:
-    connect, wait = min(_CONNECT, patience()), min(_WAIT, patience())
+    # Some attempts fit in the time even if one gets no answer.
+    connect, wait = min(_CONNECT, patience() / 4), min(_WAIT, patience() / 4)
     protocol = address.partition("://")[0]
     if protocol in ("s3", "s3a"):
         config = {"connect_timeout": connect, "read_timeout": wait}
@@ -91,7 +102,7 @@ def _options(address: str) -> dict[str, Any]:
 
 def attempted(address: str, verb: str, call: Callable[[], T]) -> T:
     """The result of ``call``, after as many attempts as the module says."""
-    place, began = _place(address), time.monotonic()
+    place, end = _place(address), time.monotonic() + patience()
     for attempt in count(1):
         try:
             result = call()
@@ -102,7 +113,7 @@ def attempted(address: str, verb: str, call: Callable[[], T]) -> T:
             if final := _final(error, address):
                 raise final from None
             pause = min(_PAUSE, 0.1 * 2**attempt) * random.uniform(0.5, 1)
-            late = time.monotonic() + pause - began > patience()
+            late = time.monotonic() + pause > end
             if late or (attempt == _FIRST and place not in _reached):
                 raise StorageError(
                     f"{shown_address(address)} cannot be {verb}: {_reason(error)}"
@@ -141,8 +152,7 @@ def _final(error: Exception, address: str) -> StorageError | None:
         why = "there are no credentials" if without else "the storage refuses the credentials"
         return StorageError(f"{shown} cannot be accessed: {why}; check them and their rights")
     by_status = isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429)
-    broken = kinds & {"HTTPClientError", "ConnectionError", "IncompleteReadError"}
-    by_boto = "BotoCoreError" in kinds and not broken
+    by_boto = "BotoCoreError" in kinds and not kinds & _PASSING
     by_kind = isinstance(error, ValueError | IsADirectoryError | NotADirectoryError)
     by_number = getattr(error, "errno", None) in (22, 38)  # invalid, not implemented: S3's 4xx, 501
     if by_status or by_boto or by_kind or by_number:

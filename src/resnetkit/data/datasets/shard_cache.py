@@ -100,7 +100,7 @@ class ShardCache:
         return path
 
     def ahead(self, shards: Iterable[RemoteShard]) -> None:
-        """Fetch these in the background, and remove none of them to make room for others."""
+        """Fetch these in the background, and remove them last to make room for others."""
         wanted = {self._key(shard): shard for shard in shards}
         with self._lock:
             self._needed = frozenset(wanted)
@@ -141,22 +141,22 @@ class ShardCache:
                 self._coming -= shard.size
 
     def _make_room(self, size: int) -> None:
-        found = []
+        found: list[tuple[bool, float, int, str]] = []
         for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):
                 status = entry.stat()
                 if not entry.name.startswith("."):
-                    found.append((status.st_mtime, status.st_size, entry.path))
+                    needed = entry.name in self._needed
+                    found.append((needed, status.st_mtime, status.st_size, entry.path))
                 elif status.st_mtime < time.time() - _LEFT:
                     os.unlink(entry.path)
-        used = self._coming + size + sum(bytes_ for _, bytes_, _ in found)
-        for _, freed, path in sorted(found):
+        used = self._coming + size + sum(freed for _, _, freed, _ in found)
+        for _, _, freed, path in sorted(found):
             if used <= self.limit:
                 return
-            if os.path.basename(path) not in self._needed:
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
-                used -= freed
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            used -= freed
 
 
 def cached_shards() -> ShardCache:

@@ -120,6 +120,7 @@ def pack(
         kept += written.kept
         missing += written.missing
         done(len(one.members))
+    shards.sort(key=lambda shard: shard.name)
     index = Index(classes=tuple(map(utf8, source.classes)), shards=tuple(shards))
     place.write(INDEX, index.encoded(counts.tolist()))
     return Packing(

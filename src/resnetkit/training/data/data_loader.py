@@ -16,15 +16,13 @@ from resnetkit.data.decoding.tensors import normalise, to_tensor
 from resnetkit.data.prefetch import early, ordered
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.data.device_copies import DeviceCopies
-from resnetkit.training.data.epoch_order import EpochOrder
+from resnetkit.training.data.epoch_order import EpochOrder, Place
 from resnetkit.training.data.image_cache import ImageCache
 from resnetkit.training.data.rng import Drawn, generator_of
 from resnetkit.training.data.transforms import DRAWS, ERASING_DRAWS, Change, change, erased, moved
 from resnetkit.training.recipe.augmentation import Augment
 
 _Image = Tensor | UnreadableImageError
-#: The index of an image, and of its copy.
-_Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +83,7 @@ class DataLoader:
         options: LoaderOptions,
         *,
         unreadable: Callable[[str, str], None] | None = None,
-        share: Callable[[Sequence[_Place]], Sequence[_Place]] = lambda batch: batch,
+        share: Callable[[Sequence[Place]], Sequence[Place]] = lambda batch: batch,
     ) -> None:
         augment = options.augment
         self.examples = examples
@@ -135,7 +133,7 @@ class DataLoader:
                 pixels = self._kept.batch([number for number, _ in members])
                 yield self._batch(members, pixels, draws, size), []
             return
-        reading = (place for batch in batches for place in self._share(order.reached(batch)))
+        reading = order.reading(batches, self._share)
         images = ordered(lambda place: self._image(epoch, place, alter), reading)
         for batch in batches:
             members = self._share(order.places(batch))
@@ -162,7 +160,7 @@ class DataLoader:
         return torch.empty(0, self.preprocess.channel_count, size, size, dtype=torch.uint8)
 
     def _batch(
-        self, places: Sequence[_Place], pixels: Tensor, draws: Sequence[Tensor], size: int
+        self, places: Sequence[Place], pixels: Tensor, draws: Sequence[Tensor], size: int
     ) -> _Sent:
         numbers = torch.tensor([number for number, _ in places], dtype=torch.int64)
         if pixels.shape[-1] != size:
@@ -186,7 +184,7 @@ class DataLoader:
             raise UnreadableImageError(example.name, error.reason)
         self._unreadable(example.name, error.reason)
 
-    def _image(self, epoch: int, place: _Place, alter: Change | None) -> _Image:
+    def _image(self, epoch: int, place: Place, alter: Change | None) -> _Image:
         """An image in ``epoch``, uint8 ``(C, size, size)``, before ``moved``."""
         number, copy = place
         picture = self._kept.get(number)

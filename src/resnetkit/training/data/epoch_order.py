@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,11 @@ import torch
 from resnetkit.data.datasets.dataset import Sample
 from resnetkit.data.datasets.packed_samples import Group, PackedSamples, fetch_ahead
 from resnetkit.training.data.rng import generator_of
+
+#: The index of an image, and of its copy.
+Place = tuple[int, int]
+#: Maximum number of images that threads are reading.
+_WAITING = 64
 
 
 class EpochOrder:
@@ -45,20 +50,28 @@ class EpochOrder:
             self.numbers = torch.randperm(len(samples), generator=generator).numpy()
         else:
             self.numbers = np.arange(len(samples))
-        self._reached = -1
 
-    def places(self, positions: range) -> list[tuple[int, int]]:
+    def places(self, positions: range) -> list[Place]:
         """The indices of image and copy at these positions."""
         found = np.arange(positions.start, positions.stop)
         numbers = self.numbers[found // self._repeats].tolist()
         return list(zip(numbers, (found % self._repeats).tolist(), strict=True))
 
-    def reached(self, positions: range) -> list[tuple[int, int]]:
-        """As ``places``, of images that are read now: their shards are fetched, and the next."""
-        if self._groups and len(positions):
-            last = (positions.stop - 1) // self._repeats
-            group = int(np.searchsorted(self._starts, last, side="right")) - 1
-            if group > self._reached:
-                self._reached = group
-                fetch_ahead(self._groups, group)
-        return self.places(positions)
+    def reading(
+        self, batches: Sequence[range], share: Callable[[Sequence[Place]], Sequence[Place]]
+    ) -> Iterator[Place]:
+        """The ``places`` of the ``share`` of each batch; the shards of the group that is read and
+        of the next one are fetched meanwhile."""
+        fetched, waited = -1, 0
+        for positions in batches:
+            first = positions.start // self._repeats
+            group = int(np.searchsorted(self._starts, first, side="right")) - 1
+            for place in share(self.places(positions)):
+                if group > fetched:
+                    # Images of the group before may still be waiting to be read.
+                    if fetched < 0 or waited == _WAITING:
+                        fetch_ahead(self._groups, group)
+                        fetched, waited = group, 0
+                    else:
+                        waited += 1
+                yield place
