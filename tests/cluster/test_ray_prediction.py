@@ -15,12 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import boto3
 import pyarrow
+import pyarrow.fs
 import pytest
 from pyarrow import parquet
 
 from conftest import BROKEN, COUNT
 from hosts import Host, network, wait_until
+from object_storage import SETTINGS, make_bucket, s3_serving
 from resnetkit.cli.main import main
 
 BIN = Path(sys.executable).parent
@@ -253,3 +256,57 @@ def test_a_worker_that_cannot_work_says_so_in_one_line(
         assert "--worker-cpus is 3, and the largest machine has 1 processors" in big.stderr
     plan = json.loads((out / "_plan.json").read_text())
     assert plan["engine"] == "openvino"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_images_and_predictions_in_object_storage(
+    bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Shards with and without an index, pictures and Parquet, on a real S3 server."""
+    encoded = [path.read_bytes() for path in sorted(pictures.glob("0/*"))[:40]]
+    parquet.write_table(pyarrow.table({"image": encoded}), tmp_path / "images.parquet")
+    with s3_serving() as server:
+        settings = {"AWS_ENDPOINT_URL": server, **SETTINGS}
+        make_bucket(server, "data")
+        client = boto3.client(
+            "s3", endpoint_url=server, region_name="us-east-1",
+            aws_access_key_id="a", aws_secret_access_key="b",
+        )  # fmt: skip
+        packed = run(
+            [BIN / "resnetkit", "shards", pictures, "s3://data/packed", "--megabytes", "0.3"],
+            **settings,
+        )
+        assert packed.returncode == 0, packed.stderr
+        for number, data in enumerate(encoded):
+            client.put_object(Bucket="data", Key=f"loose/{number:03}.png", Body=data)
+        client.put_object(
+            Bucket="data", Key="images.parquet", Body=(tmp_path / "images.parquet").read_bytes()
+        )
+        client.close()
+        sources = ["s3://data/packed", "s3://data/loose", "s3://data/images.parquet",
+                   "s3://data/packed/data-000000.tar"]  # fmt: skip
+        alone = run(
+            [BIN / "resnetkit", "predict", bundle, *sources, "--engine", "openvino",
+             "--out", tmp_path / "local.parquet"],
+            RESNETKIT_CACHE=str(tmp_path / "cache"), **settings,
+        )  # fmt: skip
+        assert alone.returncode == 1, alone.stderr
+        arguments = command(bundle, Path("pictures"), Path("out"))
+        arguments[3:4] = sources
+        arguments[arguments.index(Path("out"))] = "s3://data/predictions"
+        done = run(arguments, RESNETKIT_CACHE=str(tmp_path / "cache"), **settings)
+        assert done.returncode == 1, done.stderr
+        again = run(arguments, RESNETKIT_CACHE=str(tmp_path / "cache"), **settings)
+        assert "of them were there before: s3://data/predictions" in again.stdout
+        system = pyarrow.fs.S3FileSystem(
+            endpoint_override=server, access_key="a", secret_key="b", region="us-east-1"
+        )
+        found = parquet.read_table("data/predictions", filesystem=system)
+        wrong = run([*arguments[:-6], "--out", "s3://nowhere/x"], **settings)
+        assert wrong.returncode == 2
+        assert len(wrong.stderr.splitlines()) == 1
+        assert "nowhere" in wrong.stderr
+    local = parquet.read_table(tmp_path / "local.parquet")
+    assert len(local) > COUNT + 80
+    assert found.replace_schema_metadata() == local.replace_schema_metadata()
