@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_labels_at_the_ends_do_not_overlap() -> None:
     text = curves("loss", many, epochs=2).svg
     heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="start"', text))
     assert len(heights) == 12
-    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) >= 10.9
+    assert min(b - a for a, b in itertools.pairwise(heights)) >= 10.9
     assert heights[-1] <= 230
 
 
