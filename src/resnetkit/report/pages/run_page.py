@@ -89,8 +89,10 @@ def run_page(
     rows: list[EpochLog],
     evaluation: Evaluation | None = None,
     part: str = "test",
+    command: str = "",
 ) -> str:
-    """A run so far; ``evaluation`` is that of its best weights on ``part`` at the end."""
+    """A run so far; ``evaluation`` is that of its best weights on ``part`` at the end, and
+    ``command`` opens its mistakes."""
     done = len(rows)
     epochs = recipe.epochs if evaluation is None else done
     figures = [*measured(evaluation, part), *trained(rows, epochs)]
@@ -109,6 +111,7 @@ def run_page(
         figures=figures,
         state=state,
         part=part,
+        command=command,
         again=AGAIN if evaluation is None else None,
         warning=f"measured on {TRAINED_ON}" if evaluation and part == "train" else None,
     )
@@ -135,6 +138,7 @@ def evaluation_page(measurement: Measurement) -> str:
         figures=[*measured(evaluation, measurement.part), *trained(rows, len(rows))],
         state=f"measured on {evaluation.images} labelled images",
         part=measurement.part,
+        command="resnetkit view BUNDLE --mistakes --data DATA",
         warning=measurement.warning,
     )
 
