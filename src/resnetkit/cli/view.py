@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="write the page instead of opening it")
     add = parser.add_argument
     add("--mistakes", action="store_true", help="the most confident mistakes of the evaluation")
-    add("--most", type=int, metavar="N", help="of so many mistakes, 1 to 24; default: 12")
+    add("--count", type=int, metavar="N", help="of so many mistakes, 1 to 24; default: 12")
     add("--data", metavar="DATA", help="labelled images as in `evaluate`; default: the run's")
     add("--split", choices=("train", "validation", "test", "all"), help="which images of them")
     add("--class-map", type=Path, metavar="FILE", help="as in `evaluate`")
@@ -88,7 +88,7 @@ def _is_served(model: str) -> bool:
 def _check_together(args: argparse.Namespace) -> None:
     if args.mistakes and args.pictures:
         raise InputError(f"--mistakes shows no other pictures; leave {args.pictures[0]} out")
-    given = ("most", "data", "split", "class_map")
+    given = ("count", "data", "split", "class_map")
     for name in given if not args.mistakes else ():
         if getattr(args, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} requires --mistakes")
@@ -125,7 +125,7 @@ def _mistakes(args: argparse.Namespace) -> list[Picture]:
             f"({found.part}); give other images by --data or --split"
         )
     pictures = mistake_pictures(
-        found, 12 if args.most is None else args.most, class_map=args.class_map, track=track
+        found, 12 if args.count is None else args.count, class_map=args.class_map, track=track
     )
     wrong = found.evaluation.images - int(found.evaluation.confusion.trace())
     print(f"{len(pictures)} of {wrong} mistakes on {found.evaluation.images} images "
