@@ -25,6 +25,8 @@ from resnetkit.inspect.picture import Object, Picture, looked, photo_url
 
 #: The training pictures of a class among which the most similar one is looked for.
 SOME = 50
+#: The longer side of a similar picture, in pixels.
+SIDE = 192
 
 
 def mistake_pictures(
@@ -71,21 +73,19 @@ def mistake_pictures(
 
 
 def _picture(
-    bundle: Bundle, mistake: Mistake, engine: EngineName, near: Mapping[str, Object]
+    bundle: Bundle, mistake: Mistake, engine: EngineName, near: Mapping[int, Object]
 ) -> Picture:
-    labels = {"truth": mistake.truth, "guess": mistake.guess}
-    chances = {"truth": mistake.chance, "guess": mistake.confidence}
-    numbers = {key: bundle.classes.index(label) for key, label in labels.items()}
-    found = looked(bundle, mistake.image, engine, also=list(numbers.values()))
+    found = looked(bundle, mistake.image, engine, also=mistake.indices)
     found["name"] = mistake.name
+    chances = (mistake.chance, mistake.confidence)
     found["mistake"] = {
         key: {
-            "class": numbers[key],
-            "label": label,
-            "probability": chances[key],
-            "near": near.get(label),
+            "class": number,
+            "label": bundle.classes[number],
+            "probability": chance,
+            "near": near.get(number),
         }
-        for key, label in labels.items()
+        for key, number, chance in zip(("truth", "guess"), mistake.indices, chances, strict=True)
     }
     return found
 
@@ -116,21 +116,21 @@ class _Similar:
             vectors /= np.where(lengths > 0, lengths, 1)
             self.cosines = vectors[: len(mistakes)] @ vectors[len(mistakes) :].T
 
-    def to(self, number: int) -> dict[str, Object]:
+    def to(self, number: int) -> dict[int, Object]:
         """The most similar pictures of both classes of a mistake, other than itself."""
         mistake, found = self.mistakes[number], {}
-        for label in (mistake.truth, mistake.guess):
+        for label in mistake.indices:
             others = [
                 index
                 for index, sample in enumerate(self.samples)
-                if self.bundle.classes[sample.label] == label and sample.name != mistake.name
+                if sample.label == label and sample.name != mistake.name
             ]
             if others:
                 best = max(others, key=lambda index: float(self.cosines[number, index]))
                 sample = self.samples[best]
                 found[label] = {
                     "name": sample.name,
-                    "photo": photo_url(photo_of(sample.image, self.bundle.preprocess)),
+                    "photo": photo_url(photo_of(sample.image, self.bundle.preprocess), SIDE),
                     "similarity": float(self.cosines[number, best]),
                     "of": len(others),
                 }
@@ -145,8 +145,7 @@ def _trained_on(
 ) -> list[Sample]:
     """Up to ``SOME`` training pictures of each class of the mistakes, as far as they are known: by
     the record of the run, else by the folders of the data."""
-    labels = {label for one in mistakes for label in (one.truth, one.guess)}
-    wanted = [number for number, label in enumerate(bundle.classes) if label in labels]
+    wanted = sorted({number for one in mistakes for number in one.indices})
     if not wanted:
         return []
     source = open_dataset(measurement.data, least=1)

@@ -181,12 +181,12 @@ def _averaged(values: Array, factor: int) -> npt.NDArray[np.float32]:
     return values
 
 
-def photo_url(photo: Photo) -> str:
-    """The original as a data URL; see ``Picture``."""
+def photo_url(photo: Photo, side: int = PHOTO) -> str:
+    """The original as a data URL of a JPEG, its longer side at most ``side`` pixels."""
     small = photo.original
-    if max(small.size) > PHOTO:
+    if max(small.size) > side:
         small = small.copy()
-        small.thumbnail((PHOTO, PHOTO))
+        small.thumbnail((side, side))
     return _url(small, "JPEG")
 
 

@@ -79,8 +79,9 @@ def curves(
     log: bool = False,
     most: float | None = None,
     best: tuple[int, float] | None = None,
+    label: str = "lines over the epochs; a table below has the numbers",
 ) -> Curves:
-    """The lines over ``epochs``; ``best`` is a point to mark.
+    """The lines over ``epochs``; ``best`` is a point to mark, ``label`` describes the drawing.
 
     The axis starts at 0, or at the smallest value if it is ``log``, and ends at ``most`` or above.
     """
@@ -108,7 +109,6 @@ def curves(
         "best": best and [best[0], _short(best[1])],
         "lines": [_as_json(line) for line in series],
     }
-    label = "lines over the epochs; a table below has the numbers"
     return Curves(
         title=title,
         svg=_svg(_WIDTH, _HEIGHT, label, parts),

@@ -166,4 +166,5 @@ def _chart(
         form=form,
         log=is_log,
         most=1.0 if form == "percent" else None,
+        label="a line for each run over the epochs, with its number at the end",
     )
