@@ -117,22 +117,18 @@ class _Similar:
             self.cosines = vectors[: len(mistakes)] @ vectors[len(mistakes) :].T
 
     def to(self, number: int) -> dict[int, Object]:
-        """The most similar pictures of both classes of a mistake, other than itself."""
-        mistake, found = self.mistakes[number], {}
-        for label in mistake.indices:
-            others = [
-                index
-                for index, sample in enumerate(self.samples)
-                if sample.label == label and sample.name != mistake.name
-            ]
-            if others:
-                best = max(others, key=lambda index: float(self.cosines[number, index]))
+        """The most similar pictures of both classes of a mistake, by class."""
+        found = {}
+        for label in self.mistakes[number].indices:
+            of_class = [i for i, sample in enumerate(self.samples) if sample.label == label]
+            if of_class:
+                best = max(of_class, key=lambda index: float(self.cosines[number, index]))
                 sample = self.samples[best]
                 found[label] = {
                     "name": sample.name,
                     "photo": photo_url(photo_of(sample.image, self.bundle.preprocess), SIDE),
                     "similarity": float(self.cosines[number, best]),
-                    "of": len(others),
+                    "of": len(of_class),
                 }
         return found
 
