@@ -21,7 +21,7 @@ from resnetkit.cli.main import main
 from resnetkit.data.datasets.dataset import Dataset as LabelledImages
 from resnetkit.data.datasets.huggingface import images_of
 from resnetkit.data.datasets.opening import open_dataset
-from resnetkit.data.datasets.webdataset import Packed
+from resnetkit.data.datasets.packed_samples import Packed
 from resnetkit.errors import InputError
 
 quiet()

@@ -28,6 +28,7 @@ COMMANDS = {
     "shards": "write labelled images into tar shards",
     "evaluate": "evaluate a trained bundle on labelled images",
     "predict": "classify images with a trained bundle",
+    "duplicates": "find near-duplicates among images, by their embeddings",
     "bench": "benchmark a model on this machine",
     "serve": "serve a trained bundle over HTTP",
     "fetch": "download published weights as a bundle: torchvision, Hugging Face, a URL",

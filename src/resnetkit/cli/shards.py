@@ -1,19 +1,19 @@
 """Write labelled images into tar shards, which are read faster than many small files.
 
-DATA is as in `train`. OUT gets train-000000.tar, ... and classes.txt, in WebDataset format;
-`resnetkit train OUT` trains on them. The same command resumes an interrupted one.
+DATA is as in `train`. OUT, a folder or an address such as s3://bucket/name, gets train-000000.tar,
+... and classes.txt, in WebDataset format, and index.json with counts and checksums; `resnetkit
+train OUT` trains on them. The same command resumes an interrupted one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="as in `train`: a folder, a table, ...")
-    parser.add_argument("out", metavar="OUT", type=Path, help="the output folder")
+    parser.add_argument("out", metavar="OUT", help="the output folder, or its address")
     parser.add_argument("--megabytes", type=float, default=256.0, metavar="N",
                         help="size of a shard; default: 256")  # fmt: skip
     parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         say(
             json.dumps(
                 {
-                    "folder": str(packed.folder),
+                    "folder": packed.folder,
                     "shards": packed.shards,
                     "kept": packed.kept,
                     "images": packed.images,

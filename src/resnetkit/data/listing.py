@@ -7,40 +7,60 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, product
+from io import BufferedReader
+from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
+from urllib.parse import urlsplit
 
+from resnetkit.data import storage
+from resnetkit.data.brace_patterns import braces
 from resnetkit.data.datasets import tar
 from resnetkit.data.datasets.dataset import SUFFIXES
 from resnetkit.data.datasets.huggingface import images_of, is_dataset
 from resnetkit.data.datasets.image_folder import ending_of, is_litter, is_picture
+from resnetkit.data.datasets.image_rows import image_rows
+from resnetkit.data.datasets.shard_cache import RemoteShard, cached_shards
+from resnetkit.data.datasets.shard_folder import shard_folder
+from resnetkit.data.datasets.shard_index import INDEX, read_index
 from resnetkit.data.decoding.decode import Image
+from resnetkit.data.storage_access import is_web, shown_address
 from resnetkit.errors import InputError
 
 #: The path that stands for names on standard input.
 STANDARD_INPUT = "-"
 SHARDS = (".tar", ".tar.gz", ".tgz")
+PARQUET = ".parquet"
 #: Maximum bytes of a shard member, which is read as a whole.
 MAX_MEMBER = 256 << 20
 #: Maximum bytes of a name on standard input.
 _MAX_NAME = 1 << 16
-#: Maximum number of paths from one brace pattern.
-_MAX_BRACES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageEntry:
-    """An image to read; if ``image`` is None, ``problem`` says why."""
+    """An image to read; if ``image`` is None, ``problem`` says why. One in object storage has an
+    ``address`` instead, until ``loaded``, and its ``size`` in bytes if it is known."""
 
     name: str
     image: Image | None = None
     problem: str | None = None
+    address: str | None = None
+    size: int | None = None
+
+    def loaded(self) -> ImageEntry:
+        """The same image, read if it has an ``address``."""
+        if self.address is None:
+            return self
+        try:
+            data = storage.read(self.address, size=self.size)
+        except InputError as error:
+            return ImageEntry(name=self.name, problem=str(error))
+        return ImageEntry(name=self.name, image=data)
 
 
 def listed(
@@ -55,16 +75,24 @@ def listed(
     A folder stands for the images in it and its subfolders, sorted by name, without litter
     (``image_folder.is_litter``); links to folders are followed, except loops, and the ``endings``
     of other files are counted. A ``datasets`` folder stands for its rows; a shard (``.tar``,
-    ``.tar.gz``) for its image members, named ``SHARD/MEMBER``; ``-`` for the names in ``names``,
-    one per line, or NUL-terminated with ``null``. What cannot be listed has a ``problem``.
+    ``.tar.gz``) for its image members, named ``SHARD/MEMBER``; a folder with ``index.json`` for its
+    shards; a ``.parquet`` file for its rows, see ``image_rows``; ``-`` for the names in ``names``,
+    one per line, or NUL-terminated with ``null``. Addresses stand for the same in object storage.
+    What cannot be listed has a ``problem``.
     """
     for path in paths:
         if path == STANDARD_INPUT:
             if names is None:
                 raise InputError("there is no standard input to read names from")
             yield from (_file(name) for name in _names(names, b"\0" if null else b"\n"))
+        elif (shards := shards_in(path)) is not None:
+            yield from _shard_members(shards)
+        elif path.lower().endswith(PARQUET) and (storage.is_address(path) or os.path.isfile(path)):
+            yield from parquet_rows(path)
+        elif storage.is_address(path):
+            yield from stored(path, endings)
         elif is_dataset(Path(path)):
-            yield from _dataset_rows(path)
+            yield from dataset_rows(path)
         elif os.path.isdir(path):
             yield from walk(path, endings)
         elif path.lower().endswith(SHARDS) and os.path.isfile(path):
@@ -110,12 +138,20 @@ class ImageSource:
             folders = (sum(1 for _ in walk(p)) if os.path.isdir(p) else 1 for p in self._expanded)
             self._total.append(sum(folders))
 
-        if not any(p == STANDARD_INPUT or p.lower().endswith(SHARDS) for p in self._expanded):
+        def is_slow(path: str) -> bool:
+            return (
+                path == STANDARD_INPUT
+                or path.lower().endswith((*SHARDS, PARQUET))
+                or storage.is_address(path)
+                or shards_in(path) is not None
+            )
+
+        if not any(map(is_slow, self._expanded)):
             threading.Thread(target=count, name="counter", daemon=True).start()
 
     def total(self) -> int | None:
-        """The number of images once it is known; never for shards and names, which are read only
-        once."""
+        """The number of images once it is known; never for shards, addresses and names, which are
+        read only once."""
         return self._total[0] if self._total else None
 
 
@@ -123,13 +159,16 @@ def expanded(paths: Iterable[str]) -> list[str]:
     """Expand patterns in paths.
 
     A path that does not exist may have ``{000..099}`` or ``{a,b}``, and ``*``, ``?`` and ``[...]``
-    for existing files. Raises ``ValueError`` for a path or pattern that matches nothing, and for a
-    folder without images.
+    for existing files, also in addresses. Raises ``ValueError`` for a path or pattern that matches
+    nothing, and for a folder without images.
     """
     found: list[str] = []
     for path in paths:
         if path == STANDARD_INPUT or os.path.lexists(path):
             found.append(path)
+            continue
+        if storage.is_address(path):
+            found += _expanded_address(path)
             continue
         for choice in braces(path):
             matches = sorted(glob.glob(choice)) if glob.has_magic(choice) else [choice]
@@ -138,39 +177,104 @@ def expanded(paths: Iterable[str]) -> list[str]:
                 raise InputError(f"{choice} does not exist; give images, folders or shards")
             found += there
     for path in found:
-        if os.path.isdir(path) and not is_dataset(Path(path)) and next(walk(path), None) is None:
+        if not os.path.isdir(path) or is_dataset(Path(path)) or shards_in(path) is not None:
+            continue
+        if next(walk(path), None) is None:
             kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
             raise InputError(f"{path} has no images ({kinds}); give another folder")
     return found
 
 
-def braces(pattern: str) -> Iterator[str]:
-    """``a{00..11}`` as ``a00`` to ``a11``, ``{a,b}`` as ``a`` and ``b``; all combinations."""
-    parts: list[list[str]] = []
-    count = 1
-    for number, part in enumerate(re.split(r"\{([^{}]*(?:\.\.|,)[^{}]*)\}", pattern)):
-        if number % 2 == 0:
-            parts.append([part])
-            continue
-        first = re.fullmatch(r"(\d+)\.\.(\d+)", part)
-        if first is None:
-            choices = part.split(",")
+def _expanded_address(address: str) -> Iterator[str]:
+    for choice in [address] if is_web(address) else braces(address):
+        if storage.is_pattern(choice):
+            yield from (one.address for one in storage.files(choice))
+        elif next(storage.files(choice), None) is None:
+            raise InputError(f"{shown_address(choice)} has no files; give another folder")
         else:
-            low, high = first.groups()
-            width = len(low) if low.startswith("0") else 0
-            if int(high) - int(low) >= _MAX_BRACES:
-                raise InputError(f"{pattern} stands for more than {_MAX_BRACES:,} paths")
-            choices = [f"{value:0{width}}" for value in range(int(low), int(high) + 1)]
-        count *= len(choices)
-        parts.append(choices)
-    if count > _MAX_BRACES:
-        raise InputError(f"{pattern} stands for more than {_MAX_BRACES:,} paths")
-    return map("".join, product(*parts))
+            yield choice
 
 
-def _dataset_rows(path: str) -> Iterator[ImageEntry]:
+def shards_in(path: str) -> list[Path | RemoteShard] | None:
+    """The shards of a folder with ``index.json``, in order; None for anything else."""
+    if storage.is_address(path):
+        if path.lower().endswith(SHARDS) or is_picture(path):
+            return None
+    elif not os.path.isfile(os.path.join(path, INDEX)):
+        return None
+    folder = shard_folder(path)
+    content = folder.read(INDEX)
+    if content is None:
+        return None
+    shards = sorted(read_index(content, folder.place(INDEX)).shards, key=lambda one: one.name)
+    return [folder.file(shard) for shard in shards]
+
+
+def _shard_members(shards: Sequence[Path | RemoteShard]) -> Iterator[ImageEntry]:
+    for number, shard in enumerate(shards):
+        if isinstance(shard, Path):
+            yield from members(str(shard))
+        else:
+            # Fetched whole, as its checksum is verified; the next one meanwhile.
+            pair = shards[number : number + 2]
+            cached_shards().ahead(one for one in pair if isinstance(one, RemoteShard))
+            yield from members(shown_address(shard.address), shard)
+
+
+def stored(address: str, endings: Counter[str] | None = None) -> Iterator[ImageEntry]:
+    """The images of a file, folder or shard in object storage, in order; see ``listed``."""
     try:
-        for called, image in images_of(Path(path)):
+        if urlsplit(address).path.lower().endswith(SHARDS):
+            yield from members(shown_address(address), StoredArchive(address))
+            return
+        for one in storage.files(address):
+            name, base = shown_address(one.address), one.name.rpartition("/")[2]
+            alone = one.address == address
+            if not alone and any(map(is_litter, one.name.split("/"))):
+                continue
+            if not alone and not is_picture(base):
+                if endings is not None:
+                    endings[ending_of(base)] += 1
+            elif one.size > MAX_MEMBER:
+                yield ImageEntry(name=name, problem=_too_large(one.size))
+            else:
+                yield ImageEntry(name=name, address=one.address, size=one.size or None)
+    except InputError as error:
+        yield ImageEntry(name=shown_address(address), problem=str(error))
+
+
+def _too_large(size: int) -> str:
+    return f"{size:,} bytes are more than the {MAX_MEMBER:,} that are read"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArchive:
+    """A shard in object storage, read in blocks."""
+
+    address: str
+
+    def open(self, mode: Literal["rb"] = "rb") -> BufferedReader:
+        """Open it for reading."""
+        return storage.open_file(self.address)
+
+
+def parquet_rows(path: str, start: int = 0, stop: int | None = None) -> Iterator[ImageEntry]:
+    """The images of a Parquet file, or those of some of its rows."""
+    try:
+        for name, image in image_rows(path, start, stop):
+            if isinstance(image, str):
+                yield _file(image)
+            else:
+                problem = None if image else "the row is empty"
+                yield ImageEntry(name=name, image=image, problem=problem)
+    except InputError as error:
+        yield ImageEntry(name=_file(path).name, problem=str(error))
+
+
+def dataset_rows(path: str, start: int = 0, stop: int | None = None) -> Iterator[ImageEntry]:
+    """The images of a folder of ``datasets``, or those of some of its rows."""
+    try:
+        for called, image in islice(images_of(Path(path)), start, stop):
             file = image if isinstance(image, Path) else image.image
             yield ImageEntry(name=os.path.join(path, called), image=file)
     except InputError as error:
@@ -231,10 +335,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def members(shard: str) -> Iterator[ImageEntry]:
-    """The images in a ``.tar`` file, in order, read sequentially."""
+def members(shard: str, archive: tar.Archive | None = None) -> Iterator[ImageEntry]:
+    """The images in a ``.tar`` file, or in an ``archive`` of that name, in order, read
+    sequentially."""
     try:
-        for member in tar.members(Path(shard)):
+        for member in tar.members(archive or Path(shard)):
             base = os.path.basename(member.name)
             if is_litter(base) or not is_picture(base):
                 continue
@@ -243,12 +348,13 @@ def members(shard: str) -> Iterator[ImageEntry]:
                 problem = f"it is a link to {member.link!a}; pack the file itself"
                 yield ImageEntry(name=name, problem=problem)
             elif member.size > MAX_MEMBER:
-                size = f"{member.size:,} bytes are more than the {MAX_MEMBER:,} that are read"
-                yield ImageEntry(name=name, problem=size)
+                yield ImageEntry(name=name, problem=_too_large(member.size))
             else:
                 yield ImageEntry(name=name, image=member.read())
     except tar.TarError as error:
         yield ImageEntry(name=shard, problem=f"the shard cannot be read on: it {error}")
+    except InputError as error:
+        yield ImageEntry(name=shard, problem=str(error))
     except OSError as error:
         yield ImageEntry(name=shard, problem=f"the shard cannot be read: {error.strerror}")
 
@@ -269,5 +375,7 @@ def _names(file: BinaryIO, end: bytes) -> Iterator[str]:
 
 
 def _file(path: str) -> ImageEntry:
+    if storage.is_address(path):
+        return ImageEntry(name=shown_address(path), address=path)
     place = Path(path)
     return ImageEntry(name=str(place), image=place)

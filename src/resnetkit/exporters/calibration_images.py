@@ -56,6 +56,8 @@ def material(
     """
     record = None if place is None else load_record(place.resolve().parent)
     source = _source(calibrate, record)
+    train: Sequence[Sample]
+    held: Sequence[Sample]
     train, held = ((), ()) if source is None else _divided(source, record, calibrate is None)
     if quantise and not train:
         raise InputError(
@@ -150,7 +152,7 @@ def _open(data: str | Path) -> Dataset:
 
 def _divided(
     source: Dataset, record: SplitRecord | None, own: bool
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """The calibration and the held-out images."""
     parts = dict(source.parts)
     if source.flat and own and record is not None:

@@ -209,6 +209,7 @@ def predict_batches(
     def read(image: Image | ImageEntry) -> DecodedImage:
         if not isinstance(image, ImageEntry):
             image = ImageEntry(name=name_of(image), image=image)
+        image = image.loaded()
         if image.image is None:
             return DecodedImage(name=image.name, problem=image.problem)
         try:

@@ -1,5 +1,8 @@
 from .attribution import Attribution as Attribution
 from .attribution import grad_cam as grad_cam
+from .duplicates import DuplicateGroup as DuplicateGroup
+from .duplicates import Duplicates as Duplicates
+from .duplicates import find_duplicates as find_duplicates
 from .first_filters import filters as filters
 from .maps import FeatureMaps as FeatureMaps
 from .maps import feature_maps as feature_maps

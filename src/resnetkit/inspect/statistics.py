@@ -238,7 +238,7 @@ def _batches(
     bundle: Bundle, entries: Iterable[ImageEntry], problems: list[tuple[str, str]]
 ) -> Iterator[Pixels]:
     found: list[npt.NDArray[np.uint8]] = []
-    for entry in entries:
+    for entry in (one.loaded() for one in entries):
         if entry.image is None:
             problems.append((entry.name, entry.problem or ""))
             continue

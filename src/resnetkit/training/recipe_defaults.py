@@ -14,10 +14,11 @@ from resnetkit.architecture import registry
 from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets import digits
-from resnetkit.data.datasets.dataset import DIGITS, IN_MEMORY, Dataset
+from resnetkit.data.datasets.dataset import DIGITS, IN_MEMORY, Dataset, labels_of
 from resnetkit.data.datasets.idx import idx_files
-from resnetkit.data.datasets.opening import is_address, open_dataset
+from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.splits import held_back
+from resnetkit.data.storage import is_address
 from resnetkit.errors import InputError
 from resnetkit.inference.engines.torch import device_named
 from resnetkit.preprocess import Preprocess
@@ -226,7 +227,7 @@ def _few_left(source: Dataset, given: dict[str, Any]) -> int:
     """The number of training images of a small source."""
     validation = 0.0 if "validation" in source.parts else given.get("validation", 0.15)
     shares = (validation, given.get("test", 0.15) if source.flat else 0.0)
-    counts = np.bincount([e.label for e in source.flat or source.parts.get("train", ())])
+    counts = np.bincount(labels_of(source.flat or source.parts.get("train", ())))
     return int(sum(max(1, count - sum(held_back(int(count), *shares))) for count in counts))
 
 

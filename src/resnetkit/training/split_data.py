@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from resnetkit.data.datasets.dataset import PARTS, Dataset, Part, Sample
+from resnetkit.data.datasets.dataset import (
+    PARTS,
+    Dataset,
+    Part,
+    Sample,
+    Samples,
+    labels_of,
+    taken,
+)
 from resnetkit.data.datasets.opening import open_dataset
-from resnetkit.data.datasets.readability import FILE, BadImages, Checked, check
+from resnetkit.data.datasets.packed_samples import PackedSamples
+from resnetkit.data.datasets.readability import DECODED, FILE, BadImages, Checked, check
 from resnetkit.data.datasets.splits import SplitRecord, load_record, split
 from resnetkit.errors import InputError
 from resnetkit.training.callbacks import Callback, RunOptions
@@ -26,7 +35,7 @@ class DataSplits:
     """The images of each part, and their record for ``split.json``."""
 
     classes: tuple[str, ...]
-    parts: Mapping[Part, tuple[Sample, ...]]
+    parts: Mapping[Part, Sequence[Sample]]
     record: SplitRecord
     bad: BadImages
 
@@ -36,7 +45,7 @@ class DataSplits:
 
     def class_counts(self) -> list[int]:
         """The number of training images of each class."""
-        labels = [example.label for example in self.parts["train"]]
+        labels = labels_of(self.parts["train"])
         return [int(count) for count in np.bincount(labels, minlength=len(self.classes))]
 
 
@@ -55,8 +64,11 @@ def prepare_splits(
     source = open_dataset(recipe.data) if dataset is None else dataset
     for note in source.notes:
         callback.warn(note)
-    checked = _checked(source, recipe, processes)
-    bad = BadImages(len(source.examples), run_options.max_bad)
+    examples = source.examples
+    # With an index, many images are not read before training: checksums replace their digests.
+    trusted = isinstance(examples, Samples) and len(examples) > DECODED
+    checked = _checked(examples, recipe, processes, trusted=trusted)
+    bad = BadImages(len(examples), run_options.max_bad)
     for name, reason in checked.problems.items():
         bad.add(name, reason)
         if len(bad.problems) <= _NAMED:
@@ -68,7 +80,7 @@ def prepare_splits(
             f"{FILE} lists them"
         )
     parts = split(
-        _readable(source, checked.digests),
+        source if trusted else _readable(source, checked.digests),
         validation=recipe.images.validation,
         test=recipe.images.test,
         seed=recipe.runtime.seed,
@@ -88,21 +100,28 @@ def prepare_splits(
     record = SplitRecord(
         data=source.name,
         classes=source.classes,
-        parts={
-            part: {e.name: checked.digests[e.name] for e in parts.get(part, ())} for part in PARTS
-        },
+        parts={part: _recorded(parts.get(part, ()), checked.digests) for part in PARTS},
+        window=_window(parts["train"]),
     )
     _warn_of_copies(record, callback)
     return DataSplits(classes=source.classes, parts=parts, record=record, bad=bad)
 
 
-def _checked(source: Dataset, recipe: Recipe, processes: Processes) -> Checked:
-    """Check a share of the images per process, and gather the results."""
-    if not processes.same([(e.name, e.label) for e in source.examples]):
+def _checked(
+    examples: Sequence[Sample], recipe: Recipe, processes: Processes, *, trusted: bool
+) -> Checked:
+    """Check a share of the images per process, and gather the results; nothing if ``trusted``."""
+    if isinstance(examples, Samples):
+        same = processes.same(examples.digest())
+    else:
+        same = processes.same([(e.name, e.label) for e in examples])
+    if not same:
         raise InputError(f"the images of {recipe.data} differ between machines; each must have all")
+    if trusted:
+        return Checked(digests={}, problems={})
     digests: dict[str, str] = {}
     problems: dict[str, str] = {}
-    for found in processes.gathered(check(source.examples, recipe.preprocess, processes.share)):
+    for found in processes.gathered(check(examples, recipe.preprocess, processes.share)):
         digests |= found.digests
         problems |= found.problems
     return Checked(digests=digests, problems=problems)
@@ -124,22 +143,35 @@ def reload_splits(
     if record is None:
         if processes.leads:
             splits.record.save(folder)
-    elif record != splits.record:
+    elif replace(record, window=splits.record.window) != splits.record:
         raise InputError(
             f"the images of {recipe.data} are not those that {folder} was started with; "
             "restore them, or start a new run"
+        )
+    elif record.window != splits.record.window:
+        raise InputError(
+            f"{folder} was started with a cache of {2 * record.window / 1e9:g} GB for shards, "
+            "which the order of its images depends on; set RESNETKIT_SHARD_CACHE to that"
         )
     return splits
 
 
 def _readable(source: Dataset, digests: Mapping[str, str]) -> Dataset:
-    return replace(
-        source,
-        flat=tuple(e for e in source.flat if e.name in digests),
-        parts={
-            p: tuple(e for e in found if e.name in digests) for p, found in source.parts.items()
-        },
-    )
+    def those(samples: Sequence[Sample]) -> Sequence[Sample]:
+        return taken(samples, np.array([e.name in digests for e in samples], bool))
+
+    parts = {part: those(found) for part, found in source.parts.items()}
+    return replace(source, flat=those(source.flat), parts=parts)
+
+
+def _recorded(samples: Sequence[Sample], digests: Mapping[str, str]) -> dict[str, str]:
+    if isinstance(samples, Samples) and not digests:
+        return samples.membership()
+    return {sample.name: digests[sample.name] for sample in samples}
+
+
+def _window(samples: Sequence[Sample]) -> int:
+    return samples.window if isinstance(samples, PackedSamples) and samples.streams else 0
 
 
 def _warn_of_copies(record: SplitRecord, callback: Callback) -> None:

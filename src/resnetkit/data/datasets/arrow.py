@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from resnetkit.data.datasets.webdataset import Packed
+from resnetkit.data.datasets.packed_samples import Packed
 from resnetkit.errors import InputError, require
 from resnetkit.files import atomic, cache_folder
 
@@ -46,7 +46,7 @@ class ArrowRow:
     label: int | str | None
 
 
-def pyarrow_for(path: Path) -> tuple[Any, Any]:
+def pyarrow_for(path: Path | str) -> tuple[Any, Any]:
     """pyarrow and its ``parquet``. Raises ``ValueError`` where they are not installed."""
     pyarrow = require("pyarrow", str(path))
     from pyarrow import parquet
@@ -54,7 +54,7 @@ def pyarrow_for(path: Path) -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def opened(path: Path, read: Callable[[], Any]) -> Any:
+def opened(path: Path | str, read: Callable[[], Any]) -> Any:
     """The result of ``read``. Raises ``ValueError`` for any error of pyarrow."""
     arrow, _ = pyarrow_for(path)
     try:

@@ -16,9 +16,17 @@ def listed_names(folder: Path) -> tuple[str, ...] | None:
     if not file.exists():
         return None
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return names_in(file.read_bytes(), str(file))
+    except OSError as error:
         raise InputError(f"{file} cannot be read ({error}); give names in UTF-8") from None
+
+
+def names_in(content: bytes, where: str) -> tuple[str, ...]:
+    """The lines of a ``classes.txt``. Raises ``ValueError`` if it is not UTF-8."""
+    try:
+        lines = content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} cannot be read ({error}); give names in UTF-8") from None
     return tuple(line.strip() for line in lines if line.strip())
 
 
@@ -27,7 +35,11 @@ def numbered_names(folder: Path, highest: int, where: str) -> tuple[str, ...]:
 
     Raises ``ValueError`` for fewer names than labels.
     """
-    names = listed_names(folder)
+    return numbered(listed_names(folder), highest, where)
+
+
+def numbered(names: tuple[str, ...] | None, highest: int, where: str) -> tuple[str, ...]:
+    """``names``, or the numbers from 0 to ``highest``; raises as ``numbered_names``."""
     if names is None:
         return tuple(str(number) for number in range(highest + 1))
     if highest >= len(names):

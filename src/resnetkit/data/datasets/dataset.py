@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from resnetkit.data.decoding.decode import HEIC, Image
 
@@ -26,6 +28,8 @@ DIGITS = "digits"
 IN_MEMORY = "images in memory"
 #: The prefix of ``Sample.brief``.
 BRIEF = "size:"
+#: The prefix of a whole shard in ``Samples.membership``.
+WHOLE = "shard:"
 
 #: The names of splits in folders, columns and shard names, in lower case.
 PART_OF: dict[str, Part] = {
@@ -62,6 +66,63 @@ class Sample:
         return self.digest()
 
 
+class Samples(Sequence[Sample]):
+    """Images that are not one Python object each, such as those of shards with an index."""
+
+    @abstractmethod
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The class of each image."""
+
+    @abstractmethod
+    def take(self, chosen: npt.NDArray[np.bool_]) -> Samples:
+        """The chosen images, in order."""
+
+    @abstractmethod
+    def relabelled(self, numbers: Sequence[int]) -> Samples:
+        """The same images, each with the class ``numbers[label]``."""
+
+    @abstractmethod
+    def joined(self, others: Sequence[Samples]) -> Samples:
+        """These images and those of other parts of the dataset."""
+
+    @abstractmethod
+    def membership(self) -> dict[str, str]:
+        """These images for a record, in a few bits each; see ``among``."""
+
+    @abstractmethod
+    def among(self, membership: Mapping[str, str]) -> npt.NDArray[np.bool_]:
+        """Which of these images are those of a ``membership``."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of what determines the images, their order and their classes."""
+
+
+def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
+    """The class of each image."""
+    if isinstance(samples, Samples):
+        return samples.labels()
+    return np.fromiter((sample.label for sample in samples), np.int64, len(samples))
+
+
+def taken(samples: Sequence[Sample], chosen: npt.NDArray[np.bool_]) -> Sequence[Sample]:
+    """The chosen images, in order."""
+    if isinstance(samples, Samples):
+        return samples.take(chosen)
+    return tuple(samples[int(number)] for number in np.flatnonzero(chosen))
+
+
+def joined(parts: Iterable[Sequence[Sample]]) -> Sequence[Sample]:
+    """All images of several parts of one dataset."""
+    found = [part for part in parts if len(part)]
+    if len(found) == 1:
+        return found[0]
+    tables = [part for part in found if isinstance(part, Samples)]
+    if tables and len(tables) == len(found):
+        return tables[0].joined(tables[1:])
+    return tuple(sample for part in found for sample in part)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
     """The images of one place by class.
@@ -73,12 +134,12 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    flat: tuple[Sample, ...] = ()
-    parts: Mapping[Part, tuple[Sample, ...]]
+    flat: Sequence[Sample] = ()
+    parts: Mapping[Part, Sequence[Sample]]
     shape: tuple[int, int, int] | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def examples(self) -> tuple[Sample, ...]:
+    def examples(self) -> Sequence[Sample]:
         """All images."""
-        return (*self.flat, *(example for part in self.parts.values() for example in part))
+        return joined((self.flat, *self.parts.values()))

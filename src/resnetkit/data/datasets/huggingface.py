@@ -17,7 +17,7 @@ from typing import Any
 from resnetkit.data.datasets.arrow import ArrowRow, Columns, is_image, rows, schema_of
 from resnetkit.data.datasets.class_names import listed_names, numbered_names
 from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part, Sample
-from resnetkit.data.datasets.webdataset import Packed
+from resnetkit.data.datasets.packed_samples import Packed
 from resnetkit.errors import InputError, parsed
 
 #: The names of splits that ``datasets`` recognises in files and folders.

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from resnetkit.data.datasets.class_names import CLASSES
 from resnetkit.data.datasets.dataset import DIGITS, IN_MEMORY, Dataset
 from resnetkit.data.datasets.digits import digits
 from resnetkit.data.datasets.huggingface import dataset, has_images, is_dataset
 from resnetkit.data.datasets.idx import idx, idx_files
 from resnetkit.data.datasets.image_folder import folder
+from resnetkit.data.datasets.indexed_shards import open_indexed
 from resnetkit.data.datasets.label_pattern import is_pattern, patterned
+from resnetkit.data.datasets.shard_cache import RemoteShard, cache_limit, cached_shards
+from resnetkit.data.datasets.shard_index import INDEX
 from resnetkit.data.datasets.tables import SUFFIXES, table
 from resnetkit.data.datasets.webdataset import shards
-from resnetkit.errors import InputError, require
+from resnetkit.data.prefetch import ordered
+from resnetkit.data.storage import files, is_address
+from resnetkit.data.storage_access import shown_address
+from resnetkit.errors import InputError
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -25,8 +30,8 @@ def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
 
     ``digits``; a folder of class folders, of IDX files, of tar shards, or written by Hugging Face's
     ``datasets``; a name pattern such as ``pictures/{label}_*``; a table ``.csv``, ``.tsv`` or
-    ``.parquet``; shards such as ``train-{000..009}.tar``, also by URL. Raises ``ValueError`` for
-    missing or unusable data.
+    ``.parquet``; shards such as ``train-{000..009}.tar``, also by address; or the address of a
+    folder that ``pack`` wrote. Raises ``ValueError`` for missing or unusable data.
     """
     name, path = str(data), Path(data)
     if name == DIGITS:
@@ -35,10 +40,12 @@ def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
         raise InputError("the run's images were in memory, so it cannot be resumed; fit again")
     if is_pattern(name):
         return patterned(name, least=least)
-    if "://" in name:
-        return shards(_fetched(name), name, least=least)
+    if is_address(name):
+        return _remote(name, least)
     if name.endswith(".tar"):
-        return shards(_there(name), name, least=least)
+        found = _there(name)
+        indexed = open_indexed(path.parent, name, names=[p.name for p in found], least=least)
+        return indexed or shards(found, name, least=least)
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
         if not path.is_file():
             raise InputError(f"{path} does not exist; give a table, or a folder of class folders")
@@ -50,13 +57,8 @@ def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
         return idx(path, least=least)
     archives = sorted(path.glob("*.tar"))
     if archives:
-        return shards(archives, name, least=least)
+        return open_indexed(path, name, least=least) or shards(archives, name, least=least)
     return folder(path, least=least)
-
-
-def is_address(data: str | Path) -> bool:
-    """Whether ``data`` is remote."""
-    return "://" in str(data)
 
 
 def _spelled(pattern: str) -> list[str]:
@@ -80,30 +82,33 @@ def _there(pattern: str) -> list[Path]:
     return paths
 
 
-def _fetched(pattern: str) -> list[Path]:
-    """Remote shards, downloaded into the cache folder once."""
-    fsspec = require("fsspec", pattern)
-    shared = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    root = os.environ.get("RESNETKIT_CACHE") or Path(shared, "resnetkit")
-    base = re.sub(r"[^\w.-]+", "_", pattern.rpartition("/")[0])
-    place = Path(root, "shards", base)
-    place.mkdir(parents=True, exist_ok=True)
-    names = _spelled(pattern)
-    found = []
-    for address in [*names, f"{pattern.rpartition('/')[0]}/{CLASSES}"]:
-        target = place / address.rpartition("/")[2]
-        if not target.exists():
-            partial = target.with_name(f".{target.name}")
-            try:
-                system, path = fsspec.core.url_to_fs(address)
-                system.get_file(path, str(partial))
-            except (OSError, ImportError, ValueError) as error:
-                partial.unlink(missing_ok=True)
-                if target.name == CLASSES:
-                    continue
-                reason = " ".join(str(error).split()) or type(error).__name__
-                raise InputError(f"{address} cannot be downloaded: {reason}") from None
-            partial.replace(target)
-        if target.name != CLASSES:
-            found.append(target)
-    return found
+def _remote(address: str, least: int) -> Dataset:
+    """The shards at an address: all of a folder, or those of a pattern."""
+    fetched = address.endswith(".tar")
+    folder, pattern = address.rpartition("/")[::2] if fetched else (address.rstrip("/"), "")
+    names = _spelled(pattern) if fetched else None
+    found = open_indexed(folder, shown_address(address), names=names, least=least)
+    if found is not None:
+        return found
+    if names is None:
+        stored = [one for one in files(f"{folder}/*") if one.name.endswith(".tar")]
+        if not stored:
+            raise InputError(
+                f"{shown_address(address)} has no {INDEX} and no .tar shards; give a folder that "
+                "`resnetkit shards` wrote, or shards such as train-{000..009}.tar"
+            )
+    else:
+        stored = [one for name in names for one in files(f"{folder}/{name}")]
+    remote = [RemoteShard(one.address, one.size) for one in stored]
+    total, limit = sum(one.size for one in stored), cache_limit()
+    if total > limit:
+        raise InputError(
+            f"{shown_address(address)} has {total / 1e9:.3g} GB in shards without {INDEX}, and the "
+            f"cache has {limit / 1e9:g} GB; write them again with `resnetkit shards`, or increase "
+            "RESNETKIT_SHARD_CACHE"
+        )
+    for _ in ordered(cached_shards().path, remote, threads=4):
+        pass
+    opened = shards(remote, shown_address(address), least=least)
+    note = f"{opened.name} has no {INDEX}, so the shards' checksums are not verified"
+    return replace(opened, notes=(*opened.notes, note))

@@ -8,16 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from resnetkit.data.datasets.dataset import BRIEF, PARTS, Dataset, Part, Sample
-from resnetkit.errors import InputError, check, listed, mapping, parsed, text
+from resnetkit.data.datasets.dataset import (
+    BRIEF,
+    PARTS,
+    WHOLE,
+    Dataset,
+    Part,
+    Sample,
+    Samples,
+    labels_of,
+    taken,
+)
+from resnetkit.errors import InputError, check, listed, mapping, optional, parsed, text, whole
 from resnetkit.files import write_text
 
 #: The file in a run folder that lists the images of each split.
 FILE = "split.json"
 
 
-def stratified(labels: Sequence[int], *, validation: float, test: float, seed: int) -> list[Part]:
+def stratified(
+    labels: Sequence[int] | npt.NDArray[np.int64], *, validation: float, test: float, seed: int
+) -> list[Part]:
     """The split of each image, stratified by class, drawn with ``seed``.
 
     Each split gets at least one image of each class; a share of 0 gets none. Raises ``ValueError``
@@ -59,7 +72,7 @@ def held_back(images: int, validation: float, test: float) -> tuple[int, int]:
 
 def split(
     source: Dataset, *, validation: float, test: float, seed: int
-) -> dict[Part, tuple[Sample, ...]]:
+) -> dict[Part, Sequence[Sample]]:
     """The images of every split. The source's own splits are kept.
 
     A flat source is split by ``stratified``; if only validation images are missing, they are drawn
@@ -73,19 +86,17 @@ def split(
         "test": test if source.flat else 0.0,
     }
     _check_sizes(source, pool, 1 + sum(share > 0 for share in shares.values()))
-    labels = [example.label for example in pool]
+    labels = labels_of(pool)
     places = stratified(labels, validation=shares["validation"], test=shares["test"], seed=seed)
-    drawn = {
-        part: tuple(e for e, p in zip(pool, places, strict=True) if p == part) for part in PARTS
-    }
-    given: dict[Part, tuple[Sample, ...]] = {
+    drawn = {part: taken(pool, np.array([place == part for place in places])) for part in PARTS}
+    given: dict[Part, Sequence[Sample]] = {
         part: found for part, found in source.parts.items() if part != "train"
     }
     return {**drawn, **given}
 
 
 def _check_sizes(source: Dataset, pool: Sequence[Sample], least: int) -> None:
-    counts = np.bincount([example.label for example in pool], minlength=len(source.classes))
+    counts = np.bincount(labels_of(pool), minlength=len(source.classes))
     for name, count in zip(source.classes, counts, strict=True):
         if count >= least:
             continue
@@ -101,16 +112,20 @@ def _check_sizes(source: Dataset, pool: Sequence[Sample], least: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRecord:
-    """The contents of ``split.json``: image digests by name, for every split of ``data``."""
+    """The contents of ``split.json``: image digests by name, for every split of ``data``; of many
+    images in shards, their ``membership``. ``window`` is that of ``PackedSamples`` if the order of
+    the training images depends on it, else 0."""
 
     data: str
     classes: tuple[str, ...]
     parts: Mapping[Part, Mapping[str, str]]
+    window: int = 0
 
     def to_dict(self) -> dict[str, object]:
         """The record as JSON types."""
         parts = {part: dict(names) for part, names in self.parts.items()}
-        return {"data": self.data, "classes": list(self.classes), "parts": parts}
+        window = {"window": self.window} if self.window else {}
+        return {"data": self.data, "classes": list(self.classes), "parts": parts, **window}
 
     def save(self, folder: Path) -> None:
         """Write ``split.json`` into a run folder."""
@@ -130,18 +145,23 @@ class SplitRecord:
 
         Empty if only sizes are known.
         """
-        trained = {d for d in self.parts["train"].values() if not d.startswith(BRIEF)}
+        trained = {d for d in self.parts["train"].values() if not d.startswith((BRIEF, WHOLE))}
         return [name for name, digest in self.parts[part].items() if digest in trained]
 
-    def part_of(self, examples: Sequence[Sample], part: Part) -> tuple[Sample, ...]:
+    def part_of(self, examples: Sequence[Sample], part: Part) -> Sequence[Sample]:
         """The examples that are in a split with the same name and content."""
         names = self.parts[part]
+        if isinstance(examples, Samples) and self._first.startswith(WHOLE):
+            return examples.take(examples.among(names))
         return tuple(e for e in examples if e.name in names and names[e.name] == self._content(e))
 
     @property
+    def _first(self) -> str:
+        return next(iter(self.parts["train"].values()), "")
+
+    @property
     def _is_brief(self) -> bool:
-        first = next(iter(self.parts["train"].values()), "")
-        return first.startswith(BRIEF)
+        return self._first.startswith((BRIEF, WHOLE))
 
     def _content(self, example: Sample) -> str | None:
         """The digest, or None for an unreadable file; evaluation reports why."""
@@ -151,7 +171,14 @@ class SplitRecord:
             return None
 
 
-_RULES = {"data": text(), "classes": listed(text(), 1_000_000), "parts": mapping()}
+#: Maximum length of a digest or membership.
+_LONGEST = 1 << 28
+_RULES = {
+    "data": text(),
+    "classes": listed(text(), 1_000_000),
+    "parts": mapping(),
+    "window": optional(whole(0, 1 << 62)),
+}
 
 
 def load_record(folder: Path) -> SplitRecord | None:
@@ -165,11 +192,12 @@ def load_record(folder: Path) -> SplitRecord | None:
     try:
         document = parsed(path.read_bytes())
         check(document, _RULES, "its")
-        check(document["parts"], dict.fromkeys(PARTS, mapping(text())), "its part")
+        check(document["parts"], dict.fromkeys(PARTS, mapping(text(_LONGEST))), "its part")
         return SplitRecord(
             data=document["data"],
             classes=tuple(document["classes"]),
             parts={part: dict(document["parts"][part]) for part in PARTS},
+            window=document.get("window") or 0,
         )
     except (OSError, InputError) as error:
         raise InputError(f"{path} is invalid ({error}); remove it") from None

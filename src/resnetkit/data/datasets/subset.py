@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from resnetkit.data.datasets.dataset import PARTS, Dataset, Part, Sample
+from resnetkit.data.datasets.dataset import PARTS, Dataset, Part, Sample, Samples
 from resnetkit.data.datasets.splits import SplitRecord
 from resnetkit.errors import InputError
 
@@ -15,7 +15,7 @@ def matched(
     examples: Sequence[Sample],
     classes: Sequence[str],
     numbers: Mapping[str, int] | None = None,
-) -> list[Sample]:
+) -> Sequence[Sample]:
     """The examples with labels as indices of ``classes``, matched by name, or by ``numbers`` for
     other folder names (``class_map.mapped``).
 
@@ -30,6 +30,8 @@ def matched(
             f"{source.name} has {len(unknown)} class folder(s) that the bundle does not know: "
             f"{', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}; it knows {known}"
         )
+    if isinstance(examples, Samples):
+        return examples.relabelled([numbers[name] for name in source.classes])
     return [replace(e, label=numbers[source.classes[e.label]]) for e in examples]
 
 
@@ -44,7 +46,7 @@ def chosen(
     """
     if wanted == "all":
         return "all", source.examples
-    held: dict[Part, tuple[Sample, ...]] = dict(source.parts)
+    held: dict[Part, Sequence[Sample]] = dict(source.parts)
     if source.flat and record is not None:
         held = {part: record.part_of(source.flat, part) for part in PARTS}
     usual: tuple[Part, ...] = ("test", "validation") if source.parts else ("test",)

@@ -11,9 +11,11 @@ from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part, Sampl
 from resnetkit.errors import InputError, require
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
+#: Names of the column with the paths, in any case.
+PATHS = ("path", "file", "filename", "file_name", "image", "image_path")
 #: Column names, in any case.
 _NAMES = {
-    "path": ("path", "file", "filename", "file_name", "image", "image_path"),
+    "path": PATHS,
     "label": ("label", "class", "target", "class_name"),
     "part": ("split", "part", "set", "subset"),
 }

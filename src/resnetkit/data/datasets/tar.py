@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, Protocol
 
 _BLOCK = 512
 #: Maximum length of a long name or a pax header.
@@ -23,8 +25,8 @@ _MOST_NAME = 1 << 20
 #: Bytes skipped at a time if a file is not seekable.
 _CHUNK = 1 << 20
 #: Magic bytes of compressed archives, and their decompressors.
-PACKED: tuple[tuple[bytes, Any], ...] = (
-    (b"\x1f\x8b", gzip.GzipFile),
+PACKED: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
+    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
     (b"BZh", bz2.BZ2File),
     (b"\xfd7zXZ", lzma.LZMAFile),
 )
@@ -54,18 +56,31 @@ class Member:
     read: Callable[[], bytes]
 
 
-def members(path: Path) -> Iterator[Member]:
+class Archive(Protocol):
+    """A file to open for reading, local or not, which may also be a ``Path``."""
+
+    def open(self, mode: Literal["rb"], /) -> BufferedReader: ...
+
+
+def members(path: Path | Archive) -> Iterator[Member]:
     """The files and links of an archive, in order, optionally compressed by gzip, bzip2 or xz.
 
     Concatenated archives are read as one. Raises ``TarError`` at a damaged or false header and for
     a truncated file, after yielding the members before it.
     """
     with path.open("rb") as file:
-        head = file.read(6)
-    opened = next((unpack for sign, unpack in PACKED if head.startswith(sign)), None)
-    with path.open("rb") if opened is None else opened(path) as file:
+        head = file.peek(6)[:6]
+        unpack = next((unpack for sign, unpack in PACKED if head.startswith(sign)), None)
+        length = None
+        if unpack is None and file.seekable():
+            length = file.seek(0, io.SEEK_END)
+            file.seek(0)
         try:
-            yield from _Walk(file, path.stat().st_size if opened is None else None).members()
+            if unpack is None:
+                yield from _Walk(file, length).members()
+            else:
+                with unpack(file) as unpacked:
+                    yield from _Walk(unpacked, None).members()
         except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             text = " ".join(str(error).split()) or type(error).__name__
             raise TarError(f"is damaged: {text}") from None

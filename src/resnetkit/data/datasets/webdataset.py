@@ -6,56 +6,24 @@ its class index as text, or ``000017.json`` with a ``label``. Format: github.com
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from resnetkit.data.datasets import tar
-from resnetkit.data.datasets.class_names import numbered_names
-from resnetkit.data.datasets.dataset import BRIEF, PART_OF, PARTS, SUFFIXES, Dataset, Part, Sample
-from resnetkit.data.decoding.decode import Image
+from resnetkit.data.datasets.class_names import CLASSES, names_in, numbered
+from resnetkit.data.datasets.dataset import PART_OF, PARTS, SUFFIXES, Dataset, Part
+from resnetkit.data.datasets.packed_samples import Packed
+from resnetkit.data.datasets.shard_cache import RemoteShard
+from resnetkit.data.datasets.shard_folder import shard_folder
 from resnetkit.errors import InputError, parsed
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Packed(Sample):
-    """An image inside a larger file; ``image`` reads its bytes on each access."""
-
-    file: Path
-    offset: int
-    size: int
-    # Never set, so that `__getattr__` handles it.
-    image: Image = field(init=False, repr=False)
-
-    def __getattr__(self, name: str) -> Image:
-        if name != "image":
-            raise AttributeError(name)
-        with self.file.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.size)
-
-    @property
-    def encoded(self) -> bool:
-        """Always true."""
-        return True
-
-    def digest(self) -> str:
-        """SHA-256 of the encoded image."""
-        data = self.image
-        assert isinstance(data, bytes)
-        return hashlib.sha256(data).hexdigest()
-
-    def brief(self) -> str:
-        """The size of the encoded image."""
-        return f"{BRIEF}{self.size}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
     """A file in a shard."""
 
-    shard: Path
+    shard: Path | RemoteShard
     name: str
     offset: int
     size: int
@@ -66,7 +34,7 @@ class _Member:
             return file.read(self.size)
 
 
-def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Dataset:
+def shards(paths: Iterable[Path | RemoteShard], name: str, *, least: int = 2) -> Dataset:
     """The images of shards; ``name`` is the user's name for them.
 
     Shards whose names begin with train, val or test are those splits. Classes are the lines of
@@ -74,14 +42,16 @@ def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Dataset:
     for a truncated shard or one that is not a tar file, a sample without image or label, and a
     label outside the class list.
     """
-    files = sorted(paths)
+    files = sorted(paths, key=str)
     samples: dict[Part | None, list[tuple[str, _Member, int]]] = {}
     for path in files:
         part = PART_OF.get(path.name.partition("-")[0].lower())
         samples.setdefault(part, []).extend(_samples(path))
     if None in samples and len(samples) > 1:
         raise InputError(f"only some shards of {name} begin with train, val or test; rename them")
-    classes = _classes(files[0].parent, samples, name)
+    first = files[0]
+    folder = first.parent if isinstance(first, Path) else first.address.rpartition("/")[0]
+    classes = _classes(folder, samples, name)
     if len(classes) < least:
         raise InputError(f"{name} has one class; training requires at least {least} classes")
     examples = {
@@ -100,13 +70,16 @@ def shards(paths: Iterable[Path], name: str, *, least: int = 2) -> Dataset:
 
 
 def _classes(
-    folder: Path, samples: Mapping[Part | None, list[tuple[str, _Member, int]]], name: str
+    folder: Path | str, samples: Mapping[Part | None, list[tuple[str, _Member, int]]], name: str
 ) -> tuple[str, ...]:
     highest, key = max((label, key) for found in samples.values() for key, _, label in found)
-    return numbered_names(folder, highest, f"{key} of {name}")
+    place = shard_folder(folder)
+    content = place.read(CLASSES)
+    names = None if content is None else names_in(content, place.place(CLASSES))
+    return numbered(names, highest, f"{key} of {name}")
 
 
-def _samples(path: Path) -> list[tuple[str, _Member, int]]:
+def _samples(path: Path | RemoteShard) -> list[tuple[str, _Member, int]]:
     """Name, image and label of each sample of a shard."""
     found: dict[str, dict[str, _Member]] = {}
     for member in _members(path):
@@ -128,7 +101,7 @@ def _samples(path: Path) -> list[tuple[str, _Member, int]]:
     return samples
 
 
-def _label(path: Path, key: str, files: Mapping[str, _Member]) -> int:
+def _label(path: Path | RemoteShard, key: str, files: Mapping[str, _Member]) -> int:
     try:
         if ".cls" in files:
             label = int(files[".cls"].read())
@@ -146,7 +119,7 @@ def _label(path: Path, key: str, files: Mapping[str, _Member]) -> int:
     return label
 
 
-def _members(path: Path) -> list[_Member]:
+def _members(path: Path | RemoteShard) -> list[_Member]:
     """The files of an uncompressed shard, which are read in place."""
     try:
         with path.open("rb") as file:

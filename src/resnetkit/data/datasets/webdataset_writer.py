@@ -11,15 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 
 from resnetkit.data.datasets.class_names import CLASSES
 from resnetkit.data.datasets.dataset import SUFFIXES, Dataset, Sample
-from resnetkit.data.datasets.webdataset import Packed
+from resnetkit.data.datasets.packed_samples import Packed
+from resnetkit.data.datasets.shard_folder import LocalFolder, RemoteFolder, shard_folder
+from resnetkit.data.datasets.shard_index import (
+    INDEX,
+    RECORD,
+    Index,
+    IndexedShard,
+    Table,
+    decoded,
+    table_name,
+)
 from resnetkit.data.decoding.decode import UnreadableImageError, open_picture
-from resnetkit.data.prefetch import ordered
+from resnetkit.data.prefetch import ordered, readers
 from resnetkit.errors import InputError
-from resnetkit.files import atomic, utf8, write_text
+from resnetkit.files import sha256_of, utf8
 
 #: The file with the plan of the shards, in their folder.
 PLAN = "shards.json"
@@ -27,36 +38,60 @@ PLAN = "shards.json"
 _SEED = 0
 
 
+#: Shards written at the same time to object storage, which answers late, not slowly.
+_UPLOADS = 4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
     """The result: ``shards`` files with ``images`` images; ``kept`` shards already existed."""
 
-    folder: Path
+    folder: str
     shards: int
     kept: int
     images: int
     missing: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """One shard to write; ``size`` is that of the file of its name, if there is one."""
+
+    folder: LocalFolder | RemoteFolder
+    name: str
+    members: list[Sample]
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    shard: IndexedShard
+    labels: npt.NDArray[np.int64]
+    kept: bool
+    missing: list[str]
+
+
 def pack(
     source: Dataset,
-    folder: Path,
+    folder: str | Path,
     *,
     megabytes: float = 256.0,
     done: Callable[[int], None] = lambda _: None,
 ) -> Packing:
-    """Write all images of ``source`` into shards of about ``megabytes`` in ``folder``.
+    """Write all images of ``source`` into shards of about ``megabytes`` in ``folder``, a path or an
+    address such as ``s3://bucket/name``.
 
     Names are ``train-000000.tar`` and so on by split, ``data-000000.tar`` without splits, and
-    ``classes.txt``. Files are copied byte by byte; arrays become PNG. Each shard is written
-    atomically, and a second call keeps existing ones. ``done`` is called with the number of images
-    of each shard. A missing file is skipped, and listed in ``missing``.
+    ``classes.txt``; at last ``index.json`` (see ``shard_index``). Files are copied byte by byte;
+    arrays become PNG. Each shard appears once it is whole, and a second call keeps those of the
+    right size. ``done`` is called with the number of images of each shard. A missing file is
+    skipped, and listed in ``missing``.
 
     Raises ``ValueError`` for a ``folder`` with other shards, and if it cannot be written.
     """
     if megabytes <= 0:
         raise InputError(f"megabytes is {megabytes:g}; it must be above 0", field="megabytes")
-    groups: dict[str, tuple[Sample, ...]] = {p: e for p, e in source.parts.items() if e}
+    groups: dict[str, Sequence[Sample]] = {p: e for p, e in source.parts.items() if e}
     if source.flat:
         groups["data"] = source.flat
     sizes = {name: [_size(e) for e in found] for name, found in groups.items()}
@@ -65,44 +100,52 @@ def pack(
         "classes": list(source.classes),
         "megabytes": megabytes,
     }
-    _claim(folder, json.dumps(make_recipe, indent=1) + "\n")
-    write_text(folder / CLASSES, "".join(f"{utf8(name)}\n" for name in source.classes))
-    work = [
-        (folder / f"{'val' if name == 'validation' else name}-{number:06}.tar", members)
-        for name, found in groups.items()
-        for number, members in enumerate(_divided(found, sizes[name], megabytes * 1e6))
-    ]
-    kept, missing = 0, list[str]()
-    for (path, members), written in zip(work, ordered(_write_unless_there, work), strict=True):
-        kept += written is None
-        missing += written or []
-        done(len(members))
-        if written and len(written) == len(members):
-            raise InputError(f"none of the images of {path} can be read, e.g. {written[0]}")
-    images = sum(len(members) for _, members in work) - len(missing)
+    place = shard_folder(folder)
+    there = _claim(place, json.dumps(make_recipe, indent=1) + "\n")
+    names = "".join(f"{utf8(name)}\n" for name in source.classes)
+    place.write(CLASSES, names.encode())
+    work = []
+    for part, found in groups.items():
+        stem = "val" if part == "validation" else part
+        for number, members in enumerate(_divided(found, sizes[part], megabytes * 1e6)):
+            name = f"{stem}-{number:06}.tar"
+            work.append(_Work(folder=place, name=name, members=members, size=there.get(name)))
+    shards: list[IndexedShard] = []
+    missing: list[str] = []
+    kept, counts = 0, np.zeros(len(source.classes), np.int64)
+    threads = None if isinstance(place, LocalFolder) else max(_UPLOADS, readers())
+    for one, written in zip(work, ordered(_write_unless_there, work, threads=threads), strict=True):
+        shards.append(written.shard)
+        counts += np.bincount(written.labels, minlength=len(counts))
+        kept += written.kept
+        missing += written.missing
+        done(len(one.members))
+    shards.sort(key=lambda shard: shard.name)
+    index = Index(classes=tuple(map(utf8, source.classes)), shards=tuple(shards))
+    place.write(INDEX, index.encoded(counts.tolist()))
     return Packing(
-        folder=folder, shards=len(work), kept=kept, images=images, missing=tuple(missing)
+        folder=str(place),
+        shards=len(work),
+        kept=kept,
+        images=int(counts.sum()),
+        missing=tuple(missing),
     )
 
 
-def _claim(folder: Path, make_recipe: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create the folder {folder}: {error.strerror}") from None
-    path = folder / PLAN
-    if path.exists():
-        if path.read_text(encoding="utf-8") != make_recipe:
+def _claim(folder: LocalFolder | RemoteFolder, make_recipe: str) -> dict[str, int]:
+    """The files that are there, of the same images."""
+    folder.claim()
+    there = folder.sizes()
+    if PLAN in there:
+        if folder.read(PLAN) != make_recipe.encode():
             raise InputError(
                 f"{folder} has shards of other images, or of another size; give another folder"
             )
-    elif any(entry for entry in folder.iterdir() if not entry.name.startswith(".")):
+    elif there:
         raise InputError(f"{folder} is not empty and has no {PLAN}; give another folder")
     else:
-        write_text(path, make_recipe)
-    for entry in folder.glob(".*.tar.*"):
-        # Left by a process that was killed.
-        entry.unlink(missing_ok=True)
+        folder.write(PLAN, make_recipe.encode())
+    return there
 
 
 def _identity(examples: Sequence[Sample], sizes: Sequence[int]) -> str:
@@ -136,22 +179,56 @@ def _divided(
     yield members
 
 
-def _write_unless_there(work: tuple[Path, list[Sample]]) -> list[str] | None:
-    """The names of unreadable images; None if the shard already existed."""
-    path, members = work
-    if path.exists():
-        return None
-    missing = []
-    with atomic(path) as temporary, tarfile.open(temporary, "w") as tar:
-        for number, example in enumerate(members):
-            try:
-                data, suffix = _encoded(example)
-            except (OSError, UnreadableImageError):
-                missing.append(example.name)
-                continue
-            _add(tar, f"{number:08}{suffix}", data)
-            _add(tar, f"{number:08}.cls", str(example.label).encode())
-    return missing
+def _write_unless_there(work: _Work) -> _Written:
+    folder, name = work.folder, work.name
+    if work.size is not None and (content := folder.read(table_name(name))) is not None:
+        table = decoded(content, folder.place(table_name(name)))
+        if table.size == work.size:
+            return _written(name, table, content, kept=True)
+    missing: list[str] = []
+    rows: list[tuple[int, int, int, int, int]] = []
+    suffixes: dict[str, int] = {}
+    with folder.writing(name) as temporary:
+        with tarfile.open(temporary, "w") as tar:
+            for number, example in enumerate(work.members):
+                try:
+                    data, suffix = _encoded(example)
+                except (OSError, UnreadableImageError):
+                    missing.append(example.name)
+                    continue
+                code = suffixes.setdefault(suffix, len(suffixes))
+                _add(tar, f"{number:08}{suffix}", data)
+                padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                start = tar.offset - padded
+                rows.append((start, len(data), example.label, number, code))
+                _add(tar, f"{number:08}.cls", str(example.label).encode())
+        if not rows:
+            raise InputError(
+                f"none of the images of {folder.place(name)} can be read, e.g. {missing[0]}"
+            )
+        table = Table(
+            size=temporary.stat().st_size,
+            sha256=sha256_of(temporary),
+            suffixes=tuple(suffixes),
+            records=np.array(rows, RECORD),
+        )
+        # Before the shard: what has no table is written again.
+        folder.write(table_name(name), table.encoded())
+    return _written(name, table, table.encoded(), missing=missing)
+
+
+def _written(
+    name: str, table: Table, content: bytes, *, kept: bool = False, missing: Sequence[str] = ()
+) -> _Written:
+    shard = IndexedShard(
+        name=name,
+        images=len(table.records),
+        size=table.size,
+        sha256=table.sha256,
+        table=hashlib.sha256(content).hexdigest(),
+    )
+    labels = table.records["label"].astype(np.int64)
+    return _Written(shard=shard, labels=labels, kept=kept, missing=list(missing))
 
 
 def _encoded(example: Sample) -> tuple[bytes, str]:

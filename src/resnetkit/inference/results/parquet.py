@@ -37,6 +37,13 @@ class Parquet:
     def chunk(self, rows: Sequence[Prediction], *, first: bool) -> bytes:
         if not rows:
             return b""
+        sink = self._arrow.BufferOutputStream()
+        with self._arrow.ipc.new_stream(sink, self._schema) as stream:
+            stream.write_table(self.table(rows))
+        return bytes(sink.getvalue())
+
+    def table(self, rows: Sequence[Prediction]) -> Any:
+        """The rows as a ``pyarrow.Table``."""
         columns: dict[str, list[Any]] = {
             "image": [utf8(row.name) for row in rows],
             "problem": [row.problem and utf8(row.problem) for row in rows],
@@ -46,10 +53,7 @@ class Parquet:
         else:
             columns["classes"] = [[utf8(g.label) for g in row.scores] for row in rows]
             columns["probabilities"] = [[g.probability for g in row.scores] for row in rows]
-        sink = self._arrow.BufferOutputStream()
-        with self._arrow.ipc.new_stream(sink, self._schema) as stream:
-            stream.write_table(self._arrow.table(columns, schema=self._schema))
-        return bytes(sink.getvalue())
+        return self._arrow.table(columns, schema=self._schema)
 
     def tail(self, *, empty: bool) -> bytes:
         return b""

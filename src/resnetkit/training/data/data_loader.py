@@ -10,20 +10,19 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from resnetkit.data.datasets.dataset import Sample
+from resnetkit.data.datasets.dataset import Sample, labels_of
 from resnetkit.data.decoding.decode import UnreadableImageError, cut, upright
 from resnetkit.data.decoding.tensors import normalise, to_tensor
 from resnetkit.data.prefetch import early, ordered
 from resnetkit.preprocess import Preprocess
 from resnetkit.training.data.device_copies import DeviceCopies
+from resnetkit.training.data.epoch_order import EpochOrder, Place
 from resnetkit.training.data.image_cache import ImageCache
 from resnetkit.training.data.rng import Drawn, generator_of
 from resnetkit.training.data.transforms import DRAWS, ERASING_DRAWS, Change, change, erased, moved
 from resnetkit.training.recipe.augmentation import Augment
 
 _Image = Tensor | UnreadableImageError
-#: The index of an image, and of its copy.
-_Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,7 +83,7 @@ class DataLoader:
         options: LoaderOptions,
         *,
         unreadable: Callable[[str, str], None] | None = None,
-        share: Callable[[Sequence[_Place]], Sequence[_Place]] = lambda batch: batch,
+        share: Callable[[Sequence[Place]], Sequence[Place]] = lambda batch: batch,
     ) -> None:
         augment = options.augment
         self.examples = examples
@@ -96,7 +95,7 @@ class DataLoader:
         self._repeats, self._share = options.repeats, share
         self._size_in = options.size_in or (lambda _: preprocess.size)
         self._copies = DeviceCopies(options.device)
-        self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
+        self._labels = torch.from_numpy(labels_of(examples))
         alike = (preprocess.channel_count, preprocess.size, preprocess.size)
         # With random crops, whole pictures of any shape are cached.
         self._kept = ImageCache(
@@ -107,7 +106,7 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(self._batches([(number, 0) for number in range(len(self.examples))]))
+        return len(self._batches(len(self.examples)))
 
     def batches(self, epoch: int = 0, *, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, starting at ``first``."""
@@ -123,16 +122,21 @@ class DataLoader:
         """The batches, each with its unreadable images."""
         size = self._size_in(epoch)
         alter = None if self.augment is None else change(self.augment, self.preprocess, size)
-        batches = [self._share(whole) for whole in self._batches(self._order(epoch))[first:]]
+        seed = None if self.augment is None else (self.seed, epoch)
+        order = EpochOrder(self.examples, seed, self._repeats)
+        batches = self._batches(len(self.examples))[first:]
         draws = [self._draws(epoch, copy) for copy in range(self._repeats)]
-        order = [place for members in batches for place in members]
-        if alter is None and self._kept.whole([number for number, _ in order]):
-            for members in batches:
+        mine = (self._share(order.places(batch)) for batch in batches)
+        if alter is None and all(self._kept.whole([n for n, _ in members]) for members in mine):
+            for batch in batches:
+                members = self._share(order.places(batch))
                 pixels = self._kept.batch([number for number, _ in members])
                 yield self._batch(members, pixels, draws, size), []
             return
-        images = ordered(lambda place: self._image(epoch, place, alter), order)
-        for members in batches:
+        reading = order.reading(batches, self._share)
+        images = ordered(lambda place: self._image(epoch, place, alter), reading)
+        for batch in batches:
+            members = self._share(order.places(batch))
             read = [(place, next(images)) for place in members]
             good = {place: image for place, image in read if isinstance(image, Tensor)}
             problems = [
@@ -156,7 +160,7 @@ class DataLoader:
         return torch.empty(0, self.preprocess.channel_count, size, size, dtype=torch.uint8)
 
     def _batch(
-        self, places: Sequence[_Place], pixels: Tensor, draws: Sequence[Tensor], size: int
+        self, places: Sequence[Place], pixels: Tensor, draws: Sequence[Tensor], size: int
     ) -> _Sent:
         numbers = torch.tensor([number for number, _ in places], dtype=torch.int64)
         if pixels.shape[-1] != size:
@@ -180,7 +184,7 @@ class DataLoader:
             raise UnreadableImageError(example.name, error.reason)
         self._unreadable(example.name, error.reason)
 
-    def _image(self, epoch: int, place: _Place, alter: Change | None) -> _Image:
+    def _image(self, epoch: int, place: Place, alter: Change | None) -> _Image:
         """An image in ``epoch``, uint8 ``(C, size, size)``, before ``moved``."""
         number, copy = place
         picture = self._kept.get(number)
@@ -198,20 +202,13 @@ class DataLoader:
         with Drawn(self.seed, epoch, number, 1, copy):
             return alter(picture)
 
-    def _order(self, epoch: int) -> list[_Place]:
-        count = len(self.examples)
-        if self.augment is None:
-            return [(number, 0) for number in range(count)]
-        generator = generator_of(self.seed, epoch)
-        order = torch.randperm(count, generator=generator).tolist()
-        return [(number, copy) for number in order for copy in range(self._repeats)][:count]
-
-    def _batches(self, order: list[_Place]) -> list[list[_Place]]:
+    def _batches(self, count: int) -> list[range]:
+        """The positions of each batch in the order."""
         size = self.batch_size
-        found = [order[start : start + size] for start in range(0, len(order), size)]
+        found = [range(start, min(start + size, count)) for start in range(0, count, size)]
         if self.augment is not None and size > 1 and len(found) > 1 and len(found[-1]) == 1:
             # A batch norm learns little from one image, or nothing if its map is 1x1.
-            found[-2:] = [found[-2] + found[-1]]
+            found[-2:] = [range(found[-2].start, count)]
         return found
 
     def _read(self, number: int) -> Tensor:

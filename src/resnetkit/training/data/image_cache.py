@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnetkit.data.datasets.dataset import Sample
+from resnetkit.data.datasets.dataset import Sample, Samples
 from resnetkit.data.decoding.crop import Frame, frame
 from resnetkit.preprocess import Preprocess
 
@@ -48,6 +48,8 @@ class ImageCache:
 
     def put_arrays(self, examples: Sequence[Sample], preprocess: Preprocess) -> None:
         """Cache all images that are arrays and need no preprocessing, at once."""
+        if isinstance(examples, Samples):
+            return  # they are in files
         numbers = [n for n in range(len(self._known)) if _as_it_is(examples[n], preprocess)]
         # In contiguous runs, as one copy is far faster than one per image.
         for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):

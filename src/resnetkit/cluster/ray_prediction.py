@@ -1,0 +1,334 @@
+"""Prediction of any number of images by the workers of a Ray cluster.
+
+The images are divided into partitions. Ray Data hands them to actors, each of which holds one
+engine, decodes, predicts, and writes a Parquet file per partition. What a killed worker or machine
+had not written is done again by another one; what is written is never done twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from resnetkit.bundle.bundle import Bundle
+from resnetkit.bundle.opening import as_model
+from resnetkit.cluster.partition_folder import Counts, PartitionFolder
+from resnetkit.cluster.partitions import IMAGES, Partition, identity, partitions
+from resnetkit.cluster.worker import Task, Worker
+from resnetkit.data.storage import is_address
+from resnetkit.errors import InputError, check_installed, require
+from resnetkit.inference.engines.engine import available
+from resnetkit.inference.engines.exported_model import Exported
+from resnetkit.inference.engines.selection import chosen
+from resnetkit.inference.predictor import FEW, PredictOptions
+from resnetkit.version import __version__
+
+#: Seconds to wait for the head of a cluster.
+_WAIT = 5.0
+#: Blocks of Ray Data; more partitions than that share blocks.
+_BLOCKS = 10_000
+#: Bytes of the object store of a cluster on this machine, besides three copies of the model.
+_STORE = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayOptions:
+    """Where and how to run on Ray.
+
+    ``address`` is that of the head, ``HOST:PORT``, or ``auto`` for the cluster that runs on this
+    machine; by default ``RAY_ADDRESS``, and without it a cluster is started on this machine.
+    ``workers`` is the number of actors, by default as many as fit; ``worker_cpus`` the processors
+    of each, by default all of the smallest machine; ``partition_size`` the images per file, except
+    that a shard is one.
+
+    Raises ``ValueError`` for numbers below 1.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    worker_cpus: int | None = None
+    partition_size: int = IMAGES
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "worker_cpus", "partition_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be a whole number from 1", field=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a prediction is: ``images`` done, of which ``kept`` were there before.
+
+    ``total`` images are known only where there are no shards; ``partitions`` of ``of`` are done.
+    ``cpus`` are those of the workers, ``lost`` machines do not answer any more.
+    """
+
+    images: int
+    unreadable: int
+    kept: int
+    total: int | None
+    partitions: int
+    of: int
+    cpus: int
+    lost: int = 0
+
+
+def predict_on_ray(
+    model: Bundle | Exported | str | Path,
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    options: PredictOptions = PredictOptions(),  # noqa: B008
+    ray_options: RayOptions = RayOptions(),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Predict images on a Ray cluster, into one Parquet file per partition in the folder ``out``.
+
+    ``paths`` are images, folders, shards and Parquet files, ``out`` is a folder; both are visible
+    to all machines, on a shared disk or in object storage. The rows are those of
+    ``predict_to_file``, in the same order: by the files' names, and then within them. The engine
+    that ``auto`` selects here is used everywhere. The same call finishes an interrupted one.
+
+    Raises ``ValueError`` for an unusable model, image path, folder or cluster, and for a worker
+    that lacks a package or does not see the images.
+    """
+    check_installed("ray", "predicting on a cluster")
+    opened = as_model(model)
+    engine = options.engine
+    if engine == "auto":
+        engine, _ = chosen(opened if isinstance(opened, Exported) else None, options.device)
+    options = replace(options, engine=engine)
+    given = [str(path) if is_address(path) else str(Path(path).absolute()) for path in paths]
+    planned = partitions(given, ray_options.partition_size)
+    few = _are_few(planned)
+    folder = PartitionFolder(str(out))
+    plan = {
+        "model": opened.digest,
+        "images": identity(planned),
+        "partitions": len(planned),
+        "output": options.output,
+        "topk": options.topk,
+        "exact": options.exact or few,
+        "engine": engine,
+    }
+    there = folder.claim(plan)
+    done = Progress(
+        images=sum(one.images for one in there.values()),
+        unreadable=sum(one.unreadable for one in there.values()),
+        kept=sum(one.images for one in there.values()),
+        total=_total(planned, there),
+        partitions=len(there),
+        of=len(planned),
+        cpus=0,
+    )
+    remaining = [one for one in planned if one.number not in there]
+    if remaining:
+        name, files = _files(opened)
+        with _cluster(ray_options.address, sum(map(len, files.values()))):
+            workers, cpus = _sizes(ray_options, len(remaining))
+            task = Task(
+                version=__version__,
+                plan=plan,
+                out=folder.address,
+                model=name,
+                paths=tuple(path for path in given if not is_address(path)),
+                options=replace(options, threads=cpus),
+                few=few,
+            )
+            done = replace(done, cpus=workers * cpus)
+            on_progress(done)
+            for counts, lost in _results(remaining, task, files, workers=workers, cpus=cpus):
+                done = replace(
+                    done,
+                    images=done.images + counts.images,
+                    unreadable=done.unreadable + counts.unreadable,
+                    partitions=done.partitions + 1,
+                    lost=lost,
+                )
+                on_progress(done)
+    folder.finish()
+    return done
+
+
+def _are_few(planned: Sequence[Partition]) -> bool:
+    """Whether there are fewer images than the fast path is used for."""
+    count = 0
+    for one in planned:
+        # A shard is read only until there are enough.
+        for _ in one.images() if one.count is None else range(one.count):
+            count += 1
+            if count >= FEW:
+                return False
+    return True
+
+
+def _total(planned: Sequence[Partition], there: Mapping[int, Counts]) -> int | None:
+    total = 0
+    for one in planned:
+        known = there[one.number].images if one.number in there else one.count
+        if known is None:
+            return None
+        total += known
+    return total
+
+
+def _files(model: Bundle | Exported) -> tuple[str, dict[str, bytes]]:
+    """The name of the model's file, and the contents of all of them."""
+    if isinstance(model, Exported):
+        weights = model.path.with_suffix(".bin")
+        beside = [weights] if model.kind == "openvino" else []
+        return model.path.name, {one.name: one.read_bytes() for one in (model.path, *beside)}
+    with tempfile.TemporaryDirectory(prefix="resnetkit-") as folder:
+        path = Path(folder, "model.safetensors")
+        model.save(path)
+        return path.name, {path.name: path.read_bytes()}
+
+
+def _sizes(options: RayOptions, partitions: int) -> tuple[int, int]:
+    """The number of workers, and the processors of each."""
+    per_node = [int(node["Resources"].get("CPU", 0)) for node in _nodes()]
+    per_node = [count for count in per_node if count]
+    if not per_node:
+        raise InputError("the cluster has no processors; start its machines with some")
+    cpus = options.worker_cpus or min(per_node)
+    fit = sum(count // cpus for count in per_node)
+    if not fit:
+        raise InputError(
+            f"worker_cpus is {cpus}, and the largest machine has {max(per_node)} processors",
+            field="worker_cpus",
+        )
+    return min(options.workers or fit, partitions), cpus
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """The machines of the cluster that answer."""
+    ray = require("ray", "predicting on Ray")
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _results(
+    remaining: Sequence[Partition],
+    task: Task,
+    files: Mapping[str, bytes],
+    *,
+    workers: int,
+    cpus: int,
+) -> Iterator[tuple[Counts, int]]:
+    """The counts of each partition as it is done, and the number of machines that were lost."""
+    import ray
+    import ray.data
+    import ray.exceptions
+
+    items = [{"number": one.number, "partition": one.to_json()} for one in remaining]
+    data = ray.data.from_items(items, override_num_blocks=min(len(items), _BLOCKS))
+    results = data.map_batches(
+        Worker,
+        fn_constructor_args=(task, ray.put(dict(files))),
+        batch_size=1,
+        num_cpus=cpus,
+        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
+    )
+    nodes = len(_nodes())
+    asked, lost = time.monotonic(), 0
+    try:
+        for row in results.iter_rows():
+            if row["error"]:
+                raise InputError(str(row["error"]))
+            if time.monotonic() > asked + 1:
+                asked, lost = time.monotonic(), max(0, nodes - len(_nodes()))
+            yield Counts(images=int(row["images"]), unreadable=int(row["unreadable"])), lost
+    except ray.exceptions.RayError as error:
+        raise _of_ray(error) from error
+
+
+@contextmanager
+def _cluster(address: str | None, model: int) -> Iterator[None]:
+    """Connect to the cluster, or start one on this machine."""
+    if address is not None and "://" in address:
+        raise InputError(
+            f"address is {address}; give HOST:PORT of the head, and run the command on a machine "
+            "of the cluster",
+            field="address",
+        )
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    _check_reachable(address)
+    # Read when it is imported: no reports to its makers, and only fatal messages of its processes.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    import ray
+    import ray.data
+
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    try:
+        if address is None:
+            options |= {"num_cpus": available(), "object_store_memory": _STORE + 3 * model}
+        with _quiet():
+            ray.init(address or "local", **options)
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = str(error.__cause__ or error)
+        if "oken" in reason:  # "Authentication token is missing or incorrect"
+            hint = "it asks for a token: set RAY_AUTH_MODE=token, with the token in ~/.ray"
+        else:
+            hint = " ".join(reason.split())[:200]
+        raise InputError(f"no Ray cluster at {address or 'this machine'}: {hint}") from None
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what Ray's native code writes to stderr as it starts; failures are exceptions."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _check_reachable(address: str | None) -> None:
+    host, colon, port = (address or "").rpartition(":")
+    if not colon:
+        if address not in (None, "auto"):
+            raise InputError(
+                f"address is {address}; give HOST:PORT of the head of the cluster, or auto",
+                field="address",
+            )
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_WAIT).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"no Ray cluster at {address}: {reason}; give HOST:PORT of its head", field="address"
+        ) from None
+
+
+def _of_ray(error: Exception) -> InputError:
+    """An error of Ray in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    if "No module named 'resnetkit'" in str(error):
+        return InputError(
+            f"a machine of the cluster has no resnetkit; install {__version__} on all of them"
+        )
+    return InputError(f"the cluster failed: {last[:300]}")

@@ -1,0 +1,201 @@
+"""Training on shards of an S3 server: the same as on local ones, also with a cache too small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from object_storage import Faults, faulty, make_bucket, s3_serving, use
+from resnetkit.data import storage
+from resnetkit.data.datasets import readability
+from resnetkit.data.datasets.digits import digits
+from resnetkit.data.datasets.opening import open_dataset
+from resnetkit.data.datasets.packed_samples import PackedSamples
+from resnetkit.data.datasets.shard_cache import cache_limit
+from resnetkit.data.datasets.splits import load_record
+from resnetkit.data.datasets.webdataset_writer import pack
+from resnetkit.errors import InputError
+from resnetkit.evaluation.evaluation import evaluate
+from resnetkit.preprocess import Preprocess
+from resnetkit.training import split_data
+from resnetkit.training.data.data_loader import DataLoader, LoaderOptions
+from resnetkit.training.data.epoch_order import EpochOrder
+from resnetkit.training.recipe.augmentation import Augment
+from resnetkit.training.recipe.recipe import Recipe
+from resnetkit.training.recipe_defaults import make_recipe
+from resnetkit.training.run import resume, run_recipe
+from training.test_run import TINY, Interrupted, same
+
+#: Megabytes of a shard, of about 55 images.
+SHARD = 0.12
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3_serving() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits") / "packed"
+    source = digits()
+    parts = {part: found[:600] for part, found in source.parts.items()}
+    pack(replace(source, parts=parts, shape=None), folder, megabytes=SHARD)
+    return folder
+
+
+@pytest.fixture
+def remote(
+    local: Path, server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    use(monkeypatch, server)
+    # A cache of another test has the same shards.
+    monkeypatch.setenv("RESNETKIT_CACHE", str(request.getfixturevalue("tmp_path") / "cache"))
+    bucket = f"streaming-{abs(hash(request.node.name)) % 10**9}"
+    make_bucket(server, bucket)
+    for path in local.iterdir():
+        storage.put(f"s3://{bucket}/digits/{path.name}", path)
+    return f"s3://{bucket}/digits"
+
+
+def recipe(data: str | Path) -> Recipe:
+    return make_recipe(data, model=TINY, size=8, epochs=2, batch_size=64, seed=5, lr=0.1)
+
+
+def small_cache(local: Path, patch: pytest.MonkeyPatch, shards: float) -> None:
+    largest = max(path.stat().st_size for path in local.glob("*.tar"))
+    patch.setenv("RESNETKIT_SHARD_CACHE", str(largest * shards / 1e9))
+
+
+def test_the_same_weights_as_from_a_folder(local: Path, remote: str, tmp_path: Path) -> None:
+    run_recipe(recipe(local), tmp_path / "local")
+    run_recipe(recipe(remote), tmp_path / "remote")
+    assert same(tmp_path / "local" / "last.safetensors", tmp_path / "remote" / "last.safetensors")
+    accuracy = evaluate(tmp_path / "remote" / "best.safetensors", remote, split="test").evaluation
+    assert accuracy.accuracy > 0.1
+
+
+@pytest.mark.parametrize("decoded", [20_000, 100], ids=["digests", "membership"])
+def test_a_small_cache_and_an_interruption(
+    decoded: int,
+    local: Path,
+    remote: str,
+    server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readability, "DECODED", decoded)
+    monkeypatch.setattr(split_data, "DECODED", decoded)
+    small_cache(local, monkeypatch, 6.5)
+    run_recipe(recipe(remote), tmp_path / "whole")
+    record = load_record(tmp_path / "whole")
+    assert record is not None
+    assert record.window == cache_limit() // 2
+    assert (len(record.parts["train"]) < 20) == (decoded == 100)
+    monkeypatch.setattr("resnetkit.data.storage_access._systems", {})
+    monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path / "other"))
+    wrong = Faults()
+    wrong.on, wrong.next_faults = ".tar", ["", "half", "503", "", "reset", "wrong"] * 3
+    with faulty(server, wrong) as address:
+        use(monkeypatch, address)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(recipe(remote), tmp_path / "run", Interrupted(14))
+        small_cache(local, monkeypatch, 9)
+        with pytest.raises(InputError, match="set RESNETKIT_SHARD_CACHE to that"):
+            resume(tmp_path / "run")
+        small_cache(local, monkeypatch, 6.5)
+        resume(tmp_path / "run")
+    assert len(wrong.used) > 5
+    for name in ("best.safetensors", "last.safetensors"):
+        assert same(tmp_path / "run" / name, tmp_path / "whole" / name)
+    for part, samples in open_dataset(remote).parts.items():
+        assert [e.name for e in record.part_of(samples, part)] == [e.name for e in samples]
+
+
+def test_a_storage_that_is_lost_stops_the_run(
+    local: Path, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readability, "DECODED", 100)
+    monkeypatch.setattr(split_data, "DECODED", 100)
+    small_cache(local, monkeypatch, 6.5)
+    chosen = recipe(remote)
+    for one in list(storage.files(f"{remote}/train-*.tar"))[2:]:
+        storage.put(one.address, b"x" * one.size)
+    with pytest.raises(InputError, match="its index has"):
+        run_recipe(chosen, tmp_path / "run")
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 9),
+    shards=st.floats(2, 12),
+    batch=st.integers(1, 90),
+    repeats=st.integers(1, 3),
+    data=st.data(),
+)
+def test_every_image_once_in_an_order_of_seed_and_epoch(
+    local: Path,
+    seed: int,
+    epoch: int,
+    shards: float,
+    batch: int,
+    repeats: int,
+    data: st.DataObject,
+) -> None:
+    train = open_dataset(local).parts["train"]
+    assert isinstance(train, PackedSamples)
+    largest = max(shard.size for shard in train.shards)
+    files = [replace(s, file=storage_file(s.name, s.size)) for s in train.shards]
+    remote = PackedSamples(files, train.rows, int(largest * shards) // 2)
+    orders = [EpochOrder(remote, (seed, epoch), repeats).numbers.tolist() for _ in range(2)]
+    assert orders[0] == orders[1]
+    assert sorted(orders[0]) == list(range(len(remote)))
+    assert orders[0] != EpochOrder(remote, (seed, epoch + 1), repeats).numbers.tolist()
+    assert EpochOrder(remote, None, 1).numbers.tolist() == sorted(orders[0])
+    loader = DataLoader(
+        train,
+        Preprocess(size=8),
+        LoaderOptions(batch_size=batch, augment=Augment(), seed=seed, repeats=repeats),
+    )
+    first = data.draw(st.integers(0, len(loader) - 1))
+    positions = loader._batches(len(train))
+    order = EpochOrder(remote, (seed, epoch), repeats)
+    whole = [place for one in positions for place in order.places(one)]
+    again = [place for one in positions[first:] for place in order.places(one)]
+    assert len(whole) == len(train)
+    assert whole[len(whole) - len(again) :] == again
+    if repeats == 1:
+        assert len(set(whole)) == len(whole)
+
+
+def storage_file(name: str, size: int) -> object:
+    from resnetkit.data.datasets.shard_cache import RemoteShard
+
+    return RemoteShard(f"s3://bucket/{name}", size)
+
+
+def test_a_loader_of_a_small_cache_reads_every_image_once(
+    local: Path, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_cache(local, monkeypatch, 4.5)
+    train = open_dataset(remote).parts["train"]
+    assert isinstance(train, PackedSamples)
+    assert train.streams
+    options = LoaderOptions(batch_size=32, augment=Augment(), seed=3, memory=0)
+    for epoch in range(2):
+        loader = DataLoader(train, Preprocess(size=8), options)
+        names = [e.name for batch in loader.batches(epoch) for e in batch.examples]
+        assert sorted(names) == sorted(e.name for e in train)
+    used = sum(path.stat().st_size for path in (tmp_path / "cache" / "shards").iterdir())
+    assert used <= cache_limit()
+    labels = torch.tensor([e.label for e in train])
+    assert np.array_equal(loader._labels, labels)
