@@ -6,7 +6,7 @@ import { onOneScale, placeOf, type ByteMap, type Look, type Side } from "./look.
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 function Similar({ side }: { side: Side }) {
-  if (!side.near) return <p class="look-quiet">No training picture of {side.label} is known.</p>;
+  if (!side.near) return <p class="look-quiet">No recognized training picture of {side.label} is known.</p>;
   const { photo, name, similarity, of } = side.near;
   return (
     <div class="mistake-near">
