@@ -46,7 +46,7 @@ docs: $(STAMP)
 	$(VENV)/bin/python docs/copy_pages.py build/docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 
-# The script and style of `resnetkit view`, from web/ into the package; `make test` compares them.
+# Scripts and styles of pages, from web/ into the package; `make test` compares them.
 bundle: $(STAMP) $(MODULES)
 	$(NPM) run --silent build
 

@@ -16,6 +16,11 @@ const bundles = [
     notice,
   ],
   [inPackage("exporters/static"), { classifier_worker: "src/classifier/worker.ts" }, ""],
+  [
+    inPackage("report/pages/static"),
+    { curves: "src/curves/main.ts", runs: "src/curves/runs.ts" },
+    "",
+  ],
 ];
 
 for (const [outdir, entryPoints, banner] of bundles) {

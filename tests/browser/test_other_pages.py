@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,24 +17,28 @@ from resnetkit.server.application import create_app
 from resnetkit.server.connections import ConnectionLimits
 from resnetkit.server.model_source import ModelSource, ServingOptions
 from resnetkit.server.protocol import limited_protocol
+from resnetkit.training.epoch_log import read_log, write_log
 
 pytestmark = pytest.mark.slow
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
-PAGES = ("explain", "compare", "evaluate", "run", "server", "classifier")
+PAGES = ("explain", "compare", "evaluate", "run", "runs", "server", "classifier")
 
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Each page by its name."""
     folder = tmp_path_factory.mktemp("pages")
-    run = folder / "run"
+    run = folder / "trained" / "run"
     command = f"train digits --depths 1,1,1 --epochs 2 --out {run}"
     assert main(command.split()) == 0
+    half = shutil.copytree(run, run.with_name("half"))
+    write_log(half, read_log(run)[:1])
     bundle = run / "best.safetensors"
     for line in (
         f"explain resnet50 --out {folder}/explain.html",
         f"compare resnet50 resnet34 --out {folder}/compare.html",
         f"evaluate {bundle} digits --format html --out {folder}/evaluate.html",
+        f"runs {folder}/trained --out {folder}/runs.html",
     ):
         assert main(line.split()) == 0
     with runtime_cached(folder / "cache"):
@@ -87,3 +92,28 @@ def test_a_number_of_the_matrix_opens_its_pictures(page: Page, addresses: dict[s
     assert opened.locator("img").count() >= 1
     page.keyboard.press("Escape")
     expect(opened).to_be_hidden()
+
+
+def test_the_table_of_runs_is_sorted_and_its_legend_hides_runs(
+    page: Page, addresses: dict[str, str]
+) -> None:
+    page.goto(addresses["runs"])
+    names = page.locator("tbody td:nth-child(2)")
+    first = names.all_inner_texts()
+    head = page.get_by_role("columnheader", name="done")
+    head.get_by_role("button").click()
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    assert names.all_inner_texts() == ["half", "run"]
+    head.get_by_role("button").click()
+    assert names.all_inner_texts() == ["run", "half"]
+
+    charts = page.locator("[data-curves] svg")
+    drawn = charts.first.inner_html()
+    switch = page.locator(".legend").get_by_role("button", name=first[0])
+    switch.press("Enter")
+    expect(switch).to_have_attribute("aria-pressed", "false")
+    assert "c0" not in charts.first.inner_html()
+    switch.press("Enter")
+    assert charts.first.inner_html() == drawn
+    page.get_by_role("link", name="run", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("resnet20 on digits")

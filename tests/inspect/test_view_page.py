@@ -206,6 +206,12 @@ def test_its_data_is_deflated_once() -> None:
     assert len(data["blockTable"]) < 150
 
 
+def test_widths_of_no_entry_of_the_catalogue() -> None:
+    network = resnetkit.network("resnet20", depths=(1, 1), widths=(16, 32))
+    data = view_data(explain(network))
+    assert data["networks"][data["asked"]]["name"] == "resnet20"
+
+
 def test_a_bundle(tmp_path: Path) -> None:
     module = resnetkit.build("resnet20", num_classes=3).eval()
     bundle = resnetkit.Bundle.from_module(module, preprocess=resnetkit.Preprocess(size=32))

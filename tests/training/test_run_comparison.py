@@ -86,6 +86,17 @@ def test_on_the_command_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
     document = json.loads(capsys.readouterr().out)
     (row,) = document["runs"]
     assert (row["run"], row["epochs"], row["recipe"]) == ("good", {"done": 2, "of": 2}, {})
+    pages = runs / "just a folder"
+    for ending, start in ((".html", "<!DOCTYPE html>"), (".json", "{"), (".txt", "run ")):
+        assert main(["runs", str(runs), "--out", str(pages / f"all{ending}")]) == 1
+        assert (pages / f"all{ending}").read_text().startswith(start)
+    assert (pages / "all.txt").read_text() == output
+    assert json.loads((pages / "all.json").read_text())["damaged"]
+    assert "no log is left out: no log/log.jsonl is damaged" in (pages / "all.html").read_text()
+    assert main(["runs", str(runs), "--out", str(pages / "all.csv")]) == 2
+    assert "all.csv has no known ending" in capsys.readouterr().err
+    assert main(["runs", str(runs), "--format", "html"]) == 1
+    assert capsys.readouterr().out.startswith("<!DOCTYPE html>")
     assert main(["runs", str(runs / "just a folder")]) == 2
     assert main(["runs", str(runs / "nowhere")]) == 2
     errors = capsys.readouterr().err.splitlines()

@@ -35,6 +35,9 @@ export function App({ data }: { data: Data }) {
   const [mark, setMark] = useState<string | null>(null);
   const [pointed, setPointed] = useState<[number, number] | null>(null);
   const later = useRef(0);
+  // An answer of a server changes the state that there is then, not that of its question.
+  const latest = useRef(state);
+  latest.current = state;
 
   useEffect(() => {
     const changed = () => {
@@ -48,7 +51,8 @@ export function App({ data }: { data: Data }) {
   }, [data]);
 
   const go: View["go"] = (change, quiet = false) => {
-    const next = { ...state, ...change };
+    const next = { ...latest.current, ...change };
+    latest.current = next;
     const hash = `#${toHash(data, next)}`;
     setState(next);
     clearTimeout(later.current);

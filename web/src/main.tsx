@@ -3,6 +3,7 @@
 import { render } from "preact";
 import { App } from "./app";
 import { decode } from "./data";
+import "./pictures/mistake.css";
 import "./pictures/pictures.css";
 import "./view.css";
 import { walk, WalkError } from "./walk";

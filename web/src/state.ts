@@ -21,6 +21,10 @@ export interface State {
   unit: [number, number];
   /** The number of the layer that is looked for. */
   count: number;
+  /** The shown pictures, one or two: their places in the data. */
+  pictures: number[];
+  /** The class whose map is laid over them; null for the most probable one. */
+  seen: number | null;
 }
 
 export const MOST_INPUT = 4096;
@@ -34,6 +38,8 @@ export function initial(data: Data): State {
     input: [data.input[1]!, data.input[2]!],
     unit: [0.5, 0.5],
     count: 37,
+    pictures: [0],
+    seen: null,
   };
 }
 
@@ -100,6 +106,10 @@ export function toHash(data: Data, state: State): string {
     parts.push(["unit", state.unit.map((part) => +part.toFixed(5)).join(",")]);
   }
   if (state.count !== start.count) parts.push(["count", `${state.count}`]);
+  if (`${state.pictures}` !== `${start.pictures}`) {
+    parts.push(["picture", state.pictures.map((index) => index + 1).join(",")]);
+  }
+  if (state.seen !== null) parts.push(["class", `${state.seen}`]);
   return parts.map(([name, value]) => `${name}=${encodeURI(value)}`).join("&");
 }
 
@@ -120,6 +130,13 @@ export function fromHash(data: Data, hash: string): State {
   }
   const count = Number(given.get("count") ?? "");
   if (Number.isInteger(count) && count > 0) state.count = count;
+  const pictures = (given.get("picture") ?? "").split(",").map((part) => Number(part) - 1);
+  const there = pictures.every((index) => Number.isInteger(index) && data.looks[index]);
+  if (there && pictures.length <= 2 && new Set(pictures).size === pictures.length) {
+    state.pictures = pictures;
+  }
+  const seen = given.get("class");
+  if (seen !== null && /^\d+$/.test(seen)) state.seen = Number(seen);
   return state;
 }
 

@@ -1,8 +1,10 @@
 import { expect, test } from "vitest";
 import { fromHash, initial, nearestWith, networkOf, parseInput, toHash, type State } from "../src/state";
+import type { Look } from "../src/pictures/look";
 import { small } from "./small";
 
 const data = small();
+data.looks = [1, 2, 3].map((name) => ({ name: `${name}.png` }) as Look);
 
 test("what is as asked needs no address", () => {
   expect(toHash(data, initial(data))).toBe("");
@@ -18,6 +20,8 @@ test("every state comes back from its address", () => {
     { versus: [0, 1] },
     { input: [473, 473] },
     { input: [240, 320], unit: [0.25, 0.75] },
+    { pictures: [2], seen: 0 },
+    { pictures: [2, 0] },
   ];
   for (const change of states) {
     const state = { ...initial(data), ...change };
@@ -27,7 +31,8 @@ test("every state comes back from its address", () => {
 
 test.each([
   "net=depth:7", "net=depth:18,stride:1x1", "input=0", "input=-5", "input=1e9", "input=a",
-  "unit=2,3", "unit=x", "tab=none", "count=-1", "&&&=", "%E0%A4%A",
+  "unit=2,3", "unit=x", "tab=none", "count=-1", "picture=4",
+  "picture=0", "picture=1,1", "picture=x", "class=-1", "class=x", "&&&=", "%E0%A4%A",
 ])("what cannot be read is as asked: %s", (hash) => {
   expect(fromHash(data, `#${hash}`)).toEqual(initial(data));
 });

@@ -4,3 +4,4 @@ from .benchmarking import benchmark as benchmark
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Measurement as Measurement
 from .evaluation import evaluate as evaluate
+from .mistake_pictures import mistake_pictures as mistake_pictures

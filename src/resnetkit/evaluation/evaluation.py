@@ -58,6 +58,7 @@ class Mistake:
     """An image of the class ``truth`` that was predicted as ``guess``.
 
     ``confidence`` is the softmax of ``guess``, ``chance`` that of ``truth``, both 0 to 1.
+    ``indices`` are the indices of both classes, ``truth`` first: names may occur twice.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Mistake:
     guess: str
     confidence: float
     chance: float
+    indices: tuple[int, int]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, with the image's name."""
@@ -204,6 +206,7 @@ def _mistake(answer: _Answer, examples: Sequence[Sample], classes: Sequence[str]
         guess=classes[answer.predicted],
         confidence=answer.confidence,
         chance=float(np.exp(-answer.loss)),
+        indices=(answer.label, answer.predicted),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,8 @@ class Picture(TypedDict):
     A map has ``height``, ``width`` and ``values``, base64 of a byte for each pixel, row by row: 0
     is ``low``, 255 is ``high``. One that was larger than 64 pixels is the mean of squares of
     ``averaged`` pixels a side; others lack that key.
+
+    ``mistake`` is only there for a picture of ``resnetkit.evaluation.mistake_pictures``.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Picture(TypedDict):
     top: list[Object]
     cams: list[Object]
     places: list[Object]
+    mistake: NotRequired[Object]
 
 
 def look(
@@ -82,20 +86,30 @@ def look(
     """
     check_count("classes", classes)
     check_count("channels", channels)
-    bundle = as_bundle(model)
+    return looked(as_bundle(model), image, engine_for(model, engine), classes, channels)
+
+
+def looked(
+    bundle: Bundle,
+    image: Image,
+    engine: EngineName,
+    classes: int = 5,
+    channels: int = 8,
+    also: Sequence[int] = (),
+) -> Picture:
+    """``look``; ``also`` are classes that have a map even if they are not among the first."""
     photo = photo_of(image, bundle.preprocess)
     found = chosen(bundle.network, ("stage", "block"), "stage")
-    run = open_outputs(
-        bundle, [layer for place in found for layer in place.layers], engine_for(model, engine)
-    )
+    run = open_outputs(bundle, [layer for place in found for layer in place.layers], engine)
     values = {path: batch[0] for path, batch in run(photo.batch).items()}
     if not finite(values[run.output]):
         raise InputError(NOT_FINITE, field="model")
     last = next(place.layer for place in reversed(found) if place.level == "stage")
     top = _top(bundle, values["logits"], classes) if run.output == "logits" else []
+    numbers = dict.fromkeys([*(one["class"] for one in top), *also])
     return Picture(
         name=photo.name,
-        photo=_photo(photo),
+        photo=photo_url(photo),
         width=photo.original.width,
         height=photo.original.height,
         cut=[float(side) for side in photo.box],
@@ -103,8 +117,8 @@ def look(
         input=_url(photo.crop, "PNG"),
         top=top,
         cams=[
-            {"class": one["class"]} | _map(class_activation_map(bundle, values[last], one["class"]))
-            for one in top
+            {"class": number} | _map(class_activation_map(bundle, values[last], number))
+            for number in numbers
         ],
         places=[_place(place, values, channels) for place in found],
     )
@@ -167,11 +181,12 @@ def _averaged(values: Array, factor: int) -> npt.NDArray[np.float32]:
     return values
 
 
-def _photo(photo: Photo) -> str:
+def photo_url(photo: Photo, side: int = PHOTO) -> str:
+    """The original as a data URL of a JPEG, its longer side at most ``side`` pixels."""
     small = photo.original
-    if max(small.size) > PHOTO:
+    if max(small.size) > side:
         small = small.copy()
-        small.thumbnail((PHOTO, PHOTO))
+        small.thumbnail((side, side))
     return _url(small, "JPEG")
 
 

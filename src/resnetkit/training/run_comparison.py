@@ -12,7 +12,7 @@ from typing import Any
 from resnetkit.bundle.bundle import document_of
 from resnetkit.display import Displayed
 from resnetkit.errors import InputError
-from resnetkit.training.epoch_log import best_of, is_finished, read_log
+from resnetkit.training.epoch_log import EpochLog, best_of, is_finished, read_log
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_folder import BEST, RECIPE, STATES, read_recipe
 
@@ -26,10 +26,11 @@ class Ran:
 
     ``validation`` is the accuracy of the best epoch, ``best``, and ``test`` that on the test
     images, shares from 0 to 1; None if not measured. ``seconds`` is the duration of the ``done``
-    epochs.
+    epochs, whose logs are ``rows``.
     """
 
     name: str
+    folder: Path
     recipe: Recipe
     done: int
     finished: bool
@@ -37,6 +38,7 @@ class Ran:
     validation: float | None
     test: float | None
     seconds: float
+    rows: tuple[EpochLog, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, without the recipe."""
@@ -128,6 +130,7 @@ def _ran(folder: Path, name: str) -> Ran:
     unfinished = not ended or any((folder / file).exists() for file in STATES)
     return Ran(
         name=name,
+        folder=folder,
         recipe=recipe,
         done=len(rows),
         finished=not unfinished,
@@ -135,6 +138,7 @@ def _ran(folder: Path, name: str) -> Ran:
         validation=None if best is None else best.validation_accuracy,
         test=None if unfinished else _test_accuracy(folder),
         seconds=sum(row.seconds for row in rows),
+        rows=tuple(rows),
     )
 
 

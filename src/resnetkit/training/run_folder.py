@@ -25,7 +25,9 @@ NAN = "nan-batches.txt"
 LAUNCH = "launch.txt"
 #: Written by callbacks.
 REPORT = "report.html"
-_SHOWN = ("curves.png", "confusion.png", REPORT)
+#: Written by `resnetkit view --mistakes`; the report links to it.
+MISTAKES = "mistakes.html"
+_SHOWN = ("curves.png", "confusion.png", REPORT, MISTAKES)
 #: The runs of experiment trackers that this run is logged to.
 TRACKING = "tracking.json"
 #: The folder of TensorBoard's events.

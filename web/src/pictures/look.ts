@@ -41,6 +41,23 @@ export interface LookPlace {
   kind: string | null;
 }
 
+/** A training picture of a class that the network recognizes, the most similar of so many. */
+export interface Near {
+  name: string;
+  photo: string;
+  /** Cosine of the embeddings. */
+  similarity: number;
+  of: number;
+}
+
+/** One of the two classes of a mistake. */
+export interface Side {
+  class: number;
+  label: string;
+  probability: number;
+  near: Near | null;
+}
+
 export interface Look {
   name: string;
   /** Data URLs of the picture and of the pixels that the network got. */
@@ -54,6 +71,8 @@ export interface Look {
   top: { class: number; label: string; probability: number }[];
   cams: (ByteMap & { class: number })[];
   places: LookPlace[];
+  /** Of a mistake: the true and the predicted class. */
+  mistake?: { truth: Side; guess: Side };
 }
 
 /** What is laid over the picture. */
@@ -69,6 +88,19 @@ export const bytesOf = (map: ByteMap): Uint8Array =>
 export function valueAt(map: ByteMap, row: number, column: number): number {
   const byte = bytesOf(map)[row * map.width + column] ?? 0;
   return map.low + ((map.high - map.low) * byte) / 255;
+}
+
+/** Maps as bytes of one scale, so that their colours can be compared. */
+export function onOneScale(maps: readonly ByteMap[]): ByteMap[] {
+  const low = Math.min(...maps.map((map) => map.low));
+  const high = Math.max(...maps.map((map) => map.high));
+  return maps.map((map) => {
+    const bytes = bytesOf(map).map((byte) => {
+      const value = map.low + ((map.high - map.low) * byte) / 255;
+      return Math.round((255 * (value - low)) / (high - low || 1));
+    });
+    return { ...map, low, high, values: btoa(String.fromCharCode(...bytes)) };
+  });
 }
 
 /** The map of an overlay, if this picture has it. */

@@ -17,6 +17,7 @@ import {
   type Overlay,
   type Part,
 } from "./look";
+import { Mistake } from "./mistake";
 
 /** A unit that is pointed at, on the map of a place. */
 interface Pointed {
@@ -46,8 +47,12 @@ function MapCanvas({ map, clear = false }: { map: ByteMap; clear?: boolean }) {
 }
 
 /** The picture, the crop, what is laid over it, and the square of the pointed unit. */
-function Photo({ look, overlay, square }: { look: Look; overlay: Overlay; square: Part | null }) {
-  const map = mapOf(look, overlay);
+function Photo({ look, map, square = null, caption = true }: {
+  look: Look;
+  map: ByteMap | undefined;
+  square?: Part | null;
+  caption?: boolean;
+}) {
   const cut = styled(cutOf(look));
   return (
     <figure class="look-photo">
@@ -61,10 +66,12 @@ function Photo({ look, overlay, square }: { look: Look; overlay: Overlay; square
         <div class="look-cut" style={cut} />
         {square && <div class="look-seen" style={styled(square)} />}
       </div>
-      <figcaption>
-        {called(look.name)}, {look.width}&times;{look.height}. The frame is what the network got, as{" "}
-        {look.size}&times;{look.size} pixels.
-      </figcaption>
+      {caption && (
+        <figcaption>
+          {called(look.name)}, {look.width}&times;{look.height}. The frame is what the network got,
+          as {look.size}&times;{look.size} pixels.
+        </figcaption>
+      )}
     </figure>
   );
 }
@@ -194,18 +201,23 @@ function fieldOf(shown: Tree, path: string, index: number): Field | null {
 }
 
 function Column({ look, shown, level }: { look: Look; shown: Tree; level: "stage" | "block" }) {
-  const first = look.cams[0];
-  const [overlay, lay] = useState<Overlay>(
-    first ? { kind: "cam", class: first.class } : { kind: "channel", path: "", index: -1 },
-  );
+  const { state, go } = useView();
+  const first = look.cams.find((cam) => cam.class === state.seen) ?? look.cams[0];
+  const [laid, setLaid] = useState<Overlay | null>(null);
+  const overlay: Overlay =
+    laid ?? (first ? { kind: "cam", class: first.class } : { kind: "channel", path: "", index: -1 });
+  const lay = (one: Overlay): void => {
+    setLaid(one.kind === "cam" ? null : one);
+    if (one.kind === "cam") go({ seen: one.class }, true);
+  };
   const [pointed, point] = useState<Pointed | null>(null);
   const rows = pointed && fieldOf(shown, pointed.path, pointed.row);
   const columns = pointed && fieldOf(shown, pointed.path, pointed.column);
   const square = rows && columns ? seen(look, rows, columns) : null;
-  return (
+  const through = (
     <section class="look" aria-label={called(look.name)}>
       <div class="look-given">
-        <Photo look={look} overlay={overlay} square={square} />
+        <Photo look={look} map={mapOf(look, overlay)} square={square} />
         <Classes look={look} overlay={overlay} lay={lay} />
         <p class="look-quiet" aria-live="polite">
           {pointed && rows
@@ -227,13 +239,22 @@ function Column({ look, shown, level }: { look: Look; shown: Tree; level: "stage
       </ol>
     </section>
   );
+  if (!look.mistake) return through;
+  return (
+    <div>
+      <Mistake look={look} photo={(map) => <Photo look={look} map={map} caption={false} />} />
+      <h2>Through the network</h2>
+      {through}
+    </div>
+  );
 }
 
 export function Pictures({ shown }: { shown: Tree }) {
-  const { asked, data } = useView();
+  const { asked, data, state, go } = useView();
   const [looks, setLooks] = useState(data.looks);
   const [level, setLevel] = useState<"stage" | "block">("stage");
-  const [chosen, choose] = useState<number[]>([0]);
+  const chosen = state.pictures;
+  const choose = (pictures: number[]): void => go({ pictures, seen: null });
   if (asked !== null) {
     return (
       <p class="problem" role="note">
@@ -266,6 +287,11 @@ export function Pictures({ shown }: { shown: Tree }) {
                 key={index}
               >
                 <img src={look.photo} alt={called(look.name)} />
+                {look.mistake && (
+                  <span>
+                    {look.mistake.truth.label} &rarr; {look.mistake.guess.label}
+                  </span>
+                )}
               </button>
             ))}
           </div>

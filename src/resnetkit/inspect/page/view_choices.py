@@ -96,7 +96,10 @@ def _named(asked: Network, changed: Options) -> Network:
     """The network of ``changed`` with the name of the nearest catalogue entry."""
     options, entry = changed, None
     for plain in _PLAIN:
-        options = options.override(**plain)
+        try:
+            options = options.override(**plain)
+        except InputError:  # other widths than any entry's
+            continue
         entry = nearest_entry(options)
         if entry is not None:
             break

@@ -15,6 +15,7 @@ from resnetkit.report.callbacks.mlflow import MLflowCallback
 from resnetkit.report.callbacks.tensorboard import TensorBoardCallback
 from resnetkit.report.callbacks.tracker import read_tracking
 from resnetkit.report.callbacks.wandb import WandbCallback
+from resnetkit.report.pages.mistake_links import mistakes_command
 from resnetkit.report.pages.run_page import Setting, run_page, setting, title_of
 from resnetkit.training.callbacks import Callback, Callbacks
 from resnetkit.training.epoch_log import EpochLog
@@ -55,7 +56,8 @@ class Reported(Callback):
         """The page of the finished run."""
         setting = self._setting or _setting(result.recipe, result.counts)
         rows = list(result.rows)
-        self._write(run_page(setting, result.recipe, rows, result.evaluation, result.part))
+        command = mistakes_command(self._path.parent)
+        self._write(run_page(setting, result.recipe, rows, result.evaluation, result.part, command))
 
     def _write(self, page: str) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 from resnetkit.errors import printable
 from resnetkit.report.console.fitting import fitted, terminal_width
@@ -13,6 +14,16 @@ from resnetkit.training.run_comparison import Ran, Runs
 
 def show_runs(runs: Runs) -> None:
     """Print one line per run, best first, with the settings that differ."""
+    for style, line in _lines(runs, terminal_width()):
+        say(line, style)
+
+
+def runs_text(runs: Runs) -> str:
+    """The same as plain text."""
+    return "\n".join(line for _, line in _lines(runs, None))
+
+
+def _lines(runs: Runs, width: int | None) -> Iterator[tuple[str, str]]:
     differences = runs.differences()
     heads = ("run", "validation", "test", "epochs", "time", "state", *differences)
     rows = [
@@ -23,19 +34,16 @@ def show_runs(runs: Runs) -> None:
     table = fitted(
         [heads, *rows],
         {0, *range(5, len(heads))},
-        terminal_width(),
+        width,
         wraps={0, *range(6, len(heads))},
         expendable=(*reversed(tuple(differences)), "state", "time", "epochs", "test"),
     )
     for number, row in enumerate(table.rows):
-        for line in row:
-            say(line, "" if number else "bold")
-    for line in table.notes:
-        say(line)
+        yield from (("" if number else "bold", line) for line in row)
+    yield from (("", line) for line in table.notes)
     if len(runs.runs) > 1:
-        say("")
-        say(f"{len(runs.runs)} runs by validation accuracy"
-            + ("" if differences else "; their recipes are the same"))  # fmt: skip
+        same = "" if differences else "; their recipes are the same"
+        yield from (("", ""), ("", f"{len(runs.runs)} runs by validation accuracy{same}"))
 
 
 def tell_damaged(runs: Runs) -> None:

@@ -1,82 +1,193 @@
 """Training curves and reliability diagrams as small SVG images.
 
 matplotlib, used for PNG files (``plots.py``), takes a third of a second, too slow for a page
-written after each epoch. Only its tick computation is used here.
+written after each epoch. The script of a page (``web/src/curves``) draws the same lines over a part
+of the epochs; ``tests/report/test_curves.py`` compares both.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from markupsafe import Markup
-from matplotlib.ticker import LogLocator, MaxNLocator
 
 from resnetkit.evaluation.confidence import Calibration
 from resnetkit.report.console.lines import percent
 
 _WIDTH, _HEIGHT = 360, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 8, 28
+#: The right margin with labels at the ends of lines, and the least distance of two labels.
+_LABELLED, _APART = 24, 11
+#: How numbers are written on the axis.
+Form: TypeAlias = Literal["number", "percent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A line: ``name`` is the CSS class of its colour, ``values`` start at epoch 1."""
+    """A line: ``name`` are CSS classes, ``values`` start at epoch 1, None where there is none.
+
+    ``label`` names it in read-outs, ``end`` is written at its end. One that is not ``shown`` is
+    only in the data for the page's script.
+    """
 
     name: str
-    values: Sequence[float]
+    label: str
+    values: Sequence[float | None]
+    end: str = ""
+    shown: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Lines over the epochs: a drawing, and as JSON what the page's script needs to zoom."""
+
+    title: str
+    svg: Markup
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axes:
+    """The area of the lines in a drawing, and the ranges that it stands for."""
+
+    epochs: int
+    low: float
+    high: float
+    log: bool
+    right: float
+
+    def across(self, epoch: float) -> float:
+        share = (epoch - 1) / (self.epochs - 1) if self.epochs > 1 else 0.5
+        return _LEFT + (self.right - _LEFT) * share
+
+    def up(self, value: float) -> float:
+        low, high = self.low, self.high
+        share = math.log(value / low, high / low) if self.log else (value - low) / (high - low)
+        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
 
 def curves(
+    title: str,
     series: Sequence[Series],
     *,
     epochs: int,
-    form: Callable[[float], str],
+    form: Form = "number",
     log: bool = False,
     most: float | None = None,
     best: tuple[int, float] | None = None,
-) -> Markup:
-    """The lines over ``epochs``; ``form`` formats a value, ``best`` is a point to mark.
+    label: str = "lines over the epochs; a table below has the numbers",
+) -> Curves:
+    """The lines over ``epochs``; ``best`` is a point to mark, ``label`` describes the drawing.
 
     The axis starts at 0, or at the smallest value if it is ``log``, and ends at ``most`` or above.
     """
-    values = [value for line in series for value in line.values]
+    drawn = [line for line in series if line.shown]
+    values = [value for line in drawn for value in line.values if value is not None]
     low, high = (min(values), max(values)) if values else (0.1, 1.0)
     log = log and low > 0
     if log:
         low, high = low / 1.1, high * 1.1
     else:
         low, high = min(0.0, low), max(high, most or 0.0) or 1.0
-    span = math.log(high / low) if log else high - low
-
-    def across(epoch: float) -> float:
-        inner = _WIDTH - _LEFT - _RIGHT
-        return _LEFT + inner * ((epoch - 1) / (epochs - 1) if epochs > 1 else 0.5)
-
-    def up(value: float) -> float:
-        share = (math.log(value / low) if log else value - low) / span
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
-
-    parts = []
-    for tick in _ticks(low, high, log=log):
-        parts.append(_line("grid", _LEFT, up(tick), _WIDTH - _RIGHT, up(tick)))
-        parts.append(_text(form(tick), _LEFT - 6, up(tick) + 4, "end"))
-    whole = MaxNLocator(nbins=6, integer=True, min_n_ticks=1)
-    for tick in whole.tick_values(1, max(2, epochs)):
-        if 1 <= tick <= epochs:
-            parts.append(_text(f"{tick:g}", across(tick), _HEIGHT - 10, "middle"))
-    for line in series:
-        points = " ".join(
-            f"{across(number):.1f},{up(value):.1f}" for number, value in enumerate(line.values, 1)
-        )
-        parts.append(Markup('<polyline class="{}" points="{}"/>').format(line.name, points))
-        if len(line.values) == 1:
-            parts.append(_dot(line.name, across(1), up(line.values[0]), form(line.values[0])))
+    margin = _LABELLED if any(line.end for line in series) else _RIGHT
+    axes = _Axes(epochs=epochs, low=low, high=high, log=log, right=_WIDTH - margin)
+    parts = [*_grid(axes, form), *_lines(axes, drawn, form)]
     if best is not None:
         epoch, value = best
-        parts.append(_dot("held", across(epoch), up(value), f"epoch {epoch}: {form(value)}"))
-    return _svg(_WIDTH, _HEIGHT, "lines over the epochs; a table below has the numbers", parts)
+        words = f"epoch {epoch}: {_formatted(value, form)}"
+        parts.append(_dot("held", axes.across(epoch), axes.up(value), words))
+    data = {
+        "epochs": epochs,
+        "area": [_LEFT, _TOP, axes.right, _HEIGHT - _BOTTOM],
+        "form": form,
+        "log": log,
+        "most": most,
+        "best": best and [best[0], _short(best[1])],
+        "lines": [_as_json(line) for line in series],
+    }
+    return Curves(
+        title=title,
+        svg=_svg(_WIDTH, _HEIGHT, label, parts),
+        data=json.dumps(data, separators=(",", ":")),
+    )
+
+
+def _as_json(line: Series) -> Mapping[str, Any]:
+    return {
+        "name": line.name,
+        "label": line.label,
+        "end": line.end,
+        "shown": line.shown,
+        "values": [None if value is None else _short(value) for value in line.values],
+    }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _formatted(value: float, form: Form) -> str:
+    return f"{value:.0%}" if form == "percent" else f"{value:g}"
+
+
+def _grid(axes: _Axes, form: Form) -> Iterator[Markup]:
+    for tick in _ticks(axes.low, axes.high, log=axes.log):
+        height = axes.up(tick)
+        yield _line("grid", _LEFT, height, axes.right, height)
+        yield _text(_formatted(tick, form), _LEFT - 6, height + 4, "end")
+    for tick in _linear(1, max(2, axes.epochs), 6):
+        if tick.is_integer() and tick <= axes.epochs:
+            yield _text(f"{tick:g}", axes.across(tick), _HEIGHT - 10, "middle")
+
+
+def _lines(axes: _Axes, series: Sequence[Series], form: Form) -> Iterator[Markup]:
+    ends = []
+    for line in series:
+        places = [
+            None if value is None else (axes.across(epoch), axes.up(value), value)
+            for epoch, value in enumerate(line.values, 1)
+        ]
+        for piece in _pieces(places):
+            points = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in piece)
+            yield Markup('<polyline class="{}" points="{}"/>').format(line.name, points)
+            if len(piece) == 1:
+                x, y, value = piece[0]
+                yield _dot(line.name, x, y, _formatted(value, form))
+        found = [place for place in places if place is not None]
+        if line.end and found:
+            ends.append((found[-1][1], found[-1][0], line.end))
+    ends.sort()
+    for height, (_, x, words) in zip(_apart([one[0] for one in ends]), ends, strict=True):
+        yield _text(words, x + 5, height + 4, "start")
+
+
+def _pieces(
+    places: Sequence[tuple[float, float, float] | None],
+) -> Iterator[list[tuple[float, float, float]]]:
+    """The parts of a line without gaps."""
+    piece = []
+    for place in (*places, None):
+        if place is not None:
+            piece.append(place)
+        elif piece:
+            yield piece
+            piece = []
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Ascending ``heights``, moved so that labels there do not overlap: down, then back up."""
+    found: list[float] = []
+    for height in heights:
+        found.append(max(height, found[-1] + _APART) if found else height)
+    limit = float(_HEIGHT - _BOTTOM)
+    for at in reversed(range(len(found))):
+        found[at] = min(found[at], limit)
+        limit = found[at] - _APART
+    return found
 
 
 def reliability(calibration: Calibration) -> Markup:
@@ -113,12 +224,21 @@ def reliability(calibration: Calibration) -> Markup:
 
 
 def _ticks(low: float, high: float, *, log: bool) -> list[float]:
-    if log and high / low > 8:
-        subs = (1, 2, 5) if high / low < 100 else (1,)
-        found = LogLocator(subs=subs, numticks=12).tick_values(low, high)
-    else:
-        found = MaxNLocator(nbins=5).tick_values(low, high)
-    return [float(tick) for tick in found if low <= tick <= high]
+    if not log or high / low <= 8:
+        return _linear(low, high, 5)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    parts = (1, 2, 5) if high / low < 100 else (1,)
+    found = [part * 10.0**power for power in powers for part in parts]
+    return [tick for tick in found if low <= tick <= high]
+
+
+def _linear(low: float, high: float, most: int) -> list[float]:
+    """Multiples between the ends of a round step, of which at most ``most`` fit."""
+    rough = (high - low) / most
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(one * unit for one in (1, 2, 2.5, 5, 10) if one * unit >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
 
 
 def _svg(width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup:

@@ -12,8 +12,6 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from markupsafe import Markup
-
 from resnetkit.architecture.explanation import explain
 from resnetkit.architecture.layer import shape_text
 from resnetkit.architecture.network import Network
@@ -25,10 +23,10 @@ from resnetkit.preprocess import Preprocess
 from resnetkit.report.console.lines import TRAINED_ON, as_chosen, percent, rule
 from resnetkit.report.console.progress import clock
 from resnetkit.report.pages import evaluation_tables
-from resnetkit.report.pages.charts import Series, curves, reliability
+from resnetkit.report.pages.charts import Curves, Series, curves, reliability
 from resnetkit.report.pages.evaluation_tables import Figure, measured
 from resnetkit.report.pages.sketch import Sketch
-from resnetkit.report.pages.templates import template
+from resnetkit.report.pages.templates import script, template
 from resnetkit.training.epoch_log import EpochLog, best_of, read_log
 from resnetkit.training.recipe.option_groups import described
 from resnetkit.training.recipe.recipe import OPTIONS, SUBJECT, Recipe
@@ -91,8 +89,10 @@ def run_page(
     rows: list[EpochLog],
     evaluation: Evaluation | None = None,
     part: str = "test",
+    command: str = "",
 ) -> str:
-    """A run so far; ``evaluation`` is that of its best weights on ``part`` at the end."""
+    """A run so far; ``evaluation`` is that of its best weights on ``part`` at the end, and
+    ``command`` opens its mistakes."""
     done = len(rows)
     epochs = recipe.epochs if evaluation is None else done
     figures = [*measured(evaluation, part), *trained(rows, epochs)]
@@ -111,6 +111,7 @@ def run_page(
         figures=figures,
         state=state,
         part=part,
+        command=command,
         again=AGAIN if evaluation is None else None,
         warning=f"measured on {TRAINED_ON}" if evaluation and part == "train" else None,
     )
@@ -137,6 +138,7 @@ def evaluation_page(measurement: Measurement) -> str:
         figures=[*measured(evaluation, measurement.part), *trained(rows, len(rows))],
         state=f"measured on {evaluation.images} labelled images",
         part=measurement.part,
+        command="resnetkit view BUNDLE --mistakes --data DATA",
         warning=measurement.warning,
     )
 
@@ -156,6 +158,7 @@ def _page(
         rows=rows,
         late_statistics=_late_statistics(setting.network, rows),
         curves=training_curves(rows, epochs) if rows else [],
+        script=script("curves"),
         evaluation=evaluation,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
         **({"again": None} | shown),
@@ -196,42 +199,39 @@ def trained(rows: Sequence[EpochLog], epochs: int) -> Iterator[Figure]:
     )
 
 
-def training_curves(rows: Sequence[EpochLog], epochs: int) -> list[tuple[str, Markup]]:
-    """Loss, accuracy and learning rate over the epochs, with their titles."""
+def training_curves(rows: Sequence[EpochLog], epochs: int) -> list[Curves]:
+    """Loss, accuracy and learning rate over the epochs."""
     best = best_of(rows)
     accuracy_there = best.validation_accuracy
-    loss = [
-        Series(name="train", values=[row.loss for row in rows]),
-        Series(name="held", values=[x for row in rows if (x := row.validation_loss) is not None]),
-    ]
-    accuracy = [
-        Series(name="train", values=[row.accuracy for row in rows]),
-        Series(
-            name="held", values=[x for row in rows if (x := row.validation_accuracy) is not None]
-        ),
-    ]
-    is_log = all(value > 0 for line in loss for value in line.values)
-    rate = [Series(name="rate", values=[row.lr for row in rows])]
+    loss = _both([row.loss for row in rows], [row.validation_loss for row in rows])
+    accuracy = _both([row.accuracy for row in rows], [row.validation_accuracy for row in rows])
+    is_log = all(value > 0 for line in loss for value in line.values if value is not None)
+    rate = Series(name="rate", label="learning rate", values=[row.lr for row in rows])
     return [
-        (
+        curves(
             f"Loss (cross-entropy, nats{'; log scale' if is_log else ''})",
-            curves(loss, epochs=epochs, form="{:g}".format, log=is_log),
+            loss,
+            epochs=epochs,
+            log=is_log,
         ),
-        (
+        curves(
             "Accuracy",
-            curves(
-                accuracy,
-                epochs=epochs,
-                form="{:.0%}".format,
-                most=1.0,
-                best=None if accuracy_there is None else (best.epoch, accuracy_there),
-            ),
+            accuracy,
+            epochs=epochs,
+            form="percent",
+            most=1.0,
+            best=None if accuracy_there is None else (best.epoch, accuracy_there),
         ),
-        (
-            "Learning rate at the end of the epoch",
-            curves(rate, epochs=epochs, form="{:.2g}".format),
-        ),
+        curves("Learning rate at the end of the epoch", [rate], epochs=epochs),
     ]
+
+
+def _both(train: Sequence[float], held: Sequence[float | None]) -> list[Series]:
+    """The line of training, and that of validation if there is one."""
+    found = [Series(name="train", label="training", values=train)]
+    if any(value is not None for value in held):
+        found.append(Series(name="held", label="validation", values=held))
+    return found
 
 
 def _found(evaluation: Evaluation) -> dict[str, Any]:

@@ -29,6 +29,12 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
+@cache
+def script(name: str) -> Markup:
+    """A script that ``web/`` builds for a page."""
+    return Markup((REPORT / "pages/static" / f"{name}.js").read_text(encoding="utf-8").strip())
+
+
 def _finished(value: object) -> object:
     """Replace text that cannot be displayed or written, such as invalid UTF-8 in file names."""
     if isinstance(value, str) and not isinstance(value, Markup):
