@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -87,3 +89,21 @@ def test_a_number_of_the_matrix_opens_its_pictures(page: Page, addresses: dict[s
     assert opened.locator("img").count() >= 1
     page.keyboard.press("Escape")
     expect(opened).to_be_hidden()
+
+
+def test_an_answer_of_the_server_is_one_line_a_class(page: Page, addresses: dict[str, str]) -> None:
+    page.goto(addresses["server"])
+    picture = {"name": "grey.png", "mimeType": "image/png", "buffer": png()}
+    page.set_input_files("input[type=file]", [picture])
+    expect(page.locator("dd").first).to_be_visible()
+    heights = page.locator("dd").evaluate_all(
+        "(all) => all.map((one) => { one.textContent = '100.0 %'; return one.offsetHeight; })"
+    )
+    assert max(heights) < 30, "one line"
+    assert page.get_by_text("Computing").count() == 0
+
+
+def png() -> bytes:
+    written = BytesIO()
+    PIL.Image.new("L", (16, 16), 99).save(written, "PNG")
+    return written.getvalue()
