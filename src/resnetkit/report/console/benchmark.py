@@ -48,7 +48,7 @@ def show_bench(bench: Benchmark) -> None:
     )
     meaning = (
         f"to {first}: the rate relative to {first} in the same round, its least and most; "
-        "differs by: the largest difference of a logit, relative to the largest logit"
+        f"differs by: the largest difference of a logit to {first}'s, relative to the largest logit"
     )
     lines = [*wrapped(where_measured, width), ""]
     lines += [line for row in table.rows for line in row]
