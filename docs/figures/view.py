@@ -1,18 +1,24 @@
-"""Makes the pictures of docs/view.md: python docs/figures/view.py (needs Chromium).
+"""Makes the pictures of docs/view.md and docs/notes.md, with Chromium: python docs/figures/view.py
 
-The network of ``view_pictures.webp`` is trained on crops of four photographs, in some minutes.
+Prints how long the clicks of each question take. With ``--questions`` it makes only those of
+docs/notes.md. The network of ``view_pictures.webp`` is trained on crops of four photographs, in
+some minutes.
 """
 
 from __future__ import annotations
 
 import io
 import shutil
+import statistics
+import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import skimage.data
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import resnetkit
 from resnetkit.architecture.explanation import explain
@@ -28,10 +34,74 @@ PICTURES = (
 )
 
 
-def save(page: Page, name: str) -> None:
-    """The page as a file of the documentation."""
-    image = Image.open(io.BytesIO(page.screenshot()))
+#: How often the clicks of a question are timed.
+ROUNDS = 7
+
+
+def save(page: Page, name: str, part: str = "") -> None:
+    """The page, or a part of it, as a file of the documentation."""
+    shown = page.locator(part).screenshot() if part else page.screenshot()
+    image = Image.open(io.BytesIO(shown))
     image.convert("RGB").save(HERE / name, quality=82, method=6)
+
+
+def why_119(page: Page) -> None:
+    page.get_by_role("link", name="117 or 119?").click()
+    expect(page.locator(".parting")).to_contain_text("rounded up, against exact")
+
+
+def layer_37(page: Page) -> None:
+    page.get_by_role("link", name="Counting layers").click()
+    page.get_by_label("Where is layer").fill("37")
+    page.locator(".found a").first.click()
+    expect(page.locator(".facts")).to_contain_text("number 37 by the paper")
+
+
+def shortcut(page: Page) -> None:
+    page.locator(".flow a", has_text="stage 2").click()
+    page.locator("a.card").first.click()
+    expect(page.locator(".graph-box")).to_contain_text("because the shape changes")
+
+
+def fifty(page: Page) -> None:
+    page.get_by_role("link", name="Counting layers").click()
+    expect(page.locator(".counting")).to_contain_text("50 by the notes: 2 + 9 + 12 + 18 + 9")
+
+
+def unit(page: Page) -> None:
+    page.locator(".flow a", has_text="stage 3").click()
+    page.locator("tbody tr", has_text="layer3.5").hover()
+    expect(page.locator(".field")).to_contain_text("267\u00d7267")
+
+
+#: The questions of docs/notes.md: its picture, what is clicked, and the part of the page shown.
+QUESTIONS: tuple[tuple[str, Callable[[Page], None], str], ...] = (
+    ("why_119.webp", why_119, ".notes"),
+    ("layer_37.webp", layer_37, ".facts"),
+    ("shortcut.webp", shortcut, ".figure"),
+    ("fifty.webp", fifty, ".counting"),
+    ("unit.webp", unit, ".side-by"),
+)
+
+
+def questions(browser: Browser, address: str) -> None:
+    """Answer each question by clicking, and time the clicks until the answer is on the page."""
+    for name, click, part in QUESTIONS:
+        seconds = []
+        for number in range(ROUNDS):
+            page = browser.new_page(viewport={"width": 1280, "height": 1000})
+            page.goto(address)
+            page.wait_for_selector("main")
+            began = time.perf_counter()
+            click(page)
+            seconds.append(time.perf_counter() - began)
+            if number == 0:
+                if click is shortcut:
+                    page.mouse.move(0, 0)  # away from what it would mark
+                page.wait_for_timeout(300)
+                save(page, name, part)
+            page.close()
+        print(f"{name}: {1000 * statistics.median(seconds):.0f} ms, median of {ROUNDS}")
 
 
 def with_pictures(folder: Path) -> Path:
@@ -67,6 +137,9 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
+        questions(browser, page_file.as_uri())
+        if "--questions" in sys.argv[1:]:
+            return
         for name, fragment, width, height, scrolled in PICTURES:
             page = browser.new_page(viewport={"width": width, "height": height})
             page.goto(f"{page_file.as_uri()}#{fragment}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -117,3 +119,21 @@ def test_the_table_of_runs_is_sorted_and_its_legend_hides_runs(
     assert charts.first.inner_html() == drawn
     page.get_by_role("link", name="run", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("resnet20 on digits")
+
+
+def test_an_answer_of_the_server_is_one_line_a_class(page: Page, addresses: dict[str, str]) -> None:
+    page.goto(addresses["server"])
+    picture = {"name": "grey.png", "mimeType": "image/png", "buffer": png()}
+    page.set_input_files("input[type=file]", [picture])
+    expect(page.locator("dd").first).to_be_visible()
+    heights = page.locator("dd").evaluate_all(
+        "(all) => all.map((one) => { one.textContent = '100.0 %'; return one.offsetHeight; })"
+    )
+    assert max(heights) < 30, "one line"
+    assert page.get_by_text("Computing").count() == 0
+
+
+def png() -> bytes:
+    written = BytesIO()
+    PIL.Image.new("L", (16, 16), 99).save(written, "PNG")
+    return written.getvalue()

@@ -12,12 +12,14 @@ import sys
 import termios
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import torch
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
+import resnetkit
 from resnetkit.architecture import text
 from resnetkit.architecture.explanation import explain
 from resnetkit.report.console.fitting import fitted, wrapped
@@ -136,3 +138,46 @@ def test_every_format_is_printed_where_only_ascii_is(format_: str) -> None:
         assert "\n   `- fc " in done.stdout
     if format_ == "svg":
         assert "3&#215;32&#215;32" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle of twelve classes with long names, and an image of each."""
+    folder = tmp_path_factory.mktemp("classifier")
+    names = [f"Grevillea robusta var. {number}" for number in range(12)]
+    module = resnetkit.build("resnet20", num_classes=12, depths=(1, 1, 1))
+    bundle = resnetkit.Bundle.from_module(
+        module, preprocess=resnetkit.Preprocess(size=32, resize_to=32), classes=names
+    )
+    bundle.save(folder / "b.safetensors")
+    for number, name in enumerate(names):
+        (folder / "pictures" / name).mkdir(parents=True)
+        image = PIL.Image.new("RGB", (32, 32), (20 * number, 99, 255 - 20 * number))
+        image.save(folder / "pictures" / name / "one.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (40, "the most frequent confusions"),
+        (80, "columns the predicted ones, by their numbers"),
+        (400, "confusion: rows are the true classes, columns the predicted ones\n"),
+    ],
+)
+def test_evaluate_stays_within_the_terminal(columns: int, words: str, classifier: Path) -> None:
+    shown = on_terminal(columns, "evaluate", "b.safetensors", "pictures", folder=classifier)
+    assert max(map(len, shown.splitlines())) <= columns
+    assert words in shown.replace("\n", " " if columns == 80 else "\n")
+    assert ("left out in 40 columns: " in shown) is (columns == 40)
+    if columns == 80:
+        assert re.search(r"(?m)^12 Grevillea robusta var\. 11( +\d+){12}$", shown)
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_bench_stays_within_the_terminal(columns: int, classifier: Path) -> None:
+    words = "bench b.safetensors --engines torch,openvino-bf16 --batch-sizes 1 --rounds 1"
+    shown = on_terminal(columns, *words.split(), "--seconds", "0.01", folder=classifier)
+    assert max(map(len, shown.splitlines())) <= columns
+    assert ("left out in 50 columns: precision" in shown) is (columns == 50)
+    assert "to torch: the rate relative to torch" in shown.replace("\n", " ")

@@ -12,6 +12,7 @@ from resnetkit.architecture import registry, text
 from resnetkit.architecture.explanation import Explanation, explain
 from resnetkit.architecture.network import Network
 from resnetkit.architecture.options import Options, option_names
+from resnetkit.report.drawing.marks import typeset
 from resnetkit.report.pages.network_page import network_page
 
 _VOID = {"meta", "input", "link"}
@@ -86,7 +87,9 @@ def _number(cell: str) -> int:
 def test_every_layer_has_its_row_with_its_formulas(name: str) -> None:
     explanation, _, parsed = _parsed(name)
     rows = explanation.rows("layer")
-    assert parsed.of("layer") == [list(text.cells(row, _COLUMNS)) for row in rows]
+    assert parsed.of("layer") == [
+        [typeset(cell) for cell in text.cells(row, _COLUMNS)] for row in rows
+    ]
     written = "\n".join(parsed.formulas)
     for row in rows:
         assert row.formula in written

@@ -21,6 +21,18 @@ def test_items_pass_and_a_pipe_gets_plain_lines(
     assert all("images/s" in line and line.endswith("left") for line in lines)
 
 
+def test_what_passes_need_not_be_images(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    now = iter(range(0, 100, 4))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(now))
+    list(progress.track("ab", of="measurements"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "resnetkit: 1 of 2 measurements, 4.0 s each, 0:04 left"
+    assert "image" not in lines[1]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00")]
 )

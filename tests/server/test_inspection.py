@@ -29,6 +29,12 @@ def client(bundle_file: Path) -> Iterator[TestClient]:
         yield client
 
 
+def test_the_page_to_try_it_leads_there(client: TestClient) -> None:
+    page = client.get("/").text
+    assert '<a href="view">See inside</a>' in page
+    assert "{{" not in page
+
+
 def test_the_page_asks_only_this_server(client: TestClient) -> None:
     answer = client.get("/view")
     assert answer.status_code == 200
@@ -89,4 +95,5 @@ def test_only_bundles_are_opened_and_only_if_asked(bundle_file: Path, tmp_path: 
         served = ServingOptions(inspect=inspect).open(ModelSource(name="one", model=model))
         with TestClient(create_app(served)) as client:
             assert client.get("/view").status_code == 404
+            assert "See inside" not in client.get("/").text
             assert client.post("/look", content=jpeg(0)).status_code == 404

@@ -1,5 +1,6 @@
 // The layers of a block as a graph: the main path, the gate and the shortcut, and where they join.
 
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Place } from "./tree";
 import { Differs, pretty, short, times, useHref, useMarks, useView, useWidth, zoom } from "./view";
 
@@ -40,11 +41,13 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
   const width = Math.min(full, scale * (columns === 1 ? 460 : columns === 2 ? 780 : 980));
   const main = columns === 1 ? width : columns === 2 ? width * 0.58 : width * 0.42;
   const rest = columns > 1 ? (width - main) / (columns - 1) : 0;
-  const tall = scale * (main < 300 * scale ? 88 : rest && rest < 330 * scale ? 66 : 54);
+  const [graph, talls] = useTalls(ranks, `${place.path} ${place.what} ${width}`);
   const left = (column: number) => (column === 0 ? 0 : main + (column - 1) * rest + 14);
   const wide = (column: number) => (column === 0 ? main : rest - 14);
   const middle = (column: number) => left(column) + wide(column) / 2;
-  const top = (rank: number) => TOP + rank * (tall + GAP);
+  const tall = (rank: number) => talls[rank] ?? 42 * scale;
+  const top = (rank: number): number =>
+    rank === 0 ? TOP : top(rank - 1) + tall(rank - 1) + GAP;
   const height = top(ranks) + 8;
   const at = new Map(nodes.map((node) => [node.place.path, node]));
   const kinds = place.rows.map((row) => row.layer.kind);
@@ -54,7 +57,8 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
     <div class="graph-box" ref={ref}>
       <p class="lead">{pretty(still ? sentence(place) : `${place.what}. ${sentence(place)}`)}</p>
       <div
-        class={`graph ${tall > 80 * scale ? "narrow" : ""}`}
+        ref={graph}
+        class={`graph ${main < 300 * scale ? "narrow" : ""}`}
         style={{ width: `${width}px`, height: `${height}px` }}>
         <svg class="wires" width={width} height={height} aria-hidden="true">
           <text x={middle(0) - 8} y="22" text-anchor="end" class="shape">
@@ -68,9 +72,9 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
               return (
                 <Wire
                   key={`${node.place.path}${index}`}
-                  from={from ? [middle(from.column), top(from.rank) + tall] : [middle(0), 12]}
+                  from={from ? [middle(from.column), top(from.rank) + tall(from.rank)] : [middle(0), 12]}
                   to={[middle(node.column), top(node.rank)]}
-                  side={index > 0 ? [left(node.column) + wide(node.column), top(node.rank) + tall / 2] : null}
+                  side={index > 0 ? [left(node.column) + wide(node.column), top(node.rank) + tall(node.rank) / 2] : null}
                   line={index > 0 && !from ? middle(columns - 1) : null}
                   role={from?.place.rows[0]!.branch === "gate" ? "gate" : role}
                 />
@@ -92,7 +96,7 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
             left: `${left(column)}px`,
             width: `${wide(column)}px`,
             top: `${top(rank)}px`,
-            height: `${tall}px`,
+            height: `${tall(rank)}px`,
           };
           const inside = (
             <>
@@ -110,7 +114,7 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
             </>
           );
           return still ? (
-            <div class={`node kind-${kind}`} style={style} key={layer.path}>
+            <div class={`node kind-${kind}`} data-rank={rank} style={style} key={layer.path}>
               {inside}
             </div>
           ) : (
@@ -118,6 +122,7 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
               class={`node kind-${kind} ${mark === layer.path ? "marked" : ""}`}
               href={href({ at: layer.path })}
               data-item={layer.path}
+              data-rank={rank}
               style={style}
               key={layer.path}
               {...marks(layer)}
@@ -129,6 +134,22 @@ export function BlockGraph({ place, still = false }: { place: Place; still?: boo
       </div>
     </div>
   );
+}
+
+/** The heights of the rows of a graph: each holds the words of its layers, whatever the letters. */
+function useTalls(ranks: number, key: string) {
+  const ref = useRef<HTMLDivElement>(null);
+  const [talls, setTalls] = useState<number[]>([]);
+  useLayoutEffect(() => {
+    const needed: number[] = new Array(ranks).fill(42 * zoom());
+    for (const node of ref.current?.querySelectorAll<HTMLElement>("[data-rank]") ?? []) {
+      const words = [...node.children].reduce((all, child) => all + (child as HTMLElement).offsetHeight, 0);
+      const rank = Number(node.dataset["rank"]);
+      needed[rank] = Math.max(needed[rank]!, words + 10);
+    }
+    setTalls((before) => (before.join() === needed.join() ? before : needed));
+  }, [ranks, key]);
+  return [ref, talls] as const;
 }
 
 function Wire({

@@ -98,7 +98,9 @@ function Selector({ label, selection, choose }: Chooser) {
         />
       ))}
       <div class="choice" role="group" aria-label="the notes">
-        <span>the notes</span>
+        <span title="two networks of study notes on ResNet-50: their arithmetic, and their code">
+          the notes
+        </span>
         <div class="segments">
           {data.notes.map((index) => {
             const { name } = data.networks[index]!;

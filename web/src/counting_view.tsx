@@ -4,15 +4,16 @@ import { useState } from "preact/hooks";
 import { counted, sums, WAYS, type Counted, type Way } from "./counting";
 import { stageName, type Tree } from "./tree";
 import { plural, stageClass, useHref, useView } from "./view";
+import { NotesWords } from "./words";
 
 const RULES: Record<Way, { title: string; rule: string }> = {
   paper: {
     title: "by the paper",
-    rule: "the stem as one, the convolutions of the main paths, the fully connected layer",
+    rule: "the stem as one, the convolutions of the main paths, the fully connected layer (double frame)",
   },
   notes: {
     title: "by the notes",
-    rule: "the stem as one, its max-pool, the convolutions of the main paths; no fully connected layer",
+    rule: "the stem as one, its max-pool (dashed), the convolutions of the main paths; no fully connected layer",
   },
 };
 
@@ -29,8 +30,10 @@ export function Counting({ shown }: { shown: Tree }) {
     <div class="counting">
       <h2>How {shown.walk.network.name} comes to its number</h2>
       <p class="lead">
-        Only layers with weights on the way from the image to the classes count; shortcuts, norms
-        and activations do not. There are two ways, and for ResNet-50 both give 50.
+        Convolutions on the main path count; shortcuts, norms and activations do not. The stem counts
+        as one layer, however many convolutions it has. For the two ends there are two ways: the paper
+        (He et al. 2015) counts the fully connected layer; <NotesWords /> count the max-pool instead.
+        For ResNet-50 both give 50.
       </p>
       <form class="row where" onSubmit={(event) => event.preventDefault()}>
         <label for="number">Where is layer</label>
@@ -72,13 +75,26 @@ export function Counting({ shown }: { shown: Tree }) {
         </span>
       </form>
       {lists.map(([way, list]) => (
-        <Way way={way} list={list} current={valid ? number : 0} key={way} />
+        <Way
+          way={way}
+          list={list}
+          current={valid ? number : 0}
+          stages={shown.root.children.map((stage) => stage.stage)}
+          key={way}
+        />
       ))}
     </div>
   );
 }
 
-function Way({ way, list, current }: { way: Way; list: Counted[]; current: number }) {
+interface WayProps {
+  way: Way;
+  list: Counted[];
+  current: number;
+  stages: string[];
+}
+
+function Way({ way, list, current, stages }: WayProps) {
   const href = useHref();
   const parts = sums(list);
   let done = 0;
@@ -90,7 +106,8 @@ function Way({ way, list, current }: { way: Way; list: Counted[]; current: numbe
       </h3>
       <p class="note">{rule}</p>
       <div class="count-stages">
-        {parts.map(({ stage, count }) => {
+        {stages.map((stage) => {
+          const count = parts.find((part) => part.stage === stage)?.count ?? 0;
           const inside = list.slice(done, done + count);
           done += count;
           return (

@@ -1,6 +1,6 @@
 // Two networks side by side: the children of the same place of both.
 
-import { listed } from "./table";
+import { inside, listed } from "./table";
 import type { Place } from "./tree";
 import { pretty, stageClass, times, useHref, useMarks, useView } from "./view";
 import { grouped } from "./walk";
@@ -33,8 +33,10 @@ export function Differences({ first, second }: { first: Place; second: Place }) 
     <div class="scroll" tabIndex={0} role="region" aria-label="table of both networks">
       <table class="two">
         <caption>
-          {one.name}: {count} of {rows.length} rows differ
-          <span class="legend">{"\u2260"} and bold: A (above) and B (below) differ</span>
+          <span class="titled">
+            {inside(one)}: {count} of {rows.length} rows differ
+            <span class="legend">{"\u2260"} and bold: A (above) and B (below) differ</span>
+          </span>
         </caption>
         <thead>
           <tr>

@@ -1,8 +1,9 @@
 // What one unit sees: its square of input pixels, with its position.
 
 import { lastMap } from "./network_figure";
-import { stageName, type Place, type Tree } from "./tree";
+import { spoken, type Place, type Tree } from "./tree";
 import { partOf, signed, stageClass, times, unitOf, useView, zoom } from "./view";
+import { grouped } from "./walk";
 
 interface Seen {
   tree: Tree;
@@ -25,7 +26,8 @@ export function Field({ tree, place, label }: Seen) {
     Math.max(0, Math.min(side - 1, last[axis]!) - Math.max(0, first[axis]!) + 1),
   );
   const whole = inside[0] === height && inside[1] === width;
-  const name = seen.level === "stage" ? stageName(seen.stage) : seen.path;
+  const name = spoken(seen);
+  const padded = first.some((start) => start < 0) || last.some((end, axis) => end >= [height, width][axis]!);
   const choose = (axis: 0 | 1, index: number) => {
     const unit = [...state.unit] as [number, number];
     unit[axis] = partOf(index, axis ? columns : rows);
@@ -60,12 +62,13 @@ export function Field({ tree, place, label }: Seen) {
           <figcaption>
             the input, {height}
             {"\u00d7"}
-            {width}; hatched: padding
+            {width}
+            {padded && "; hatched: padding"}
           </figcaption>
         </figure>
       </div>
       <p aria-live="polite">
-        {map ? `The unit in row ${row} (of 0 to ${rows - 1}) and column ${column}` : "Each of them"}{" "}
+        {map ? `The unit in row ${row} (of 0 to ${rows - 1}) and column ${column}` : `Each of the ${grouped(shape[0]!)} outputs`}{" "}
         sees{" "}
         <strong>
           {seen.field}
@@ -75,7 +78,7 @@ export function Field({ tree, place, label }: Seen) {
         input pixels: rows {signed(first[0]!)} to {signed(last[0]!)}, columns {signed(first[1]!)} to{" "}
         {signed(last[1]!)}.{" "}
         {whole
-          ? "That is the whole image, and padding around it."
+          ? `That is the whole image${padded ? ", and padding around it" : ""}.`
           : `${inside[0]}\u00d7${inside[1]} of them lie in the image.`}{" "}
         {map && rows > 1 && `Its neighbour sees the same, ${seen.stride} pixels further.`}
       </p>

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Network } from "./data";
 import type { Tree } from "./tree";
-import { short, times, useView } from "./view";
+import { short, times, useHref, useView } from "./view";
 import { counted } from "./counting";
 import { grouped } from "./walk";
 
@@ -35,6 +35,7 @@ export function Header({ shown, other, title }: Heading) {
 
 function Figures({ shown, other }: { shown: Tree; other: Tree | null }) {
   const { asked } = useView();
+  const href = useHref();
   const of = (tree: Tree) => {
     const root = tree.root;
     const numbers = (["paper", "notes"] as const).map(
@@ -61,7 +62,7 @@ function Figures({ shown, other }: { shown: Tree; other: Tree | null }) {
             <dd>
               {differs && <span class="sign">{"\u2260"}</span>}
               <strong>{value}</strong>
-              {small && <small>{small}</small>}
+              {small && <small>{name === "layers" ? <a href={href({ tab: "count" })}>{small}</a> : small}</small>}
               {differs && <small>{words}: {was[1]}</small>}
             </dd>
           </div>

@@ -33,17 +33,21 @@ export function Kinds() {
           </section>
         ))}
       </div>
-      <h3>What they cost</h3>
       <div class="scroll" tabIndex={0} role="region" aria-label="costs of the blocks">
         <table>
           <caption>
-            One block; a convolution's MACs at one position of its output are its weights
+            <span class="titled">
+              What they cost
+              <span class="legend">
+                a convolution's MACs at one position of its output are its weights
+              </span>
+            </span>
           </caption>
           <thead>
             <tr>
               <th scope="col">block</th>
               <th scope="col" class="number">
-                channels of the block
+                channels
               </th>
               <th scope="col">weights of its convolutions</th>
               <th scope="col" class="number">

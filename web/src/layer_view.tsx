@@ -3,7 +3,7 @@
 import { Axis, describe } from "./axis";
 import { Slider } from "./field";
 import { Kernel } from "./kernel";
-import { stageName, type Place, type Tree } from "./tree";
+import { pathWords, stageName, type Place, type Tree } from "./tree";
 import { partOf, pretty, times, unitOf, useView } from "./view";
 import { extent, grouped, type Row } from "./walk";
 
@@ -11,7 +11,7 @@ const KINDS: Record<string, string> = {
   conv: "Each output is the sum of products of a window over all input channels with the weights of its output channel.",
   norm: "Each channel is shifted and scaled to mean 0 and variance 1, then multiplied by its weight and shifted by its bias. The size stays.",
   activation: "A function of each element alone. ReLU sets what is negative to 0; the sigmoid maps to 0 to 1. The size stays.",
-  pool: "Each channel by itself: the maximum or the mean of each window. There are no weights.",
+  pool: "Each channel by itself. There are no weights.",
   flatten: "The map becomes one vector, channel after channel.",
   linear: "Each output is the sum of products of all inputs with its weights, and its bias.",
   add: "The main path and the shortcut, element by element. Both must have the same shape.",
@@ -21,6 +21,12 @@ const KINDS: Record<string, string> = {
   conv1d: "A convolution along the channels of one pixel.",
 };
 
+const POOLED = [
+  ["max", "The maximum of each window."],
+  ["global", "The mean of the whole map."],
+  ["average", "The mean of each window."],
+] as const;
+
 export function LayerView({ tree, place }: { tree: Tree; place: Place }) {
   const row = place.rows[0]!;
   const { layer } = row;
@@ -28,6 +34,7 @@ export function LayerView({ tree, place }: { tree: Tree; place: Place }) {
     <div class="layer">
       <p class="lead">
         <strong>{pretty(layer.text)}</strong>, {times(row.input)} {"\u2192"} {times(row.output)}.{" "}
+        {layer.kind === "pool" && POOLED.find(([words]) => layer.text.includes(words))?.[1]}{" "}
         {KINDS[layer.kind]}
       </p>
       {row.output && row.input && layer.window && <Sliding row={row} />}
@@ -221,17 +228,11 @@ function NameFact({ place }: { place: Place }) {
   if (block?.level !== "block") {
     return <Fact name="name in torch" value={place.path} small={`a layer of the ${stageName(place.stage) === "stage 0" ? "stem, stage 0, which" : "head, which"} has no module of its own`} />;
   }
-  const siblings = block.parent?.children ?? [];
-  const index = siblings.indexOf(block);
-  const module = block.path.split(".")[0];
   return (
     <Fact
       name="name in torch"
       value={place.path}
-      small={
-        `${module} is the module of ${stageName(place.stage)}, a list of ${siblings.length} blocks counted ` +
-        `from 0: ${block.path} is its block number ${index + 1}, and ${place.name} a layer of it`
-      }
+      small={`${pathWords(block)} ${place.name} is a layer of ${block.path}.`}
     />
   );
 }

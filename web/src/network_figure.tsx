@@ -2,13 +2,13 @@
 
 import { Slab, slabWidth, type Scale } from "./slab";
 import { Differs, plural, percent, short, stageClass, times, unitOf, useHref, useMarks, useView, useWidth, zoom } from "./view";
-import type { Place, Tree } from "./tree";
+import { spoken, type Place, type Tree } from "./tree";
 
 /** The last place of a network that has a map, before its head. */
 export const lastMap = (tree: Tree): Place =>
   tree.root.children.filter((one) => one.stage !== "head").at(-1) ?? tree.root;
 
-export function NetworkFigure({ tree }: { tree: Tree }) {
+export function NetworkFigure({ tree, explained }: { tree: Tree; explained: boolean }) {
   const { state, mark, pointed, setPointed, go } = useView();
   const href = useHref();
   const marks = useMarks();
@@ -85,11 +85,13 @@ export function NetworkFigure({ tree }: { tree: Tree }) {
           </li>
         ))}
       </ol>
-      <p class="hint">
-        Squares: the side of the map after each stage; depth: its channels; all to one scale. Point
-        at a map: the outlined square on the input is what that unit sees. Open a stage with a click
-        or Enter; arrow keys go from one to the next.
-      </p>
+      {explained && (
+        <p class="hint">
+          Squares: the side of the map after each stage; depth: its channels; all to one scale. The
+          outlined square on the input is what one unit of {spoken(focus)} sees; point at another map
+          to see its. Open a stage with a click or Enter; arrow keys go from one to the next.
+        </p>
+      )}
     </>
   );
 }

@@ -5,6 +5,7 @@ import { stageName } from "./tree";
 import { pretty, stageClass, times, useHref, useView } from "./view";
 import { extent, WalkError, type Row } from "./walk";
 import { treeOf } from "./walks";
+import { NotesWords } from "./words";
 
 const SIDE = 473;
 
@@ -102,27 +103,31 @@ export function Notes() {
         {wanted}
       </h2>
       <p class="lead">
-        After the stem, the four stages and the pool, the side of the map is {sides(notes)} in the
+        <NotesWords capital /> work through a ResNet-50 with a deep stem twice: by hand, and as
+        code. The two do not agree. After the stem, the four stages and the pool, the side of the map is {sides(notes)} in the
         notes, and {sides(code)} in the code that they print. Both
         are networks: <code>{names[0]}</code> computes as the notes do, <code>{names[1]}</code> as
         their code. They differ in two points: <strong>padding in the stem</strong> and{" "}
         <strong>rounding</strong>.
+        {wanted !== side && ` The image is theirs, ${SIDE}\u00d7${SIDE}; another input above changes it.`}
       </p>
       <div class="scroll" tabIndex={0} role="region" aria-label="where both part">
         <table class="parting">
-          <caption>Every layer that changes the side of the map</caption>
+          <caption>
+            <span class="titled">The side of the map after every layer that changes it</span>
+          </caption>
           <thead>
             <tr>
               <th scope="col">layer</th>
-              <th scope="col">{names[0]}</th>
               <th scope="col" class="number">
-                side
+                notes
               </th>
-              <th scope="col">{names[1]}</th>
               <th scope="col" class="number">
-                side
+                code
               </th>
               <th scope="col">why</th>
+              <th scope="col">{names[0]}</th>
+              <th scope="col">{names[1]}</th>
             </tr>
           </thead>
           <tbody>
@@ -137,18 +142,18 @@ export function Notes() {
                       {stageName(a.stage)}, {pretty(a.layer.text)}
                     </span>
                   </th>
-                  <td>
-                    <Quotient row={a} />
-                  </td>
                   <td class={`number ${differs ? "differs" : ""}`}>{a.output[2]}</td>
-                  <td>
-                    <Quotient row={b} />
-                  </td>
                   <td class={`number ${differs ? "differs" : ""}`}>
                     {differs && <span class="sign">{"\u2260"}</span>}
                     {b.output[2]}
                   </td>
                   <td class="why">{reason(a, b)}</td>
+                  <td>
+                    <Quotient row={a} />
+                  </td>
+                  <td>
+                    <Quotient row={b} />
+                  </td>
                 </tr>
               );
             })}
@@ -156,11 +161,11 @@ export function Notes() {
           <tfoot>
             <tr>
               <th scope="row">output</th>
+              <td class="number">{notes.walk.output?.[2]}</td>
+              <td class="number">{code.walk.output?.[2]}</td>
               <td></td>
-              <td class="number">{times(notes.walk.output)}</td>
-              <td></td>
-              <td class="number">{times(code.walk.output)}</td>
-              <td></td>
+              <td>{times(notes.walk.output)}</td>
+              <td>{times(code.walk.output)}</td>
             </tr>
           </tfoot>
         </table>
@@ -169,8 +174,7 @@ export function Notes() {
       <p>
         torch's convolutions round down: what does not fill a whole step at the end is left out.
         Rounding up needs zeros below and to the right, where the last window hangs over. A layer
-        opens both networks side by side, with the windows on the borders. Change the input above to
-        see another size.
+        opens both networks side by side, with the windows on the borders.
       </p>
     </div>
   );

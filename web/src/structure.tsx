@@ -8,8 +8,9 @@ import { LayerView } from "./layer_view";
 import { NetworkFigure } from "./network_figure";
 import { StageFigure } from "./stage_figure";
 import { Table } from "./table";
-import { hasLayers, nearest, neighbours, type Place, type Tree } from "./tree";
+import { hasLayers, nearest, neighbours, pathWords, type Place, type Tree } from "./tree";
 import { stageClass, useHref, useView } from "./view";
+import { Words } from "./words";
 
 export function Structure({ shown, other }: { shown: Tree; other: Tree | null }) {
   const { state, mark } = useView();
@@ -21,7 +22,7 @@ export function Structure({ shown, other }: { shown: Tree; other: Tree | null })
   const marked = mark !== null ? shown.places.get(mark) : undefined;
   return (
     <div class={`structure at-${hasLayers(place) ? "block" : place.level}`}>
-      <Crumbs shown={shown} place={place} />
+      <Crumbs shown={shown} other={other} place={place} />
       <div class="work">
         <div class={other ? "figures-two" : "figure-one"} ref={figure}>
           <Figure tree={shown} place={place} label={other ? "A" : ""} />
@@ -43,6 +44,7 @@ export function Structure({ shown, other }: { shown: Tree; other: Tree | null })
           </div>
         </div>
       </div>
+      <Words />
     </div>
   );
 }
@@ -74,9 +76,12 @@ function Figure({
       {place.level === "layer" ? (
         <LayerView tree={tree} place={place} key={place.path} />
       ) : place.level === "network" ? (
-        <NetworkFigure tree={tree} />
+        <NetworkFigure tree={tree} explained={label !== "B"} />
       ) : hasLayers(place) ? (
-        <BlockGraph place={place} />
+        <>
+          <BlockGraph place={place} />
+          {place.level === "block" && <p class="note">{pathWords(place)}</p>}
+        </>
       ) : (
         <StageFigure place={place} />
       )}
@@ -84,7 +89,7 @@ function Figure({
   );
 }
 
-function Crumbs({ shown, place }: { shown: Tree; place: Place }) {
+function Crumbs({ shown, other, place }: { shown: Tree; other: Tree | null; place: Place }) {
   const href = useHref();
   const [before, after] = neighbours(shown, place);
   const above: Place[] = [];
@@ -98,9 +103,13 @@ function Crumbs({ shown, place }: { shown: Tree; place: Place }) {
               {one === place ? (
                 <h2 aria-current="location" tabIndex={-1}>
                   {one.name}
+                  {other && one.level === "network" && ` and ${other.root.name}`}
                 </h2>
               ) : (
-                <a href={href({ at: one.path })}>{one.name}</a>
+                <a href={href({ at: one.path })}>
+                  {one.name}
+                  {other && one.level === "network" && ` and ${other.root.name}`}
+                </a>
               )}
             </li>
           ))}
@@ -123,10 +132,11 @@ function Beside({ place, words }: { place: Place | null; words: "previous" | "ne
   const href = useHref();
   if (!place) return null;
   const arrow = words === "next" ? "\u2192" : "\u2190";
+  const name = place.level === "stage" ? place.name : place.path;
   return (
-    <a class="plain" href={href({ at: place.path })} aria-label={`${words}: ${place.path}`}>
+    <a class="plain" href={href({ at: place.path })} aria-label={`${words}: ${name}`}>
       {words === "previous" && `${arrow} `}
-      {place.path}
+      {name}
       {words === "next" && ` ${arrow}`}
     </a>
   );

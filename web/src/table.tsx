@@ -1,6 +1,6 @@
 // The same as the figure, as a table.
 
-import type { Place } from "./tree";
+import { spoken, type Place } from "./tree";
 import { pretty, stageClass, times, useHref, useMarks, useView } from "./view";
 import { grouped } from "./walk";
 
@@ -19,6 +19,13 @@ function cells(place: Place): Cell[] {
 /** The children of a place; at a layer, the layers beside it. */
 export const listed = (place: Place): Place =>
   place.level === "layer" ? (place.parent ?? place) : place;
+
+/** What a table lists. */
+export function inside(parent: Place): string {
+  if (parent.level === "network") return "Its stages";
+  const children = parent.children[0]?.level === "block" ? "Blocks" : "Layers";
+  return `${children} of ${spoken(parent)}`;
+}
 
 export function Table({ place }: { place: Place }) {
   const { asked, mark } = useView();
@@ -42,7 +49,9 @@ export function Table({ place }: { place: Place }) {
     <div class="scroll" tabIndex={0} role="region" aria-label="table of the figure">
       <table>
         <caption>
-          {parent.name} {differing > 0 && <Legend />}
+          <span class="titled">
+            {inside(parent)} {differing > 0 && <Legend />}
+          </span>
         </caption>
         <thead>
           <tr>
@@ -87,7 +96,7 @@ export function Table({ place }: { place: Place }) {
         </tbody>
         <tfoot>
           <tr>
-            <th scope="row">{parent.level === "network" ? "total" : `all of ${parent.name}`}</th>
+            <th scope="row">{parent.level === "network" ? "total" : `all of ${spoken(parent)}`}</th>
             {cells(parent).map(([name, value]) => (
               <td class="number" key={name}>
                 {parent.level === "network" && (name === "field" || name === "stride")

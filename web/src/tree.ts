@@ -37,6 +37,21 @@ export function stageName(stage: string): string {
   return stage.startsWith("stage") ? `stage ${stage.slice(5)}` : stage;
 }
 
+/** "stage 3", "the head", or the path. */
+export const spoken = (place: Place): string =>
+  place.path === "head" ? "the head" : place.level === "stage" ? place.name : place.path;
+
+/** Why the first block of stage 1 is layer1.0. */
+export function pathWords(block: Place): string {
+  const siblings = block.parent?.children ?? [];
+  const [module] = block.path.split(".");
+  const last = siblings.at(-1)?.path;
+  return (
+    `${module} is torch's name of ${stageName(block.stage)}: a list of its blocks, counted from 0: ` +
+    (siblings.length > 1 ? `${siblings[0]!.path} to ${last}.` : `only ${last}.`)
+  );
+}
+
 function summed(
   place: Pick<Place, "path" | "level" | "name" | "what" | "stage" | "rows">,
 ): Place {

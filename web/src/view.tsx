@@ -73,8 +73,11 @@ export function short(value: number): string {
   return `${value}`;
 }
 
-export const percent = (part: number, whole: number): string =>
-  whole ? `${((100 * part) / whole).toFixed(part / whole < 0.1 ? 1 : 0)} %` : "0 %";
+export function percent(part: number, whole: number): string {
+  const share = whole ? (100 * part) / whole : 0;
+  if (share > 0 && share < 0.05) return "< 0.1 %";
+  return `${share.toFixed(share > 0 && share < 10 ? 1 : 0)} %`;
+}
 
 /** 1 block, 3 blocks. */
 export const plural = (count: number, word: string): string =>

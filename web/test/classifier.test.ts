@@ -58,6 +58,6 @@ describe("an activation map", () => {
   });
 
   it("has a place in words", () => {
-    expect([place(maps, 0), place(maps, 1)]).toEqual(["nowhere", "most at the top right"]);
+    expect([place(maps, 0), place(maps, 1)]).toEqual(["nowhere in", "most at the top right of"]);
   });
 });

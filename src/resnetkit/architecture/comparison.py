@@ -11,6 +11,14 @@ from resnetkit.architecture.network import Network
 from resnetkit.architecture.shape_inference import Step
 from resnetkit.display import Displayed
 
+#: The numbers as a table calls them.
+_WORDS = {
+    "macs": "MACs",
+    "receptive_field": "receptive field",
+    "layers_paper": "layers by the paper",
+    "layers_notes": "layers by the notes",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
@@ -81,7 +89,9 @@ class Comparison(Displayed):
     def tables(self) -> tuple[list[tuple[str, ...]], ...]:
         """Numbers, differing options and differing layers as cells, each below its heading."""
         numbers: list[tuple[str, ...]] = [("", *self.names)]
-        numbers += [(name, _text(a), _text(b)) for name, (a, b) in self.numbers.items()]
+        numbers += [
+            (_WORDS.get(name, name), _text(a), _text(b)) for name, (a, b) in self.numbers.items()
+        ]
         options: list[tuple[str, ...]] = [("option", *self.names)]
         options += [(name, _text(a, ","), _text(b, ",")) for name, (a, b) in self.options.items()]
         layers: list[tuple[str, ...]] = [("path", self.names[0], "MACs", self.names[1], "MACs")]

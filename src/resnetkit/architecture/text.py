@@ -78,9 +78,9 @@ def notes(explanation: Explained) -> list[str]:
     return [
         *lines,
         f"{counts['paper']} layers by the paper: {paper} "
-        "(stem, main-path convolutions of each stage, fully connected)",
+        "(He et al. 2015: stem, main-path convolutions of each stage, fully connected)",
         f"{counts['notes']} layers by the notes: {counted} "
-        "(stem and max-pool, main-path convolutions of each stage)",
+        "(study notes on ResNet-50: stem and max-pool, main-path convolutions of each stage)",
         MAC_MEANING,
         "field: side of the square of input pixels that one output sees; "
         "stride: input pixels between outputs",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from typing import cast
 
 from resnetkit.errors import InputError
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         rounds=args.rounds,
         seconds=args.seconds,
         threads=args.threads,
-        track=track,
+        track=partial(track, of="measurements"),
     )
     if args.format == "json":
         print(json.dumps(found.to_dict(), indent=2))

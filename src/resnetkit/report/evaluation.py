@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetkit.architecture.text import aligned
 from resnetkit.errors import InputError, printable
-from resnetkit.evaluation.evaluation import ClassFigures, Measurement
+from resnetkit.evaluation.evaluation import ClassFigures, Evaluation, Measurement
 from resnetkit.files import write_text
+from resnetkit.report.console.fitting import Fitted, fitted, terminal_width, wrapped
 from resnetkit.report.console.lines import (
     between,
     percent,
@@ -19,6 +19,7 @@ from resnetkit.report.console.lines import (
     tell_engine,
     tell_unreadable,
 )
+from resnetkit.report.pages.evaluation_tables import confusions
 
 if TYPE_CHECKING:
     from resnetkit.evaluation.ambiguity_trial import AmbiguityTrial, Candidate
@@ -70,27 +71,51 @@ def show(measurement: Measurement, kind: str, out: Path | None) -> None:
 def _show_table(measurement: Measurement, matrix: int = 20) -> None:
     """Print the metrics, with the confusion matrix for up to ``matrix`` classes."""
     evaluation = measurement.evaluation
-    say(f"{measurement.title}: {evaluation.images} images", "bold")
+    _say(f"{measurement.title}: {evaluation.images} images", "bold")
     interval = between(evaluation.accuracy_interval)
-    say(f"accuracy {percent(evaluation.accuracy)} ({interval} at 95 %)", "bold green")
+    _say(f"accuracy {percent(evaluation.accuracy)} ({interval} at 95 %)", "bold green")
     if evaluation.top5 is not None and evaluation.top5_interval is not None:
         interval = between(evaluation.top5_interval)
-        say(f"top-5 accuracy {percent(evaluation.top5)} ({interval} at 95 %)")
+        _say(f"top-5 accuracy {percent(evaluation.top5)} ({interval} at 95 %)")
     say(f"loss {evaluation.loss:.4f}")
-    say(
+    _say(
         f"calibration error {percent(evaluation.calibration.ece)} "
         f"(ECE, {len(evaluation.calibration.bins)} bins of equal width, Guo et al. 2017)"
     )
     say("")
     heads = ("class", "precision", "recall", "F1", "images")
-    _table(aligned([heads, *map(_figures, evaluation.classes)], left={0}))
+    rows = [heads, *map(_figures, evaluation.classes)]
+    expendable = ("images", "F1", "recall")
+    _table(fitted(rows, {0}, terminal_width(), wraps={0}, expendable=expendable))
     if len(evaluation.names) <= matrix:
         say("")
-        say("confusion: rows are the true classes, columns the predicted ones")
-        names = [printable(name) for name in evaluation.names]
-        rows = zip(names, evaluation.confusion.tolist(), strict=True)
-        grid = [("", *names), *((name, *map(str, row)) for name, row in rows)]
-        _table(aligned(grid, left={0}))
+        _confusion(evaluation)
+
+
+def _confusion(evaluation: Evaluation) -> None:
+    """The matrix; on a narrow terminal its columns have numbers in place of names, and on one too
+    narrow for these the most frequent confusions are listed."""
+    names = [printable(name) for name in evaluation.names]
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    width = terminal_width()
+    counts = [tuple(map(str, row)) for row in evaluation.confusion.tolist()]
+    for heads, labels, words in (
+        (names, names, "rows are the true classes, columns the predicted ones"),
+        (
+            numbers,
+            [f"{number} {name}" for number, name in zip(numbers, names, strict=True)],
+            "rows are the true classes, columns the predicted ones, by their numbers",
+        ),
+    ):
+        grid = [("", *heads), *((label, *row) for label, row in zip(labels, counts, strict=True))]
+        table = fitted(grid, {0}, width, wraps={0})
+        if width is None or max(len(line) for row in table.rows for line in row) <= width:
+            _say(f"confusion: {words}")
+            _table(table)
+            return
+    _say("the most frequent confusions; a wider terminal shows the matrix")
+    found = [(c.truth, c.guess, str(c.images)) for c in confusions(evaluation, most=10)]
+    _table(fitted([("true", "predicted", "images"), *found], {0, 1}, width, wraps={0, 1}))
 
 
 def show_trial(trial: AmbiguityTrial, kind: str) -> None:
@@ -109,12 +134,13 @@ def show_trial(trial: AmbiguityTrial, kind: str) -> None:
         (*map(str, c.facts.values()), percent(c.accuracy), f"{c.loss:.4f}")
         for c in trial.candidates
     ]
-    _table(aligned([heads, *rows], left=set(range(len(heads) - 2))))
+    facts = set(range(len(heads) - 2))
+    _table(fitted([heads, *rows], facts, terminal_width(), wraps=facts))
     best, second = (_facts(candidate) for candidate in trial.candidates[:2])
     if trial.is_sure:
-        say(f"{best}: {second} is this much worse by chance with p = {trial.chance:.1g}", "green")
+        _say(f"{best}: {second} is this much worse by chance with p = {trial.chance:.1g}", "green")
     else:
-        say(
+        _say(
             f"these images do not separate {best} and {second} (p = {trial.chance:.2g}); give more "
             "or other images"
         )
@@ -129,8 +155,17 @@ def _figures(row: ClassFigures) -> tuple[str, ...]:
     return printable(row.name), *shares, str(row.support)
 
 
-def _table(lines: list[str]) -> None:
-    head, *rest = lines
-    say(head, "bold")
-    for line in rest:
+def _say(line: str, style: str = "") -> None:
+    """Print a sentence within the terminal."""
+    for part in wrapped(line, terminal_width()):
+        say(part, style)
+
+
+def _table(table: Fitted) -> None:
+    head, *rest = table.rows
+    for line in head:
+        say(line, "bold")
+    for line in (line for row in rest for line in row):
+        say(line)
+    for line in table.notes:
         say(line)

@@ -36,6 +36,13 @@ from resnetkit.server.served_model import Limits, ServedModel
 Background = Callable[[ModelRepository], Coroutine[Any, Any, None]]
 
 
+#: On the page to try a model, where `/view` opens it.
+_INSIDE = (
+    '<p><a href="view">See inside</a>: where in a picture each class was seen (class activation), '
+    "and what each stage made of it; also with the camera.</p>\n"
+)
+
+
 class InferenceServer:
     """Answers requests with the models of a repository, which is open during ``lifespan``.
 
@@ -57,7 +64,10 @@ class InferenceServer:
         self._pending = 0
         page = (files("resnetkit.server") / "page.html").read_text(encoding="utf-8")
         self._page_headers = {"content-security-policy": page_policy(page)}
-        self._page = page.replace("{{network}}", html.escape(self.repository.model().network))
+        inside = _INSIDE if models[0].bundle is not None else ""
+        self._page = page.replace("{{inside}}", inside).replace(
+            "{{network}}", html.escape(self.repository.model().network)
+        )
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:

@@ -23,5 +23,5 @@ export function image(maps: Maps, index: number): ImageData {
 /** Where the class is seen most, in words. */
 export function place(maps: Maps, index: number): string {
   const found = shares(maps, index);
-  return Math.max(...found) === 0 ? "nowhere" : `most at the ${strongest(found, maps.height, maps.width)}`;
+  return Math.max(...found) === 0 ? "nowhere in" : `most at the ${strongest(found, maps.height, maps.width)} of`;
 }

@@ -129,7 +129,7 @@ function Card({ entry, about, remove }: { entry: Entry; about: Facts; remove?: (
             <Scores answer={answer} about={about} chosen={index} choose={choose} />
             <p class="note">
               {answer.maps && index !== null &&
-                `“${about.classes[index]}” is seen ${place(answer.maps, index)} of the frame. `}
+                `“${about.classes[index]}” is seen ${place(answer.maps, index)} the frame. `}
               {answer.milliseconds.toFixed(0)} ms
             </p>
           </>

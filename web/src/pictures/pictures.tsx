@@ -1,7 +1,7 @@
 // Pictures through the network: what each place made of them.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Tree } from "../tree";
+import { stageName, type Tree } from "../tree";
 import { times, useView } from "../view";
 import { Give } from "./give.tsx";
 import {
@@ -200,6 +200,19 @@ function fieldOf(shown: Tree, path: string, index: number): Field | null {
   return place ? { first: place.start + index * place.stride, side: place.field } : null;
 }
 
+/** What is laid over the picture. */
+function overWords(look: Look, overlay: Overlay): string {
+  if (overlay.kind === "cam") {
+    const label = look.top.find((one) => one.class === overlay.class)?.label;
+    return `Over the picture: where "${label}" was seen, brighter where more (class activation map).`;
+  }
+  if (overlay.path === "") return "";
+  const place = stageName(overlay.path);
+  if (overlay.kind === "channel") return `Over the picture: channel ${overlay.index} of ${place}.`;
+  const what = overlay.kind === "main" ? "what the block added" : "what the shortcut carried";
+  return `Over the picture: ${what} in ${place}.`;
+}
+
 function Column({ look, shown, level }: { look: Look; shown: Tree; level: "stage" | "block" }) {
   const { state, go } = useView();
   const first = look.cams.find((cam) => cam.class === state.seen) ?? look.cams[0];
@@ -214,28 +227,28 @@ function Column({ look, shown, level }: { look: Look; shown: Tree; level: "stage
   const rows = pointed && fieldOf(shown, pointed.path, pointed.row);
   const columns = pointed && fieldOf(shown, pointed.path, pointed.column);
   const square = rows && columns ? seen(look, rows, columns) : null;
+  const places = look.places.filter((place) => place.level === level);
   const through = (
-    <section class="look" aria-label={called(look.name)}>
+    <section class="look" aria-label={called(look.name)} style={{ "--places": places.length + 1 }}>
       <div class="look-given">
         <Photo look={look} map={mapOf(look, overlay)} square={square} />
         <Classes look={look} overlay={overlay} lay={lay} />
+        <p class="look-quiet">{overWords(look, overlay)}</p>
         <p class="look-quiet" aria-live="polite">
           {pointed && rows
-            ? `Row ${pointed.row}, column ${pointed.column} of ${pointed.path} sees ${rows.side}\u00d7${rows.side} input pixels: the square.`
-            : "Point at a map: the square shows what that unit sees. Choose one to lay it over the picture."}
+            ? `Row ${pointed.row}, column ${pointed.column} of ${stageName(pointed.path)} sees ${rows.side}\u00d7${rows.side} input pixels: the square.`
+            : "Point at a map: the square shows what that unit sees. Choose a map, or a class, to lay it over the picture."}
         </p>
       </div>
       <ol class="look-through">
-        {look.places
-          .filter((place) => place.level === level)
-          .map((place) => (
-            <li key={place.path}>
-              <h3>
-                {place.path} <span class="look-quiet">{times(place.shape)}</span>
-              </h3>
-              <Maps place={place} overlay={overlay} lay={lay} point={point} />
-            </li>
-          ))}
+        {places.map((place) => (
+          <li key={place.path}>
+            <h3>
+              {stageName(place.path)} <span class="look-quiet">{times(place.shape)}</span>
+            </h3>
+            <Maps place={place} overlay={overlay} lay={lay} point={point} />
+          </li>
+        ))}
       </ol>
     </section>
   );
@@ -296,13 +309,21 @@ export function Pictures({ shown }: { shown: Tree }) {
             ))}
           </div>
         )}
-        <div class="segments" role="group" aria-label="Level">
-          {(["stage", "block"] as const).map((one) => (
-            <button type="button" aria-pressed={level === one} onClick={() => setLevel(one)} key={one}>
-              {one === "stage" ? "Stages" : "Blocks, with their shortcuts"}
-            </button>
-          ))}
-        </div>
+        {looks.length > 0 && (
+          <div class="segments" role="group" aria-label="Level">
+            {(["stage", "block"] as const).map((one) => (
+              <button type="button" aria-pressed={level === one} onClick={() => setLevel(one)} key={one}>
+                {one === "stage" ? "Stages" : "Blocks, with their shortcuts"}
+              </button>
+            ))}
+          </div>
+        )}
+        <p class="look-quiet">
+          {looks.length
+            ? "The strongest channels of each place, with their numbers; dark is weak, bright is strong."
+            : "A picture goes through the network: its classes and where they were seen, the maps of " +
+              "each stage, and what each shortcut carried."}
+        </p>
       </div>
       <div class={chosen.length > 1 ? "look-columns two" : "look-columns"}>
         {chosen

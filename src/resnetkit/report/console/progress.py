@@ -26,21 +26,24 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def track(items: Sequence[T]) -> Generator[T, None, None]:
+def track(items: Sequence[T], of: str = "images") -> Generator[T, None, None]:
     """Iterate the items, and show the progress as ``passing`` does."""
-    with passing(lambda: len(items)) as tell:
+    with passing(lambda: len(items), of=of) as tell:
         for item in items:
             yield item
             tell()
 
 
 @contextmanager
-def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable[[], None]]:
-    """A function to call for each image; shows the rate and the remaining time, on stderr or in the
-    notebook. ``total`` may be unknown at first; ``done`` images were done before.
+def passing(
+    total: Callable[[], int | None], done: int = 0, of: str = "images"
+) -> Iterator[Callable[[], None]]:
+    """A function to call for each image, or what else there is ``of``; shows the rate and the
+    remaining time, on stderr or in the notebook. ``total`` may be unknown at first; ``done`` of
+    them were done before.
     """
     if in_notebook():
-        yield from _in_notebook(total, done)
+        yield from _in_notebook(total, done, of)
         return
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
@@ -58,23 +61,25 @@ def passing(total: Callable[[], int | None], done: int = 0) -> Iterator[Callable
             if now - last_line < (0.1 if console.is_terminal else INTERVAL):
                 return
             last_line, whole = now, total()
-            text = _speed(count - done, None if whole is None else whole - count, now - began)
+            text = _speed(count - done, None if whole is None else whole - count, now - began, of)
             progress.update(task, completed=count, total=whole, rate=text)
             if not console.is_terminal:
-                of = "" if whole is None else f" of {whole}"
-                print(f"resnetkit: {count}{of} images, {text}", file=sys.stderr)
+                whole_text = "" if whole is None else f" of {whole}"
+                print(f"resnetkit: {count}{whole_text} {of}, {text}", file=sys.stderr)
 
         yield tell
 
 
-def _speed(done: int, left: int | None, seconds: float) -> str:
+def _speed(done: int, left: int | None, seconds: float, of: str) -> str:
     """``163 images/s, 0:12 left``."""
     rate = done / max(1e-9, seconds)
-    text = f"{rate:.0f} images/s"
+    text = f"{rate:.0f} {of}/s" if rate >= 1 else f"{1 / max(1e-9, rate):.1f} s each"
     return text if left is None else f"{text}, {clock(max(0, left) / rate)} left"
 
 
-def _in_notebook(total: Callable[[], int | None], done: int) -> Iterator[Callable[[], None]]:
+def _in_notebook(
+    total: Callable[[], int | None], done: int, of: str
+) -> Iterator[Callable[[], None]]:
     bar, began, count = NotebookBar(), time.perf_counter(), done
 
     def tell() -> None:
@@ -82,15 +87,16 @@ def _in_notebook(total: Callable[[], int | None], done: int) -> Iterator[Callabl
         count += 1
         whole = total()
         left = None if whole is None else whole - count
-        of = "" if whole is None else f" of {whole}"
-        speed = _speed(count - done, left, time.perf_counter() - began)
-        bar.show(count, whole, f"{count}{of} images, {speed}")
+        whole_text = "" if whole is None else f" of {whole}"
+        speed = _speed(count - done, left, time.perf_counter() - began, of)
+        bar.show(count, whole, f"{count}{whole_text} {of}, {speed}")
 
     try:
         yield tell
     finally:
         seconds = time.perf_counter() - began
-        bar.close(f"{count} images in {clock(seconds)}, {_speed(count - done, None, seconds)}")
+        speed = _speed(count - done, None, seconds, of)
+        bar.close(f"{count} {of} in {clock(seconds)}, {speed}")
 
 
 @contextmanager

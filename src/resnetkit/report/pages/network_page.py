@@ -52,7 +52,7 @@ def _figures(explanation: Explanation) -> tuple[tuple[str, str, str], ...]:
         ("activations", f"{totals.activations:,}", "outputs of convolutions and linear layers"),
         ("buffers", f"{totals.buffers:,}", "kept by the norms, not trained"),
         ("layers by the paper", str(counts["paper"]), "stem, main path, fully connected"),
-        ("layers by the notes", str(counts["notes"]), "stem and max-pool, main path"),
+        ("layers by the notes", str(counts["notes"]), "study notes: stem and max-pool, main path"),
     )
 
 

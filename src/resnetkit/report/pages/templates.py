@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from resnetkit.errors import printable
 from resnetkit.report.console.lines import between, percent
+from resnetkit.report.drawing.marks import typeset
 
 REPORT = Path(__file__).parents[1]
 
@@ -25,7 +26,12 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         finalize=_finished,
     )
-    environment.filters |= {"percent": percent, "between": between, "short": _short}
+    environment.filters |= {
+        "percent": percent,
+        "between": between,
+        "short": _short,
+        "drawn": typeset,
+    }
     return environment.get_template(name)
 
 
