@@ -353,6 +353,7 @@ def test_groups_have_every_image_once(
     assert np.array_equal(whole.among(some.membership()), mask)
     if len(others):
         assert np.array_equal(whole.among(others.membership()), ~mask)
+    assert whole.take(np.zeros(len(whole), bool)).membership() == {}
     back = joined((some, others))
     assert isinstance(back, PackedSamples)
     assert sorted(e.name for e in back) == sorted(e.name for e in whole)
