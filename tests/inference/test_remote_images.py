@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,6 +174,12 @@ def test_what_stays_unreadable_is_a_row(
     problems = [problem for _, _, problem in found if problem]
     assert len(problems) == 1
     assert "its index has" in problems[0]
+
+
+def test_a_folder_with_an_index_of_somebody_else(pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "copy")
+    (tmp_path / "copy" / "index.json").write_text('{"shards": []}')
+    assert len(list(ImageSource([str(tmp_path / "copy")]))) == 16
 
 
 def test_names_on_standard_input_may_be_addresses(bucket: str, tmp_path: Path) -> None:

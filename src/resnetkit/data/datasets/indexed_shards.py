@@ -9,7 +9,14 @@ from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part
 from resnetkit.data.datasets.packed_samples import PackedSamples, Shard
 from resnetkit.data.datasets.shard_cache import cache_limit
 from resnetkit.data.datasets.shard_folder import LocalFolder, RemoteFolder, shard_folder
-from resnetkit.data.datasets.shard_index import INDEX, IndexedShard, Table, read_index, table_name
+from resnetkit.data.datasets.shard_index import (
+    INDEX,
+    IndexedShard,
+    Table,
+    is_index,
+    read_index,
+    table_name,
+)
 from resnetkit.data.datasets.webdataset_writer import PLAN
 from resnetkit.data.prefetch import ordered
 from resnetkit.data.storage_access import is_web
@@ -31,7 +38,7 @@ def open_indexed(
     """
     folder = shard_folder(place)
     content = folder.read(INDEX)
-    if content is None:
+    if content is None or not is_index(content):
         if names is None and folder.read(PLAN) is not None:
             raise InputError(
                 f"{folder} has no {INDEX}, so its shards are not finished; run the command that "
@@ -43,6 +50,12 @@ def open_indexed(
         raise InputError(f"{name} has one class; training requires at least {least} classes")
     chosen = _chosen(index.shards, names, folder)
     _check_sizes(chosen, folder, every=names is None)
+    largest, limit = max(shard.size for shard in chosen), cache_limit()
+    if isinstance(folder, RemoteFolder) and 2 * largest > limit:
+        raise InputError(
+            f"{name} has a shard of {largest / 1e9:.3g} GB, and the cache of {limit / 1e9:.3g} GB "
+            "needs room for two; increase RESNETKIT_SHARD_CACHE"
+        )
 
     def table(shard: IndexedShard) -> Table:
         called = table_name(shard.name)
@@ -72,7 +85,7 @@ def open_indexed(
         parts.setdefault(part, {})[number] = found
     if None in parts and len(parts) > 1:
         raise InputError(f"only some shards of {name} begin with train, val or test; rename them")
-    window = cache_limit() // 2
+    window = limit // 2
     samples = {part: PackedSamples.of(files, found, window) for part, found in parts.items()}
     return Dataset(
         name=name,
