@@ -123,7 +123,7 @@ def test_what_does_not_match_the_index_is_refused(local: Path, tmp_path: Path) -
         open_dataset(more)
     unfinished = copy("unfinished")
     (unfinished / "index.json").unlink()
-    with pytest.raises(InputError, match="not finished; run the command"):
+    with pytest.raises(InputError, match="not finished; write them again"):
         open_dataset(unfinished)
     changed = copy("changed")
     content = bytearray((changed / table).read_bytes())

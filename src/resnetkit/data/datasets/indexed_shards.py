@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from resnetkit.data.datasets.class_names import CLASSES, names_in, numbered
 from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part
 from resnetkit.data.datasets.packed_samples import PackedSamples, Shard
 from resnetkit.data.datasets.shard_cache import cache_limit
@@ -30,7 +31,8 @@ def open_indexed(
     place: str | Path, name: str, *, names: Sequence[str] | None = None, least: int = 2
 ) -> Dataset | None:
     """The images of the shards of ``place``, or of those with the given ``names``, by the index;
-    None without one. ``name`` is the user's name for them.
+    None without one. ``name`` is the user's name for them. ``classes.txt`` has the classes, if it
+    is there.
 
     Remote shards are read through ``shard_cache`` and verified there; of local ones the size is
     checked. Raises ``ValueError`` for an invalid index, shards that do not match it, and a folder
@@ -41,12 +43,14 @@ def open_indexed(
     if content is None or not is_index(content):
         if names is None and folder.read(PLAN) is not None:
             raise InputError(
-                f"{folder} has no {INDEX}, so its shards are not finished; run the command that "
-                "writes them again"
+                f"{folder} has no {INDEX}, so its shards are not finished; write them again, "
+                "which continues"
             )
         return None
     index = read_index(content, folder.place(INDEX))
-    if len(index.classes) < least:
+    names_file = folder.read(CLASSES)
+    classes = index.classes if names_file is None else names_in(names_file, folder.place(CLASSES))
+    if len(classes) < least:
         raise InputError(f"{name} has one class; training requires at least {least} classes")
     chosen = _chosen(index.shards, names, folder)
     _check_sizes(chosen, folder, every=names is None)
@@ -63,8 +67,7 @@ def open_indexed(
         if content is None:
             raise InputError(f"{folder.place(called)} is missing; write the shards again")
         found = shard.read_table(content, folder.place(called))
-        if found.records["label"].max() >= len(index.classes):
-            raise InputError(f"{folder.place(called)} has a label without a class")
+        numbered(classes, int(found.records["label"].max()), f"{shard.name} of {name}")
         return found
 
     tables = list(ordered(table, chosen, threads=_READERS))
@@ -89,7 +92,7 @@ def open_indexed(
     samples = {part: PackedSamples.of(files, found, window) for part, found in parts.items()}
     return Dataset(
         name=name,
-        classes=index.classes,
+        classes=classes,
         flat=samples.get(None, ()),
         parts={part: samples[part] for part in PARTS if part in samples},
     )
