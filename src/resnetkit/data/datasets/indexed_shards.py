@@ -50,8 +50,6 @@ def open_indexed(
     index = read_index(content, folder.place(INDEX))
     names_file = folder.read(CLASSES)
     classes = index.classes if names_file is None else names_in(names_file, folder.place(CLASSES))
-    if len(classes) < least:
-        raise InputError(f"{name} has one class; training requires at least {least} classes")
     chosen = _chosen(index.shards, names, folder)
     _check_sizes(chosen, folder, every=names is None)
     largest, limit = max(shard.size for shard in chosen), cache_limit()
@@ -71,6 +69,8 @@ def open_indexed(
         return found
 
     tables = list(ordered(table, chosen, threads=_READERS))
+    if len(classes) < least:
+        raise InputError(f"{name} has one class; training requires at least {least} classes")
     files = [
         Shard(
             name=shard.name,
