@@ -29,6 +29,7 @@ from PIL import Image
 import resnetkit
 from forking import Forks
 from hub_server import hub_serving, into
+from object_storage import make_bucket, s3_serving, use
 from photographs import write_classes
 from resnetkit.data.datasets.digits import digits
 
@@ -44,6 +45,7 @@ def run(command: str, folder: Path, forks: Forks) -> str:
     name, *words = shlex.split(command)
     if name == "resnetkit":
         environment = {"COLUMNS": "160", "NO_COLOR": "1", "RESNETKIT_CACHE": str(folder / "cache")}
+        environment |= {key: os.environ[key] for key in os.environ if key.startswith("AWS_")}
         code = forks.run(*words, folder=folder, environment=environment)
         printed, errors = forks.printed, forks.errors
     elif name in ("cat", "ls"):
@@ -135,6 +137,15 @@ def hub_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forks
             yield found
 
 
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An S3 server with the bucket of the page, for commands."""
+    with s3_serving() as address:
+        use(monkeypatch, address)
+        make_bucket(address, "flowers")
+        yield
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -160,6 +171,9 @@ def test_page(
         write_classes(tmp_path / "pictures", 18)
     elif page.name in ("inspect.md", "predict.md", "serve.md", "speed.md"):
         write_predictable(tmp_path)
+    elif page.name == "storage.md":
+        request.getfixturevalue("s3")
+        write_classes(tmp_path / "pictures", 5, classes=("brick", "coffee"))
     elif page.name == "report.md":
         write_predictable(tmp_path)
         write_numbered(tmp_path)

@@ -174,7 +174,7 @@ def weights_cut_short(root: Path) -> list[str]:
         (table_without_training_images, "no train"),
         (class_that_only_val_has, "val has the class folder(s) owl, which data/train lacks"),
         (batch_larger_than_the_data, "--batch-size is 64; it must be at most 12"),
-        (shard_that_ends_early, "ends in the middle"),
+        (shard_that_ends_early, "has 4,000 bytes, and index.json has"),
         (unknown_field, "a recipe has no field weight_decai; did you mean weight_decay?"),
         (unknown_field_of_augment, "[augment] has no field flipp; did you mean flip?"),
         (field_of_another_kind, "--lr is 'fast'; it must be a number"),

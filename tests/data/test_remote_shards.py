@@ -123,7 +123,7 @@ def test_what_does_not_match_the_index_is_refused(local: Path, tmp_path: Path) -
         open_dataset(more)
     unfinished = copy("unfinished")
     (unfinished / "index.json").unlink()
-    with pytest.raises(InputError, match="not finished; run the command"):
+    with pytest.raises(InputError, match="not finished; write them again"):
         open_dataset(unfinished)
     changed = copy("changed")
     content = bytearray((changed / table).read_bytes())
@@ -132,9 +132,16 @@ def test_what_does_not_match_the_index_is_refused(local: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="not the one of its index"):
         open_dataset(changed)
     broken = copy("broken")
-    (broken / "index.json").write_text('{"format": "another"}')
+    (broken / "index.json").write_bytes((broken / "index.json").read_bytes()[:-9])
     with pytest.raises(InputError, match=r"index\.json is invalid"):
         open_dataset(broken)
+    # Of somebody else, it says nothing about the shards.
+    foreign = copy("foreign")
+    (foreign / "index.json").write_text('{"format": "another"}')
+    (foreign / "shards.json").unlink()
+    assert sorted(e[1:] for e in contents(open_dataset(foreign))) == sorted(
+        e[1:] for e in contents(open_dataset(local))
+    )
 
 
 @given(st.binary(max_size=200))
@@ -265,6 +272,9 @@ def test_the_cache_is_limited_and_verified(
     sizes = [path.stat().st_size for path in local.glob("*.tar")]
     limit = 3 * max(sizes)
     assert sum(sizes) > 2 * limit
+    monkeypatch.setenv("RESNETKIT_SHARD_CACHE", str(1.9 * max(sizes) / 1e9))
+    with pytest.raises(InputError, match="needs room for two"):
+        open_dataset(f"s3://{bucket}/a")
     monkeypatch.setenv("RESNETKIT_SHARD_CACHE", str(limit / 1e9))
     source = open_dataset(f"s3://{bucket}/a")
     most = 0
@@ -353,6 +363,7 @@ def test_groups_have_every_image_once(
     assert np.array_equal(whole.among(some.membership()), mask)
     if len(others):
         assert np.array_equal(whole.among(others.membership()), ~mask)
+    assert whole.take(np.zeros(len(whole), bool)).membership() == {}
     back = joined((some, others))
     assert isinstance(back, PackedSamples)
     assert sorted(e.name for e in back) == sorted(e.name for e in whole)

@@ -1,11 +1,12 @@
 """Classify images with a trained bundle, or compute their embeddings.
 
 PATH is an image; a folder, which is searched for images; a WebDataset shard (.tar, .tar.gz), or a
-quoted pattern of shards, e.g. 'shard-{000..099}.tar'; a Parquet file with images or their paths; or
-- for names on standard input. Any number of images is read in bounded memory, and the order is
-kept. With --out, the same command resumes after a kill or Ctrl-C (except for a table). With --on
-ray, the workers of a cluster predict, and --out is a folder of Parquet files. Exit code 1: some
-images could not be read; they are listed, and CSV, JSON and Parquet have a row with the reason.
+quoted pattern of shards, e.g. 'shard-{000..099}.tar'; a Parquet file with images or their paths;
+the address of one of these (s3://..., https://...); or - for names on standard input. Any number of
+images is read in bounded memory, and the order is kept. With --out, the same command resumes after
+a kill or Ctrl-C (except for a table). With --on ray, the workers of a cluster predict, and --out is
+a folder of Parquet files. Exit code 1: some images could not be read; they are listed, and CSV,
+JSON and Parquet have a row with the reason.
 """
 
 from __future__ import annotations

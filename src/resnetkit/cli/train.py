@@ -3,11 +3,12 @@
 DATA is `digits` (the default), a folder DATA/CLASS/*.jpg, one with train/, val/ and test/ folders
 of class folders, a flat folder with --label-pattern, a table (CSV, Parquet) of paths and labels, a
 folder written by Hugging Face's datasets, one of IDX files (MNIST), or tar shards: a folder of
-them, train-{000..009}.tar, or their URL. --from fine-tunes existing weights, with a new classifier
-if the classes differ: a file, or a source as in `fetch` (torchvision:resnet50, hf:OWNER/NAME,
-https://...); attributes it does not determine default to the documented values, as in `convert`.
-The run folder gets recipe.toml, split.json, log.jsonl, the best and the last bundle, curves.png,
-confusion.png and report.html, which is rewritten after each epoch. --resume continues after Ctrl-C.
+them, train-{000..009}.tar, or their address (s3://..., https://...). --from fine-tunes existing
+weights, with a new classifier if the classes differ: a file, or a source as in `fetch`
+(torchvision:resnet50, hf:OWNER/NAME, https://...); attributes it does not determine default to the
+documented values, as in `convert`. The run folder gets recipe.toml, split.json, log.jsonl, the best
+and the last bundle, curves.png, confusion.png and report.html, which is rewritten after each epoch.
+--resume continues after Ctrl-C.
 """
 
 from __future__ import annotations

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from resnetkit.data.datasets.class_names import CLASSES, names_in, numbered
 from resnetkit.data.datasets.dataset import PART_OF, PARTS, Dataset, Part
 from resnetkit.data.datasets.packed_samples import PackedSamples, Shard
 from resnetkit.data.datasets.shard_cache import cache_limit
 from resnetkit.data.datasets.shard_folder import LocalFolder, RemoteFolder, shard_folder
-from resnetkit.data.datasets.shard_index import INDEX, IndexedShard, Table, read_index, table_name
+from resnetkit.data.datasets.shard_index import (
+    INDEX,
+    IndexedShard,
+    Table,
+    is_index,
+    read_index,
+    table_name,
+)
 from resnetkit.data.datasets.webdataset_writer import PLAN
 from resnetkit.data.prefetch import ordered
 from resnetkit.data.storage_access import is_web
@@ -23,7 +31,8 @@ def open_indexed(
     place: str | Path, name: str, *, names: Sequence[str] | None = None, least: int = 2
 ) -> Dataset | None:
     """The images of the shards of ``place``, or of those with the given ``names``, by the index;
-    None without one. ``name`` is the user's name for them.
+    None without one. ``name`` is the user's name for them. ``classes.txt`` has the classes, if it
+    is there.
 
     Remote shards are read through ``shard_cache`` and verified there; of local ones the size is
     checked. Raises ``ValueError`` for an invalid index, shards that do not match it, and a folder
@@ -31,18 +40,24 @@ def open_indexed(
     """
     folder = shard_folder(place)
     content = folder.read(INDEX)
-    if content is None:
+    if content is None or not is_index(content):
         if names is None and folder.read(PLAN) is not None:
             raise InputError(
-                f"{folder} has no {INDEX}, so its shards are not finished; run the command that "
-                "writes them again"
+                f"{folder} has no {INDEX}, so its shards are not finished; write them again, "
+                "which continues"
             )
         return None
     index = read_index(content, folder.place(INDEX))
-    if len(index.classes) < least:
-        raise InputError(f"{name} has one class; training requires at least {least} classes")
+    names_file = folder.read(CLASSES)
+    classes = index.classes if names_file is None else names_in(names_file, folder.place(CLASSES))
     chosen = _chosen(index.shards, names, folder)
     _check_sizes(chosen, folder, every=names is None)
+    largest, limit = max(shard.size for shard in chosen), cache_limit()
+    if isinstance(folder, RemoteFolder) and 2 * largest > limit:
+        raise InputError(
+            f"{name} has a shard of {largest / 1e9:.3g} GB, and the cache of {limit / 1e9:.3g} GB "
+            "needs room for two; increase RESNETKIT_SHARD_CACHE"
+        )
 
     def table(shard: IndexedShard) -> Table:
         called = table_name(shard.name)
@@ -50,11 +65,12 @@ def open_indexed(
         if content is None:
             raise InputError(f"{folder.place(called)} is missing; write the shards again")
         found = shard.read_table(content, folder.place(called))
-        if found.records["label"].max() >= len(index.classes):
-            raise InputError(f"{folder.place(called)} has a label without a class")
+        numbered(classes, int(found.records["label"].max()), f"{shard.name} of {name}")
         return found
 
     tables = list(ordered(table, chosen, threads=_READERS))
+    if len(classes) < least:
+        raise InputError(f"{name} has one class; training requires at least {least} classes")
     files = [
         Shard(
             name=shard.name,
@@ -72,11 +88,11 @@ def open_indexed(
         parts.setdefault(part, {})[number] = found
     if None in parts and len(parts) > 1:
         raise InputError(f"only some shards of {name} begin with train, val or test; rename them")
-    window = cache_limit() // 2
+    window = limit // 2
     samples = {part: PackedSamples.of(files, found, window) for part, found in parts.items()}
     return Dataset(
         name=name,
-        classes=index.classes,
+        classes=classes,
         flat=samples.get(None, ()),
         parts={part: samples[part] for part in PARTS if part in samples},
     )

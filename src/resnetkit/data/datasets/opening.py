@@ -94,8 +94,8 @@ def _remote(address: str, least: int) -> Dataset:
         stored = [one for one in files(f"{folder}/*") if one.name.endswith(".tar")]
         if not stored:
             raise InputError(
-                f"{shown_address(address)} has no {INDEX} and no .tar shards; give a folder that "
-                "`resnetkit shards` wrote, or shards such as train-{000..009}.tar"
+                f"{shown_address(address)} has no {INDEX} and no .tar shards; give a folder of "
+                "shards, or shards such as train-{{000..009}}.tar"
             )
     else:
         stored = [one for name in names for one in files(f"{folder}/{name}")]
@@ -104,7 +104,7 @@ def _remote(address: str, least: int) -> Dataset:
     if total > limit:
         raise InputError(
             f"{shown_address(address)} has {total / 1e9:.3g} GB in shards without {INDEX}, and the "
-            f"cache has {limit / 1e9:g} GB; write them again with `resnetkit shards`, or increase "
+            f"cache has {limit / 1e9:g} GB; pack them again, which writes it, or increase "
             "RESNETKIT_SHARD_CACHE"
         )
     for _ in ordered(cached_shards().path, remote, threads=4):

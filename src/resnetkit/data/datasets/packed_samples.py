@@ -179,7 +179,8 @@ class PackedSamples(Samples):
     def _by_shard(self) -> Iterator[tuple[int, npt.NDArray[np.void]]]:
         rows = self.rows[np.argsort(self.rows["shard"], kind="stable")]
         used, starts = np.unique(rows["shard"], return_index=True)
-        yield from zip(used.tolist(), np.split(rows, starts[1:]), strict=True)
+        for number, start, end in zip(used, starts, [*starts[1:], len(rows)], strict=False):
+            yield int(number), rows[start:end]
 
     @property
     def streams(self) -> bool:

@@ -22,6 +22,8 @@ from resnetkit.files import cache_folder, flock
 
 #: Gigabytes of the cache, if ``RESNETKIT_SHARD_CACHE`` does not say.
 _GIGABYTES = 16.0
+#: The environment variables that the cache depends on.
+_SETTINGS = ("RESNETKIT_CACHE", "RESNETKIT_SHARD_CACHE", "XDG_CACHE_HOME", "HOME")
 #: Shards fetched ahead at the same time.
 _FETCHERS = 4
 #: Seconds after which the partial file of a killed process is removed.
@@ -83,7 +85,7 @@ class ShardCache:
 
     def path(self, shard: RemoteShard) -> Path:
         """The file of a shard. Raises ``StorageError`` if it cannot be fetched or is damaged."""
-        path = self.folder / self._key(shard)
+        path = self.folder / _file_name(shard)
         if self._is_there(path, shard):
             return path
         with self._lock:
@@ -101,7 +103,7 @@ class ShardCache:
 
     def ahead(self, shards: Iterable[RemoteShard]) -> None:
         """Fetch these in the background, and remove them last to make room for others."""
-        wanted = {self._key(shard): shard for shard in shards}
+        wanted = {_file_name(shard): shard for shard in shards}
         with self._lock:
             self._needed = frozenset(wanted)
             if self._pool is None:
@@ -117,11 +119,6 @@ class ShardCache:
         for key in wanted:
             with suppress(OSError):
                 os.utime(self.folder / key, (now, now))
-
-    @staticmethod
-    def _key(shard: RemoteShard) -> str:
-        unique = shard.sha256 or f"{shown_address(shard.address)} {shard.size}"
-        return f"{hashlib.sha256(unique.encode()).hexdigest()[:32]}-{shard.name}"
 
     @staticmethod
     def _is_there(path: Path, shard: RemoteShard) -> bool:
@@ -161,9 +158,15 @@ class ShardCache:
 
 def cached_shards() -> ShardCache:
     """The cache of this process: ``shards`` in the cache folder, limited by ``cache_limit``."""
-    return _cache(cache_folder() / "shards", cache_limit())
+    return _cache(*map(os.environ.get, _SETTINGS))
 
 
 @cache
-def _cache(folder: Path, limit: int) -> ShardCache:
-    return ShardCache(folder, limit)
+def _cache(*_: str | None) -> ShardCache:
+    return ShardCache(cache_folder() / "shards", cache_limit())
+
+
+@cache
+def _file_name(shard: RemoteShard) -> str:
+    unique = shard.sha256 or f"{shown_address(shard.address)} {shard.size}"
+    return f"{hashlib.sha256(unique.encode()).hexdigest()[:32]}-{shard.name}"

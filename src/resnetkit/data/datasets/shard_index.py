@@ -145,6 +145,11 @@ def decoded(content: bytes, where: str) -> Table:
     )
 
 
+def is_index(content: bytes | None) -> bool:
+    """Whether a file named ``index.json`` is one of ours."""
+    return content is not None and b'"format": "resnetkit shards' in content[:64]
+
+
 def read_index(content: bytes, where: str) -> Index:
     """Read ``index.json``. Raises ``InputError`` for an invalid one."""
     try:
