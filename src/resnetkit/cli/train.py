@@ -71,6 +71,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "be unreadable; default: 0.01")  # fmt: skip
     add("--memory", type=float, default=1.0, metavar="GIB", help="cache of decoded images, "
         "so that each is decoded once; default: 1")  # fmt: skip
+    add("--network-timeout", type=float, default=300.0, metavar="SECONDS", help="under torchrun, "
+        "how long processes wait for one that has died or is cut off; default: 300")  # fmt: skip
+    add("--fsdp", action="store_true", help="under torchrun, divide weights, gradients and "
+        "optimizer state over the processes, for networks that do not fit into one")  # fmt: skip
     add_choices(parser)
     add_fetching(parser)
     add_reading(parser)
@@ -108,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
             resumed=args.resume is not None,
         )
         try:
-            with joined() as processes:
+            with joined(_conduct(args).network_timeout) as processes:
                 if args.resume:
                     result = _resumed(args, callback, processes)
                 else:

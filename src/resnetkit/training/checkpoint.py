@@ -22,6 +22,7 @@ from resnetkit.checkpoints.writing import array
 from resnetkit.errors import InputError, check, listed, mapping, number, optional, parsed, whole
 from resnetkit.files import atomic
 from resnetkit.training.epoch_log import epoch_log_of
+from resnetkit.training.fsdp import divided_as, gathered, is_divided
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_folder import STATES
 
@@ -143,6 +144,23 @@ def _digest(document: str, arrays: Mapping[str, Tensor]) -> str:
     return digest_of(document, {name: array(value) for name, value in arrays.items()})
 
 
+def arrays_of(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    *,
+    keep: bool,
+) -> dict[str, Tensor]:
+    """The tensors of a state, in processes that ``keep`` them; all must call it."""
+    arrays = {
+        **{f"model.{name}": value for name, value in module.state_dict().items()},
+        **{f"optimizer.{n}": value for n, value in optimizer_arrays(module, optimizer).items()},
+    }
+    if average is not None:
+        arrays |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    return gathered(arrays, keep=keep)
+
+
 def optimizer_arrays(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state of each parameter, as ``KEY.PARAMETER``."""
     return {
@@ -166,8 +184,14 @@ def put_optimizer(
         if parameter is None or value.shape not in (parameter.shape, torch.Size([])):
             raise InputError(f"the optimizer's {place} belongs to another network")
         if value.shape == parameter.shape:
-            # In the parameter's memory format, as the optimizer creates it.
-            value = torch.empty_like(parameter, requires_grad=False).copy_(value)  # noqa: PLW2901
+            value = _like(parameter, value)  # noqa: PLW2901
         elif fused:
             value = value.to(parameter.device)  # noqa: PLW2901
         optimizer.state[parameter][key] = value
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """``value`` in the parameter's memory format, as the optimizer creates it, or its division."""
+    if is_divided(parameter):
+        return divided_as(value, parameter)
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,25 +15,30 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from resnetkit.errors import InputError
+from resnetkit.training.callbacks import NETWORK_TIMEOUT
 from resnetkit.training.distributed import ALONE, Processes
+from resnetkit.training.network_interface import choose_interface
 from resnetkit.training.signals import Terminated
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-#: Timeout in seconds for all processes to join.
+#: Timeout in seconds for all processes to join, and for reading and checking the images.
 PATIENCE = 600.0
 _ENDED = "ended"
 _LOST = (
-    "another process of this run has died; written files are intact: torchrun continues by itself "
-    "if it may restart processes, else resume the run in its folder"
+    "another process of this run has died, or the network to it has failed; written files are "
+    "intact: torchrun continues by itself if it may restart processes, else resume the run in its "
+    "folder"
 )
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def joined(network_timeout: float = NETWORK_TIMEOUT) -> Iterator[Processes]:
     """The processes of this launch of torchrun; ``ALONE`` without torchrun.
 
+    They wait for each other up to ``network_timeout`` seconds, before training at least
+    ``PATIENCE``.
     If one fails, it raises its error, and all others end silently, with ``SystemExit`` of the same
     code; after a signal, only rank 0 raises ``KeyboardInterrupt``. Raises ``ValueError`` if another
     process has died.
@@ -43,7 +49,8 @@ def joined() -> Iterator[Processes]:
     # torchrun owns the store, so it remains for restarted processes.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
-        store = PrefixStore("resnetkit", TCPStore(host, port, is_master=False))
+        limit = timedelta(seconds=network_timeout)
+        store = PrefixStore("resnetkit", TCPStore(host, port, is_master=False, timeout=limit))
     except dist.DistError:
         raise InputError(f"cannot reach torchrun at {host}:{port}; is it running?") from None
     place = Processes(
@@ -62,7 +69,7 @@ def joined() -> Iterator[Processes]:
         return
     launch = PrefixStore(_meet(store, place), store)
     try:
-        _connect(launch, place)
+        _connect(launch, place, max(PATIENCE, network_timeout))
         yield place
         place.wait()
     except BaseException as error:
@@ -73,14 +80,28 @@ def joined() -> Iterator[Processes]:
             dist.destroy_process_group()
 
 
-def _connect(store: Store, place: Processes) -> None:
+def _connect(store: Store, place: Processes, seconds: float) -> None:
     try:
-        dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.world)
+        if place.local < place.world:
+            choose_interface(os.environ["MASTER_ADDR"], lambda text: _exchanged(store, place, text))
+        dist.init_process_group(
+            "gloo",
+            store=store,
+            rank=place.rank,
+            world_size=place.world,
+            timeout=timedelta(seconds=seconds),
+        )
     except RuntimeError as error:
         raise InputError(
             f"the processes cannot connect ({error}); one may have died, or "
             "GLOO_SOCKET_IFNAME must name the network between the machines"
         ) from None
+
+
+def _exchanged(store: Store, place: Processes, text: str) -> list[str]:
+    """The texts of all processes, before they are connected."""
+    store.set(f"text/{place.rank}", text)
+    return [store.get(f"text/{rank}").decode() for rank in range(place.world)]
 
 
 def _meet(store: Store, place: Processes) -> str:

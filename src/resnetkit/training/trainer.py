@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
@@ -16,9 +17,9 @@ from resnetkit.errors import InputError
 from resnetkit.nn.resnet import ResNet
 from resnetkit.training.checkpoint import (
     State,
+    arrays_of,
     differences,
     load_state,
-    optimizer_arrays,
     put_optimizer,
     save_state,
 )
@@ -28,6 +29,7 @@ from resnetkit.training.data.wait_timer import Waiting
 from resnetkit.training.data_parallel import DataParallel
 from resnetkit.training.epoch_bundle import bundle_of
 from resnetkit.training.epoch_log import EpochLog, epoch_log_of, is_best, is_finished, write_log
+from resnetkit.training.fsdp import whole_module
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_context import RunContext
@@ -87,7 +89,6 @@ class Trainer:
             averaged(self.module, recipe.model.ema_decay) if recipe.model.ema_decay else None
         )
         self.criterion = criterion_of(recipe, splits.class_counts())
-        self.optimizer = optimizer_of(self.module, recipe)
         self.train = self._feed("train", recipe.augment, recipe.size_in)
         self.validation = self._feed("validation") if splits.parts["validation"] else None
         self.schedule = schedule or schedule_of(recipe, len(self.train))
@@ -99,13 +100,20 @@ class Trainer:
         state = self.processes.shared(lambda: load_state(folder, self.callback.warn))
         if state is not None:
             self._restore(state)
+        fsdp = self.run_options.fsdp and not self.processes.alone
         self.together = DataParallel(
             self.processes,
             self.module,
             sync_bn=recipe.model.sync_bn,
+            fsdp=fsdp,
             weigh=weigher_of(recipe, splits.class_counts()),
             place=place,
         )
+        if fsdp and self.average is not None:
+            self.together.shard(self.average.module)
+        self.optimizer = optimizer_of(self.module, recipe)
+        if state is not None:
+            put_optimizer(self.module, self.optimizer, state.part("optimizer"))
         self.forward = compiled(self.together.module) if recipe.runtime.compile else None
 
     @property
@@ -323,12 +331,13 @@ class Trainer:
         """Write bundles and log, then the state, which determines where to resume."""
         self.rows.append(row)
         self.batch, self.score, self.seconds, self.waited = 0, Score(), 0.0, 0.0
-        if self.processes.leads:
-            self._keep_epoch(row)
+        kept = whole_module(self.kept, keep=self.processes.leads)
+        if kept is not None:
+            self._keep_epoch(kept, row)
         self._checkpoint()
 
-    def _keep_epoch(self, row: EpochLog) -> None:
-        bundle = bundle_of(self.kept, self.recipe, row, self.splits, self.pretrained)
+    def _keep_epoch(self, kept: ResNet, row: EpochLog) -> None:
+        bundle = bundle_of(kept, self.recipe, row, self.splits, self.pretrained)
         try:
             if row.best:
                 bundle.save(self.folder / BEST)
@@ -338,22 +347,15 @@ class Trainer:
             raise self._unwritten(error) from None
 
     def _checkpoint(self) -> None:
-        if self.processes.leads:
-            self._keep_state()
+        leads = self.processes.leads
+        arrays = arrays_of(self.module, self.optimizer, self.average, keep=leads)
+        if leads:
+            self._keep_state(arrays)
         # A process that exits while rank 0 writes would stop it too.
         self.processes.wait()
         self._kept = time.monotonic()
 
-    def _keep_state(self) -> None:
-        model = self.module.state_dict()
-        momentum = optimizer_arrays(self.module, self.optimizer)
-        arrays = {
-            **{f"model.{name}": value for name, value in model.items()},
-            **{f"optimizer.{name}": value for name, value in momentum.items()},
-        }
-        if self.average is not None:
-            average = self.average.state_dict()
-            arrays |= {f"average.{name}": value for name, value in average.items()}
+    def _keep_state(self, arrays: Mapping[str, Tensor]) -> None:
         document = {
             "network": self.recipe.network.to_dict(),
             "batch": self.batch,
@@ -386,7 +388,6 @@ class Trainer:
             )
         try:
             self.module.load_state_dict(state.part("model"))
-            put_optimizer(self.module, self.optimizer, state.part("optimizer"))
             if self.average is not None:
                 self.average.load_state_dict(state.part("average"))
         except RuntimeError as error:
