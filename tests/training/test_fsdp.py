@@ -1,4 +1,4 @@
-"""Weights divided over two processes: the same run as with whole ones, in files of the same form."""
+"""Weights divided over two processes: the run of whole ones, and files of the same form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnetkit.training.run import resume, run_recipe
 
 #: Batches of which the last leaves a process without images; two of them are measured.
 FULL = f"{EVERYTHING} --batch-size 1166 --optimizer"
-CHOICES = {
+CASES = {
     "sgd": f"{FULL} sgd",
     "adamw": f"{FULL} adamw",
     "lamb": f"{FULL} lamb",
@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(place: Path) -> dict[str, list[dict[str, Any]]]:
     orders: list[tuple[str, list[Any], str]] = []
-    for name, words in CHOICES.items():
+    for name, words in CASES.items():
         given = ["digits", *SMALL, "--epochs", 2, *words.split(), "--out"]
         orders.append((f"{name}-whole", [*given, place / f"{name}-whole"], "nothing"))
         orders.append((f"{name}-fsdp", [*given, place / f"{name}-fsdp", "--fsdp"], "nothing"))
@@ -71,7 +71,7 @@ def found(place: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", CASES)
 def test_the_run_of_whole_weights(
     name: str, found: dict[str, list[dict[str, Any]]], place: Path
 ) -> None:

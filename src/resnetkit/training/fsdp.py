@@ -32,7 +32,9 @@ def shard(module: nn.Module, group: dist.ProcessGroup | None = None) -> None:
     for child in module.modules():
         if isinstance(child, ResidualBlock):
             fully_shard(child, mesh=mesh)
-    fully_shard(module, mesh=mesh)
+    # By default the stem and the classifier would stay whole until the backward pass, and so after
+    # validation.
+    fully_shard(module, mesh=mesh, reshard_after_forward=True)
 
 
 def is_sharded(module: nn.Module) -> bool:

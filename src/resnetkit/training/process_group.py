@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Timeout in seconds for all processes to join, and for reading and checking the images.
 PATIENCE = 600.0
+#: Seconds that the end of a process is told to the others.
+_LAST_WORDS = 10.0
 _ENDED = "ended"
 _LOST = (
     "another process of this run has died, or the network to it has failed; written files are "
@@ -168,11 +171,19 @@ def _end(error: BaseException, place: Processes, store: Store) -> None:
 
 def _first(store: Store, place: Processes, end: str) -> str | None:
     """How the first process ended; None if this is the first."""
-    mine = f"{end} {place.rank}"
-    with suppress(RuntimeError):
-        found = store.compare_set(_ENDED, "", mine).decode()
-        return None if found == mine else found
-    # torchrun itself has exited.
+    mine, found = f"{end} {place.rank}", list[str]()
+
+    def ask() -> None:
+        with suppress(RuntimeError):
+            found.append(store.compare_set(_ENDED, "", mine).decode())
+
+    # If the store's machine is cut off, it answers when TCP gives up, after a quarter of an hour.
+    asking = Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_LAST_WORDS)
+    if found:
+        return None if found[0] == mine else found[0]
+    # torchrun itself has exited, or is cut off.
     return None if place.leads else end
 
 
