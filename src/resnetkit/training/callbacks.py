@@ -88,6 +88,9 @@ class Callback:
     def images(self, count: int) -> None:
         """Called after ``count`` more training images."""
 
+    def unreadable(self, count: int) -> None:
+        """Called with the number of unreadable images: at the start, and when it has grown."""
+
     def epoch(self, row: EpochLog) -> None:
         """Called when an epoch is finished and saved."""
 
@@ -128,6 +131,10 @@ class Callbacks(Callback):
     def images(self, count: int) -> None:
         for callback in self._all:
             callback.images(count)
+
+    def unreadable(self, count: int) -> None:
+        for callback in self._all:
+            callback.unreadable(count)
 
     def epoch(self, row: EpochLog) -> None:
         for callback in self._all:

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import digest_of
 from resnetkit.checkpoints.writing import array
 from resnetkit.errors import InputError, check, listed, mapping, number, optional, parsed, whole
@@ -89,6 +90,15 @@ def remove_states(folder: Path) -> None:
     """Remove both, the older first."""
     for name in reversed(STATES):
         (folder / name).unlink(missing_ok=True)
+
+
+def check_network(document: Mapping[str, Any], recipe: Recipe, folder: Path) -> None:
+    """Raise ``ValueError`` for the state of another network than the recipe's."""
+    if Network.from_dict(document["network"]) != recipe.network:
+        raise InputError(
+            f"the state in {folder} is of another network, {document['network'].get('name')}, and "
+            f"its recipe trains {recipe.network.name}; train again"
+        )
 
 
 def differences(document: Mapping[str, Any], recipe: Recipe, processes: int) -> Iterator[str]:

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from resnetkit.training.data.data_loader import Batch
 from resnetkit.training.distributed import Processes
@@ -33,13 +34,15 @@ class DataParallel:
     ``module`` is what is trained: the network, or ``DistributedDataParallel`` of it. The gradient
     is that of the mean loss over the whole batch, however it is divided. Norms see the images of
     their process, and their running statistics are averaged over all processes after each step;
-    with ``sync_bn`` they see the whole batch. With ``fsdp`` parameters are divided too.
+    with ``sync_bn`` they see the whole batch. With ``fsdp`` the processes also divide the
+    parameters, and those of ``average``.
     """
 
     def __init__(
         self,
         processes: Processes,
         network: nn.Module,
+        average: AveragedModel | None = None,
         *,
         sync_bn: bool,
         fsdp: bool = False,
@@ -56,16 +59,14 @@ class DataParallel:
         if sync_bn:
             synchronise(network, self._group)
         if fsdp:
-            self.shard(network)
+            shard(network, self._group)
+            if average is not None:
+                shard(average.module, self._group)
             return
         # Renamed in torch 2.14. Buffers are already equal, see `settle`.
         renamed = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
         unsent: Any = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
         self.module = DistributedDataParallel(network, process_group=self._group, **unsent)
-
-    def shard(self, module: nn.Module) -> None:
-        """Divide the parameters of ``module``, which is the network or like it."""
-        shard(module, self._group)
 
     def count(self, mine: int) -> int:
         """The number of images in the whole batch; ``mine`` are here."""

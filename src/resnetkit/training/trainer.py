@@ -10,7 +10,6 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
@@ -18,6 +17,7 @@ from resnetkit.nn.resnet import ResNet
 from resnetkit.training.checkpoint import (
     State,
     arrays_of,
+    check_network,
     differences,
     load_state,
     put_optimizer,
@@ -100,17 +100,15 @@ class Trainer:
         state = self.processes.shared(lambda: load_state(folder, self.callback.warn))
         if state is not None:
             self._restore(state)
-        fsdp = self.run_options.fsdp and not self.processes.alone
         self.together = DataParallel(
             self.processes,
             self.module,
+            self.average,
             sync_bn=recipe.model.sync_bn,
-            fsdp=fsdp,
+            fsdp=self.run_options.fsdp,
             weigh=weigher_of(recipe, splits.class_counts()),
             place=place,
         )
-        if fsdp and self.average is not None:
-            self.together.shard(self.average.module)
         self.optimizer = optimizer_of(self.module, recipe)
         if state is not None:
             put_optimizer(self.module, self.optimizer, state.part("optimizer"))
@@ -159,6 +157,7 @@ class Trainer:
                 if self.processes.leads:
                     bad.save(self.folder)
                 self.callback.warn(f"skipped {name}: {reason}")
+                self.callback.unreadable(len(bad.problems))
                 bad.check()
 
     def run(self) -> list[EpochLog]:
@@ -167,8 +166,9 @@ class Trainer:
         Raises ``DivergedError`` if the loss is not finite, and ``KeyboardInterrupt`` after a
         signal, once everything is saved.
         """
-        done = self.score.images
-        self.callback.start(self.recipe, self.splits.counts(), list(self.rows), done)
+        counts, done = self.splits.counts(), self.score.images
+        self.callback.start(self.recipe, counts, list(self.rows), done)
+        self.callback.unreadable(len(self.splits.bad.problems))
         while not is_finished(self.rows, self.recipe.epochs, self.recipe.schedule.patience):
             with self.stop.patiently():
                 self._epoch()
@@ -186,11 +186,12 @@ class Trainer:
                 count = self._skip(number, batch, str(error))
             self.seconds = before + time.perf_counter() - began
             self.waited = waited + batches.seconds
+            due = self._agree(due=self._is_due())
             if self.score.images:
                 share = self.waited / self.seconds
                 self.callback.so_far(self.score.loss, self.score.accuracy, share)
             self.callback.images(count)
-            if self._agree(due=self._is_due()) or self.stop.asked:
+            if due or self.stop.asked:
                 self._checkpoint()
             if self.stop.asked:
                 return
@@ -312,12 +313,15 @@ class Trainer:
         return f"{kept}; train again with an lr below {self.recipe.optimizer.lr:g}"
 
     def _agree(self, *, due: bool = False) -> bool:
-        """Share signals and unreadable images of all processes; whether rank 0 is ``due``."""
-        found = self.processes.numbers(self.stop.heard, len(self._news), due)
-        self.stop.agree(int(max(heard for heard, _, _ in found)))
-        if any(news for _, news, _ in found):
+        """Share signals, bad images and waits of all processes; whether rank 0 is ``due``."""
+        found = self.processes.numbers(self.stop.heard, len(self._news), due, self.waited)
+        heard, news, rank_0_due, waited = zip(*found, strict=True)
+        self.stop.agree(int(max(heard)))
+        # The others wait for the process that waits longest.
+        self.waited = max(waited)
+        if any(news):
             self._share_news(self.processes.gathered(self._news))
-        return bool(found[0][2])
+        return bool(rank_0_due[0])
 
     def _listen(self) -> None:
         self._agree()
@@ -380,12 +384,7 @@ class Trainer:
 
     def _restore(self, state: State) -> None:
         document = state.document
-        if Network.from_dict(document["network"]) != self.recipe.network:
-            raise InputError(
-                f"the state in {self.folder} is of another network, "
-                f"{document['network'].get('name')}, and its recipe trains "
-                f"{self.recipe.network.name}; train again"
-            )
+        check_network(document, self.recipe, self.folder)
         try:
             self.module.load_state_dict(state.part("model"))
             if self.average is not None:
