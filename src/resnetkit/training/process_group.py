@@ -49,11 +49,15 @@ def joined(network_timeout: float = NETWORK_TIMEOUT) -> Iterator[Processes]:
     if not dist.is_torchelastic_launched():
         yield ALONE
         return
-    # torchrun owns the store, so it remains for restarted processes.
+    # torchrun owns the store, so it remains for restarted processes; else rank 0 does.
+    owned = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and os.environ["RANK"] == "0"
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
         limit = timedelta(seconds=network_timeout)
-        store = PrefixStore("resnetkit", TCPStore(host, port, is_master=False, timeout=limit))
+        store = PrefixStore(
+            "resnetkit",
+            TCPStore(host, port, is_master=owned, timeout=limit, wait_for_workers=False),
+        )
     except dist.DistError:
         raise InputError(f"cannot reach torchrun at {host}:{port}; is it running?") from None
     place = Processes(
