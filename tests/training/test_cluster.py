@@ -49,16 +49,18 @@ def check(place: Path, epochs: int = 2) -> None:
 
 
 def test_the_page_has_the_commands_that_are_tried() -> None:
-    one, again, two, slurm = commands()
+    one, again, two, slurm, divided = commands()
     assert one.startswith("torchrun --nproc-per-node 2 -m resnetkit train pictures")
     assert again.endswith("-m resnetkit train --resume run\n")
     assert "--nnodes 2" in two
     assert slurm.startswith("#!/bin/bash\n#SBATCH")
+    assert "--fsdp" in divided
 
 
 @pytest.mark.slow
-def test_one_machine_and_again(place: Path) -> None:
-    for number, command in enumerate(commands()[:2]):
+@pytest.mark.parametrize("number", [0, 4])
+def test_one_machine_and_again(number: int, place: Path) -> None:
+    for done_before, command in enumerate((commands()[number], commands()[1])):
         with_port = command.replace("torchrun", f"torchrun --master-port {free_port()}")
         done = subprocess.run(
             ["bash", "-c", shortened(with_port)],
@@ -70,7 +72,7 @@ def test_one_machine_and_again(place: Path) -> None:
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("epoch 2/2") == 1 - number, "nothing is left to train"
+        assert done.stdout.count("epoch 2/2") == 1 - done_before, "nothing is left to train"
         assert "test accuracy" in done.stdout
         check(place)
 

@@ -41,10 +41,9 @@ def joined(network_timeout: float = NETWORK_TIMEOUT) -> Iterator[Processes]:
     """The processes of this launch of torchrun; ``ALONE`` without torchrun.
 
     They wait for each other up to ``network_timeout`` seconds, before training at least
-    ``PATIENCE``.
-    If one fails, it raises its error, and all others end silently, with ``SystemExit`` of the same
-    code; after a signal, only rank 0 raises ``KeyboardInterrupt``. Raises ``ValueError`` if another
-    process has died.
+    ``PATIENCE``. If one fails, it raises its error, and all others end silently, with
+    ``SystemExit`` of the same code; after a signal, only rank 0 raises ``KeyboardInterrupt``.
+    Raises ``ValueError`` if another process has died.
     """
     if not dist.is_torchelastic_launched():
         yield ALONE

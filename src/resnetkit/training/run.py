@@ -198,7 +198,8 @@ def _continue(
     with (
         _told(context.callback, folder),
         threads(recipe.runtime.threads),
-        keep_memory(),
+        # Divided weights are there to save memory: what is free is given back.
+        nullcontext() if context.run_options.fsdp else keep_memory(),
         reproducible(recipe),
         within_memory(recipe),
     ):
