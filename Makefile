@@ -33,12 +33,15 @@ coverage: $(STAMP)
 	$(VENV)/bin/pytest $(PARALLEL) --cov --cov-report=term --cov-report=html:build/coverage
 
 # The sweeps that take minutes; .ci/run runs them after `make test`. torch.compile needs a compiler,
-# the page of `resnetkit view` a browser, the tests of several hosts network namespaces (and root).
+# the page of `resnetkit view` a browser, the tests of several hosts network namespaces (and root)
+# and SLURM.
 slow: $(STAMP) $(MODULES)
 	@command -v g++ >/dev/null || .ci/system_packages g++ python3-dev
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  .ci/system_packages chromium
 	@command -v ip >/dev/null || .ci/system_packages iproute2
+	@command -v slurmctld >/dev/null || \
+	  .ci/system_packages slurmctld slurmd slurm-client munge
 	$(VENV)/bin/pytest $(PARALLEL) -m slow --durations=30
 
 # The documentation site, in build/site; a broken link is an error.

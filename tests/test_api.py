@@ -36,7 +36,10 @@ GOLDEN = Path(__file__).parent / "golden" / "api.txt"
 NAMES = [name for name in resnetkit.__all__ if not name.startswith("_")]
 FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(resnetkit, name))]
 #: Classes of the caller's: they are not what a function returns.
-CLASSES = ["MLflowCallback", "ResNetClassifier", "TensorBoardCallback", "WandbCallback"]
+CLASSES = [
+    *("MLflowCallback", "PrometheusCallback", "ResNetClassifier", "TensorBoardCallback"),
+    "WandbCallback",
+]
 #: What the README's table promises.
 PROMISED = set(
     "list_models network explain compare build load identify convert verify train resume find_lr "

@@ -32,6 +32,7 @@ from .inference.prediction import Prediction as Prediction
 from .nn.resnet import ResNet as ResNet
 from .preprocess import Preprocess as Preprocess
 from .report.callbacks.mlflow import MLflowCallback as MLflowCallback
+from .report.callbacks.prometheus import PrometheusCallback as PrometheusCallback
 from .report.callbacks.tensorboard import TensorBoardCallback as TensorBoardCallback
 from .report.callbacks.wandb import WandbCallback as WandbCallback
 from .server.serving import serve as serve

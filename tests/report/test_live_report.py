@@ -205,3 +205,17 @@ def test_the_live_line_tells_everything(capsys: pytest.CaptureFixture[str],
     shown = capsys.readouterr().err
     for words in ("50 %", "loss 1.250", "accuracy 50.0 %", "wait 12%", "images/s", "left"):
         assert words in shown
+
+
+def test_the_live_line_of_a_distributed_job(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnetkit.report.console.training.INTERVAL", -1.0)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    callback = Printed()
+    callback.start(RECIPE, {"train": 500}, [])
+    callback.unreadable(2)
+    callback.images(250)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(" left  processes 3  restarts 1  unreadable 2")

@@ -1,4 +1,4 @@
-"""The commands of docs/cluster.md, run on 127.0.0.1 with two launchers for two machines."""
+"""The commands of docs/cluster.md: on one machine, on two hosts, and as a job of a real SLURM."""
 
 from __future__ import annotations
 
@@ -12,97 +12,115 @@ import pytest
 from launching import ENVIRONMENT, free_port
 
 import resnetkit
+from hosts import network, wait_until
 from photographs import write_classes
 from resnetkit.training.epoch_log import read_log
+from slurm import cluster
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 #: The page's commands train the default network for a long time.
 SMALL = (
-    "--model resnet20 --depths 1,1 --widths 8,16 --stem-widths 8 --size 16 --threads 1 --epochs 2"
+    "--model resnet20 --depths 1,1 --widths 8,16 --stem-widths 8 --size 16 --threads 1 --epochs "
 )
-STAND_INS = {
-    # Every task of a step runs the same command.
-    "srun": '"$@" & "$@"; code=$?; wait $! && exit $code',
-    "scontrol": '[ "$1 $2 $3" = "show hostnames pair[1-2]" ] && printf "127.0.0.1\\nother\\n"',
-    "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
-}
-SLURM = {"SLURM_NNODES": "2", "SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "pair[1-2]"}
+#: torchrun is there, as in an activated environment.
+HERE = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+COUNT = 12
 
 
 def commands() -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
+def shortened(script: str, epochs: int = 2) -> str:
+    """A page's commands on data that is small."""
+    assert "--batch-size 64" in script or "--resume" in script
+    return script.replace("--batch-size 64", f"--batch-size 8 {SMALL} {epochs}")
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    write_classes(tmp_path / "pictures", 12, classes=("brick", "coffee", "rocket"))
-    (tmp_path / "bin").mkdir()
-    for name, line in STAND_INS.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{line}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    write_classes(tmp_path / "pictures", COUNT, classes=("brick", "coffee", "rocket"))
     return tmp_path
 
 
-def start(script: str, place: Path, port: int, **more: str) -> subprocess.Popen[str]:
-    """Run a page's commands on data that is small, with a port that is free."""
-    small = script.replace("--batch-size 64", f"--batch-size 8 {SMALL}")
-    small = small.replace("node1", "127.0.0.1").replace("29400", str(port))
-    path = f"{place / 'bin'}:{os.environ['PATH']}"
-    return subprocess.Popen(
-        ["bash", "-c", small],
-        cwd=place,
-        env={**ENVIRONMENT, "PATH": path, "MASTER_PORT": str(port), **more},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def end(started: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = started.communicate(timeout=300)
-    assert started.returncode == 0, err
-    assert "src/resnetkit" not in err, err
-    return out, err
-
-
-def check(place: Path, out: str) -> None:
-    assert out.count("epoch 2/2") == 1, out
-    assert len(read_log(place / "run")) == 2
+def check(place: Path, epochs: int = 2) -> None:
+    assert [row.epoch for row in read_log(place / "run")] == list(range(1, epochs + 1))
     assert resnetkit.load(place / "run" / "best.safetensors").measured["test"]["images"] == 6
 
 
 def test_the_page_has_the_commands_that_are_tried() -> None:
-    one, again, two, slurm = commands()
+    one, again, two, slurm, divided = commands()
     assert one.startswith("torchrun --nproc-per-node 2 -m resnetkit train pictures")
     assert again.endswith("-m resnetkit train --resume run\n")
     assert "--nnodes 2" in two
     assert slurm.startswith("#!/bin/bash\n#SBATCH")
+    assert "--fsdp" in divided
 
 
 @pytest.mark.slow
-def test_two_machines(place: Path) -> None:
-    port = free_port()
-    both = [start(commands()[2], place, port) for _ in range(2)]
-    check(place, "".join(end(one)[0] for one in both))
+@pytest.mark.parametrize("number", [0, 4])
+def test_one_machine_and_again(number: int, place: Path) -> None:
+    for done_before, command in enumerate((commands()[number], commands()[1])):
+        with_port = command.replace("torchrun", f"torchrun --master-port {free_port()}")
+        done = subprocess.run(
+            ["bash", "-c", shortened(with_port)],
+            cwd=place,
+            env=HERE,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("epoch 2/2") == 1 - done_before, "nothing is left to train"
+        assert "test accuracy" in done.stdout
+        check(place)
+
+
+@pytest.mark.slow
+def test_two_machines_that_know_their_own_name_as_local(place: Path) -> None:
+    """As Debian's installer writes /etc/hosts."""
+    with network(2) as hosts:
+        for host in hosts:
+            names = Path("/etc/netns", host.namespace, "hosts")
+            names.write_text(names.read_text().replace(host.address, "127.0.1.1"))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = ["bash", "-c", shortened(commands()[2])]
+        started = [host.start(command, environment=HERE, cwd=place, **pipes) for host in hosts]
+        ends = [one.communicate(timeout=300) for one in started]
+    assert [one.returncode for one in started] == [0, 0], ends
+    assert "".join(out for out, _ in ends).count("epoch 2/2") == 1
+    check(place)
 
 
 @pytest.mark.slow
 def test_slurm(place: Path) -> None:
-    out, _ = end(start(commands()[3], place, free_port(), **SLURM))
-    check(place, out)
+    """A job on two nodes is requeued in the middle, and goes on there."""
+    script, epochs = place / "job.sh", 20
+    script.write_text(shortened(commands()[3], epochs))
+    printed = place / "slurm-1.out"
+    with network(2) as hosts, cluster(hosts, place / "slurm", **HERE) as slurm:
+        number = slurm.run("sbatch", "--parsable", script, cwd=place).strip()
+        assert number == "1"
 
+        def began() -> bool:
+            ended = slurm.job(number)["JobState"] in ("FAILED", "COMPLETED")
+            assert not ended, printed.read_text()
+            return (place / "run" / "log.jsonl").exists()
 
-@pytest.mark.slow
-def test_one_machine_and_slurm_again(place: Path) -> None:
-    port = free_port()
-    with_port = [
-        text.replace("torchrun --nproc", f"torchrun --master-port {port} --nproc")
-        for text in commands()[:2]
-    ]
-    out, _ = end(start(with_port[0], place, port))
-    check(place, out)
-    for again in (with_port[1], commands()[3]):
-        out, _ = end(start(again, place, free_port(), **SLURM))
-        assert "test accuracy" in out
-        assert "epoch 1/2" not in out, "nothing is left to train"
-        assert "epoch 2/2" not in out
+        wait_until(began, "an epoch", 120)
+        slurm.run("scontrol", "requeue", number)
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL")
+        wait_until(lambda: slurm.job(number)["JobState"] in ends, "the end of the job", 240)
+        job = slurm.job(number)
+    text = printed.read_text()
+    assert (job["JobState"], job["Restarts"], job["NumNodes"]) == ("COMPLETED", "1", "2"), text
+    assert "DUE TO JOB REQUEUE" in text
+    # The checkpoint is of the step at which SLURM's SIGTERM came.
+    (done,) = re.findall(r"^continuing in epoch \d+, after (\d+) images of it$", text, re.MULTILINE)
+    assert int(done) % 8 == 0
+    shown = [int(n) for n in re.findall(rf"^epoch +(\d+)/{epochs} ", text, re.MULTILINE)]
+    assert shown == sorted(set(shown)), "none is trained twice"
+    # srun may no longer print the one that ends after the signal.
+    assert len(shown) >= epochs - 1
+    check(place, epochs)

@@ -58,6 +58,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--resume the same run")  # fmt: skip
     add("--wandb", metavar="PROJECT", help="log to Weights & Biases, offline without an API key; "
         "with --resume the same run")  # fmt: skip
+    add("--metrics-port", type=int, metavar="PORT", help="serve metrics for Prometheus while "
+        "training, by rank 0")  # fmt: skip
     add("--skip-nan", action="store_true", help="skip a batch whose loss is not finite, "
         "instead of stopping")  # fmt: skip
     add("--recipe", metavar="NAME|FILE", help="quick (default), paper, tv-v2, a1, a2, a3, ffcv, or "
@@ -72,6 +74,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "be unreadable; default: 0.01")  # fmt: skip
     add("--memory", type=float, default=1.0, metavar="GIB", help="cache of decoded images, "
         "so that each is decoded once; default: 1")  # fmt: skip
+    add("--network-timeout", type=float, default=300.0, metavar="SECONDS", help="under torchrun, "
+        "how long processes wait for one that has died or is cut off; default: 300")  # fmt: skip
+    add("--fsdp", action="store_true", help="under torchrun, divide weights, gradients and "
+        "optimizer state over the processes, for networks that do not fit into one")  # fmt: skip
     add_choices(parser)
     add_fetching(parser)
     add_reading(parser)
@@ -84,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.data.datasets.label_pattern import joined_pattern
     from resnetkit.report import plots
     from resnetkit.report.callbacks.live_report import watched
+    from resnetkit.report.callbacks.prometheus import PrometheusCallback
     from resnetkit.report.console.training import Printed, show_result
     from resnetkit.training.process_group import joined
     from resnetkit.training.run_folder import RECIPE
@@ -99,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format:
         raise InputError("--format requires --find-lr; a run writes log.jsonl")
     folder = args.resume or args.out or default_folder(args)
+    metrics = None if args.metrics_port is None else PrometheusCallback(args.metrics_port)
     with Printed() as printed:
         callback = watched(
             printed,
@@ -106,10 +114,14 @@ def run(args: argparse.Namespace) -> int:
             tensorboard=args.tensorboard,
             mlflow=args.mlflow,
             wandb=args.wandb,
+            prometheus=metrics,
             resumed=args.resume is not None,
         )
         try:
-            with joined() as processes:
+            with joined(_conduct(args).network_timeout) as processes:
+                if metrics is not None:
+                    # Before anything is written.
+                    processes.shared(metrics.listen)
                 if args.resume:
                     result = _resumed(args, callback, processes)
                 else:

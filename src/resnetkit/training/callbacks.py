@@ -15,6 +15,10 @@ from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.result import Result
 
+#: Seconds that processes of a distributed run wait for each other.
+NETWORK_TIMEOUT = 300.0
+_DAY = 86400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
@@ -23,7 +27,9 @@ class RunOptions:
     ``checkpoint_minutes``: minutes between two checkpoints within an epoch; 0: after every step.
     ``skip_nan``: skip batches whose loss or gradient is not finite, instead of stopping.
     ``max_bad``: maximum share of unreadable images. ``memory``: GiB for caching decoded images;
-    images that do not fit are decoded in every epoch.
+    images that do not fit are decoded in every epoch. ``network_timeout``: seconds after which a
+    process of a distributed run that waits for another one takes it as dead. ``fsdp``: divide
+    weights, gradients and the optimizer's state over the processes, so that wider networks fit.
 
     Raises ``ValueError`` for a value that is not allowed.
     """
@@ -32,6 +38,8 @@ class RunOptions:
     skip_nan: bool = False
     max_bad: float = 0.01
     memory: float = 1.0
+    network_timeout: float = NETWORK_TIMEOUT
+    fsdp: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.checkpoint_minutes) and self.checkpoint_minutes >= 0):
@@ -46,6 +54,12 @@ class RunOptions:
         if not self.memory >= 0:
             raise InputError(
                 f"memory is {self.memory:g} GiB; it must be a number from 0", field="memory"
+            )
+        if not 1 <= self.network_timeout <= _DAY:
+            raise InputError(
+                f"network_timeout is {self.network_timeout:g} seconds; it must be a number from 1 "
+                f"to {_DAY}",
+                field="network_timeout",
             )
 
 
@@ -73,6 +87,9 @@ class Callback:
 
     def images(self, count: int) -> None:
         """Called after ``count`` more training images."""
+
+    def unreadable(self, count: int) -> None:
+        """Called with the number of unreadable images: at the start, and when it has grown."""
 
     def epoch(self, row: EpochLog) -> None:
         """Called when an epoch is finished and saved."""
@@ -114,6 +131,10 @@ class Callbacks(Callback):
     def images(self, count: int) -> None:
         for callback in self._all:
             callback.images(count)
+
+    def unreadable(self, count: int) -> None:
+        for callback in self._all:
+            callback.unreadable(count)
 
     def epoch(self, row: EpochLog) -> None:
         for callback in self._all:

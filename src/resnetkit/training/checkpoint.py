@@ -17,11 +17,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import digest_of
 from resnetkit.checkpoints.writing import array
 from resnetkit.errors import InputError, check, listed, mapping, number, optional, parsed, whole
 from resnetkit.files import atomic
 from resnetkit.training.epoch_log import epoch_log_of
+from resnetkit.training.fsdp import divided_as, gathered, is_divided
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_folder import STATES
 
@@ -90,6 +92,15 @@ def remove_states(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def check_network(document: Mapping[str, Any], recipe: Recipe, folder: Path) -> None:
+    """Raise ``ValueError`` for the state of another network than the recipe's."""
+    if Network.from_dict(document["network"]) != recipe.network:
+        raise InputError(
+            f"the state in {folder} is of another network, {document['network'].get('name')}, and "
+            f"its recipe trains {recipe.network.name}; train again"
+        )
+
+
 def differences(document: Mapping[str, Any], recipe: Recipe, processes: int) -> Iterator[str]:
     """Differences from when the state was saved, and their effect on the weights."""
     threads = torch.get_num_threads()
@@ -143,6 +154,23 @@ def _digest(document: str, arrays: Mapping[str, Tensor]) -> str:
     return digest_of(document, {name: array(value) for name, value in arrays.items()})
 
 
+def arrays_of(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    *,
+    keep: bool,
+) -> dict[str, Tensor]:
+    """The tensors of a state, in processes that ``keep`` them; all must call it."""
+    arrays = {
+        **{f"model.{name}": value for name, value in module.state_dict().items()},
+        **{f"optimizer.{n}": value for n, value in optimizer_arrays(module, optimizer).items()},
+    }
+    if average is not None:
+        arrays |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    return gathered(arrays, keep=keep)
+
+
 def optimizer_arrays(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state of each parameter, as ``KEY.PARAMETER``."""
     return {
@@ -166,8 +194,14 @@ def put_optimizer(
         if parameter is None or value.shape not in (parameter.shape, torch.Size([])):
             raise InputError(f"the optimizer's {place} belongs to another network")
         if value.shape == parameter.shape:
-            # In the parameter's memory format, as the optimizer creates it.
-            value = torch.empty_like(parameter, requires_grad=False).copy_(value)  # noqa: PLW2901
+            value = _like(parameter, value)  # noqa: PLW2901
         elif fused:
             value = value.to(parameter.device)  # noqa: PLW2901
         optimizer.state[parameter][key] = value
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """``value`` in the parameter's memory format, as the optimizer creates it, or its division."""
+    if is_divided(parameter):
+        return divided_as(value, parameter)
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from inspect import signature
 from itertools import accumulate
@@ -13,9 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from resnetkit.training.data.data_loader import Batch
 from resnetkit.training.distributed import Processes
+from resnetkit.training.fsdp import shard
 from resnetkit.training.step.compile import Forward
 from resnetkit.training.step.loss import Criterion
 from resnetkit.training.step.model_setup import Place
@@ -32,15 +34,18 @@ class DataParallel:
     ``module`` is what is trained: the network, or ``DistributedDataParallel`` of it. The gradient
     is that of the mean loss over the whole batch, however it is divided. Norms see the images of
     their process, and their running statistics are averaged over all processes after each step;
-    with ``sync_bn`` they see the whole batch.
+    with ``sync_bn`` they see the whole batch. With ``fsdp`` the processes also divide the
+    parameters, and those of ``average``.
     """
 
     def __init__(
         self,
         processes: Processes,
         network: nn.Module,
+        average: AveragedModel | None = None,
         *,
         sync_bn: bool,
+        fsdp: bool = False,
         weigh: Weigh,
         place: Place,
     ) -> None:
@@ -53,6 +58,11 @@ class DataParallel:
         self._group = _group_for(next(network.parameters()).device)
         if sync_bn:
             synchronise(network, self._group)
+        if fsdp:
+            shard(network, self._group)
+            if average is not None:
+                shard(average.module, self._group)
+            return
         # Renamed in torch 2.14. Buffers are already equal, see `settle`.
         renamed = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
         unsent: Any = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
@@ -101,17 +111,16 @@ class DataParallel:
     ) -> tuple[Tensor, Tensor]:
         """Add the gradient of the whole batch's loss, piece by piece; returns the local logits and
         that loss, the same in all processes."""
-        module = self.module
-        assert isinstance(module, DistributedDataParallel)
         whole = sum(one for (one,) in self.processes.numbers(self._weigh(targets)))
         found, value = [], 0.0
         parts = self._pieces(pieces)
         split = (inputs.tensor_split(len(parts)), targets.tensor_split(len(parts)))
         for number, (images, truth) in enumerate(zip(*split, strict=True)):
             self._place.total, self._place.first = parts[number]
-            # The gradient is sent with the last piece.
+            # The gradient is sent with the last piece; a sharded one, which would be whole until
+            # then, with each.
             last = number == len(parts) - 1
-            with nullcontext() if last else module.no_sync():
+            with nullcontext() if last else self._unsent():
                 logits = answered(forward, images, bf16)
                 if len(images):
                     loss = criterion(logits, truth) * (self._weigh(truth) / whole)
@@ -124,6 +133,11 @@ class DataParallel:
             found.append(logits.detach())
         value = sum(one for (one,) in self.processes.numbers(value))
         return torch.cat(found), torch.tensor(value, dtype=torch.float32, device=inputs.device)
+
+    def _unsent(self) -> AbstractContextManager[None]:
+        if isinstance(self.module, DistributedDataParallel):
+            return self.module.no_sync()
+        return nullcontext()
 
     def _pieces(self, pieces: int) -> list[tuple[int, int]]:
         """For each piece, the number of images in all and in lower ranks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 T = TypeVar("T")
+# Older torch has it under a private name.
+set_timeout: Any = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
 _STARTED = "started"
 
 
@@ -141,6 +144,11 @@ class Processes:
         """Wait for all processes."""
         if not self.alone:
             dist.barrier()
+
+    def limit(self, seconds: float) -> None:
+        """Wait for other processes up to ``seconds`` from now on."""
+        if not self.alone:
+            set_timeout(timedelta(seconds=seconds))
 
     def remember_start(self, folder: Path) -> None:
         """Record that this launch of torchrun started the run in ``folder``."""

@@ -26,8 +26,9 @@ class EpochLog:
     1; those of training are of augmented images while the weights changed. ``lr`` is the last
     step's, ``seconds`` the duration of the whole epoch, ``rate`` training images per second.
     ``best``: its weights were kept, see ``is_best``. ``waited`` is the share of the training time
-    spent waiting for images, 0 to 1. ``validation_images`` is the number of validation images, also
-    0 in older logs; validation accuracy and loss are None without validation images.
+    spent waiting for images, 0 to 1, by the process that waited longest. ``validation_images`` is
+    the number of validation images, also 0 in older logs; validation accuracy and loss are None
+    without validation images.
     """
 
     epoch: int

@@ -51,7 +51,7 @@ def train(
     PosixPath('run/best.safetensors')
     """
     pretrained = _opened(pretrained)
-    with joined() as processes, display.training(progress) as shown:
+    with joined(_timeout(run_options)) as processes, display.training(progress) as shown:
         recipe = processes.shared(
             lambda: make_recipe(data, model, pretrained=pretrained, **choices)
         )
@@ -81,7 +81,7 @@ def resume(
     >>> resnetkit.resume("run").best.epoch
     1
     """
-    with joined() as processes, display.training(progress) as shown:
+    with joined(_timeout(run_options)) as processes, display.training(progress) as shown:
         return run.resume(out, _all(callbacks, shown), run_options=run_options, processes=processes)
 
 
@@ -111,6 +111,10 @@ def find_lr(
 
 def _opened(weights: Weights | None) -> Bundle | None:
     return load(weights) if isinstance(weights, str | Path) else weights
+
+
+def _timeout(run_options: RunOptions | None) -> float:
+    return (run_options or RunOptions()).network_timeout
 
 
 def _all(callbacks: Sequence[Callback], shown: Callback | None) -> Callback | None:

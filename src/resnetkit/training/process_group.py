@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
+from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,36 +16,47 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from resnetkit.errors import InputError
+from resnetkit.training.callbacks import NETWORK_TIMEOUT
 from resnetkit.training.distributed import ALONE, Processes
+from resnetkit.training.network_interface import choose_interface
 from resnetkit.training.signals import Terminated
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-#: Timeout in seconds for all processes to join.
+#: Timeout in seconds for all processes to join, and for reading and checking the images.
 PATIENCE = 600.0
+#: Seconds that the end of a process is told to the others.
+_LAST_WORDS = 10.0
 _ENDED = "ended"
 _LOST = (
-    "another process of this run has died; written files are intact: torchrun continues by itself "
-    "if it may restart processes, else resume the run in its folder"
+    "another process of this run has died, or the network to it has failed; written files are "
+    "intact: torchrun continues by itself if it may restart processes, else resume the run in its "
+    "folder"
 )
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def joined(network_timeout: float = NETWORK_TIMEOUT) -> Iterator[Processes]:
     """The processes of this launch of torchrun; ``ALONE`` without torchrun.
 
-    If one fails, it raises its error, and all others end silently, with ``SystemExit`` of the same
-    code; after a signal, only rank 0 raises ``KeyboardInterrupt``. Raises ``ValueError`` if another
-    process has died.
+    They wait for each other up to ``network_timeout`` seconds, before training at least
+    ``PATIENCE``. If one fails, it raises its error, and all others end silently, with
+    ``SystemExit`` of the same code; after a signal, only rank 0 raises ``KeyboardInterrupt``.
+    Raises ``ValueError`` if another process has died.
     """
     if not dist.is_torchelastic_launched():
         yield ALONE
         return
-    # torchrun owns the store, so it remains for restarted processes.
+    # torchrun owns the store, so it remains for restarted processes; else rank 0 does.
+    owned = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "False" and os.environ["RANK"] == "0"
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
-        store = PrefixStore("resnetkit", TCPStore(host, port, is_master=False))
+        limit = timedelta(seconds=network_timeout)
+        store = PrefixStore(
+            "resnetkit",
+            TCPStore(host, port, is_master=owned, timeout=limit, wait_for_workers=False),
+        )
     except dist.DistError:
         raise InputError(f"cannot reach torchrun at {host}:{port}; is it running?") from None
     place = Processes(
@@ -62,7 +75,7 @@ def joined() -> Iterator[Processes]:
         return
     launch = PrefixStore(_meet(store, place), store)
     try:
-        _connect(launch, place)
+        _connect(launch, place, max(PATIENCE, network_timeout))
         yield place
         place.wait()
     except BaseException as error:
@@ -73,14 +86,28 @@ def joined() -> Iterator[Processes]:
             dist.destroy_process_group()
 
 
-def _connect(store: Store, place: Processes) -> None:
+def _connect(store: Store, place: Processes, seconds: float) -> None:
     try:
-        dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.world)
+        if place.local < place.world:
+            choose_interface(os.environ["MASTER_ADDR"], lambda text: _exchanged(store, place, text))
+        dist.init_process_group(
+            "gloo",
+            store=store,
+            rank=place.rank,
+            world_size=place.world,
+            timeout=timedelta(seconds=seconds),
+        )
     except RuntimeError as error:
         raise InputError(
             f"the processes cannot connect ({error}); one may have died, or "
             "GLOO_SOCKET_IFNAME must name the network between the machines"
         ) from None
+
+
+def _exchanged(store: Store, place: Processes, text: str) -> list[str]:
+    """The texts of all processes, before they are connected."""
+    store.set(f"text/{place.rank}", text)
+    return [store.get(f"text/{rank}").decode() for rank in range(place.world)]
 
 
 def _meet(store: Store, place: Processes) -> str:
@@ -147,11 +174,19 @@ def _end(error: BaseException, place: Processes, store: Store) -> None:
 
 def _first(store: Store, place: Processes, end: str) -> str | None:
     """How the first process ended; None if this is the first."""
-    mine = f"{end} {place.rank}"
-    with suppress(RuntimeError):
-        found = store.compare_set(_ENDED, "", mine).decode()
-        return None if found == mine else found
-    # torchrun itself has exited.
+    mine, found = f"{end} {place.rank}", list[str]()
+
+    def ask() -> None:
+        with suppress(RuntimeError):
+            found.append(store.compare_set(_ENDED, "", mine).decode())
+
+    # If the store's machine is cut off, it answers when TCP gives up, after a quarter of an hour.
+    asking = Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_LAST_WORDS)
+    if found:
+        return None if found[0] == mine else found[0]
+    # torchrun itself has exited, or is cut off.
     return None if place.leads else end
 
 

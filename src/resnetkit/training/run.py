@@ -88,6 +88,7 @@ def run_recipe(
     processes.shared(lambda: check_free(folder, overwrite=overwrite))
     if recipe.runtime.compile:
         check_compiler()
+    _check_fsdp(recipe, callback, run_options, processes)
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
     with stop.listening():
@@ -111,6 +112,20 @@ def run_recipe(
             splits.bad.save(folder)
             write_text(folder / RECIPE, recipe.to_toml())
             return _continue(recipe, folder, splits, context)
+
+
+def _check_fsdp(
+    recipe: Recipe, callback: Callback, run_options: RunOptions, processes: Processes
+) -> None:
+    if not run_options.fsdp:
+        return
+    if recipe.runtime.compile:
+        raise InputError(
+            "a network that is divided by fsdp cannot be compiled; leave fsdp or compile out",
+            field=("fsdp", "compile"),
+        )
+    if processes.alone:
+        callback.warn("fsdp has no effect on a single process, which keeps all weights")
 
 
 def _callback_for(callback: Callback | None, processes: Processes) -> Callback:
@@ -163,6 +178,7 @@ def resume(
         # A run by a version without this option.
         recipe = recipe.override(precision="fp32")
     processes.check(recipe)
+    _check_fsdp(recipe, callback, run_options, processes)
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)
     with stop.listening(), locked(folder) if processes.leads else nullcontext():
@@ -182,7 +198,8 @@ def _continue(
     with (
         _told(context.callback, folder),
         threads(recipe.runtime.threads),
-        keep_memory(),
+        # Divided weights are there to save memory: what is free is given back.
+        nullcontext() if context.run_options.fsdp else keep_memory(),
         reproducible(recipe),
         within_memory(recipe),
     ):
@@ -192,7 +209,9 @@ def _continue(
             pretrained = None
             if recipe.pretrained is not None:
                 pretrained = processes.shared(lambda: load(folder / START))
-            rows = Trainer(recipe, folder, splits, context, pretrained=pretrained).run()
+            trainer = Trainer(recipe, folder, splits, context, pretrained=pretrained)
+            processes.limit(context.run_options.network_timeout)
+            rows = trainer.run()
         result = _finish(recipe, folder, splits, rows, processes)
         context.callback.finish(result)
         return result

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
 import torch
+from torch import Tensor
 
-from resnetkit.architecture.network import Network
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import InputError
 from resnetkit.nn.resnet import ResNet
 from resnetkit.training.checkpoint import (
     State,
+    arrays_of,
+    check_network,
     differences,
     load_state,
-    optimizer_arrays,
     put_optimizer,
     save_state,
 )
@@ -28,6 +29,7 @@ from resnetkit.training.data.wait_timer import Waiting
 from resnetkit.training.data_parallel import DataParallel
 from resnetkit.training.epoch_bundle import bundle_of
 from resnetkit.training.epoch_log import EpochLog, epoch_log_of, is_best, is_finished, write_log
+from resnetkit.training.fsdp import whole_module
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.run_context import RunContext
@@ -87,7 +89,6 @@ class Trainer:
             averaged(self.module, recipe.model.ema_decay) if recipe.model.ema_decay else None
         )
         self.criterion = criterion_of(recipe, splits.class_counts())
-        self.optimizer = optimizer_of(self.module, recipe)
         self.train = self._feed("train", recipe.augment, recipe.size_in)
         self.validation = self._feed("validation") if splits.parts["validation"] else None
         self.schedule = schedule or schedule_of(recipe, len(self.train))
@@ -102,10 +103,15 @@ class Trainer:
         self.together = DataParallel(
             self.processes,
             self.module,
+            self.average,
             sync_bn=recipe.model.sync_bn,
+            fsdp=self.run_options.fsdp,
             weigh=weigher_of(recipe, splits.class_counts()),
             place=place,
         )
+        self.optimizer = optimizer_of(self.module, recipe)
+        if state is not None:
+            put_optimizer(self.module, self.optimizer, state.part("optimizer"))
         self.forward = compiled(self.together.module) if recipe.runtime.compile else None
 
     @property
@@ -151,6 +157,7 @@ class Trainer:
                 if self.processes.leads:
                     bad.save(self.folder)
                 self.callback.warn(f"skipped {name}: {reason}")
+                self.callback.unreadable(len(bad.problems))
                 bad.check()
 
     def run(self) -> list[EpochLog]:
@@ -159,8 +166,9 @@ class Trainer:
         Raises ``DivergedError`` if the loss is not finite, and ``KeyboardInterrupt`` after a
         signal, once everything is saved.
         """
-        done = self.score.images
-        self.callback.start(self.recipe, self.splits.counts(), list(self.rows), done)
+        counts, done = self.splits.counts(), self.score.images
+        self.callback.start(self.recipe, counts, list(self.rows), done)
+        self.callback.unreadable(len(self.splits.bad.problems))
         while not is_finished(self.rows, self.recipe.epochs, self.recipe.schedule.patience):
             with self.stop.patiently():
                 self._epoch()
@@ -178,11 +186,12 @@ class Trainer:
                 count = self._skip(number, batch, str(error))
             self.seconds = before + time.perf_counter() - began
             self.waited = waited + batches.seconds
+            due = self._agree(due=self._is_due())
             if self.score.images:
                 share = self.waited / self.seconds
                 self.callback.so_far(self.score.loss, self.score.accuracy, share)
             self.callback.images(count)
-            if self._agree(due=self._is_due()) or self.stop.asked:
+            if due or self.stop.asked:
                 self._checkpoint()
             if self.stop.asked:
                 return
@@ -304,12 +313,15 @@ class Trainer:
         return f"{kept}; train again with an lr below {self.recipe.optimizer.lr:g}"
 
     def _agree(self, *, due: bool = False) -> bool:
-        """Share signals and unreadable images of all processes; whether rank 0 is ``due``."""
-        found = self.processes.numbers(self.stop.heard, len(self._news), due)
-        self.stop.agree(int(max(heard for heard, _, _ in found)))
-        if any(news for _, news, _ in found):
+        """Share signals, bad images and waits of all processes; whether rank 0 is ``due``."""
+        found = self.processes.numbers(self.stop.heard, len(self._news), due, self.waited)
+        heard, news, rank_0_due, waited = zip(*found, strict=True)
+        self.stop.agree(int(max(heard)))
+        # The others wait for the process that waits longest.
+        self.waited = max(waited)
+        if any(news):
             self._share_news(self.processes.gathered(self._news))
-        return bool(found[0][2])
+        return bool(rank_0_due[0])
 
     def _listen(self) -> None:
         self._agree()
@@ -323,12 +335,13 @@ class Trainer:
         """Write bundles and log, then the state, which determines where to resume."""
         self.rows.append(row)
         self.batch, self.score, self.seconds, self.waited = 0, Score(), 0.0, 0.0
-        if self.processes.leads:
-            self._keep_epoch(row)
+        kept = whole_module(self.kept, keep=self.processes.leads)
+        if kept is not None:
+            self._keep_epoch(kept, row)
         self._checkpoint()
 
-    def _keep_epoch(self, row: EpochLog) -> None:
-        bundle = bundle_of(self.kept, self.recipe, row, self.splits, self.pretrained)
+    def _keep_epoch(self, kept: ResNet, row: EpochLog) -> None:
+        bundle = bundle_of(kept, self.recipe, row, self.splits, self.pretrained)
         try:
             if row.best:
                 bundle.save(self.folder / BEST)
@@ -338,22 +351,15 @@ class Trainer:
             raise self._unwritten(error) from None
 
     def _checkpoint(self) -> None:
-        if self.processes.leads:
-            self._keep_state()
+        leads = self.processes.leads
+        arrays = arrays_of(self.module, self.optimizer, self.average, keep=leads)
+        if leads:
+            self._keep_state(arrays)
         # A process that exits while rank 0 writes would stop it too.
         self.processes.wait()
         self._kept = time.monotonic()
 
-    def _keep_state(self) -> None:
-        model = self.module.state_dict()
-        momentum = optimizer_arrays(self.module, self.optimizer)
-        arrays = {
-            **{f"model.{name}": value for name, value in model.items()},
-            **{f"optimizer.{name}": value for name, value in momentum.items()},
-        }
-        if self.average is not None:
-            average = self.average.state_dict()
-            arrays |= {f"average.{name}": value for name, value in average.items()}
+    def _keep_state(self, arrays: Mapping[str, Tensor]) -> None:
         document = {
             "network": self.recipe.network.to_dict(),
             "batch": self.batch,
@@ -378,15 +384,9 @@ class Trainer:
 
     def _restore(self, state: State) -> None:
         document = state.document
-        if Network.from_dict(document["network"]) != self.recipe.network:
-            raise InputError(
-                f"the state in {self.folder} is of another network, "
-                f"{document['network'].get('name')}, and its recipe trains "
-                f"{self.recipe.network.name}; train again"
-            )
+        check_network(document, self.recipe, self.folder)
         try:
             self.module.load_state_dict(state.part("model"))
-            put_optimizer(self.module, self.optimizer, state.part("optimizer"))
             if self.average is not None:
                 self.average.load_state_dict(state.part("average"))
         except RuntimeError as error:

@@ -75,6 +75,7 @@ def watched(
     tensorboard: bool = False,
     mlflow: str | Path | None = None,
     wandb: str | None = None,
+    prometheus: Callback | None = None,
     resumed: bool = False,
 ) -> Callbacks:
     """The callbacks of a run in ``folder``; a ``resumed`` run with events continues them.
@@ -96,6 +97,8 @@ def watched(
         found.append(MLflowCallback(mlflow, teller=printed))
     if wandb is not None:
         found.append(WandbCallback(wandb, teller=printed))
+    if prometheus is not None:
+        found.append(prometheus)
     if resumed:
         _tell_left_out(printed, folder, {"mlflow": mlflow, "wandb": wandb})
     return Callbacks(printed, *found)

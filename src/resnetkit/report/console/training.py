@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ class Printed(Callback):
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=8),
             TextColumn("{task.percentage:.0f} %"),
-            TextColumn("{task.fields[score]}{task.fields[rate]}"),
+            TextColumn("{task.fields[score]}{task.fields[rate]}{task.fields[job]}"),
             console=self._console,
             transient=True,
             redirect_stdout=False,
@@ -54,6 +55,7 @@ class Printed(Callback):
         self._count = self._seen = self._total = 0
         self._score, self._last_line = "", time.perf_counter()
         self._began = 0.0
+        self._processes = self._restarts = self._unreadable = 0
 
     def __enter__(self) -> Printed:
         return self
@@ -81,12 +83,14 @@ class Printed(Callback):
         say(f"images: {counts}")
         if rows or done:
             say(f"continuing in epoch {len(rows) + 1}, after {done} images of it")
+        self._processes = int(os.environ.get("WORLD_SIZE", "1"))
+        self._restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         self._recipe, self._count = recipe, images["train"]
         self._total = (recipe.epochs - len(rows)) * self._count - done
         self._began = self._last_line = time.perf_counter()
         self._progress.start()
         self._task = self._progress.add_task(
-            "", total=self._count, completed=done, epoch=len(rows) + 1, score="", rate=""
+            "", total=self._count, completed=done, epoch=len(rows) + 1, score="", rate="", job=""
         )
 
     def so_far(self, loss: float, accuracy: float, waited: float = 0.0) -> None:
@@ -94,18 +98,22 @@ class Printed(Callback):
 
     def images(self, count: int) -> None:
         self._seen += count
-        self._progress.update(self._task, advance=count, score=self._score, rate=self._rate())
+        rate, job = self._rate(), self._job()
+        self._progress.update(self._task, advance=count, score=self._score, rate=rate, job=job)
         now, task = time.perf_counter(), self._progress.tasks[0]
         if self._bar is not None:
-            text = f"epoch {task.fields['epoch']}  {self._score}{self._rate()}"
+            text = f"epoch {task.fields['epoch']}  {self._score}{rate}{job}"
             self._bar.show(task.completed, self._count, text)
         elif not self._console.is_terminal and now - self._last_line > INTERVAL:
             self._last_line = now
             print(
                 f"resnetkit: epoch {task.fields['epoch']}: {task.completed:.0f} of {self._count} "
-                f"images  {self._score}{self._rate()}",
+                f"images  {self._score}{rate}{job}",
                 file=sys.stderr,
             )
+
+    def unreadable(self, count: int) -> None:
+        self._unreadable = count
 
     def epoch(self, row: EpochLog) -> None:
         assert self._recipe is not None
@@ -141,6 +149,15 @@ class Printed(Callback):
         """Images per second and the remaining time, including validation."""
         rate = self._seen / max(1e-9, time.perf_counter() - self._began)
         return f"{rate:.0f} images/s, {clock((self._total - self._seen) / max(rate, 1e-9))} left"
+
+    def _job(self) -> str:
+        """Processes, restarts and unreadable images, where there are several or any."""
+        counts = (
+            ("processes", self._processes, 2),
+            ("restarts", self._restarts, 1),
+            ("unreadable", self._unreadable, 1),
+        )
+        return "".join(f"  {word} {count}" for word, count, least in counts if count >= least)
 
 
 def show_result(result: Result) -> None:

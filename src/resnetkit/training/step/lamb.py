@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnetkit.training.fsdp import whole
+
 
 class Lamb(torch.optim.Optimizer):
     """``p -= lr * r * u`` with ``u = m / (sqrt(v) + eps) + decay * p`` and ``r = |p| / |u|``.
@@ -62,7 +64,7 @@ class Lamb(torch.optim.Optimizer):
         rate = group["lr"]
         if group["weight_decay"]:
             update.add_(parameter, alpha=group["weight_decay"])
-            length, change = float(parameter.norm()), float(update.norm())
+            length, change = float(whole(parameter.norm())), float(whole(update.norm()))
             if length > 0 and change > 0:
                 rate *= length / change
         parameter.add_(update, alpha=-rate)

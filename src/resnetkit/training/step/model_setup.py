@@ -12,6 +12,7 @@ from torchvision.ops import stochastic_depth
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.nn.resnet import ResidualBlock, ResNet, build
+from resnetkit.training.fsdp import own
 from resnetkit.training.recipe.recipe import Recipe
 
 
@@ -88,8 +89,12 @@ def freeze(module: ResNet, parts: int) -> list[nn.Module]:
 
 def averaged(module: ResNet, decay: float) -> AveragedModel:
     """The exponential moving average of weights and running statistics (Polyak & Juditsky 1992)."""
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(module, multi_avg_fn=average, use_buffers=True)
+    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    def of_own_parts(averages: Any, values: Any, count: Any) -> None:
+        update(list(map(own, averages)), list(map(own, values)), count)
+
+    return AveragedModel(module, multi_avg_fn=of_own_parts, use_buffers=True)
 
 
 class FlipTTA(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from resnetkit.errors import InputError
 from resnetkit.training.data.data_loader import Batch
+from resnetkit.training.fsdp import is_sharded, whole
 from resnetkit.training.step.compile import Forward
 from resnetkit.training.step.loss import Criterion
 
@@ -119,7 +120,7 @@ def train_step(
         add = options.backward or _backward
         logits, loss = add(forward, inputs, targets, criterion, options.pieces, options.bf16)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         # Both at once, to synchronize with a GPU only once.
         lost, length = torch.stack([loss, norm]).tolist()
         if not math.isfinite(lost):
@@ -167,7 +168,7 @@ def answered(forward: Forward, images: Tensor, bf16: bool) -> Tensor:
     return logits.float()
 
 
-@torch.inference_mode()
+@torch.no_grad()  # a sharded module cannot be trained after inference mode
 def measure(
     module: nn.Module,
     batches: Iterable[Batch],
@@ -181,9 +182,11 @@ def measure(
     Raises ``DivergedError`` if the loss is not finite.
     """
     module.eval()
+    together = any(map(is_sharded, module.modules()))
     score = Score()
     for batch in batches:
-        if len(batch):
+        # All processes compute a sharded module together.
+        if len(batch) or together:
             # As a rule they already are on the device.
             score.add(module(placed(batch.inputs, device)), batch.labels.to(device))
         between()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from resnetkit.training.fsdp import is_sharded
 from resnetkit.training.recipe.option_groups import ScheduleName
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.step.lamb import Lamb
@@ -44,8 +45,9 @@ def optimizer_of(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         recipe.optimizer.weight_decay,
         everything=recipe.optimizer.weight_decay_scope == "all",
     )
-    # One pass over the weights; torch chooses on other devices.
-    fused = True if torch.device(recipe.runtime.device).type in ("cpu", "cuda") else None
+    # One pass over the weights; torch chooses on other devices, and has no fused SGD of shards.
+    fusable = torch.device(recipe.runtime.device).type in ("cpu", "cuda") and not is_sharded(module)
+    fused = True if fusable else None
     if recipe.optimizer.name == "sgd":
         nesterov = recipe.optimizer.nesterov and recipe.optimizer.momentum > 0
         return torch.optim.SGD(

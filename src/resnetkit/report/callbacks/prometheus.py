@@ -1,0 +1,128 @@
+"""Callback that serves the progress of a run as metrics for Prometheus."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resnetkit.data.datasets.dataset import Part
+from resnetkit.errors import InputError, require
+from resnetkit.training.callbacks import Callback
+from resnetkit.training.epoch_log import EpochLog
+from resnetkit.training.recipe.recipe import Recipe
+
+#: The metrics, each with ``resnetkit_train_`` before its name.
+METRICS = {
+    "epochs": "Epochs of the recipe",
+    "epoch": "The current epoch, from 1",
+    "step": "Steps of the current epoch since this start",
+    "images_per_second": "Training images per second of all processes since this start",
+    "data_wait_ratio": "Share of the epoch that the slowest process waited for images",
+    "loss": "Mean training loss of the epoch so far",
+    "accuracy": "Training accuracy of the epoch so far",
+    "validation_loss": "Validation loss of the last epoch",
+    "validation_accuracy": "Validation accuracy of the last epoch",
+    "unreadable_images": "Images that cannot be read",
+    "processes": "Processes that train together",
+    "restarts": "Restarts by torchrun on this machine",
+}
+
+
+class PrometheusCallback(Callback):
+    """Serves ``http://HOST:PORT/metrics`` while a run trains, in rank 0 of several processes.
+
+    ``host`` is an address of this machine, by default all of them. The metrics are
+    ``resnetkit_train_`` and ``epoch``, ``step``, ``images_total``, ``images_per_second``,
+    ``data_wait_ratio``, ``loss``, ``accuracy``, ``unreadable_images``, ``processes``, ``restarts``
+    and others, without any name of a file.
+
+    Raises ``ValueError`` if prometheus_client is not installed or the port is in use.
+
+    >>> metrics = resnetkit.PrometheusCallback(9109, host="127.0.0.1")
+    >>> _ = resnetkit.train("digits", out="served", epochs=1, callbacks=[metrics])
+    """
+
+    def __init__(self, port: int, *, host: str = "0.0.0.0") -> None:
+        client = require("prometheus_client", "metrics of training")
+        if not 1 <= port <= 65535:
+            raise InputError(
+                f"metrics_port is {port}; it must be from 1 to 65535", field="metrics_port"
+            )
+        self._port, self._host = port, host
+        self._registry = client.CollectorRegistry()
+        self._gauges: dict[str, Any] = {
+            name: client.Gauge(f"resnetkit_train_{name}", text, registry=self._registry)
+            for name, text in METRICS.items()
+        }
+        self._images = client.Counter(
+            "resnetkit_train_images", "Training images since this start", registry=self._registry
+        )
+        self._start_server: Any = client.start_http_server
+        self._server: tuple[Any, Any] | None = None
+        self._epochs, self._seen, self._began = 0, 0, 0.0
+
+    def listen(self) -> None:
+        """Start to serve, unless that has been done."""
+        if self._server is not None:
+            return
+        try:
+            self._server = self._start_server(self._port, self._host, self._registry)
+        except OSError as error:
+            raise InputError(
+                f"metrics_port is {self._port}, which cannot be opened ({error.strerror}); give "
+                "another one",
+                field="metrics_port",
+            ) from None
+
+    def open(self, folder: Path) -> None:
+        self.listen()
+
+    def start(
+        self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
+    ) -> None:
+        self._epochs, self._seen, self._began = recipe.epochs, 0, time.perf_counter()
+        self._set(
+            epochs=recipe.epochs,
+            epoch=len(rows) + 1,
+            processes=int(os.environ.get("WORLD_SIZE", "1")),
+            restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
+        )
+        if rows:
+            self._set_validation(rows[-1])
+
+    def so_far(self, loss: float, accuracy: float, waited: float = 0.0) -> None:
+        self._set(loss=loss, accuracy=accuracy, data_wait_ratio=waited)
+
+    def images(self, count: int) -> None:
+        self._seen += count
+        self._images.inc(count)
+        self._gauges["step"].inc()
+        self._set(images_per_second=self._seen / max(1e-9, time.perf_counter() - self._began))
+
+    def unreadable(self, count: int) -> None:
+        self._set(unreadable_images=count)
+
+    def epoch(self, row: EpochLog) -> None:
+        self._set(epoch=min(row.epoch + 1, self._epochs), step=0, data_wait_ratio=row.waited)
+        self._set_validation(row)
+
+    def close(self) -> None:
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._server = None
+
+    def _set_validation(self, row: EpochLog) -> None:
+        if row.validation_loss is not None and row.validation_accuracy is not None:
+            self._set(
+                validation_loss=row.validation_loss, validation_accuracy=row.validation_accuracy
+            )
+
+    def _set(self, **values: float) -> None:
+        for name, value in values.items():
+            self._gauges[name].set(value)
