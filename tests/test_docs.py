@@ -169,7 +169,7 @@ def test_page(
         write_predictable(tmp_path)
     elif page.name == "train.md":
         write_classes(tmp_path / "pictures", 18)
-    elif page.name in ("inspect.md", "predict.md", "serve.md", "speed.md"):
+    elif page.name in ("inspect.md", "predict.md", "ray.md", "serve.md", "speed.md"):
         write_predictable(tmp_path)
     elif page.name == "storage.md":
         request.getfixturevalue("s3")
