@@ -115,8 +115,10 @@ def test_the_rows_of_the_local_command(
         (["--address", "127.0.0.1"], "--address is 127.0.0.1; give HOST:PORT"),
         (["--workers", "0"], "--workers is 0"),
         (["--core-price=-1"], "--core-price is -1"),
+        (["--metrics-port", "0"], "--metrics-port is 0"),
         (["--format", "csv"], "a cluster writes parquet"),
         (["--null"], "not for a cluster"),
+        (["-"], "names on standard input are not for a cluster"),
     ],
 )
 def test_one_line_and_nothing_written(

@@ -55,6 +55,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "is one; default: 1024")  # fmt: skip
     cluster("--core-price", type=float, metavar="X", help="price of a core for an hour, to show "
             "the cost")  # fmt: skip
+    cluster("--metrics-port", type=int, metavar="PORT", help="serve the progress as metrics for "
+            "Prometheus")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 #: The options of a cluster.
-_CLUSTER = ("address", "workers", "worker_cpus", "partition_size", "core_price")
+_CLUSTER = ("address", "workers", "worker_cpus", "partition_size", "core_price", "metrics_port")
 
 
 def _check_local(args: argparse.Namespace) -> None:
@@ -116,8 +118,14 @@ def _on_ray(args: argparse.Namespace, options: PredictOptions) -> int:
         raise InputError("a cluster writes parquet; leave format out", field="format")
     if args.null:
         raise InputError("names on standard input are not for a cluster", field="null")
-    given = {name: getattr(args, name) for name in _CLUSTER[:-1]}
+    given = {name: getattr(args, name) for name in _CLUSTER[:-2]}
     ray_options = RayOptions(**{name: value for name, value in given.items() if value is not None})
     return show_on_ray(
-        args.bundle, args.paths, args.out, options, ray_options, core_price=args.core_price
+        args.bundle,
+        args.paths,
+        args.out,
+        options,
+        ray_options,
+        core_price=args.core_price,
+        metrics_port=args.metrics_port,
     )

@@ -24,6 +24,7 @@ from resnetkit.bundle.opening import as_model
 from resnetkit.cluster.partition_folder import Counts, PartitionFolder
 from resnetkit.cluster.partitions import IMAGES, Partition, identity, partitions
 from resnetkit.cluster.worker import Task, Worker
+from resnetkit.data.listing import STANDARD_INPUT, expanded
 from resnetkit.data.storage import is_address
 from resnetkit.errors import InputError, check_installed, require
 from resnetkit.inference.engines.engine import available
@@ -108,7 +109,7 @@ def predict_on_ray(
     if engine == "auto":
         engine, _ = chosen(opened if isinstance(opened, Exported) else None, options.device)
     options = replace(options, engine=engine)
-    given = [str(path) if is_address(path) else str(Path(path).absolute()) for path in paths]
+    given = expanded([_absolute(str(path)) for path in paths])
     planned = partitions(given, ray_options.partition_size)
     few = _are_few(planned)
     folder = PartitionFolder(str(out))
@@ -158,6 +159,11 @@ def predict_on_ray(
                 on_progress(done)
     folder.finish()
     return done
+
+
+def _absolute(path: str) -> str:
+    """The path as other machines know it."""
+    return path if is_address(path) or path == STANDARD_INPUT else str(Path(path).absolute())
 
 
 def _are_few(planned: Sequence[Partition]) -> bool:

@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from resnetkit.data.datasets.dataset import Part
-from resnetkit.errors import InputError, require
+from resnetkit.errors import require
+from resnetkit.report.metrics_server import MetricsServer
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import EpochLog
 from resnetkit.training.recipe.recipe import Recipe
@@ -46,36 +46,18 @@ class PrometheusCallback(Callback):
     """
 
     def __init__(self, port: int, *, host: str = "0.0.0.0") -> None:
-        client = require("prometheus_client", "metrics of training")
-        if not 1 <= port <= 65535:
-            raise InputError(
-                f"metrics_port is {port}; it must be from 1 to 65535", field="metrics_port"
-            )
-        self._port, self._host = port, host
-        self._registry = client.CollectorRegistry()
-        self._gauges: dict[str, Any] = {
-            name: client.Gauge(f"resnetkit_train_{name}", text, registry=self._registry)
-            for name, text in METRICS.items()
-        }
+        self._server = MetricsServer("resnetkit_train_", METRICS, port, host=host)
+        client = require("prometheus_client", "serving metrics")
         self._images = client.Counter(
-            "resnetkit_train_images", "Training images since this start", registry=self._registry
+            "resnetkit_train_images",
+            "Training images since this start",
+            registry=self._server.registry,
         )
-        self._start_server: Any = client.start_http_server
-        self._server: tuple[Any, Any] | None = None
         self._epochs, self._seen, self._began = 0, 0, 0.0
 
     def listen(self) -> None:
         """Start to serve, unless that has been done."""
-        if self._server is not None:
-            return
-        try:
-            self._server = self._start_server(self._port, self._host, self._registry)
-        except OSError as error:
-            raise InputError(
-                f"metrics_port is {self._port}, which cannot be opened ({error.strerror}); give "
-                "another one",
-                field="metrics_port",
-            ) from None
+        self._server.listen()
 
     def open(self, folder: Path) -> None:
         self.listen()
@@ -84,7 +66,7 @@ class PrometheusCallback(Callback):
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
         self._epochs, self._seen, self._began = recipe.epochs, 0, time.perf_counter()
-        self._set(
+        self._server.set(
             epochs=recipe.epochs,
             epoch=len(rows) + 1,
             processes=int(os.environ.get("WORLD_SIZE", "1")),
@@ -94,35 +76,28 @@ class PrometheusCallback(Callback):
             self._set_validation(rows[-1])
 
     def so_far(self, loss: float, accuracy: float, waited: float = 0.0) -> None:
-        self._set(loss=loss, accuracy=accuracy, data_wait_ratio=waited)
+        self._server.set(loss=loss, accuracy=accuracy, data_wait_ratio=waited)
 
     def images(self, count: int) -> None:
         self._seen += count
         self._images.inc(count)
-        self._gauges["step"].inc()
-        self._set(images_per_second=self._seen / max(1e-9, time.perf_counter() - self._began))
+        self._server.add("step", 1)
+        self._server.set(
+            images_per_second=self._seen / max(1e-9, time.perf_counter() - self._began)
+        )
 
     def unreadable(self, count: int) -> None:
-        self._set(unreadable_images=count)
+        self._server.set(unreadable_images=count)
 
     def epoch(self, row: EpochLog) -> None:
-        self._set(epoch=min(row.epoch + 1, self._epochs), step=0, data_wait_ratio=row.waited)
+        self._server.set(epoch=min(row.epoch + 1, self._epochs), step=0, data_wait_ratio=row.waited)
         self._set_validation(row)
 
     def close(self) -> None:
-        if self._server is not None:
-            server, thread = self._server
-            server.shutdown()
-            server.server_close()
-            thread.join()
-            self._server = None
+        self._server.close()
 
     def _set_validation(self, row: EpochLog) -> None:
         if row.validation_loss is not None and row.validation_accuracy is not None:
-            self._set(
+            self._server.set(
                 validation_loss=row.validation_loss, validation_accuracy=row.validation_accuracy
             )
-
-    def _set(self, **values: float) -> None:
-        for name, value in values.items():
-            self._gauges[name].set(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,22 @@ from resnetkit.errors import InputError
 from resnetkit.inference.predictor import PredictOptions
 from resnetkit.report.console.lines import say
 from resnetkit.report.console.progress import INTERVAL, clock
+from resnetkit.report.metrics_server import MetricsServer
+
+#: The metrics, each with ``resnetkit_predict_`` before its name.
+METRICS = {
+    "images": "Images that have been predicted, with those of earlier calls",
+    "images_kept": "Images of earlier calls",
+    "images_expected": "All images; NaN while shards have not been read",
+    "unreadable_images": "Images that cannot be read",
+    "files": "Files of predictions that are written",
+    "files_expected": "All files of predictions",
+    "images_per_second": "Images per second of all workers in this call",
+    "cores": "Processors of all workers",
+    "core_hours": "Processors of all workers times hours of this call",
+    "cost": "Price of the core hours; NaN if the price of one is not given",
+    "lost_machines": "Machines of the cluster that do not answer any more",
+}
 
 
 def show_on_ray(
@@ -26,14 +43,16 @@ def show_on_ray(
     ray_options: RayOptions,
     *,
     core_price: float | None = None,
+    metrics_port: int | None = None,
 ) -> int:
     """Predict with progress on stderr; return 1 if some images are unreadable.
 
-    ``core_price`` is that of a core for an hour, in any currency.
+    ``core_price`` is that of a core for an hour, in any currency. The progress is also served as
+    metrics for Prometheus on ``metrics_port``.
     """
     if core_price is not None and core_price < 0:
         raise InputError(f"core_price is {core_price:g}; it must be >= 0", field="core_price")
-    with _Watch(core_price) as watch:
+    with _Watch(core_price, metrics_port) as watch:
         try:
             done = predict_on_ray(
                 model, paths, out, options=options, ray_options=ray_options, on_progress=watch.show
@@ -58,8 +77,11 @@ class _Watch:
     """A bar on a terminal, a line now and then elsewhere. Time counts from the first call, when
     the cluster is ready."""
 
-    def __init__(self, core_price: float | None) -> None:
+    def __init__(self, core_price: float | None, metrics_port: int | None) -> None:
         self._price = core_price
+        self._metrics = None
+        if metrics_port is not None:
+            self._metrics = MetricsServer("resnetkit_predict_", METRICS, metrics_port)
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             BarColumn(bar_width=20),
@@ -73,6 +95,9 @@ class _Watch:
         self._began = self._last = 0.0
 
     def __enter__(self) -> _Watch:
+        if self._metrics is not None:
+            self._metrics.listen()
+            self._stack.callback(self._metrics.close)
         self._stack.enter_context(self._bar)
         return self
 
@@ -84,19 +109,37 @@ class _Watch:
         now = time.perf_counter()
         if not self._began:
             self._began = self._last = now
+        line = self._line(done, now - self._began)
         self._bar.update(
             self._task,
             completed=done.partitions if done.total is None else done.images,
             total=done.of if done.total is None else done.total,
-            line=self._line(done),
+            line=line,
         )
+        if self._metrics is not None:
+            self._metrics.set(**self._measured(done, now - self._began))
         if not self._console.is_terminal and now - self._last >= INTERVAL:
             self._last = now
-            print(f"resnetkit: {self._line(done)}", file=sys.stderr)
+            print(f"resnetkit: {line}", file=sys.stderr)
 
-    def _line(self, done: Done) -> str:
+    def _measured(self, done: Done, seconds: float) -> dict[str, float]:
+        hours = done.cpus * seconds / 3600
+        return {
+            "images": done.images,
+            "images_kept": done.kept,
+            "images_expected": math.nan if done.total is None else done.total,
+            "unreadable_images": done.unreadable,
+            "files": done.partitions,
+            "files_expected": done.of,
+            "images_per_second": (done.images - done.kept) / max(seconds, 1e-9),
+            "cores": done.cpus,
+            "core_hours": hours,
+            "cost": math.nan if self._price is None else hours * self._price,
+            "lost_machines": done.lost,
+        }
+
+    def _line(self, done: Done, seconds: float) -> str:
         """``3,072 of 20,000 images, 85 images/s, 3:19 left, 2 unreadable, 0.12 core hours``."""
-        seconds = time.perf_counter() - self._began
         rate = (done.images - done.kept) / max(seconds, 1e-9)
         of = "" if done.total is None else f" of {done.total:,}"
         parts = [f"{done.images:,}{of} images"]
