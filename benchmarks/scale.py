@@ -139,7 +139,7 @@ def main() -> None:
     add = parser.add_argument
     add("--rate", type=float, default=44.0, help="images/s and core in prediction")
     add("--train-rate", type=float, default=4.7, help="images/s and core in training")
-    add("--efficiency", type=float, default=0.95, help="of many workers, against one")
+    add("--efficiency", type=float, default=0.94, help="of many workers, against one")
     add("--cores", type=int, default=64)
     add("--hours", type=float, default=24.0, help="the time that the job may take")
     add("--epochs", type=int, default=90)

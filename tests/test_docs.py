@@ -162,8 +162,9 @@ def test_page(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Of Lightning: its own deprecations, and advice about this machine.
+    # Of Lightning and Ray: their own deprecations, and advice about this machine.
     warnings.filterwarnings("ignore", module=r"lightning\.")
+    warnings.filterwarnings("ignore", module=r"ray\.")
     if page.name == "hub.md":
         forks = request.getfixturevalue("hub_forks")
         write_predictable(tmp_path)

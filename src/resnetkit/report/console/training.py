@@ -134,8 +134,10 @@ class Printed(Callback):
         self._last_line = time.perf_counter()
         if row.epoch == self._recipe.epochs:
             self._progress.stop()
+        rate, job = self._rate(), self._job()
+        # It replaces all of the fields.
         self._progress.reset(
-            self._task, total=self._count, epoch=row.epoch + 1, score="", rate=self._rate()
+            self._task, total=self._count, epoch=row.epoch + 1, score="", rate=rate, job=job
         )
 
     def _line(self, text: str, style: str) -> None:
