@@ -147,9 +147,9 @@ def test_options_of_a_cluster_without_one(
 
 
 @contextmanager
-def cluster(count: int, **environment: str) -> Iterator[list[Host]]:
-    """A head without processors, on which the command runs, and ``count`` hosts with one each and
-    further variables."""
+def cluster(count: int, *further: str, **environment: str) -> Iterator[list[Host]]:
+    """A head without processors, on which the command runs, and ``count`` hosts with one each,
+    ``further`` options and variables."""
     with network(count + 1) as hosts:
         head, *others = hosts
         ray = [BIN / "ray", "start", "--disable-usage-stats"]
@@ -159,7 +159,9 @@ def cluster(count: int, **environment: str) -> Iterator[list[Host]]:
         assert done.returncode == 0, done.stderr
         for host in others:
             at = ["--address", f"{head.address}:6379", "--node-ip-address", host.address]
-            joined = host.run([*ray, *at, "--num-cpus", "1"], environment={**QUIET, **environment})
+            joined = host.run(
+                [*ray, *at, "--num-cpus", "1", *further], environment={**QUIET, **environment}
+            )
             assert joined.returncode == 0, joined.stderr
         yield hosts
 
@@ -256,6 +258,21 @@ def test_a_worker_that_cannot_work_says_so_in_one_line(
             command(bundle, pictures, out, *address, "--worker-cpus", "3"), environment=QUIET
         )
         assert "--worker-cpus is 3, and the largest machine has 1 processors" in big.stderr
+        torch = command(bundle, pictures, tmp_path / "gpu", *address, "--device", "cuda")
+        torch[torch.index("openvino")] = "torch"
+        none = head.run(torch, environment=QUIET)
+        assert none.returncode == 2
+        assert none.stderr.splitlines()[-1] == (
+            "resnetkit: the cluster has no GPUs; give --device cpu"
+        )
+    with cluster(1, "--num-gpus", "1") as (head, other):
+        # Ray is told of a GPU that is not there.
+        torch[torch.index("--address") + 1] = f"{head.address}:6379"
+        torch[torch.index(tmp_path / "gpu")] = tmp_path / "gpu-2"
+        told = head.run(torch, environment=QUIET)
+        assert told.returncode == 2
+        assert f"resnetkit: on {other.address}: " in told.stderr
+        assert "cuda" in told.stderr.splitlines()[-1]
     plan = json.loads((out / "_plan.json").read_text())
     assert plan["engine"] == "openvino"
 

@@ -29,7 +29,7 @@ from resnetkit.data.storage import is_address
 from resnetkit.errors import InputError, check_installed, require
 from resnetkit.inference.engines.engine import available
 from resnetkit.inference.engines.exported_model import Exported
-from resnetkit.inference.engines.selection import chosen
+from resnetkit.inference.engines.selection import PACKAGES, chosen, on_gpu
 from resnetkit.inference.predictor import FEW, PredictOptions
 from resnetkit.version import __version__
 
@@ -48,8 +48,8 @@ class RayOptions:
     ``address`` is that of the head, ``HOST:PORT``, or ``auto`` for the cluster that runs on this
     machine; by default ``RAY_ADDRESS``, and without it a cluster is started on this machine.
     ``workers`` is the number of actors, by default as many as fit; ``worker_cpus`` the processors
-    of each, by default all of the smallest machine; ``partition_size`` the images per file, except
-    that a shard is one.
+    of each, by default all of the smallest machine, or with the device ``cuda`` its share for each
+    GPU, as each worker has one; ``partition_size`` the images per file, except that a shard is one.
 
     Raises ``ValueError`` for numbers below 1.
     """
@@ -108,7 +108,10 @@ def predict_on_ray(
     engine = options.engine
     if engine == "auto":
         engine, _ = chosen(opened if isinstance(opened, Exported) else None, options.device)
-    options = replace(options, engine=engine)
+    device = options.device
+    if device is None and PACKAGES[engine] == "torch" and on_gpu():
+        device = "cuda"
+    options = replace(options, engine=engine, device=device)
     given = expanded([_absolute(str(path)) for path in paths])
     planned = partitions(given, ray_options.partition_size)
     few = _are_few(planned)
@@ -136,7 +139,8 @@ def predict_on_ray(
     if remaining:
         name, files = _files(opened)
         with _cluster(ray_options.address, sum(map(len, files.values()))):
-            workers, cpus = _sizes(ray_options, len(remaining))
+            gpus = int(device is not None and device.startswith("cuda"))
+            workers, cpus = _sizes(ray_options, len(remaining), gpus)
             task = Task(
                 version=__version__,
                 plan=plan,
@@ -148,7 +152,7 @@ def predict_on_ray(
             )
             done = replace(done, cpus=workers * cpus)
             on_progress(done)
-            for counts, lost in _results(remaining, task, files, workers=workers, cpus=cpus):
+            for counts, lost in _results(remaining, task, files, workers, (cpus, gpus)):
                 done = replace(
                     done,
                     images=done.images + counts.images,
@@ -200,17 +204,25 @@ def _files(model: Bundle | Exported) -> tuple[str, dict[str, bytes]]:
         return path.name, {path.name: path.read_bytes()}
 
 
-def _sizes(options: RayOptions, partitions: int) -> tuple[int, int]:
-    """The number of workers, and the processors of each."""
-    per_node = [int(node["Resources"].get("CPU", 0)) for node in _nodes()]
-    per_node = [count for count in per_node if count]
-    if not per_node:
+def _sizes(options: RayOptions, partitions: int, gpus: int) -> tuple[int, int]:
+    """The number of workers, and the processors of each; ``gpus`` are those of a worker."""
+    have = [
+        (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
+        for node in _nodes()
+    ]
+    if gpus:
+        have = [(cpus, count) for cpus, count in have if count]
+        if not have:
+            raise InputError("the cluster has no GPUs; give device cpu", field="device")
+    have = [(cpus, count) for cpus, count in have if cpus]
+    if not have:
         raise InputError("the cluster has no processors; start its machines with some")
-    cpus = options.worker_cpus or min(per_node)
-    fit = sum(count // cpus for count in per_node)
+    cpus = options.worker_cpus or max(1, min(cpus // max(1, gpus * n) for cpus, n in have))
+    fit = sum(min(there // cpus, count if gpus else there) for there, count in have)
     if not fit:
         raise InputError(
-            f"worker_cpus is {cpus}, and the largest machine has {max(per_node)} processors",
+            f"worker_cpus is {cpus}, and the largest machine has "
+            f"{max(there for there, _ in have)} processors",
             field="worker_cpus",
         )
     return min(options.workers or fit, partitions), cpus
@@ -226,11 +238,11 @@ def _results(
     remaining: Sequence[Partition],
     task: Task,
     files: Mapping[str, bytes],
-    *,
     workers: int,
-    cpus: int,
+    each: tuple[int, int],
 ) -> Iterator[tuple[Counts, int]]:
-    """The counts of each partition as it is done, and the number of machines that were lost."""
+    """The counts of each partition as it is done, and the number of machines that were lost; the
+    processors and GPUs of a worker are ``each``."""
     import ray
     import ray.data
     import ray.exceptions
@@ -241,7 +253,8 @@ def _results(
         Worker,
         fn_constructor_args=(task, ray.put(dict(files))),
         batch_size=1,
-        num_cpus=cpus,
+        num_cpus=each[0],
+        num_gpus=each[1],
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
     )
     nodes = len(_nodes())
