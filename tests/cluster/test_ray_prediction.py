@@ -329,3 +329,24 @@ def test_images_and_predictions_in_object_storage(
     local = parquet.read_table(tmp_path / "local.parquet")
     assert len(local) > COUNT + 80
     assert found.replace_schema_metadata() == local.replace_schema_metadata()
+
+
+@pytest.mark.slow
+def test_in_a_program_that_uses_ray(
+    bundle: Path, pictures: Path, local: pyarrow.Table, tmp_path: Path
+) -> None:
+    """Its connection is used, and stays."""
+    program = (
+        "import sys, ray\n"
+        "ray.init('local', num_cpus=1, include_dashboard=False)\n"
+        "from resnetkit.cluster import predict_on_ray\n"
+        "from resnetkit.inference.predictor import PredictOptions\n"
+        "done = predict_on_ray(sys.argv[1], [sys.argv[2]], sys.argv[3],\n"
+        "                      options=PredictOptions(engine='openvino'))\n"
+        "print(done.images, done.unreadable, done.cpus, ray.is_initialized())\n"
+    )
+    out = tmp_path / "out"
+    done = run([sys.executable, "-c", program, bundle, pictures, out])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{COUNT} {len(BROKEN)} 1 True"
+    assert_same(out, local)

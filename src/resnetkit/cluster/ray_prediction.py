@@ -46,7 +46,8 @@ class RayOptions:
     """Where and how to run on Ray.
 
     ``address`` is that of the head, ``HOST:PORT``, or ``auto`` for the cluster that runs on this
-    machine; by default ``RAY_ADDRESS``, and without it a cluster is started on this machine.
+    machine; by default ``RAY_ADDRESS``, and without it a cluster is started on this machine. After
+    ``ray.init`` that connection is used, whatever the address.
     ``workers`` is the number of actors, by default as many as fit; ``worker_cpus`` the processors
     of each, by default all of the smallest machine, or with the device ``cuda`` its share for each
     GPU, as each worker has one; ``partition_size`` the images per file, except that a shard is one.
@@ -272,7 +273,11 @@ def _results(
 
 @contextmanager
 def _cluster(address: str | None, model: int) -> Iterator[None]:
-    """Connect to the cluster, or start one on this machine."""
+    """Connect to the cluster, or start one on this machine; a connection of the caller is used."""
+    there = sys.modules.get("ray")
+    if there is not None and there.is_initialized():
+        yield
+        return
     if address is not None and "://" in address:
         raise InputError(
             f"address is {address}; give HOST:PORT of the head, and run the command on a machine "
@@ -284,7 +289,6 @@ def _cluster(address: str | None, model: int) -> Iterator[None]:
     # Read when it is imported: no reports to its makers, and only fatal messages of its processes.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     import ray
     import ray.data
 
