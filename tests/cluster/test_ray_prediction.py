@@ -350,3 +350,27 @@ def test_in_a_program_that_uses_ray(
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{COUNT} {len(BROKEN)} 1 True"
     assert_same(out, local)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token(bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    home = {**QUIET, "HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
+    with network(1) as (head,):
+        made = head.run([BIN / "ray", "get-auth-token", "--generate"], environment=home)
+        assert made.returncode == 0, made.stderr
+        started = head.run(
+            [BIN / "ray", "start", "--head", "--port", "6379", "--num-cpus", "1",
+             "--include-dashboard", "false", "--node-ip-address", head.address],
+            environment=home,
+        )  # fmt: skip
+        assert started.returncode == 0, started.stderr
+        arguments = command(bundle, pictures, tmp_path / "out", "--address", "10.77.0.1:6379")
+        refused = head.run(arguments, environment={**home, "RAY_AUTH_MODE": "disabled"})
+        assert refused.returncode == 2
+        assert refused.stderr.splitlines() == [
+            "resnetkit: no Ray cluster at 10.77.0.1:6379: it asks for a token: set "
+            "RAY_AUTH_MODE=token, with the token in ~/.ray"
+        ]
+        assert parts(tmp_path / "out") == 0
+        done = head.run(arguments, environment=home)
+        assert done.returncode == 1, done.stderr

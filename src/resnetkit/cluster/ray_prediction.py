@@ -302,7 +302,7 @@ def _cluster(address: str | None, model: int) -> Iterator[None]:
             ray.init(address or "local", **options)
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error.__cause__ or error)
-        if "oken" in reason:  # "Authentication token is missing or incorrect"
+        if "Authentication" in reason:
             hint = "it asks for a token: set RAY_AUTH_MODE=token, with the token in ~/.ray"
         else:
             hint = " ".join(reason.split())[:200]
