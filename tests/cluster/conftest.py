@@ -10,10 +10,7 @@ import pytest
 import torch
 
 import resnetkit
-
-#: The pictures that cannot be read.
-BROKEN = (17, 130)
-COUNT = 300
+from cluster_pictures import BROKEN, COUNT
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ import pyarrow.fs
 import pytest
 from pyarrow import parquet
 
-from conftest import BROKEN, COUNT
+from cluster_pictures import BROKEN, COUNT
 from hosts import Host, network, wait_until
 from object_storage import SETTINGS, make_bucket, s3_serving
 from resnetkit.cli.main import main
@@ -118,7 +118,6 @@ def test_the_rows_of_the_local_command(
         (["--metrics-port", "0"], "--metrics-port is 0"),
         (["--format", "csv"], "a cluster writes parquet"),
         (["--null"], "not for a cluster"),
-        (["-"], "names on standard input are not for a cluster"),
     ],
 )
 def test_one_line_and_nothing_written(
@@ -142,6 +141,8 @@ def test_options_of_a_cluster_without_one(
 ) -> None:
     assert main(["predict", str(bundle), str(pictures), "--workers", "2"]) == 2
     assert "--workers is for a cluster; give --on as well" in capsys.readouterr().err
+    assert main(["predict", str(bundle), "-", "--on", "ray", "--out", "out"]) == 2
+    assert "names on standard input are not for a cluster" in capsys.readouterr().err
     assert main(["predict", str(bundle), str(pictures), "--on", "ray"]) == 2
     assert "a cluster writes to a folder; give --out" in capsys.readouterr().err
 

@@ -21,8 +21,8 @@ FUNCTIONS = [name for name in inspection.__all__ if name[0].islower()]
 
 def test_the_functions_are_these() -> None:
     assert set(FUNCTIONS) == {
-        "activation_statistics", "feature_maps", "filters", "grad_cam", "look", "nearest",
-        "receptive_field", "weights_report",
+        "activation_statistics", "feature_maps", "filters", "find_duplicates", "grad_cam", "look",
+        "nearest", "receptive_field", "weights_report",
     }  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def find_duplicates(
 
     Raises ``ValueError`` for a ``threshold`` outside 0 to 1, and as ``nearest``.
 
-    >>> find_duplicates((["a", "b"], np.array([[1.0, 2.0], [2.0, 4.0]]))).groups[0].kept
+    >>> find_duplicates((["a", "b"], [[1.0, 2.0], [2.0, 4.0]])).groups[0].kept
     'a'
     """
     if not 0 < threshold <= 1:

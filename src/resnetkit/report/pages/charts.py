@@ -2,7 +2,7 @@
 
 matplotlib, used for PNG files (``plots.py``), takes a third of a second, too slow for a page
 written after each epoch. The script of a page (``web/src/curves``) draws the same lines over a part
-of the epochs; ``tests/report/test_curves.py`` compares both.
+of the epochs; ``tests/report/test_charts.py`` compares both.
 """
 
 from __future__ import annotations
