@@ -18,6 +18,8 @@ from pyarrow import parquet
 
 from resnetkit.cluster.partition_folder import PLAN, SUCCESS, PartitionFolder
 from resnetkit.cluster.partitions import Partition, identity, partitions
+from resnetkit.data.datasets.opening import open_dataset
+from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.data.listing import listed
 from resnetkit.errors import InputError
 from resnetkit.inference.prediction import ClassScore, Prediction
@@ -75,6 +77,19 @@ def test_all_images_once_in_order(kinds: list[str], data: st.DataObject, size: i
         assert one.count in (None, count)
         assert (one.kind == "shard") == (one.count is None)
         assert count <= size or one.kind == "shard"
+
+
+def test_shards_with_an_index(kinds: list[str], tmp_path: Path) -> None:
+    """Their numbers of images are known without reading them."""
+    pack(open_dataset(kinds[0]), tmp_path / "packed", megabytes=0.01)
+    found = partitions([str(tmp_path / "packed"), kinds[2]])
+    assert len(found) > 2
+    assert [one.kind for one in found] == ["shard"] * len(found)
+    assert [one.count for one in found[:-1]] == [len(list(one.images())) for one in found[:-1]]
+    assert sum(one.count or 0 for one in found[:-1]) == 11
+    assert found[-1].count is None
+    names = [image.name for one in found for image in one.images()]
+    assert names == [image.name for image in listed([str(tmp_path / "packed"), kinds[2]])]
 
 
 def test_rows_of_a_parquet_file_are_predicted_like_pictures(

@@ -27,9 +27,9 @@ class Partition:
     """Some of the images, in order.
 
     ``kind`` says what they are: ``files``, with their paths or addresses, the ``problems`` of those
-    that cannot be listed, and the ``sizes`` of addresses; a ``shard``, with its size and checksum
-    if an index has them; or the rows from ``start`` to before ``stop`` of a ``parquet`` file or a
-    folder of ``datasets``, whose name is the only one.
+    that cannot be listed, and the ``sizes`` of addresses; a ``shard``, with its size, checksum and
+    number of images (``stop``) if an index has them; or the rows from ``start`` to before ``stop``
+    of a ``parquet`` file or a folder of ``datasets``, whose name is the only one.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Partition:
 
     @property
     def count(self) -> int | None:
-        """The number of images; None for a shard, which is only read once."""
+        """The number of images; None for a shard without an index, which is only read once."""
         if self.kind == "files":
             return len(self.names)
         return None if self.stop is None else self.stop - self.start
@@ -143,14 +143,18 @@ def _shards(path: str) -> list[Partition]:
     """The shards that a path stands for: one, or those of a folder with an index."""
     if _ends(path, listing.SHARDS):
         return [Partition(number=0, kind="shard", names=(path,))]
-    return [
-        Partition(number=0, kind="shard", names=(str(one),))
-        if isinstance(one, Path)
-        else Partition(
-            number=0, kind="shard", names=(one.address,), sizes=(one.size,), sha256=one.sha256
-        )
-        for one in listing.shards_in(path) or ()
-    ]
+    indexed = listing.index_of(path)
+    if indexed is None:
+        return []
+    folder, index = indexed
+    found = []
+    for shard in sorted(index.shards, key=lambda one: one.name):
+        file = folder.file(shard)
+        one = Partition(number=0, kind="shard", names=(str(file),), stop=shard.images)
+        if isinstance(file, RemoteShard):
+            one = replace(one, names=(file.address,), sizes=(file.size,), sha256=file.sha256)
+        found.append(one)
+    return found
 
 
 def _rows(path: str) -> tuple[Literal["parquet", "dataset"], int] | None:

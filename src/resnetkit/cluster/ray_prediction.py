@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -173,14 +174,14 @@ def _absolute(path: str) -> str:
 
 def _are_few(planned: Sequence[Partition]) -> bool:
     """Whether there are fewer images than the fast path is used for."""
-    count = 0
+    count = sum(one.count or 0 for one in planned)
     for one in planned:
-        # A shard is read only until there are enough.
-        for _ in one.images() if one.count is None else range(one.count):
-            count += 1
-            if count >= FEW:
-                return False
-    return True
+        if count >= FEW:
+            return False
+        if one.count is None:
+            # A shard is read only until there are enough.
+            count += sum(1 for _ in islice(one.images(), FEW))
+    return count < FEW
 
 
 def _total(planned: Sequence[Partition], there: Mapping[int, Counts]) -> int | None:

@@ -25,8 +25,8 @@ from resnetkit.data.datasets.huggingface import images_of, is_dataset
 from resnetkit.data.datasets.image_folder import ending_of, is_litter, is_picture
 from resnetkit.data.datasets.image_rows import image_rows
 from resnetkit.data.datasets.shard_cache import RemoteShard, cached_shards
-from resnetkit.data.datasets.shard_folder import shard_folder
-from resnetkit.data.datasets.shard_index import INDEX, is_index, read_index
+from resnetkit.data.datasets.shard_folder import LocalFolder, RemoteFolder, shard_folder
+from resnetkit.data.datasets.shard_index import INDEX, Index, read_index
 from resnetkit.data.decoding.decode import Image
 from resnetkit.data.storage_access import is_web, shown_address
 from resnetkit.errors import InputError
@@ -195,8 +195,8 @@ def _expanded_address(address: str) -> Iterator[str]:
             yield choice
 
 
-def shards_in(path: str) -> list[Path | RemoteShard] | None:
-    """The shards of a folder with ``index.json``, in order; None for anything else."""
+def index_of(path: str) -> tuple[LocalFolder | RemoteFolder, Index] | None:
+    """A folder with ``index.json``, and its index; None for anything else."""
     if storage.is_address(path):
         if path.lower().endswith(SHARDS) or is_picture(path):
             return None
@@ -204,10 +204,16 @@ def shards_in(path: str) -> list[Path | RemoteShard] | None:
         return None
     folder = shard_folder(path)
     content = folder.read(INDEX)
-    if content is None or not is_index(content):
+    return None if content is None else (folder, read_index(content, folder.place(INDEX)))
+
+
+def shards_in(path: str) -> list[Path | RemoteShard] | None:
+    """The shards of a folder with ``index.json``, in order; None for anything else."""
+    found = index_of(path)
+    if found is None:
         return None
-    shards = sorted(read_index(content, folder.place(INDEX)).shards, key=lambda one: one.name)
-    return [folder.file(shard) for shard in shards]
+    folder, index = found
+    return [folder.file(shard) for shard in sorted(index.shards, key=lambda one: one.name)]
 
 
 def _shard_members(shards: Sequence[Path | RemoteShard]) -> Iterator[ImageEntry]:
