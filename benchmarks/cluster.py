@@ -3,7 +3,7 @@
 A cluster of Ray runs on this machine: a head without processors, and two machines of one core each,
 whose processes are pinned to core 0 and core 1. The commands run in turn, each a process of its
 own, over a folder of JPEG files (500x375); the rate is of the whole process, from its start to its
-end. Needs `taskset` (util-linux).
+end. Needs `taskset` (util-linux). At the end it stops every process of Ray on this machine.
 
     .venv/bin/python benchmarks/cluster.py [--images 20000] [--rounds 1] [--network resnet18]
                                            [--precision int8] [--size 224] [--save NAME]
