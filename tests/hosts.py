@@ -118,8 +118,6 @@ def network(count: int) -> Iterator[list[Host]]:
             _ip("-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
             _ip("-n", host.namespace, "link", "set", "lo", "up")
             _ip("-n", host.namespace, "link", "set", "eth0", "up")
-            # Programs find their own address by the route to the world, which ends at the bridge.
-            _ip("-n", host.namespace, "route", "add", "default", "dev", "eth0")
             folder.mkdir(parents=True)
             (folder / "hosts").write_text(names)
         yield hosts

@@ -487,7 +487,8 @@ def test_a_signal_to_torchrun_ends_all_after_a_checkpoint(
     ]
     state = load_state(folder, Callback().warn)
     assert state is not None
-    assert 0 < state.document["batch"] < 292
+    # After the last one where the epoch went faster than half of the first.
+    assert 0 < state.document["batch"] <= 292
     assert len(read_log(folder)) == 1
     again = torchrun(*launch, free_port(), "-m", "resnetkit", "train", "--resume", folder)
     _, errors = again.communicate(timeout=300)
