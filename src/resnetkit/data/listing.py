@@ -26,7 +26,7 @@ from resnetkit.data.datasets.image_folder import ending_of, is_litter, is_pictur
 from resnetkit.data.datasets.image_rows import image_rows
 from resnetkit.data.datasets.shard_cache import RemoteShard, cached_shards
 from resnetkit.data.datasets.shard_folder import LocalFolder, RemoteFolder, shard_folder
-from resnetkit.data.datasets.shard_index import INDEX, Index, read_index
+from resnetkit.data.datasets.shard_index import INDEX, Index, is_index, read_index
 from resnetkit.data.decoding.decode import Image
 from resnetkit.data.storage_access import is_web, shown_address
 from resnetkit.errors import InputError
@@ -204,7 +204,9 @@ def index_of(path: str) -> tuple[LocalFolder | RemoteFolder, Index] | None:
         return None
     folder = shard_folder(path)
     content = folder.read(INDEX)
-    return None if content is None else (folder, read_index(content, folder.place(INDEX)))
+    if content is None or not is_index(content):
+        return None
+    return folder, read_index(content, folder.place(INDEX))
 
 
 def shards_in(path: str) -> list[Path | RemoteShard] | None:
