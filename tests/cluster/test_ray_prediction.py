@@ -77,6 +77,7 @@ def assert_same(out: Path, local: pyarrow.Table) -> None:
     assert (out / "_SUCCESS").exists()
 
 
+@pytest.mark.slow
 def test_the_rows_of_the_local_command(
     bundle: Path, pictures: Path, local: pyarrow.Table, tmp_path: Path
 ) -> None:

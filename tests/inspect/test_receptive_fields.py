@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -125,7 +125,7 @@ def test_the_gradient_fills_the_clipped_box(
         assert (gradient[inside] > 0).all()
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 @given(OPTIONS, st.integers(24, 61), st.data())
 def test_what_is_outside_does_not_matter(
     options: dict[str, Any], size: int, data: st.DataObject
