@@ -18,11 +18,13 @@ from pyarrow import parquet
 
 from resnetkit.cluster.partition_folder import PLAN, SUCCESS, PartitionFolder
 from resnetkit.cluster.partitions import Partition, identity, partitions
+from resnetkit.cluster.ray_prediction import _are_few
 from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.webdataset_writer import pack
-from resnetkit.data.listing import listed
+from resnetkit.data.listing import ImageSource, listed
 from resnetkit.errors import InputError
 from resnetkit.inference.prediction import ClassScore, Prediction
+from resnetkit.inference.predictor import FEW
 from resnetkit.inference.results.parquet import Parquet
 
 
@@ -47,8 +49,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
                 entry = tarfile.TarInfo(f"{number}.png")
                 entry.size = len(encoded(number))
                 tar.addfile(entry, io.BytesIO(encoded(number)))
-    rows = [encoded(number) for number in range(7)]
-    rows[3] = None  # type: ignore[call-overload]
+    rows = [None if number == 3 else encoded(number) for number in range(7)]
     parquet.write_table(pyarrow.table({"n": range(7), "image": rows}), root / "bytes.parquet",
                         row_group_size=3)  # fmt: skip
     structs = [{"bytes": row, "path": f"{n}.png"} for n, row in enumerate(rows) if row]
@@ -171,6 +172,24 @@ def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:
         (ours / "part-000000.parquet").write_bytes(content)
         with pytest.raises(InputError, match="was not written by this command; remove it"):
             folder.claim({"model": "a"})
+
+
+@pytest.mark.parametrize(("images", "few"), [(63, True), (64, False)])
+def test_few_images_get_exact_pixels_as_in_the_local_command(
+    images: int, few: bool, tmp_path: Path
+) -> None:
+    """However they are divided, and also in a shard, whose images are not counted."""
+    for number in range(images):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    paths = [str(tmp_path)]
+    assert _are_few(partitions(paths, 10)) is few
+    assert ImageSource(paths).has(FEW) is not few
+    shard = tmp_path / "a.tar"
+    with tarfile.open(shard, "w") as tar:
+        for number in range(images):
+            tar.addfile(tarfile.TarInfo(f"{number}.png"))
+    assert _are_few(partitions([str(shard)])) is few
+    assert ImageSource([str(shard)]).has(FEW) is not few
 
 
 def test_the_identity_is_that_of_the_images(kinds: list[str]) -> None:

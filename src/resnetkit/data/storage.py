@@ -333,7 +333,7 @@ class _Stream(_Blocks):
             if not data and self._size is not None and self._at < self._size:
                 raise ConnectionError(f"{self._at:,} of {self._size:,} bytes came")
             return data
-        except Exception:
+        except Exception:  # whatever it is, the next attempt opens the file again
             broken, self._file = self._file, None
             if broken is not None:
                 with suppress(Exception):

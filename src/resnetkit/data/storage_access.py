@@ -47,19 +47,23 @@ def shown_address(address: str) -> str:
     return printable(public(address))
 
 
+def setting(name: str, default: float, most: float, what: str) -> float:
+    """The environment variable ``name``, a number of ``what``. Raises ``InputError`` for anything
+    but a number above 0 and below ``most``."""
+    given = os.environ.get(name) or str(default)
+    try:
+        found = float(given)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < most:
+        raise InputError(f"{name} is {given!a}; it must be a number of {what} above 0")
+    return found
+
+
 def patience() -> float:
     """``RESNETKIT_STORAGE_TIMEOUT``: the seconds without any progress after which a storage is
-    given up; 120 by default. Raises ``InputError`` for anything but a positive number."""
-    given = os.environ.get("RESNETKIT_STORAGE_TIMEOUT") or "120"
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise InputError(
-            f"RESNETKIT_STORAGE_TIMEOUT is {given!a}; it must be a number of seconds above 0"
-        )
-    return seconds
+    given up; 120 by default."""
+    return setting("RESNETKIT_STORAGE_TIMEOUT", 120, 1e6, "seconds")
 
 
 def is_web(address: str) -> bool:

@@ -63,13 +63,17 @@ def open_embeddings(embeddings: Embeddings) -> EmbeddingTable:
 
 def _of_arrays(names: Sequence[str], vectors: Array) -> EmbeddingTable:
     vectors = np.asarray(vectors)
-    if vectors.ndim != 2 or len(names) != len(vectors) or vectors.dtype.kind not in "fiu":
+    _check_shape(len(names), vectors)
+    return EmbeddingTable(len(vectors), vectors.shape[1], lambda: iter([(names, vectors)]))
+
+
+def _check_shape(names: int, vectors: Array) -> None:
+    if vectors.ndim != 2 or names != len(vectors) or vectors.dtype.kind not in "fiu":
         shape = "x".join(map(str, vectors.shape))
         raise InputError(
-            f"the embeddings are {len(names)} names and {vectors.dtype} numbers {shape}; they must "
-            "be (images, features), with a name for each",
+            f"the embeddings are {names} names and {vectors.dtype} numbers {shape}; they must be "
+            "(images, features), with a name for each"
         )
-    return EmbeddingTable(len(vectors), vectors.shape[1], lambda: iter([(names, vectors)]))
 
 
 def _of_npy(path: Path) -> EmbeddingTable:
@@ -85,7 +89,7 @@ def _of_npy(path: Path) -> EmbeddingTable:
         ) from None
     except (OSError, ValueError) as error:
         raise _unreadable(str(path), error) from None
-    checked = _of_arrays(range(count), vectors)  # type: ignore[arg-type]
+    _check_shape(count, vectors)
 
     def read() -> Iterator[Vectors]:
         try:
@@ -96,7 +100,7 @@ def _of_npy(path: Path) -> EmbeddingTable:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(str(path), error) from None
 
-    return EmbeddingTable(count, checked.features, read)
+    return EmbeddingTable(count, vectors.shape[1], read)
 
 
 def _stored(address: str) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from resnetkit.data import storage
-from resnetkit.data.storage_access import shown_address
+from resnetkit.data.storage_access import setting, shown_address
 from resnetkit.errors import InputError
 from resnetkit.files import cache_folder, flock
 
@@ -32,16 +32,7 @@ _LEFT = 3600.0
 
 def cache_limit() -> int:
     """``RESNETKIT_SHARD_CACHE`` in gigabytes, as bytes; 16 GB by default."""
-    given = os.environ.get("RESNETKIT_SHARD_CACHE") or str(_GIGABYTES)
-    try:
-        size = float(given)
-    except ValueError:
-        size = 0.0
-    if not 0 < size < 1e9:
-        raise InputError(
-            f"RESNETKIT_SHARD_CACHE is {given!a}; it must be a number of gigabytes above 0"
-        )
-    return int(size * 1e9)
+    return int(setting("RESNETKIT_SHARD_CACHE", _GIGABYTES, 1e9, "gigabytes") * 1e9)
 
 
 @dataclass(frozen=True, slots=True)

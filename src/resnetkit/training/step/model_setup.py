@@ -89,6 +89,7 @@ def freeze(module: ResNet, parts: int) -> list[nn.Module]:
 
 def averaged(module: ResNet, decay: float) -> AveragedModel:
     """The exponential moving average of weights and running statistics (Polyak & Juditsky 1992)."""
+    # torch gives it no types.
     update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def of_own_parts(averages: Any, values: Any, count: Any) -> None:
