@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from resnetkit.cluster.partition_folder import PLAN, SUCCESS, PartitionFolder
-from resnetkit.cluster.partitions import Partition, identity, partitions
+from resnetkit.cluster.partitions import Partition, _of_files, identity, partitions
 from resnetkit.cluster.ray_prediction import _are_few
 from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.webdataset_writer import pack
-from resnetkit.data.listing import ImageSource, listed
+from resnetkit.data.listing import ImageEntry, ImageSource, listed
 from resnetkit.errors import InputError
 from resnetkit.inference.prediction import ClassScore, Prediction
 from resnetkit.inference.predictor import FEW
@@ -78,6 +78,18 @@ def test_all_images_once_in_order(kinds: list[str], data: st.DataObject, size: i
         assert one.count in (None, count)
         assert (one.kind == "shard") == (one.count is None)
         assert count <= size or one.kind == "shard"
+
+
+def test_what_cannot_be_listed_stays_a_row() -> None:
+    entries = [
+        ImageEntry(name="a.png", image=Path("a.png")),
+        ImageEntry(name="closed", problem="the folder cannot be listed: Permission denied"),
+        ImageEntry(name="s3://b/c.png", address="s3://b/c.png", size=7),
+        ImageEntry(name="s3://b/big.png", problem="it is too large"),
+    ]
+    found = list(Partition.from_json(_of_files(0, entries).to_json()).images())
+    for field in ("name", "image", "problem", "address", "size"):
+        assert [getattr(one, field) for one in found] == [getattr(one, field) for one in entries]
 
 
 def test_shards_with_an_index(kinds: list[str], tmp_path: Path) -> None:
