@@ -351,13 +351,16 @@ def test_groups_have_every_image_once(
     mask[0] = True
     some, others = whole.take(mask), whole.take(~mask)
     groups = some.groups(draw.permutation(some.used()).tolist())
-    numbers = np.concatenate([group.numbers for group in groups])
+    numbers = np.concatenate(groups)
     assert sorted(numbers.tolist()) == list(range(len(some))), "once each"
+    every = []
     for group in groups:
-        held = {some[int(n)].name.partition("/")[0] for n in group.numbers}
-        assert len(held) == len(group.shards)
-        assert len(group.shards) == 1 or sum(s.size for s in group.shards) <= window
-    every = [name for group in groups for name in (s.address for s in group.shards)]
+        held = some.remote(group)
+        assert {f"train-{one.name}.tar" for one in held} == {
+            some[int(n)].name.partition("/")[0] for n in group
+        }
+        assert len(held) == 1 or sum(one.size for one in held) <= window
+        every += [one.address for one in held]
     assert len(every) == len(set(every)) == some.used(), "a shard is in one group"
     assert some.streams == (sum(10 * counts[n] for n in set(some.rows["shard"])) > window)
     assert np.array_equal(whole.among(some.membership()), mask)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +15,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from launching import free_port, torchrun
 
-from object_storage import Faults, faulty, make_bucket, s3_serving, use
+from hosts import wait_until
+from object_storage import SETTINGS, Faults, faulty, make_bucket, s3_serving, use
 from resnetkit.data import storage
 from resnetkit.data.datasets import readability
 from resnetkit.data.datasets.digits import digits
 from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.packed_samples import PackedSamples
-from resnetkit.data.datasets.shard_cache import cache_limit
+from resnetkit.data.datasets.shard_cache import RemoteShard, cache_limit
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.webdataset_writer import pack
 from resnetkit.errors import InputError
@@ -27,6 +33,7 @@ from resnetkit.preprocess import Preprocess
 from resnetkit.training import split_data
 from resnetkit.training.data.data_loader import DataLoader, LoaderOptions
 from resnetkit.training.data.epoch_order import EpochOrder
+from resnetkit.training.distributed import Processes
 from resnetkit.training.recipe.augmentation import Augment
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.recipe_defaults import make_recipe
@@ -35,6 +42,8 @@ from training.test_run import TINY, Interrupted, same
 
 #: Megabytes of a shard, of about 55 images.
 SHARD = 0.12
+#: Epochs of a run that is interrupted.
+EPOCHS = 12
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +149,7 @@ def test_a_storage_that_is_lost_stops_the_run(
     shards=st.floats(2, 12),
     batch=st.integers(1, 90),
     repeats=st.integers(1, 3),
+    machines=st.integers(1, 5),
     data=st.data(),
 )
 def test_every_image_once_in_an_order_of_seed_and_epoch(
@@ -149,38 +159,75 @@ def test_every_image_once_in_an_order_of_seed_and_epoch(
     shards: float,
     batch: int,
     repeats: int,
+    machines: int,
     data: st.DataObject,
 ) -> None:
-    train = open_dataset(local).parts["train"]
-    assert isinstance(train, PackedSamples)
-    largest = max(shard.size for shard in train.shards)
-    files = [replace(s, file=storage_file(s.name, s.size)) for s in train.shards]
-    remote = PackedSamples(files, train.rows, int(largest * shards) // 2)
-    orders = [EpochOrder(remote, (seed, epoch), repeats).numbers.tolist() for _ in range(2)]
+    remote = stored(local, shards)
+
+    def order_of(epoch: int) -> EpochOrder:
+        return EpochOrder(remote, (seed, epoch), repeats, machines=machines, batch_size=batch)
+
+    orders = [order_of(epoch).numbers.tolist() for _ in range(2)]
     assert orders[0] == orders[1]
     assert sorted(orders[0]) == list(range(len(remote)))
-    assert orders[0] != EpochOrder(remote, (seed, epoch + 1), repeats).numbers.tolist()
-    assert EpochOrder(remote, None, 1).numbers.tolist() == sorted(orders[0])
+    assert orders[0] != order_of(epoch + 1).numbers.tolist()
+    assert EpochOrder(remote, None, machines=machines).numbers.tolist() == sorted(orders[0])
     loader = DataLoader(
-        train,
+        remote,
         Preprocess(size=8),
         LoaderOptions(batch_size=batch, augment=Augment(), seed=seed, repeats=repeats),
     )
     first = data.draw(st.integers(0, len(loader) - 1))
-    positions = loader._batches(len(train))
-    order = EpochOrder(remote, (seed, epoch), repeats)
+    positions = loader._batches(len(remote))
+    order = order_of(epoch)
     whole = [place for one in positions for place in order.places(one)]
     again = [place for one in positions[first:] for place in order.places(one)]
-    assert len(whole) == len(train)
+    assert len(whole) == len(remote)
     assert whole[len(whole) - len(again) :] == again
     if repeats == 1:
         assert len(set(whole)) == len(whole)
 
 
-def storage_file(name: str, size: int) -> object:
-    from resnetkit.data.datasets.shard_cache import RemoteShard
+def stored(local: Path, shards: float) -> PackedSamples:
+    """The training images as if they were in a storage, and the cache had room for ``shards``."""
+    train = open_dataset(local).parts["train"]
+    assert isinstance(train, PackedSamples)
+    largest = max(shard.size for shard in train.shards)
+    files = [replace(s, file=RemoteShard(f"s3://b/{s.name}", s.size)) for s in train.shards]
+    return PackedSamples(files, train.rows, int(largest * shards) // 2)
 
-    return RemoteShard(f"s3://bucket/{name}", size)
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 2**31),
+    shards=st.floats(2, 12),
+    each=st.integers(2, 9),
+    machines=st.integers(1, 4),
+    processes=st.integers(1, 2),
+)
+def test_a_machine_needs_only_its_part_of_the_shards(
+    local: Path, seed: int, shards: float, each: int, machines: int, processes: int
+) -> None:
+    remote, world = stored(local, shards), machines * processes
+    batch = each * world
+    order = EpochOrder(remote, (seed, 0), machines=machines, batch_size=batch)
+    batches = [range(at, at + batch) for at in range(0, len(remote) - batch + 1, batch)]
+    needed: list[set[tuple[int, str]]] = [set() for _ in range(machines)]
+    used = set()
+    for number, group in enumerate(remote.groups()):
+        used |= {(number, one.address) for one in remote.remote(group)}
+    bounds = [*order._starts.tolist(), len(remote)]
+    for rank in range(world):
+        place = Processes(rank=rank, world=world, local=processes)
+        for positions in batches:
+            for position in place.share(positions):
+                group = int(np.searchsorted(bounds, position, side="right"))
+                for shard in remote.remote(order.numbers[position : position + 1]):
+                    needed[rank // processes].add((group, shard.address))
+    # A shard at the end of a part is also at the beginning of the next.
+    most = len(used) + (len(bounds) - 1) * (machines - 1)
+    assert sum(map(len, needed)) <= most
+    assert all(names for names in needed)
 
 
 def test_a_loader_of_a_small_cache_reads_every_image_once(
@@ -199,3 +246,79 @@ def test_a_loader_of_a_small_cache_reads_every_image_once(
     assert used <= cache_limit()
     labels = torch.tensor([e.label for e in train])
     assert np.array_equal(loader._labels, labels)
+
+
+def test_two_machines_fetch_half_of_the_shards_each(
+    local: Path, remote: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_cache(local, monkeypatch, 8.5)
+    shards = len(list(local.glob("train-*.tar")))
+    read: Counter[str] = Counter()
+    for rank in range(2):
+        requests = Faults()
+        monkeypatch.setenv("RESNETKIT_CACHE", str(tmp_path / f"cache{rank}"))
+        with faulty(server, requests) as address:
+            use(monkeypatch, address)
+            loader = DataLoader(
+                open_dataset(remote).parts["train"],
+                Preprocess(size=8),
+                LoaderOptions(batch_size=32, augment=Augment(), memory=0, machines=2, seed=1),
+                share=Processes(rank=rank, world=2).share,
+            )
+            read.update(e.name for batch in loader.batches() for e in batch.examples)
+        fetched = [
+            path
+            for method, path, _ in requests.requests
+            if method == "GET" and "/train-" in path and path.endswith(".tar")
+        ]
+        assert len(fetched) <= shards / 2 + 3, (fetched, shards)
+    assert read == Counter(e.name for e in open_dataset(local).parts["train"])
+
+
+@pytest.mark.slow
+def test_a_run_on_two_machines_is_resumed_on_one(
+    local: Path, remote: str, server: str, tmp_path: Path
+) -> None:
+    largest = max(path.stat().st_size for path in local.glob("*.tar"))
+    rendezvous = f"127.0.0.1:{free_port()}"
+    (tmp_path / "notes").mkdir()
+
+    def start(number: int, nodes: int, *words: object) -> subprocess.Popen[str]:
+        return torchrun(
+            *("--nnodes", nodes, "--nproc-per-node", 1, "--rdzv-backend", "c10d"),
+            *("--rdzv-endpoint", rendezvous, "--rdzv-id", 17, "--local-addr", "127.0.0.1"),
+            *(Path(__file__).with_name("noted.py"), tmp_path / "notes", "train", *words),
+            **SETTINGS,
+            AWS_ENDPOINT_URL=server,
+            RESNETKIT_CACHE=str(tmp_path / f"cache{number}"),
+            RESNETKIT_SHARD_CACHE=str(largest * 8.5 / 1e9),
+        )
+
+    def lines() -> list[str]:
+        return [
+            line
+            for path in (tmp_path / "notes").iterdir()
+            for line in path.read_text().splitlines()
+        ]
+
+    words = (
+        f"{remote} --model resnet20 --depths 1,1 --widths 16,32 --size 8 --epochs {EPOCHS} "
+        f"--batch-size 32 --out {tmp_path / 'run'}"
+    ).split()
+    jobs = [start(number, 2, *words) for number in range(2)]
+    wait_until(lambda: len(lines()) > 50, "some steps", 60)
+    jobs[0].send_signal(signal.SIGTERM)
+    said = [job.communicate(timeout=60) for job in jobs]
+    assert json.loads((tmp_path / "run" / "split.json").read_text())["machines"] == 2, said
+    before = len(lines())
+    job = start(2, 1, "--resume", tmp_path / "run")
+    ended = job.communicate(timeout=120)
+    assert job.returncode == 0, ended
+    assert before < len(lines())
+    counts: Counter[tuple[int, str]] = Counter()
+    for line in lines():
+        _, (epoch, _), names = json.loads(line)
+        counts.update((epoch, name) for name in names)
+    train = open_dataset(local).parts["train"]
+    assert counts == Counter({(epoch, one.name): 1 for epoch in range(EPOCHS) for one in train})
+    assert json.loads((tmp_path / "run" / "split.json").read_text())["machines"] == 2

@@ -53,6 +53,11 @@ class Processes:
         """Whether this is the only process."""
         return self.world == 1
 
+    @property
+    def machines(self) -> int:
+        """The number of machines."""
+        return -(-self.world // self.local)
+
     def check(self, recipe: Recipe) -> None:
         """Raise ``ValueError`` if the recipe's batch or device cannot be divided."""
         if self.alone:

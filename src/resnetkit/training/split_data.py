@@ -97,11 +97,13 @@ def prepare_splits(
             "number of training images",
             field="batch_size",
         )
+    window = _window(parts["train"])
     record = SplitRecord(
         data=source.name,
         classes=source.classes,
         parts={part: _recorded(parts.get(part, ()), checked.digests) for part in PARTS},
-        window=_window(parts["train"]),
+        window=window,
+        machines=processes.machines if window else 0,
     )
     _warn_of_copies(record, callback)
     return DataSplits(classes=source.classes, parts=parts, record=record, bad=bad)
@@ -143,17 +145,19 @@ def reload_splits(
     if record is None:
         if processes.leads:
             splits.record.save(folder)
-    elif replace(record, window=splits.record.window) != splits.record:
+        return splits
+    order = splits.record
+    if replace(record, window=order.window, machines=order.machines) != splits.record:
         raise InputError(
             f"the images of {recipe.data} are not those that {folder} was started with; "
             "restore them, or start a new run"
         )
-    elif record.window != splits.record.window:
+    if record.window != splits.record.window:
         raise InputError(
             f"{folder} was started with a cache of {2 * record.window / 1e9:g} GB for shards, "
             "which the order of its images depends on; set RESNETKIT_SHARD_CACHE to that"
         )
-    return splits
+    return replace(splits, record=record)
 
 
 def _readable(source: Dataset, digests: Mapping[str, str]) -> Dataset:

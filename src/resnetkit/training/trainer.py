@@ -138,6 +138,7 @@ class Trainer:
                 size_in=size_in,
                 memory=round(self.run_options.memory * (1 << 30)) // self.processes.local,
                 device=self.recipe.runtime.device,
+                machines=max(1, self.splits.record.machines),
             ),
             unreadable=self._unreadable,
             share=self.processes.share,

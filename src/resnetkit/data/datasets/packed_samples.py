@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resnetkit.data.datasets.dataset import BRIEF, WHOLE, Sample, Samples
-from resnetkit.data.datasets.shard_cache import RemoteShard, cached_shards
+from resnetkit.data.datasets.shard_cache import RemoteShard
 from resnetkit.data.datasets.shard_index import RECORD, Table
 from resnetkit.data.decoding.decode import Image
 
@@ -65,14 +65,6 @@ class Shard:
     images: int
     sha256: str
     suffixes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Group:
-    """Images that are read together: their ``numbers``, and the shards that have them."""
-
-    numbers: Numbers
-    shards: tuple[RemoteShard, ...]
 
 
 class PackedSamples(Samples):
@@ -190,44 +182,33 @@ class PackedSamples(Samples):
         remote = [self.shards[n].size for n in used if isinstance(self.shards[n].file, RemoteShard)]
         return bool(sum(remote) > self.window)
 
-    def groups(self, order: Sequence[int] | None = None) -> list[Group]:
-        """The images by groups of whole shards of up to ``window`` bytes, or one shard.
+    def groups(self, order: Sequence[int] | None = None) -> list[Numbers]:
+        """The numbers of the images in groups of whole shards, of up to ``window`` bytes or one
+        shard; those of a shard are in a row.
 
         ``order`` is a permutation of the numbers from 0 to the number of shards that have images;
         by default the shards are in the order of the index. Every image is in one group.
         """
         by_shard = np.argsort(self.rows["shard"], kind="stable")
         used, starts = np.unique(self.rows["shard"][by_shard], return_index=True)
-        ends = [*starts[1:].tolist(), len(by_shard)]
-        found: list[Group] = []
-        members: list[int] = []
-
-        def close() -> None:
-            numbers = [by_shard[starts[m] : ends[m]] for m in members]
-            files = (self.shards[used[m]].file for m in members)
-            remote = tuple(file for file in files if isinstance(file, RemoteShard))
-            found.append(Group(numbers=np.concatenate(numbers), shards=remote))
-            members.clear()
-
-        filled = 0
+        members = np.split(by_shard, starts[1:])
+        found: list[list[Numbers]] = []
+        filled = self.window + 1
         for member in range(len(used)) if order is None else order:
             size = self.shards[used[member]].size
-            if members and filled + size > self.window:
-                close()
+            if filled + size > self.window:
+                found.append([])
                 filled = 0
-            members.append(member)
+            found[-1].append(members[member])
             filled += size
-        if members:
-            close()
-        return found
+        return [np.concatenate(group) for group in found]
+
+    def remote(self, numbers: Numbers) -> list[RemoteShard]:
+        """The shards in a storage that have these images, in the order of their first images."""
+        used, first = np.unique(self.rows["shard"][numbers], return_index=True)
+        files = (self.shards[shard].file for shard in used[np.argsort(first)])
+        return [file for file in files if isinstance(file, RemoteShard)]
 
     def used(self) -> int:
         """The number of shards that have images."""
         return len(np.unique(self.rows["shard"]))
-
-
-def fetch_ahead(groups: Sequence[Group], number: int) -> None:
-    """Fetch the shards of a group and of the next one in the background."""
-    shards = [shard for group in groups[number : number + 2] for shard in group.shards]
-    if shards:
-        cached_shards().ahead(shards)

@@ -113,19 +113,21 @@ def _check_sizes(source: Dataset, pool: Sequence[Sample], least: int) -> None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRecord:
     """The contents of ``split.json``: image digests by name, for every split of ``data``; of many
-    images in shards, their ``membership``. ``window`` is that of ``PackedSamples`` if the order of
-    the training images depends on it, else 0."""
+    images in shards, their ``membership``. If the order of the training images depends on them,
+    ``window`` is that of ``PackedSamples`` and ``machines`` the number that the run began with;
+    else they are 0."""
 
     data: str
     classes: tuple[str, ...]
     parts: Mapping[Part, Mapping[str, str]]
     window: int = 0
+    machines: int = 0
 
     def to_dict(self) -> dict[str, object]:
         """The record as JSON types."""
         parts = {part: dict(names) for part, names in self.parts.items()}
-        window = {"window": self.window} if self.window else {}
-        return {"data": self.data, "classes": list(self.classes), "parts": parts, **window}
+        order = {"window": self.window, "machines": self.machines} if self.window else {}
+        return {"data": self.data, "classes": list(self.classes), "parts": parts, **order}
 
     def save(self, folder: Path) -> None:
         """Write ``split.json`` into a run folder."""
@@ -178,6 +180,7 @@ _RULES = {
     "classes": listed(text(), 1_000_000),
     "parts": mapping(),
     "window": optional(whole(0, 1 << 62)),
+    "machines": optional(whole(0, 1 << 20)),
 }
 
 
@@ -198,6 +201,7 @@ def load_record(folder: Path) -> SplitRecord | None:
             classes=tuple(document["classes"]),
             parts={part: dict(document["parts"][part]) for part in PARTS},
             window=document.get("window") or 0,
+            machines=document.get("machines") or 0,
         )
     except (OSError, InputError) as error:
         raise InputError(f"{path} is invalid ({error}); remove it") from None

@@ -55,6 +55,9 @@ class LoaderOptions:
     Up to ``memory`` bytes of decoded images are cached; if all have the same shape, a batch is
     copied from the cache at once.
 
+    Of shards that do not fit the cache each of ``machines`` needs only a part, as ``EpochOrder``
+    says.
+
     ``device`` gets each batch while the one before is trained on. Pixels are copied as bytes and
     normalised there.
     """
@@ -66,6 +69,7 @@ class LoaderOptions:
     size_in: Callable[[int], int] | None = None
     memory: int = 1 << 30
     device: str = "cpu"
+    machines: int = 1
 
 
 class DataLoader:
@@ -83,7 +87,7 @@ class DataLoader:
         options: LoaderOptions,
         *,
         unreadable: Callable[[str, str], None] | None = None,
-        share: Callable[[Sequence[Place]], Sequence[Place]] = lambda batch: batch,
+        share: Callable[[Sequence[int]], Sequence[int]] = lambda batch: batch,
     ) -> None:
         augment = options.augment
         self.examples = examples
@@ -92,7 +96,7 @@ class DataLoader:
         self.augment = augment
         self.seed = options.seed
         self._unreadable = unreadable
-        self._repeats, self._share = options.repeats, share
+        self._repeats, self._machines, self._share = options.repeats, options.machines, share
         self._size_in = options.size_in or (lambda _: preprocess.size)
         self._copies = DeviceCopies(options.device)
         self._labels = torch.from_numpy(labels_of(examples))
@@ -123,20 +127,26 @@ class DataLoader:
         size = self._size_in(epoch)
         alter = None if self.augment is None else change(self.augment, self.preprocess, size)
         seed = None if self.augment is None else (self.seed, epoch)
-        order = EpochOrder(self.examples, seed, self._repeats)
+        order = EpochOrder(
+            self.examples,
+            seed,
+            self._repeats,
+            machines=self._machines,
+            batch_size=self.batch_size,
+        )
         batches = self._batches(len(self.examples))[first:]
         draws = [self._draws(epoch, copy) for copy in range(self._repeats)]
-        mine = (self._share(order.places(batch)) for batch in batches)
+        mine = (order.places(self._share(batch)) for batch in batches)
         if alter is None and all(self._kept.whole([n for n, _ in members]) for members in mine):
             for batch in batches:
-                members = self._share(order.places(batch))
+                members = order.places(self._share(batch))
                 pixels = self._kept.batch([number for number, _ in members])
                 yield self._batch(members, pixels, draws, size), []
             return
         reading = order.reading(batches, self._share)
         images = ordered(lambda place: self._image(epoch, place, alter), reading)
         for batch in batches:
-            members = self._share(order.places(batch))
+            members = order.places(self._share(batch))
             read = [(place, next(images)) for place in members]
             good = {place: image for place, image in read if isinstance(image, Tensor)}
             problems = [
