@@ -159,7 +159,7 @@ def shuffled(args: argparse.Namespace) -> None:
         "batch are in one batch again, times as often as in random orders",
         packages=("torch", "numpy"),
         columns=[
-            ("shards", "kind", ""), ("read at random", "window", ""),
+            ("shards", "kind", ""), ("read at random", "window", ""), ("machines", "machines", "d"),
             ("chi-square", "chi", ".3f"), ("move", "move", ".3f"), ("again", "again", ".2f"),
             ("n", "n", "d"),
         ],
@@ -171,7 +171,8 @@ def shuffled(args: argparse.Namespace) -> None:
         labels = np.arange(total) * CLASSES // total
         if kind.startswith("written"):
             labels = np.random.default_rng(0).permutation(labels)
-        for window in (args.shards, 32, 8, 2, 1):
+        cases = [(args.shards, 1), (32, 1), (32, 4), (8, 1), (8, 4), (2, 1), (1, 1)]
+        for window, machines in cases:
             files, tables = [], {}
             for number in range(args.shards):
                 name = f"train-{number:06}.tar"
@@ -183,10 +184,14 @@ def shuffled(args: argparse.Namespace) -> None:
                 records["label"] = labels[number * args.images : (number + 1) * args.images]
                 tables[number] = Table(size=1, sha256="", suffixes=(), records=records)
             samples = PackedSamples.of(files, tables, window)
-            orders = [EpochOrder(samples, (0, epoch), 1).numbers for epoch in range(args.epochs)]
+            orders = [
+                EpochOrder(samples, (0, epoch), machines=machines, batch_size=BATCH).numbers
+                for epoch in range(args.epochs)
+            ]
             row = {
                 "kind": kind,
                 "window": f"{window} of {args.shards} shards",
+                "machines": machines,
                 "n": args.epochs,
                 "chi": np.mean([chi_square(labels[order]) for order in orders]),
             }
