@@ -102,7 +102,7 @@ def test_it_is_the_same_with_torch(folder: Path) -> None:
     for hidden, name in (((), "with"), (HEAVY, "without")):
         command = f"evaluate {name}.safetensors pictures --format json"
         printed = without(hidden, [command], folder)[command]
-        measured.append(json.loads(printed[: printed.rindex("}") + 1]))
+        measured.append(json.loads(printed[printed.index("{") : printed.rindex("}") + 1]))
     one, two = measured
     assert one["confusion"] == two["confusion"]
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-6)
