@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from resnetkit.cli.main import main
 
@@ -22,19 +21,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = folder / "mistakes.html"
     assert main(["view", str(folder), "--mistakes", "--count", "4", "--out", str(page)]) == 0
     return folder
-
-
-@pytest.fixture(params=["light", "dark"])
-def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
-    # axe is a script that the page's policy does not have.
-    context = browser.new_context(color_scheme=request.param, bypass_csp=True)
-    found = context.new_page()
-    said: list[str] = []
-    found.on("console", lambda message: said.append(message.text))
-    found.on("pageerror", lambda error: said.append(str(error)))
-    yield found
-    context.close()
-    assert not said
 
 
 def test_from_the_report_to_a_mistake_and_its_classes(page: Page, run: Path) -> None:
