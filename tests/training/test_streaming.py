@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from resnetkit.data import storage
 from resnetkit.data.datasets import readability
 from resnetkit.data.datasets.digits import digits
 from resnetkit.data.datasets.opening import open_dataset
-from resnetkit.data.datasets.packed_samples import PackedSamples
+from resnetkit.data.datasets.packed_samples import PackedSamples, images_in_order
 from resnetkit.data.datasets.shard_cache import RemoteShard, cache_limit
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.webdataset_writer import pack
@@ -322,3 +323,18 @@ def test_a_run_on_two_machines_is_resumed_on_one(
     train = open_dataset(local).parts["train"]
     assert counts == Counter({(epoch, one.name): 1 for epoch in range(EPOCHS) for one in train})
     assert json.loads((tmp_path / "run" / "split.json").read_text())["machines"] == 2
+
+
+def test_evaluation_fetches_the_next_shard(
+    local: Path, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_cache(local, monkeypatch, 2.5)
+    train = open_dataset(remote).parts["train"]
+    cache = tmp_path / "cache" / "shards"
+    images = images_in_order(train, range(10, len(train)))
+    next(images)
+    wait_until(lambda: len(list(cache.glob("*-train-*.tar"))) == 2, "the next shard", 30)
+    read = hashlib.sha256(b"".join(bytes(image) for image in images)).hexdigest()
+    there = open_dataset(local).parts["train"][11:]
+    assert read == hashlib.sha256(b"".join(bytes(one.image) for one in there)).hexdigest()
+    assert sum(path.stat().st_size for path in cache.glob("*.tar")) <= cache_limit()

@@ -21,6 +21,7 @@ from resnetkit.bundle.opening import as_model
 from resnetkit.data.datasets.class_map import mapped
 from resnetkit.data.datasets.dataset import DIGITS, Sample
 from resnetkit.data.datasets.opening import open_dataset
+from resnetkit.data.datasets.packed_samples import images_in_order
 from resnetkit.data.datasets.splits import load_record
 from resnetkit.data.datasets.subset import chosen, matched
 from resnetkit.data.decoding.decode import Image
@@ -157,15 +158,14 @@ def evaluate_engine(
     answers: list[_Answer] = []
     problems: list[tuple[str, str]] = []
     numbers = share(range(len(examples)))
-    mine = [examples[number] for number in numbers]
-    images = (example.image for example in mine)
+    images = images_in_order(examples, numbers)
     results = predict_batches(engine, preprocess, images, batch_size=batch_size)
-    for number, example, (found, logits) in zip(numbers, track(mine), results, strict=True):
+    for number, (found, logits) in zip(track(numbers), results, strict=True):
         if logits is None:
             problems.append((found.name, found.problem or ""))
         else:
             check_classes(logits, classes)
-            answers.append(_answer(number, logits, example.label))
+            answers.append(_answer(number, logits, examples[number].label))
     answers, problems = list(joined(answers)), list(joined(problems))
     if not answers:
         raise InputError(f"none of the {len(examples)} images can be read; give other images")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resnetkit.data.datasets.dataset import BRIEF, WHOLE, Sample, Samples
-from resnetkit.data.datasets.shard_cache import RemoteShard
+from resnetkit.data.datasets.shard_cache import RemoteShard, cached_shards
 from resnetkit.data.datasets.shard_index import RECORD, Table
 from resnetkit.data.decoding.decode import Image
 
@@ -212,3 +212,17 @@ class PackedSamples(Samples):
     def used(self) -> int:
         """The number of shards that have images."""
         return len(np.unique(self.rows["shard"]))
+
+
+def images_in_order(samples: Sequence[Sample], numbers: Sequence[int]) -> Iterator[Image]:
+    """The images of these samples, in the given order; a shard of a storage and the next one are
+    fetched when its first image is read."""
+    shards = samples.remote(np.asarray(numbers)) if isinstance(samples, PackedSamples) else []
+    coming = {shard: shards[place : place + 2] for place, shard in enumerate(shards)}
+    for number in numbers:
+        sample = samples[number]
+        if isinstance(sample, Packed) and isinstance(sample.file, RemoteShard):
+            pair = coming.pop(sample.file, None)
+            if pair:
+                cached_shards().ahead(pair)
+        yield sample.image
