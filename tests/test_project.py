@@ -18,7 +18,8 @@ import resnetkit
 from resnetkit.report.environment import PACKAGES
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 
 
 def test_one_version() -> None:
@@ -36,6 +37,15 @@ def test_all_has_every_extra() -> None:
     assert named == set(extras) - {"all", "docs", "test"}
     page = (ROOT / "docs" / "install.md").read_text()
     assert all(f"| `{name}` |" in page for name in named | {"all"})
+
+
+def test_contributing_has_the_floors_of_the_contract() -> None:
+    contract = SETTINGS["tool"]["importlinter"]["contracts"][0]["layers"]
+    floors = [set(layer.split(" | ")) for layer in reversed(contract)]
+    table = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([^|]*) \|", table, re.M)
+    found = {int(floor): set(re.findall(r"`(\w+)", names)) for floor, names in rows}
+    assert found == {number: names for number, names in enumerate(floors, 1)}
 
 
 def test_messages_name_the_extra_that_has_the_package() -> None:
