@@ -94,6 +94,7 @@ def test_functions_are_typed_and_explained(name: str) -> None:
     assert ">>> " in inspect.getdoc(function)
 
 
+@pytest.mark.slow
 def test_names_are_found_whatever_was_imported_first() -> None:
     """A function whose package had its name would be hidden by it."""
     program = (
@@ -136,6 +137,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_examples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("RESNETKIT_CACHE", str(folder / "cache"))

@@ -35,7 +35,10 @@ from resnetkit.data.datasets.digits import digits
 
 ROOT = Path(__file__).parents[1]
 #: Their commands take 10 to 35 seconds.
-LONG = ("README.md", "checkpoints.md", "export.md", "hub.md", "ray.md", "report.md", "train.md")
+LONG = (
+    *("README.md", "checkpoints.md", "export.md", "hub.md", "ray.md", "report.md"),
+    *("storage.md", "train.md"),
+)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 UPDATE = bool(os.environ.get("RESNETKIT_UPDATE_DOCS"))

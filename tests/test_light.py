@@ -94,6 +94,7 @@ def test_what_runs_without_torch(folder: Path) -> None:
     assert report["agreement"] == 1
 
 
+@pytest.mark.slow
 def test_it_is_the_same_with_torch(folder: Path) -> None:
     """Weights that are converted without torch, and what they are measured at."""
     without((), ["convert net.pth with.safetensors"], folder)

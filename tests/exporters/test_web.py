@@ -108,7 +108,7 @@ def part(page: str, name: str) -> bytes:
 
 
 @pytest.mark.usefixtures("page_cache")
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_page_has_everything_inside(
     precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

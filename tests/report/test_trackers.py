@@ -264,6 +264,7 @@ def test_wandb_that_fails_does_not_stop_training() -> None:
         train(resnetkit.WandbCallback("what?"), overwrite=True)
 
 
+@pytest.mark.slow
 def test_wandb_does_not_ask_on_a_terminal(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}

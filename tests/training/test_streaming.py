@@ -93,7 +93,13 @@ def test_the_same_weights_as_from_a_folder(local: Path, remote: str, tmp_path: P
     assert accuracy.accuracy > 0.1
 
 
-@pytest.mark.parametrize("decoded", [20_000, 100], ids=["digests", "membership"])
+@pytest.mark.parametrize(
+    "decoded",
+    [
+        pytest.param(20_000, marks=pytest.mark.slow, id="digests"),
+        pytest.param(100, id="membership"),
+    ],
+)
 def test_a_small_cache_and_an_interruption(
     decoded: int,
     local: Path,
