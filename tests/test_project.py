@@ -45,7 +45,7 @@ def test_contributing_has_the_floors_of_the_contract() -> None:
     table = (ROOT / "CONTRIBUTING.md").read_text()
     rows = re.findall(r"^\| (\d+) \| ([^|]*) \|", table, re.M)
     found = {int(floor): set(re.findall(r"`(\w+)", names)) for floor, names in rows}
-    assert found == {number: names for number, names in enumerate(floors, 1)}
+    assert found == dict(enumerate(floors, 1))
 
 
 def test_messages_name_the_extra_that_has_the_package() -> None:
