@@ -1,4 +1,5 @@
-"""An S3 server (moto's) in a process of its own, and a proxy that does what bad networks do."""
+"""Servers of S3 (moto's) and of Google Cloud Storage in processes of their own, and a proxy that
+does what bad networks do."""
 
 from __future__ import annotations
 
@@ -36,11 +37,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def s3_serving(**environment: str) -> Iterator[str]:
-    """The address of a server, which runs as long as the block lasts."""
-    port = free_port()
+def _serving(port: int, *command: str, **environment: str) -> Iterator[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-p", str(port)],
+        [sys.executable, "-m", *command],
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -55,6 +54,23 @@ def s3_serving(**environment: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def s3_serving(**environment: str) -> Iterator[str]:
+    """The address of a server, which runs as long as the block lasts."""
+    port = free_port()
+    with _serving(port, "moto.server", "-p", str(port), **environment) as address:
+        yield address
+
+
+@contextmanager
+def gcs_serving(bucket: str) -> Iterator[str]:
+    """The same for Google Cloud Storage, with one bucket."""
+    port = free_port()
+    words = ("start", "--in-memory", "--host", "127.0.0.1", "--port", str(port))
+    with _serving(port, "gcp_storage_emulator", *words, "--default-bucket", bucket) as address:
+        yield address
 
 
 def use(patch: pytest.MonkeyPatch, address: str) -> None:

@@ -211,7 +211,7 @@ def test_written_and_read_through_faults(
         ("s3://no-such-bucket-for-shards/a", "there is no such bucket"),
         ("s3://{refused}/a", "refuses the credentials"),
         ("http://127.0.0.1:{port}/a", "cannot be"),
-        ("gs://bucket/a", "requires gcsfs"),
+        ("oci://bucket/a", "requires ocifs"),
     ],
 )
 def test_where_nothing_can_be_written(

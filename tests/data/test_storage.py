@@ -172,7 +172,7 @@ def test_refusals_are_one_line_without_secrets(
         "s3://no-such-bucket-here/a": "there is no such bucket",
         f"s3://{bucket}/nothing": "does not exist",
         "s3://No_Such Bucket/a": "Invalid bucket name",
-        "gs://bucket/a": r"requires gcsfs, which is not installed; pip install gcsfs",
+        "oci://bucket/a": r"requires ocifs, which is not installed; pip install ocifs",
         "nosuch://bucket/a": "Protocol not known",
         f"http://user:{SECRET}@127.0.0.1:{port}/a?token={SECRET}": "cannot be read",
     }

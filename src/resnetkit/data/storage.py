@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetkit.data.storage_access import (
+    OBJECTS,
     NoSuchFileError,
     StorageError,
     attempted,
@@ -46,7 +47,7 @@ BLOCK = 8 << 20
 #: Minimum bytes of a request after failures.
 _LEAST = 1 << 16
 #: Protocols that show a written file only once it is whole; others get a temporary name first.
-_ATOMIC = frozenset(("abfs", "abfss", "az", "gcs", "gs", "memory", "oss", "r2", "s3", "s3a"))
+_ATOMIC = OBJECTS | {"memory"}
 #: Times that a file with a false checksum is fetched.
 _FETCHES = 3
 _MAGIC = re.compile(r"[*?\[]")
