@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from resnetkit.errors import InputError
+from resnetkit.source import public
 
 try:
     from fcntl import LOCK_EX, LOCK_NB
@@ -19,6 +21,9 @@ try:
     _POSIX = True
 except ImportError:
     _POSIX = False
+
+#: How the ``Path`` of an address begins; one letter is a drive of Windows.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @contextmanager
@@ -50,13 +55,22 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def check_target(path: Path) -> None:
-    """Raise ``InputError`` if ``path`` exists and is not a regular file, or its folder is missing;
-    called before long computations."""
+    """Raise ``InputError`` if ``path`` exists and is not a regular file, its folder is missing, or
+    it is an address; called before long computations."""
+    check_local(path)
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "a device or a pipe"
         raise InputError(f"cannot write {path}: it is {what}; give a file name")
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}; create it first")
+
+
+def check_local(path: Path) -> None:
+    """Raise ``InputError`` for an address such as ``s3://bucket/run``, whose ``Path`` would be the
+    folder ``s3:`` here."""
+    if _ADDRESS.match(str(path)):
+        shown = public(str(path).replace(":/", "://", 1))
+        raise InputError(f"cannot write {shown}: it is an address; give a path on this machine")
 
 
 def utf8(name: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from training.test_run import TINY, Interrupted, same
 
 #: Megabytes of a shard, of about 55 images.
 SHARD = 0.12
+Machine = Callable[..., subprocess.Popen[str]]
 #: Epochs of a run that is interrupted.
 EPOCHS = 12
 
@@ -125,15 +127,32 @@ def test_a_small_cache_and_an_interruption(
         with pytest.raises(KeyboardInterrupt):
             run_recipe(recipe(remote), tmp_path / "run", Interrupted(14))
         small_cache(local, monkeypatch, 9)
-        with pytest.raises(InputError, match="set RESNETKIT_SHARD_CACHE to that"):
+        with pytest.raises(InputError, match="set RESNETKIT_SHARD_CACHE to that") as caught:
             resume(tmp_path / "run")
-        small_cache(local, monkeypatch, 6.5)
+        told = re.search(r"a cache of (\S+) GB", str(caught.value))
+        assert told is not None
+        monkeypatch.setenv("RESNETKIT_SHARD_CACHE", told[1])
         resume(tmp_path / "run")
     assert len(wrong.used) > 5
     for name in ("best.safetensors", "last.safetensors"):
         assert same(tmp_path / "run" / name, tmp_path / "whole" / name)
     for part, samples in open_dataset(remote).parts.items():
         assert [e.name for e in record.part_of(samples, part)] == [e.name for e in samples]
+
+
+def test_a_run_with_a_cache_for_all_shards_is_resumed_with_one(
+    local: Path, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe(remote), tmp_path / "run", Interrupted(4))
+    small_cache(local, monkeypatch, 6.5)
+    with pytest.raises(
+        InputError, match="of which its training images need at most half"
+    ) as caught:
+        resume(tmp_path / "run")
+    assert str(cache_limit() // 2 * 2 / 1e9) in str(caught.value)
+    monkeypatch.delenv("RESNETKIT_SHARD_CACHE")
+    resume(tmp_path / "run")
 
 
 def test_a_storage_that_is_lost_stops_the_run(
@@ -282,52 +301,67 @@ def test_two_machines_fetch_half_of_the_shards_each(
     assert read == Counter(e.name for e in open_dataset(local).parts["train"])
 
 
-@pytest.mark.slow
-def test_a_run_on_two_machines_is_resumed_on_one(
-    local: Path, remote: str, server: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def machine(local: Path, server: str, tmp_path: Path) -> Machine:
+    """Starts what torchrun runs on a machine: its number, its processes, those of all machines, the
+    shards that its cache has room for, and the words of a command."""
     largest = max(path.stat().st_size for path in local.glob("*.tar"))
     rendezvous = f"127.0.0.1:{free_port()}"
     (tmp_path / "notes").mkdir()
 
-    def start(number: int, nodes: int, *words: object) -> subprocess.Popen[str]:
+    def start(
+        number: int, processes: int, nodes: int, shards: float, *words: object
+    ) -> subprocess.Popen[str]:
         return torchrun(
-            *("--nnodes", nodes, "--nproc-per-node", 1, "--rdzv-backend", "c10d"),
+            *("--nnodes", nodes, "--nproc-per-node", processes, "--rdzv-backend", "c10d"),
             *("--rdzv-endpoint", rendezvous, "--rdzv-id", 17, "--local-addr", "127.0.0.1"),
             *(Path(__file__).with_name("noted.py"), tmp_path / "notes", "train", *words),
             **SETTINGS,
             AWS_ENDPOINT_URL=server,
             RESNETKIT_CACHE=str(tmp_path / f"cache{number}"),
-            RESNETKIT_SHARD_CACHE=str(largest * 8.5 / 1e9),
+            RESNETKIT_SHARD_CACHE=str(largest * shards / 1e9),
         )
 
-    def lines() -> list[str]:
-        return [
-            line
-            for path in (tmp_path / "notes").iterdir()
-            for line in path.read_text().splitlines()
-        ]
+    return start
 
+
+def noted(notes: Path) -> list[str]:
+    """The lines of the processes, one for each step."""
+    return [line for path in notes.iterdir() for line in path.read_text().splitlines()]
+
+
+def images_of(notes: Path) -> Counter[tuple[int, str]]:
+    """How often each image was trained on in each epoch."""
+    counts: Counter[tuple[int, str]] = Counter()
+    for line in noted(notes):
+        _, (epoch, _), names = json.loads(line)
+        counts.update((epoch, name) for name in names)
+    return counts
+
+
+@pytest.mark.slow
+def test_a_run_on_two_machines_is_resumed_on_one(
+    local: Path, remote: str, machine: Machine, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
     words = (
         f"{remote} --model resnet20 --depths 1,1 --widths 16,32 --size 8 --epochs {EPOCHS} "
         f"--batch-size 32 --out {tmp_path / 'run'}"
     ).split()
-    jobs = [start(number, 2, *words) for number in range(2)]
-    wait_until(lambda: len(lines()) > 50, "some steps", 60)
+    jobs = [machine(number, 1, 2, 8.5, *words) for number in range(2)]
+    wait_until(lambda: len(noted(notes)) > 50, "some steps", 60)
     jobs[0].send_signal(signal.SIGTERM)
     said = [job.communicate(timeout=60) for job in jobs]
     assert json.loads((tmp_path / "run" / "split.json").read_text())["machines"] == 2, said
-    before = len(lines())
-    job = start(2, 1, "--resume", tmp_path / "run")
+    before = len(noted(notes))
+    job = machine(2, 1, 1, 8.5, "--resume", tmp_path / "run")
     ended = job.communicate(timeout=120)
     assert job.returncode == 0, ended
-    assert before < len(lines())
-    counts: Counter[tuple[int, str]] = Counter()
-    for line in lines():
-        _, (epoch, _), names = json.loads(line)
-        counts.update((epoch, name) for name in names)
+    assert before < len(noted(notes))
     train = open_dataset(local).parts["train"]
-    assert counts == Counter({(epoch, one.name): 1 for epoch in range(EPOCHS) for one in train})
+    assert images_of(notes) == Counter(
+        {(epoch, one.name): 1 for epoch in range(EPOCHS) for one in train}
+    )
     assert json.loads((tmp_path / "run" / "split.json").read_text())["machines"] == 2
 
 
@@ -344,3 +378,30 @@ def test_evaluation_fetches_the_next_shard(
     there = open_dataset(local).parts["train"][11:]
     assert read == hashlib.sha256(b"".join(bytes(one.image) for one in there)).hexdigest()
     assert sum(path.stat().st_size for path in cache.glob("*.tar")) <= cache_limit()
+
+
+@pytest.mark.slow
+def test_machines_with_unlike_numbers_of_processes(
+    local: Path, remote: str, machine: Machine, tmp_path: Path
+) -> None:
+    words = (
+        f"{remote} --model resnet20 --depths 1,1 --widths 16,32 --size 8 --epochs 2 "
+        f"--batch-size 33 --out {tmp_path / 'run'}"
+    ).split()
+    jobs = [machine(number, 2 - number, 2, 8.5, *words) for number in range(2)]
+    said = [job.communicate(timeout=120) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], said
+    train = open_dataset(local).parts["train"]
+    expected = Counter({(epoch, one.name): 1 for epoch in range(2) for one in train})
+    assert images_of(tmp_path / "notes") == expected
+
+
+@pytest.mark.slow
+def test_machines_with_unlike_caches_are_refused(
+    remote: str, machine: Machine, tmp_path: Path
+) -> None:
+    words = (remote, *"--model resnet20 --size 8 --batch-size 32 --out".split(), tmp_path / "run")
+    jobs = [machine(number, 1, 2, 8.5 + number, *words) for number in range(2)]
+    said = [job.communicate(timeout=120)[1] for job in jobs]
+    assert any("the caches for shards differ between machines" in text for text in said), said
+    assert not images_of(tmp_path / "notes")

@@ -190,9 +190,7 @@ def _final(error: Exception, address: str, verb: str) -> StorageError | None:
         bucket = "container" if address.partition("://")[0] in _AZURE else "bucket"
         if verb == "written" or "bucket does not exist" in str(error):
             return NoSuchFileError(f"{shown} cannot be {verb}: there is no such {bucket}")
-        return NoSuchFileError(
-            f"{shown} does not exist: there is no such file, folder or {bucket}"
-        )
+        return NoSuchFileError(f"{shown} does not exist: there is no such file, folder or {bucket}")
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if why := _no_access(error, kinds, status):
         return StorageError(f"{shown} cannot be accessed: {why}; check them and their rights")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from resnetkit.data.datasets import readability, splits
 from resnetkit.errors import InputError
-from resnetkit.files import lock
+from resnetkit.files import check_local, lock
 from resnetkit.training import epoch_log
 from resnetkit.training.recipe.recipe import Recipe
 
@@ -47,6 +47,7 @@ def check_free(folder: Path, *, overwrite: bool = False) -> None:
 
     With ``overwrite`` it may contain the files of a run, but nothing else.
     """
+    check_local(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give another out", field="out")
     if folder.is_dir():

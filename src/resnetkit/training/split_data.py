@@ -97,13 +97,13 @@ def prepare_splits(
             "number of training images",
             field="batch_size",
         )
-    window = _window(parts["train"])
+    window, machines = _order(parts["train"], processes)
     record = SplitRecord(
         data=source.name,
         classes=source.classes,
         parts={part: _recorded(parts.get(part, ()), checked.digests) for part in PARTS},
         window=window,
-        machines=processes.machines if window else 0,
+        machines=machines,
     )
     _warn_of_copies(record, callback)
     return DataSplits(classes=source.classes, parts=parts, record=record, bad=bad)
@@ -152,10 +152,15 @@ def reload_splits(
             f"the images of {recipe.data} are not those that {folder} was started with; "
             "restore them, or start a new run"
         )
-    if record.window != splits.record.window:
+    if record.window != order.window:
+        limit = f"of {2 * record.window / 1e9!r} GB"
+        needed = "that"
+        if not record.window:
+            limit = "of which its training images need at most half"
+            needed = f"more than {2 * order.window / 1e9!r}"
         raise InputError(
-            f"{folder} was started with a cache of {2 * record.window / 1e9:g} GB for shards, "
-            "which the order of its images depends on; set RESNETKIT_SHARD_CACHE to that"
+            f"{folder} was started with a cache {limit} for shards, which the order of its images "
+            f"depends on; set RESNETKIT_SHARD_CACHE to {needed}"
         )
     return replace(splits, record=record)
 
@@ -174,8 +179,18 @@ def _recorded(samples: Sequence[Sample], digests: Mapping[str, str]) -> dict[str
     return {sample.name: digests[sample.name] for sample in samples}
 
 
-def _window(samples: Sequence[Sample]) -> int:
-    return samples.window if isinstance(samples, PackedSamples) and samples.streams else 0
+def _order(samples: Sequence[Sample], processes: Processes) -> tuple[int, int]:
+    """What the order of the images depends on: the ``window`` and the ``machines`` of the record,
+    the same for all processes."""
+    streams = isinstance(samples, PackedSamples) and samples.streams
+    window = samples.window if isinstance(samples, PackedSamples) and streams else 0
+    if not processes.same(window):
+        raise InputError(
+            "the caches for shards differ between machines, and the order of the images depends on "
+            "their size; set RESNETKIT_SHARD_CACHE to the same on each"
+        )
+    # With unlike numbers of processes, machines would count each other differently.
+    return window, processes.shared(lambda: processes.machines) if window else 0
 
 
 def _warn_of_copies(record: SplitRecord, callback: Callback) -> None:

@@ -32,7 +32,7 @@ _LEFT = 3600.0
 
 def cache_limit() -> int:
     """``RESNETKIT_SHARD_CACHE`` in gigabytes, as bytes; 16 GB by default."""
-    return int(setting("RESNETKIT_SHARD_CACHE", _GIGABYTES, 1e9, "gigabytes") * 1e9)
+    return round(setting("RESNETKIT_SHARD_CACHE", _GIGABYTES, 1e9, "gigabytes") * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
