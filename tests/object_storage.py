@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -81,9 +82,21 @@ def use(patch: pytest.MonkeyPatch, address: str) -> None:
 
 
 def make_bucket(address: str, name: str) -> None:
+    with _client(address) as client:
+        client.create_bucket(Bucket=name)
+
+
+def put_object(bucket: str, key: str, content: bytes) -> None:
+    """What fsspec does not write: keys that end with a slash, or have two."""
+    with _client(os.environ["AWS_ENDPOINT_URL"]) as client:
+        client.put_object(Bucket=bucket, Key=key, Body=content)
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
     session = boto3.Session(SETTINGS["AWS_ACCESS_KEY_ID"], SECRET, region_name="us-east-1")
     client = session.client("s3", endpoint_url=address)
-    client.create_bucket(Bucket=name)
+    yield client
     client.close()
 
 

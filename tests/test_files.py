@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import resnetkit
 from resnetkit.errors import InputError
 from resnetkit.files import atomic, check_target, write_text
 
@@ -66,3 +67,14 @@ def test_devices_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
         check_target(Path(os.devnull))
     assert (tmp_path / "pipe").is_fifo()
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
+def test_an_address_is_no_place_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for write in (
+        lambda: write_text("s3://key:secret@bucket/a.txt", "a"),
+        lambda: resnetkit.train("digits", out="s3://key:secret@bucket/run", epochs=1),
+    ):
+        with pytest.raises(InputError, match=r"cannot write to an address \(s3://\.\.\.\)"):
+            write()
+    assert not list(tmp_path.iterdir())

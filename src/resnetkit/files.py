@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO
 
 from resnetkit.errors import InputError
-from resnetkit.source import public
 
 try:
     from fcntl import LOCK_EX, LOCK_NB
@@ -68,9 +67,10 @@ def check_target(path: Path) -> None:
 def check_local(path: Path) -> None:
     """Raise ``InputError`` for an address such as ``s3://bucket/run``, whose ``Path`` would be the
     folder ``s3:`` here."""
-    if _ADDRESS.match(str(path)):
-        shown = public(str(path).replace(":/", "://", 1))
-        raise InputError(f"cannot write {shown}: it is an address; give a path on this machine")
+    if match := _ADDRESS.match(str(path)):
+        raise InputError(
+            f"cannot write to an address ({match[0]}/...); give a path on this machine"
+        )
 
 
 def utf8(name: str) -> str:

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from object_storage import SECRET, Faults, faulty, free_port, make_bucket, s3_serving, use
+from object_storage import (
+    SECRET,
+    Faults,
+    faulty,
+    free_port,
+    make_bucket,
+    put_object,
+    s3_serving,
+    use,
+)
 from resnetkit.data import storage
-from resnetkit.data.storage_access import NoSuchFileError, StorageError
+from resnetkit.data.storage_access import NoSuchFileError, StorageError, shown_address
+from resnetkit.errors import AssumptionWarning
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -164,6 +174,37 @@ def test_a_storage_that_stays_bad_is_given_up(
         assert "\n" not in str(caught.value)
 
 
+def test_any_names(bucket: str) -> None:
+    where = f"s3://{bucket}/a folder #1"
+    names = ["50%20.jpg", "BIG.JPG", "[1].jpg", "a b.jpg", "p+q.jpg", "x#y.jpg", "x?y.jpg", "ü.jpg"]
+    for number, name in enumerate(names):
+        storage.put(f"{where}/{name}", bytes([number]))
+    put_object(bucket, "a folder #1/", b"")
+    put_object(bucket, "a folder #1/below/", b"")
+    found = list(storage.files(where))
+    assert [one.name for one in found] == names
+    for number, one in enumerate(found):
+        assert storage.read(one.address) == bytes([number])
+        assert [again.name for again in storage.files(one.address)] == [one.name]
+        assert shown_address(one.address) == one.address
+    assert [one.name for one in storage.files(f"{where}/x?y.*")] == ["x#y.jpg", "x?y.jpg"]
+    put_object(bucket, "a folder #1//hidden.jpg", b"1")
+    with pytest.warns(AssumptionWarning, match="#1// is passed over"):
+        assert [one.name for one in storage.files(where)] == names
+
+
+def test_addresses_in_messages() -> None:
+    for address, shown in {
+        f"s3://key:{SECRET}@bucket/a?b#c": "s3://bucket/a?b#c",
+        f"https://key:{SECRET}@host/a?{SECRET}#b": "https://host/a",
+        "abfs://container@account.dfs.core.windows.net/a": (
+            "abfs://container@account.dfs.core.windows.net/a"
+        ),
+        f"az://key:{SECRET}@container/a": "az://container/a",
+    }.items():
+        assert shown_address(address) == shown
+
+
 def test_refusals_are_one_line_without_secrets(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +215,8 @@ def test_refusals_are_one_line_without_secrets(
         "s3://No_Such Bucket/a": "Invalid bucket name",
         "oci://bucket/a": r"requires ocifs, which is not installed; pip install ocifs",
         "nosuch://bucket/a": "Protocol not known",
+        "s3://": "names no bucket",
+        "s3:///a": "names no bucket",
         f"http://user:{SECRET}@127.0.0.1:{port}/a?token={SECRET}": "cannot be read",
     }
     for address, message in addresses.items():
@@ -183,6 +226,7 @@ def test_refusals_are_one_line_without_secrets(
         assert time.monotonic() - began < 5
         assert "\n" not in str(caught.value)
         assert SECRET not in str(caught.value)
+        assert address.startswith("http") or shown_address(address) == address
     with pytest.raises(NoSuchFileError, match="there is no such bucket"):
         storage.put("s3://no-such-bucket-here/a", b"1")
     monkeypatch.setenv("RESNETKIT_STORAGE_TIMEOUT", "soon")

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.report.console.lines import say, tell_unreadable
     from resnetkit.report.console.progress import counted
 
-    source = open_dataset(args.data, least=1)
+    source = open_dataset(args.data, least=1, loose=True)
     with counted(len(source.examples)) as done:
         packed = pack(source, args.out, megabytes=args.megabytes, done=done)
     for name in packed.missing:

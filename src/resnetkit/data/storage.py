@@ -23,6 +23,7 @@ import io
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from resnetkit.data.storage_access import (
     shown_address,
     system_of,
 )
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 
 #: Bytes of one request.
 BLOCK = 8 << 20
@@ -79,15 +80,18 @@ def is_pattern(address: str) -> bool:
 def files(address: str) -> Iterator[Stored]:
     """The files of a folder and its subfolders, of a pattern, or the one file, sorted by name.
 
-    A pattern has ``*``, ``?`` or ``[...]`` in the last part, and matches files of that folder. Only
-    the names of one folder are in memory. Raises ``NoSuchFileError`` if there is nothing.
+    A pattern has ``*``, ``?`` or ``[...]`` in the last part, is not the name of a file, and matches
+    files of that folder. Only the names of one folder are in memory. Raises ``NoSuchFileError`` if
+    there is nothing.
     """
     folder, _, last = address.rpartition("/")
     if is_web(address):
         yield Stored(address, last, _size(address) or 0)
         return
     if is_pattern(address):
-        found = [one for one in _inside(folder, "")[1] if fnmatch.fnmatchcase(one.name, last)]
+        there = _inside(folder, "")[1]
+        named = [one for one in there if one.name == last]
+        found = named or [one for one in there if fnmatch.fnmatchcase(one.name, last)]
         if not found:
             raise NoSuchFileError(f"no file matches {shown_address(address)}")
         yield from found
@@ -207,6 +211,13 @@ def _inside(folder: str, below: str) -> tuple[list[str], list[Stored]]:
         if entry["type"] == "directory":
             if name:
                 folders.append(f"{below}{name}/")
+            elif str(entry["name"]) == f"{path}/":
+                warnings.warn(
+                    f"{shown_address(address)}// is passed over: two slashes in a name are not "
+                    "listed",
+                    AssumptionWarning,
+                    stacklevel=2,
+                )
         elif not name and full == path.rstrip("/"):  # the address is a file, or marks a folder
             if not str(entry["name"]).endswith("/") and (entry["size"] or not below):
                 found.append(Stored(address, address.rpartition("/")[2], int(entry["size"] or 0)))

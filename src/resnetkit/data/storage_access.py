@@ -98,6 +98,9 @@ def _place(address: str) -> tuple[str, str]:
 def system_of(address: str) -> tuple[Any, str]:
     """The file system of an address, one per process and server or bucket, and the path in it."""
     fsspec = require("fsspec", shown_address(address))
+    protocol, separator, rest = address.partition("://")
+    if not separator or (protocol in OBJECTS and not rest.partition("/")[0]):
+        raise StorageError(f"{address} names no bucket; give an address such as s3://bucket/folder")
     key = (os.getpid(), *_place(address))
     with _systems_lock:
         if key not in _systems:
@@ -190,7 +193,10 @@ def _final(error: Exception, address: str, verb: str) -> StorageError | None:
         bucket = "container" if address.partition("://")[0] in _AZURE else "bucket"
         if verb == "written" or "bucket does not exist" in str(error):
             return NoSuchFileError(f"{shown} cannot be {verb}: there is no such {bucket}")
-        return NoSuchFileError(f"{shown} does not exist: there is no such file, folder or {bucket}")
+        missing = f"there is no such file, folder or {bucket}"
+        if is_web(address):
+            missing = "there is no such file, and the folders of a web server are not listed"
+        return NoSuchFileError(f"{shown} does not exist: {missing}")
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if why := _no_access(error, kinds, status):
         return StorageError(f"{shown} cannot be accessed: {why}; check them and their rights")

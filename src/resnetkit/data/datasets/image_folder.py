@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from resnetkit.data.datasets.dataset import DIGITS, PART_OF, PARTS, SUFFIXES, Dataset, Part, Sample
+from resnetkit.data.datasets.packed_samples import Packed
+from resnetkit.data.datasets.stored_folder import StoredFile, StoredFolder
 from resnetkit.errors import InputError
+
+Place = Path | StoredFolder
+Picture = Path | StoredFile
 
 #: Leftovers of operating systems, archives and storage servers, in lower case; hidden files count
 #: as well.
@@ -40,7 +45,7 @@ def ending_of(name: str) -> str:
     return os.path.splitext(name)[1].lower() or "without a suffix"
 
 
-def folder(path: Path, *, least: int = 2) -> Dataset:
+def folder(path: Place, *, least: int = 2) -> Dataset:
     """``path/CLASS/*.jpg`` (a flat folder) or ``path/train/CLASS/*.jpg`` with ``val`` and ``test``.
 
     Splits have any of the names in ``PART_OF``, in any case. Images may be nested below the class
@@ -50,7 +55,7 @@ def folder(path: Path, *, least: int = 2) -> Dataset:
     Raises ``ValueError`` for a missing folder, one with fewer than ``least`` class folders with
     images, and for ambiguous nested folders.
     """
-    if not path.is_dir():
+    if isinstance(path, Path) and not path.is_dir():
         what = "is not a folder" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}; give a folder of class folders, or {DIGITS}")
     notes: list[str] = []
@@ -70,7 +75,7 @@ def folder(path: Path, *, least: int = 2) -> Dataset:
     endings: Counter[str] = Counter()
     found = {name: _files(place, endings) for name, place in inside.items()}
     classes = _classes(root, found, least, notes)
-    beside = sum(is_picture(name) and not is_litter(name) for name in os.listdir(root))
+    beside = sum(is_picture(name) and not is_litter(name) for name in _names(root))
     if beside:
         notes.append(f"{beside} image(s) beside the class folders are skipped, e.g. in {root}")
     notes += filter(None, [left_out(endings)])
@@ -80,7 +85,7 @@ def folder(path: Path, *, least: int = 2) -> Dataset:
 
 def files_in(path: Path) -> list[Path]:
     """The images in a folder and its subfolders, sorted by path, without litter."""
-    return _files(path, Counter())
+    return [one for one in _files(path, Counter()) if isinstance(one, Path)]
 
 
 def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -96,30 +101,40 @@ def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
         yield place, [name for name in files if not is_litter(name)]
 
 
-def _files(path: Path, endings: Counter[str]) -> list[Path]:
+def _files(path: Place, endings: Counter[str]) -> list[Picture]:
     """The images in a folder and its subfolders; counts the ``endings`` of other files."""
+    if isinstance(path, StoredFolder):
+        stored = sorted(path.every(is_litter), key=lambda one: one.name.split("/"))
+        endings.update(ending_of(one.name) for one in stored if not is_picture(one.name))
+        return [one for one in stored if is_picture(one.name)]
     found = []
     for place, files in walked(path):
         found += [Path(place, name) for name in files if is_picture(name)]
         endings.update(ending_of(name) for name in files if not is_picture(name))
-    return sorted(found)
+    return [*sorted(found)]
 
 
-def _folders(path: Path) -> dict[str, Path]:
+def _names(path: Place) -> Iterable[str]:
+    return path.files if isinstance(path, StoredFolder) else os.listdir(path)
+
+
+def _folders(path: Place) -> dict[str, Place]:
+    if isinstance(path, StoredFolder):
+        return {name: path.folders[name] for name in sorted(path.folders) if not is_litter(name)}
     found = (entry for entry in path.iterdir() if not is_litter(entry.name))
     return {entry.name: entry for entry in sorted(found) if entry.is_dir()}
 
 
-def _has_images(path: Path) -> bool:
+def _has_images(path: Place) -> bool:
     """Whether this folder itself contains images."""
-    return any(is_picture(name) and not is_litter(name) for name in os.listdir(path))
+    return any(is_picture(name) and not is_litter(name) for name in _names(path))
 
 
-def _holds_folders(path: Path) -> bool:
+def _holds_folders(path: Place) -> bool:
     return bool(_folders(path)) and not _has_images(path)
 
 
-def _unpacked(path: Path) -> Path:
+def _unpacked(path: Place) -> Place:
     """The folder with class folders or splits, inside any enclosing folder."""
     while True:
         inside = _folders(path)
@@ -134,7 +149,7 @@ def _unpacked(path: Path) -> Path:
         path = only
 
 
-def _check_not_nested(root: Path, inside: Mapping[str, Path]) -> None:
+def _check_not_nested(root: Place, inside: Mapping[str, Place]) -> None:
     """Reject nested folders in which the classes are ambiguous."""
     if len(inside) < 2 or not all(map(_holds_folders, inside.values())):
         return
@@ -157,19 +172,15 @@ def _few(names: Iterable[str], most: int = 4) -> str:
 
 
 def _classes(
-    root: Path, found: Mapping[str, list[Path]], least: int, notes: list[str]
+    root: Place, found: Mapping[str, Sequence[object]], least: int, notes: list[str]
 ) -> tuple[str, ...]:
     """The folders with images."""
     if not found:
-        flat = _has_images(root)
-        if not flat:
-            raise InputError(
-                f"{root} has no class folders; put the images of each class into its own folder"
-            )
-        raise InputError(
-            f"{root} has images and no class folders; put the images of each class into its own "
-            f"folder, or give {root}/{{label}}_* or another pattern if the names have the class"
-        )
+        what = "images and no" if _has_images(root) else "no"
+        how = "put the images of each class into its own folder"
+        if isinstance(root, Path) and _has_images(root):
+            how += f", or give {root}/{{label}}_* or another pattern if the names have the class"
+        raise InputError(f"{root} has {what} class folders; {how}")
     empty = [name for name, files in found.items() if not files]
     classes = tuple(name for name in found if name not in empty)
     if len(classes) < least:
@@ -186,18 +197,22 @@ def _classes(
 
 
 def _examples(
-    root: Path, found: Mapping[str, list[Path]], classes: tuple[str, ...]
+    root: Place, found: Mapping[str, list[Picture]], classes: tuple[str, ...]
 ) -> Iterator[Sample]:
     for number, name in enumerate(classes):
         for file in found.get(name, ()):
+            if isinstance(file, StoredFile):
+                yield Packed(name=file.name, label=number, file=file, offset=0, size=file.size)
+                continue
+            assert isinstance(root, Path)
             yield Sample(name=file.relative_to(root).as_posix(), label=number, image=file)
 
 
 def _divided(
-    path: Path,
-    root: Path,
-    inside: Mapping[str, Path],
-    divided: Mapping[str, Path],
+    path: Place,
+    root: Place,
+    inside: Mapping[str, Place],
+    divided: Mapping[str, Place],
     least: int,
     notes: list[str],
 ) -> Dataset:
@@ -209,7 +224,7 @@ def _divided(
             f"{_few(others)} elsewhere, for the second put the images into {root / others[0]} and "
             "so on, and name no class like a split"
         )
-    by_part: dict[Part, Path] = {}
+    by_part: dict[Part, Place] = {}
     for name, place in divided.items():
         part = PART_OF[name.lower()]
         if part in by_part:

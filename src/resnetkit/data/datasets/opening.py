@@ -6,32 +6,34 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from resnetkit.data.datasets import image_folder
 from resnetkit.data.datasets.dataset import DIGITS, IN_MEMORY, Dataset
 from resnetkit.data.datasets.digits import digits
 from resnetkit.data.datasets.huggingface import dataset, has_images, is_dataset
 from resnetkit.data.datasets.idx import idx, idx_files
-from resnetkit.data.datasets.image_folder import folder
 from resnetkit.data.datasets.indexed_shards import open_indexed
 from resnetkit.data.datasets.label_pattern import is_pattern, patterned
 from resnetkit.data.datasets.shard_cache import RemoteShard, cache_limit, cached_shards
 from resnetkit.data.datasets.shard_index import INDEX
+from resnetkit.data.datasets.stored_folder import listed_folder
 from resnetkit.data.datasets.tables import SUFFIXES, table
 from resnetkit.data.datasets.webdataset import shards
 from resnetkit.data.prefetch import ordered
-from resnetkit.data.storage import files, is_address
-from resnetkit.data.storage_access import shown_address
+from resnetkit.data.storage import Stored, files, is_address
+from resnetkit.data.storage_access import NoSuchFileError, shown_address
 from resnetkit.errors import InputError
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
-def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
+def open_dataset(data: str | Path, *, least: int = 2, loose: bool = False) -> Dataset:
     """Open the labelled images ``data``, with at least ``least`` classes.
 
     ``digits``; a folder of class folders, of IDX files, of tar shards, or written by Hugging Face's
     ``datasets``; a name pattern such as ``pictures/{label}_*``; a table ``.csv``, ``.tsv`` or
     ``.parquet``; shards such as ``train-{000..009}.tar``, also by address; or the address of a
-    folder that ``pack`` wrote. Raises ``ValueError`` for missing or unusable data.
+    folder that ``pack`` wrote; with ``loose``, which is slow to read twice, also of class folders.
+    Raises ``ValueError`` for missing or unusable data.
     """
     name, path = str(data), Path(data)
     if name == DIGITS:
@@ -41,7 +43,7 @@ def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
     if is_pattern(name):
         return patterned(name, least=least)
     if is_address(name):
-        return _remote(name, least)
+        return _remote(name, least, loose=loose)
     if name.endswith(".tar"):
         found = _there(name)
         indexed = open_indexed(path.parent, name, names=[p.name for p in found], least=least)
@@ -58,7 +60,7 @@ def open_dataset(data: str | Path, *, least: int = 2) -> Dataset:
     archives = sorted(path.glob("*.tar"))
     if archives:
         return open_indexed(path, name, least=least) or shards(archives, name, least=least)
-    return folder(path, least=least)
+    return image_folder.folder(path, least=least)
 
 
 def _spelled(pattern: str) -> list[str]:
@@ -82,7 +84,14 @@ def _there(pattern: str) -> list[Path]:
     return paths
 
 
-def _remote(address: str, least: int) -> Dataset:
+def _shards_of(folder: str) -> list[Stored]:
+    try:
+        return [one for one in files(f"{folder}/*") if one.name.endswith(".tar")]
+    except NoSuchFileError:
+        return []
+
+
+def _remote(address: str, least: int, *, loose: bool) -> Dataset:
     """The shards at an address: all of a folder, or those of a pattern."""
     fetched = address.endswith(".tar")
     folder, pattern = address.rpartition("/")[::2] if fetched else (address.rstrip("/"), "")
@@ -91,11 +100,15 @@ def _remote(address: str, least: int) -> Dataset:
     if found is not None:
         return found
     if names is None:
-        stored = [one for one in files(f"{folder}/*") if one.name.endswith(".tar")]
+        stored = _shards_of(folder)
+        if not stored and loose:
+            return image_folder.folder(listed_folder(folder), least=least)
         if not stored:
+            next(files(folder))  # says so if there is nothing
             raise InputError(
                 f"{shown_address(address)} has no {INDEX} and no .tar shards; give a folder of "
-                "shards, or shards such as train-{{000..009}}.tar"
+                "shards, or shards such as train-{000..009}.tar; class folders in a storage are "
+                "written into shards first"
             )
     else:
         stored = [one for name in names for one in files(f"{folder}/{name}")]

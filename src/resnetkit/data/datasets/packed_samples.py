@@ -15,6 +15,7 @@ import numpy.typing as npt
 from resnetkit.data.datasets.dataset import BRIEF, WHOLE, Sample, Samples
 from resnetkit.data.datasets.shard_cache import RemoteShard, cached_shards
 from resnetkit.data.datasets.shard_index import RECORD, Table
+from resnetkit.data.datasets.stored_folder import StoredFile
 from resnetkit.data.decoding.decode import Image
 
 #: An image of ``PackedSamples``: its record, and its shard.
@@ -24,9 +25,9 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Packed(Sample):
-    """An image inside a larger file; ``image`` reads its bytes on each access."""
+    """An image inside a larger file, or in a storage; ``image`` reads its bytes on each access."""
 
-    file: Path | RemoteShard
+    file: Path | RemoteShard | StoredFile
     offset: int
     size: int
     # Never set, so that `__getattr__` handles it.

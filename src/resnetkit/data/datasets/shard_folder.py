@@ -97,10 +97,16 @@ class RemoteFolder:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="resnetkit-") as place:
-            temporary = Path(place, name)
-            yield temporary
-            storage.put(f"{self.address}/{name}", temporary)
+        try:
+            with tempfile.TemporaryDirectory(prefix="resnetkit-") as place:
+                temporary = Path(place, name)
+                yield temporary
+                storage.put(f"{self.address}/{name}", temporary)
+        except OSError as error:
+            raise InputError(
+                f"{name} cannot be written in {tempfile.gettempdir()}: {error.strerror or error}; "
+                "the environment variable TMPDIR names another folder"
+            ) from None
 
     def file(self, shard: IndexedShard) -> RemoteShard:
         """What opens a shard of the folder's index."""

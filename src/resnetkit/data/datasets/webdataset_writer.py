@@ -27,8 +27,10 @@ from resnetkit.data.datasets.shard_index import (
     decoded,
     table_name,
 )
+from resnetkit.data.datasets.stored_folder import StoredFile
 from resnetkit.data.decoding.decode import UnreadableImageError, open_picture
 from resnetkit.data.prefetch import ordered, readers
+from resnetkit.data.storage_access import NoSuchFileError
 from resnetkit.errors import InputError
 from resnetkit.files import sha256_of, utf8
 
@@ -40,6 +42,8 @@ _SEED = 0
 
 #: Shards written at the same time to object storage, which answers late, not slowly.
 _UPLOADS = 4
+#: Pictures of a storage read at the same time for each shard.
+_READERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +194,13 @@ def _write_unless_there(work: _Work) -> _Written:
     suffixes: dict[str, int] = {}
     with folder.writing(name) as temporary:
         with tarfile.open(temporary, "w") as tar:
-            for number, example in enumerate(work.members):
-                try:
-                    data, suffix = _encoded(example)
-                except (OSError, UnreadableImageError):
+            threads = _READERS if _is_stored(work.members[0]) else 1
+            read = ordered(_encoded, work.members, threads=threads)
+            for number, (example, encoded) in enumerate(zip(work.members, read, strict=True)):
+                if encoded is None:
                     missing.append(example.name)
                     continue
+                data, suffix = encoded
                 code = suffixes.setdefault(suffix, len(suffixes))
                 _add(tar, f"{number:08}{suffix}", data)
                 padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
@@ -231,7 +236,19 @@ def _written(
     return _Written(shard=shard, labels=labels, kept=kept, missing=list(missing))
 
 
-def _encoded(example: Sample) -> tuple[bytes, str]:
+def _is_stored(example: Sample) -> bool:
+    return isinstance(example, Packed) and isinstance(example.file, StoredFile)
+
+
+def _encoded(example: Sample) -> tuple[bytes, str] | None:
+    """The bytes of an image and their suffix; None if it cannot be read."""
+    try:
+        return _read(example)
+    except (OSError, NoSuchFileError, UnreadableImageError):
+        return None
+
+
+def _read(example: Sample) -> tuple[bytes, str]:
     image = example.image
     if isinstance(image, Path):
         return image.read_bytes(), image.suffix.lower()
