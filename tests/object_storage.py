@@ -92,6 +92,11 @@ def put_object(bucket: str, key: str, content: bytes) -> None:
         client.put_object(Bucket=bucket, Key=key, Body=content)
 
 
+def delete_object(bucket: str, key: str) -> None:
+    with _client(os.environ["AWS_ENDPOINT_URL"]) as client:
+        client.delete_object(Bucket=bucket, Key=key)
+
+
 @contextmanager
 def _client(address: str) -> Iterator[Any]:
     session = boto3.Session(SETTINGS["AWS_ACCESS_KEY_ID"], SECRET, region_name="us-east-1")

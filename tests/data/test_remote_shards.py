@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +23,19 @@ from object_storage import (
     faulty,
     free_port,
     make_bucket,
-    put_object,
     s3_serving,
     use,
 )
 from photographs import write_divided
 from resnetkit.cli.main import main
 from resnetkit.data import storage
-from resnetkit.data.datasets.dataset import Dataset, Sample, joined, labels_of
+from resnetkit.data.datasets.dataset import Dataset, joined, labels_of
 from resnetkit.data.datasets.digits import digits
 from resnetkit.data.datasets.opening import open_dataset
 from resnetkit.data.datasets.packed_samples import PackedSamples, Shard
-from resnetkit.data.datasets.shard_cache import RemoteShard, ShardCache, cached_shards
+from resnetkit.data.datasets.shard_cache import RemoteShard
 from resnetkit.data.datasets.shard_index import RECORD, Table, decoded
 from resnetkit.data.datasets.webdataset_writer import pack
-from resnetkit.data.storage_access import StorageError
 from resnetkit.errors import InputError
 
 
@@ -71,7 +69,7 @@ def bucket(
 
 
 def contents(source: Dataset) -> list[tuple[str, int, str]]:
-    return contents_of(source.examples)
+    return [(e.name, e.label, e.digest()) for e in source.examples]
 
 
 def test_the_same_files_as_in_a_folder(data: Path, local: Path, bucket: str) -> None:
@@ -88,75 +86,6 @@ def test_the_same_files_as_in_a_folder(data: Path, local: Path, bucket: str) -> 
     assert (again.kept, again.shards, again.images) == (packed.shards, packed.shards, 50)
     with pytest.raises(InputError, match="other images, or of another size"):
         pack(open_dataset(data), where, megabytes=1)
-
-
-def test_class_folders_in_a_storage_become_the_same_shards(
-    data: Path, local: Path, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = f"s3://{bucket}/pictures"
-    for path in data.rglob("*.*"):
-        storage.put(f"{where}/{path.relative_to(data).as_posix()}", path)
-    for odd in ("train/coffee/.hidden.jpg", "train/@eaDir/a.jpg", "train/notes.txt"):
-        storage.put(f"{where}/{odd}", b"x")
-    storage.put(f"{where}/train/coffee/notes.txt", b"x")
-    put_object(bucket, "pictures/", b"")
-    put_object(bucket, "pictures/train/empty/", b"")
-    for out in (tmp_path / "packed", f"s3://{bucket}/packed"):
-        assert main(["shards", f"{where}/", str(out), "--megabytes", "0.02"]) == 0
-    for path in local.iterdir():
-        assert (tmp_path / "packed" / path.name).read_bytes() == path.read_bytes()
-        assert storage.read(f"s3://{bucket}/packed/{path.name}") == path.read_bytes()
-    capsys.readouterr()
-    for words in (["train", where], ["shards", f"{where}/nothing", str(tmp_path / "b")]):
-        assert main(words) == 2
-        assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    with pytest.raises(InputError, match="class folders in a storage are written into shards"):
-        open_dataset(where)
-
-
-def test_class_folders_in_a_storage_are_read_as_local_ones(bucket: str, tmp_path: Path) -> None:
-    """Whatever their depth; ambiguous ones are refused with the same words."""
-    trees = (
-        ["a/1.jpg", "b/2.JPG", "b/deep/3.png", "b/deep/4.txt", "0.jpg"],
-        ["only/a/1.jpg", "only/b/1.jpg"],
-        ["only/a/1.jpg"],
-        ["x/a/1.jpg", "x/b/1.jpg", "y/a/1.jpg", "y/b/1.jpg"],
-        ["train/a/1.jpg", "other/a/1.jpg"],
-        ["train/a/1.jpg", "train/b/1.jpg", "VAL/b/1.jpg", "test/1.jpg"],
-        ["Training/a/1.jpg", "train/b/1.jpg"],
-        ["1.jpg", "2.jpg"],
-        ["a/1.txt", "b/2.jpg"],
-        ["train/1.jpg", "test/2.jpg"],
-    )
-    for number, names in enumerate(trees):
-        root, where = tmp_path / f"tree{number}", f"s3://{bucket}/tree{number}"
-        for name in names:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_bytes(name.encode())
-            storage.put(f"{where}/{name}", name.encode())
-        said = []
-        for place in (str(root), where):
-            try:
-                found = open_dataset(place, least=1, loose=True)
-            except InputError as error:
-                said.append(str(error).partition(", or give ")[0].replace(place, "IT"))
-            else:
-                parts = {part: contents_of(samples) for part, samples in found.parts.items()}
-                notes = [note.replace(place, "IT") for note in found.notes]
-                said.append(repr((found.classes, contents_of(found.flat), parts, notes)))
-        assert said[0] == said[1]
-
-
-def contents_of(samples: Sequence[Sample]) -> list[tuple[str, int, str]]:
-    return [(e.name, e.label, e.digest()) for e in samples]
-
-
-def test_a_full_disk_is_named(
-    data: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match=r"cannot be written in .*nowhere: .*TMPDIR"):
-        pack(open_dataset(data), f"s3://{bucket}/packed")
 
 
 def test_the_index(local: Path) -> None:
@@ -340,62 +269,6 @@ def test_shards_by_pattern_and_without_an_index(local: Path, bucket: str) -> Non
     storage.put(f"s3://{bucket}/c/a.txt", b"")
     with pytest.raises(InputError, match=r"has no index\.json and no \.tar shards"):
         open_dataset(f"s3://{bucket}/c")
-
-
-def test_the_cache_is_limited_and_verified(
-    local: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for path in local.iterdir():
-        storage.put(f"s3://{bucket}/a/{path.name}", path)
-    sizes = [path.stat().st_size for path in local.glob("*.tar")]
-    limit = 3 * max(sizes)
-    assert sum(sizes) > 2 * limit
-    monkeypatch.setenv("RESNETKIT_SHARD_CACHE", str(1.9 * max(sizes) / 1e9))
-    with pytest.raises(InputError, match="needs room for two"):
-        open_dataset(f"s3://{bucket}/a")
-    monkeypatch.setenv("RESNETKIT_SHARD_CACHE", str(limit / 1e9))
-    source = open_dataset(f"s3://{bucket}/a")
-    most = 0
-    for example in source.examples:
-        example.digest()
-        there = (tmp_path / "cache" / "shards").iterdir()
-        most = max(most, sum(path.stat().st_size for path in there))
-    assert max(sizes) < most <= limit
-    assert cached_shards().limit == limit
-    victim = sorted(local.glob("train-*.tar"))[0]
-    content = bytearray(victim.read_bytes())
-    content[600] ^= 1
-    storage.put(f"s3://{bucket}/a/{victim.name}", bytes(content))
-    changed = RemoteShard(f"s3://{bucket}/a/{victim.name}", len(content), "0" * 64)
-    with pytest.raises(StorageError, match="its index has"):
-        ShardCache(tmp_path / "another", limit).path(changed)
-    for words in ("0", "much"):
-        monkeypatch.setenv("RESNETKIT_SHARD_CACHE", words)
-        with pytest.raises(InputError, match="RESNETKIT_SHARD_CACHE is"):
-            open_dataset(f"s3://{bucket}/a")
-
-
-def test_processes_share_the_cache(local: Path, server: str, bucket: str, tmp_path: Path) -> None:
-    for path in local.iterdir():
-        storage.put(f"s3://{bucket}/a/{path.name}", path)
-    wrong = Faults()
-    with faulty(server, wrong) as address:
-        code = (
-            "import sys; from resnetkit.data.datasets.opening import open_dataset\n"
-            "print(sum(len(e.image) for e in open_dataset(sys.argv[1]).examples))"
-        )
-        running = [
-            subprocess.Popen(
-                [sys.executable, "-c", code, f"s3://{bucket}/a"],
-                env={**os.environ, "AWS_ENDPOINT_URL": address},
-                stdout=subprocess.PIPE,
-            )
-            for _ in range(2)
-        ]
-        printed = {one.communicate()[0] for one in running}
-    assert len(printed) == 1
-    read = [path for method, path, _ in wrong.requests if method == "GET" and ".tar" in path]
-    assert len(read) == len(set(read)) == len(list(local.glob("*.tar"))), "each is fetched once"
 
 
 @given(

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Literal
 
@@ -69,10 +69,7 @@ class ShardCache:
         self._locks: dict[str, threading.Lock] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: dict[str, Future[Path]] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot create the folder {folder}: {error.strerror}") from None
+        self._create()
 
     def path(self, shard: RemoteShard) -> Path:
         """The file of a shard. Raises ``StorageError`` if it cannot be fetched or is damaged."""
@@ -81,7 +78,7 @@ class ShardCache:
             return path
         with self._lock:
             lock = self._locks.setdefault(path.name, threading.Lock())
-        with lock, (self.folder / f".{path.name}.lock").open("wb") as held:
+        with lock, self._lock_file(path.name) as held:
             while not self._is_there(path, shard):
                 try:
                     flock(held)
@@ -110,6 +107,22 @@ class ShardCache:
         for key in wanted:
             with suppress(OSError):
                 os.utime(self.folder / key, (now, now))
+
+    def _create(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot create the folder {self.folder}: {error.strerror}") from None
+
+    def _lock_file(self, name: str) -> BufferedWriter:
+        self._create()  # it may have been removed meanwhile
+        try:
+            return (self.folder / f".{name}.lock").open("wb")
+        except OSError as error:
+            raise InputError(
+                f"cannot write in {self.folder}: {error.strerror}; RESNETKIT_CACHE names another "
+                "folder for caches"
+            ) from None
 
     @staticmethod
     def _is_there(path: Path, shard: RemoteShard) -> bool:
