@@ -40,7 +40,7 @@ class Task:
     few: bool
 
 
-class Worker:
+class PredictionWorker:
     """An actor of Ray Data's ``map_batches``: takes partitions, writes them, returns counts.
 
     ``files`` is Ray's reference to the model's files, by their names. An ``InputError`` is returned

@@ -109,6 +109,8 @@ class _Watch:
         now = time.perf_counter()
         if not self._began:
             self._began = self._last = now
+            if done.dashboard:
+                print(f"resnetkit: Ray's dashboard: {done.dashboard}", file=sys.stderr)
         line = self._line(done, now - self._began)
         self._bar.update(
             self._task,
