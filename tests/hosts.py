@@ -8,10 +8,8 @@ are needed.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,13 +26,11 @@ def _ip(*arguments: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Host:
-    """A host: its ``name`` is known to the others, ``namespace`` to this machine. The host sees the
-    first folder of ``own`` as the second."""
+    """A host: its ``name`` is known to the others, ``namespace`` to this machine."""
 
     name: str
     address: str
     namespace: str
-    own: tuple[str, str] | None = None
     _started: list[subprocess.Popen[str]] = field(default_factory=list, repr=False)
 
     def start(
@@ -45,10 +41,8 @@ class Host:
         **options: Any,
     ) -> subprocess.Popen[str]:
         """Start a command on the host, as the leader of a session of its own."""
-        # The name is that of a UTS namespace, which ends with the command, as the mount does.
+        # The name is that of a UTS namespace, which ends with the command.
         named = ["unshare", "--uts", "sh", "-c", 'hostname "$0"; exec "$@"', self.name]
-        if self.own:
-            named += ["sh", "-c", 'mount --bind "$0" "$1"; shift; exec "$@"', *self.own]
         process = subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, *named, *map(str, command)],
             env={**os.environ, **(environment or {})},
@@ -101,21 +95,12 @@ class Host:
 
 
 @contextmanager
-def network(count: int, own: str | None = None) -> Iterator[list[Host]]:
-    """``count`` hosts named node1, node2, ... that reach each other; removed at the end. Each has a
-    folder ``own`` for itself."""
-    parts = [tempfile.mkdtemp(prefix="host-") for _ in range(count if own else 0)]
-    if own:
-        Path(own).mkdir(exist_ok=True)
+def network(count: int) -> Iterator[list[Host]]:
+    """``count`` hosts named node1, node2, ... that reach each other; removed at the end."""
     tag = f"rk{uuid.uuid4().hex[:6]}"
     switch = f"{tag}s"
     hosts = [
-        Host(
-            name=f"node{n}",
-            address=f"10.77.0.{n}",
-            namespace=f"{tag}n{n}",
-            own=(parts[n - 1], own) if own else None,
-        )
+        Host(name=f"node{n}", address=f"10.77.0.{n}", namespace=f"{tag}n{n}")
         for n in range(1, count + 1)
     ]
     names = "127.0.0.1 localhost\n" + "".join(f"{one.address} {one.name}\n" for one in hosts)
@@ -146,8 +131,6 @@ def network(count: int, own: str | None = None) -> Iterator[list[Host]]:
                 folder.rmdir()
         if Path("/run/netns", switch).exists():
             _ip("netns", "delete", switch)
-        for part in parts:
-            shutil.rmtree(part)
 
 
 def wait_until(true: Callable[[], object], what: str, seconds: float = 60) -> None:

@@ -11,9 +11,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -115,6 +117,7 @@ def test_the_rows_of_the_local_command(
     [
         (["--address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1: Connection refused; give"),
         (["--address", "ray://127.0.0.1:10001"], "run the command on a machine of the cluster"),
+        (["--address", "node:0"], "no Ray cluster at node:0: "),
         (["--address", "127.0.0.1"], "--address is 127.0.0.1; give HOST:PORT"),
         (["--workers", "0"], "--workers is 0"),
         (["--core-price=-1"], "--core-price is -1"),
@@ -139,6 +142,36 @@ def test_one_line_and_nothing_written(
     assert not list(tmp_path.glob("out/part-*"))
 
 
+def test_an_address_of_something_else(
+    bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the dashboard's: Ray itself would end the process after a minute without a word."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_port}"
+    _, *arguments = command(bundle, pictures, tmp_path / "out", "--address", address)
+    assert main([str(one) for one in arguments]) == 2
+    server.shutdown()
+    server.server_close()
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"resnetkit: no Ray cluster at {address}: something else answers there, such as the "
+        "dashboard; give HOST:PORT of its head, whose port is 6379 by default"
+    )
+
+
+def test_an_address_of_the_environment_is_checked_too(
+    bundle: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
+    _, *arguments = command(bundle, pictures, tmp_path / "out")
+    assert main([str(one) for one in arguments]) == 2
+    assert "run the command on a machine of the cluster" in capsys.readouterr().err
+
+
 def test_options_of_a_cluster_without_one(
     bundle: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +187,7 @@ def test_options_of_a_cluster_without_one(
 def cluster(count: int, *further: str, **environment: str) -> Iterator[list[Host]]:
     """A head without processors, on which the command runs, and ``count`` hosts with one each,
     ``further`` options and variables."""
-    with network(count + 1, own="/tmp/ray") as hosts:
+    with network(count + 1) as hosts:
         start_ray(hosts, *further, **environment)
         yield hosts
 
@@ -250,15 +283,26 @@ def test_the_head_is_lost_and_another_cluster_goes_on(
     bundle: Path, pictures: Path, local: pyarrow.Table, tmp_path: Path, loss: str
 ) -> None:
     """The command, on the head itself or on another machine, ends in time with one line."""
+    # By itself Ray takes all of these hosts for one machine, and connects to the head's.
+    there = (
+        "import ray, sys\n"
+        "ray.init(sys.argv[1], _node_ip_address=sys.argv[2], logging_level=50, "
+        "log_to_driver=False)\n"
+        "from resnetkit.cli.main import main\n"
+        "sys.exit(main(sys.argv[3:]))\n"
+    )
     out = tmp_path / "out"
     with cluster(2) as hosts:
         head, first, _ = hosts
-        here = head if loss == "its processes" else first
-        arguments = command(bundle, pictures, out, "--address", f"{head.address}:6379")
+        address = f"{head.address}:6379"
+        arguments = command(bundle, pictures, out, "--address", address)
+        here, program = head, [*arguments, "--batch-size", "1"]
+        if loss != "its processes":
+            here = first
+            program[:1] = [sys.executable, "-c", there, address, first.address]
         process = here.start(
-            [*arguments, "--batch-size", "1"],
-            environment=QUIET, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            program, environment=QUIET, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         wait_until(lambda: parts(out) >= 2, "two files", 120)
         if loss == "its processes":
             ours = [pid for pid in head.processes() if b"/ray/core/src/ray/" in _title(pid)]
@@ -268,7 +312,7 @@ def test_the_head_is_lost_and_another_cluster_goes_on(
             assert head.processes()
             line = "Ray has ended on this machine"
         else:
-            line = f"the head of the cluster, {head.address}:6379, does not answer"
+            line = f"the head of the cluster, {address}, does not answer"
             if loss == "its machine":
                 head.kill()
             else:
@@ -277,7 +321,8 @@ def test_the_head_is_lost_and_another_cluster_goes_on(
         text, problems = process.communicate(timeout=PATIENCE + 30)
         assert process.returncode == 2, problems
         again = "start the cluster again, and repeat the same call to go on"
-        assert problems == f"resnetkit: {line}; {again}\n"
+        assert problems.splitlines()[-1] == f"resnetkit: {line}; {again}"
+        assert here is first or len(problems.splitlines()) == 1
         assert text == ""
         before = parts(out)
         assert 2 <= before < COUNT // 16 + 1
@@ -285,7 +330,7 @@ def test_the_head_is_lost_and_another_cluster_goes_on(
             host.kill()
         head.plug()
         start_ray(hosts)
-        done = first.run(arguments, environment=QUIET)
+        done = head.run(arguments, environment=QUIET)
         assert done.returncode == 1, done.stderr
         assert re.search(r"19 files, \d+ of them were there before", done.stdout)
     assert_same(out, local)

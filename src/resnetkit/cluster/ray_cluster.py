@@ -22,6 +22,9 @@ from resnetkit.version import __version__
 _WAIT = 5.0
 #: Seconds without an answer of the head after which it is lost. Ray ends the process after 60.
 PATIENCE = 30.0
+#: The type of the first frame of HTTP/2, and the client's greeting: the preface and such a frame.
+_SETTINGS = b"\x04"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
 #: Bytes of the object store of a cluster on this machine, besides three copies of the model.
 _STORE = 256 << 20
 
@@ -37,13 +40,13 @@ def connected(address: str | None, model: int) -> Iterator[str | None]:
     if there is not None and there.is_initialized():
         yield None
         return
+    address = address or os.environ.get("RAY_ADDRESS") or None
     if address is not None and "://" in address:
         raise InputError(
             f"address is {address}; give HOST:PORT of the head, and run the command on a machine "
             "of the cluster",
             field="address",
         )
-    address = address or os.environ.get("RAY_ADDRESS") or None
     _check_reachable(address)
     # Read when it is imported: no reports to its makers, only fatal messages of its processes, no
     # new connection after the end of this one, and this process does not end with the head.
@@ -68,9 +71,13 @@ def connected(address: str | None, model: int) -> Iterator[str | None]:
         reason = str(error.__cause__ or error)
         if "Authentication" in reason:
             hint = "it asks for a token: set RAY_AUTH_MODE=token, with the token in ~/.ray"
+        elif "Traceback" in reason:
+            # Ray gives the traceback of its last attempt.
+            hint = "its head does not answer; start one by ray start, or give its HOST:PORT"
         else:
             hint = " ".join(reason.split())[:200]
-        raise InputError(f"no Ray cluster at {address or 'this machine'}: {hint}") from None
+        where = "on this machine" if address in (None, "auto") else f"at {address}"
+        raise InputError(f"no Ray cluster {where}: {hint}", field="address") from None
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield _dashboard(context.dashboard_url)
@@ -171,18 +178,27 @@ def _check_reachable(address: str | None) -> None:
                 field="address",
             )
         return
-    reason = _refusal(str(address))
+    reason = _refusal(str(address), speaks=os.environ.get("RAY_USE_TLS", "0") == "0")
+    if not reason and str(address).endswith(":10001"):
+        reason = "that is the port of Ray Client"
     if reason:
         raise InputError(
-            f"no Ray cluster at {address}: {reason}; give HOST:PORT of its head", field="address"
+            f"no Ray cluster at {address}: {reason}; give HOST:PORT of its head, whose port is "
+            "6379 by default",
+            field="address",
         )
 
 
-def _refusal(address: str) -> str:
-    """Why nothing answers at ``HOST:PORT``; empty if something does."""
+def _refusal(address: str, *, speaks: bool = False) -> str:
+    """Why nothing answers at ``HOST:PORT``; empty if something does. With ``speaks`` it must answer
+    as gRPC does: Ray would try it again for minutes, and end the process."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_WAIT).close()
+        with socket.create_connection((host, int(port)), timeout=_WAIT) as connection:
+            if speaks:
+                connection.sendall(_GREETING)
+                if connection.makefile("rb").read(4)[3:] != _SETTINGS:
+                    return "something else answers there, such as the dashboard"
     except (OSError, ValueError, OverflowError) as error:
         return str(getattr(error, "strerror", None) or error)
     return ""
