@@ -90,7 +90,7 @@ class _Watch:
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", line="")
+        self._task = self._bar.add_task("", line="starting", total=None)
         self._stack = ExitStack()
         self._began = self._last = 0.0
 
