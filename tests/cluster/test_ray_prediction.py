@@ -318,7 +318,7 @@ def test_the_head_is_lost_and_another_cluster_goes_on(
             else:
                 head.unplug()
         assert parts(out) < COUNT // 16
-        text, problems = process.communicate(timeout=PATIENCE + 30)
+        text, problems = process.communicate(timeout=PATIENCE + 25)
         assert process.returncode == 2, problems
         again = "start the cluster again, and repeat the same call to go on"
         assert problems.splitlines()[-1] == f"resnetkit: {line}; {again}"

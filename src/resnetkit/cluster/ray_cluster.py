@@ -29,6 +29,11 @@ _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5
 _STORE = 256 << 20
 
 
+class LostClusterError(InputError):
+    """The head or Ray's process on this machine is gone. Ray may wait for them when the Python
+    process ends."""
+
+
 @contextmanager
 def connected(address: str | None, model: int) -> Iterator[str | None]:
     """Connect to the cluster, or start one on this machine; a connection of the caller is used.
@@ -82,7 +87,10 @@ def connected(address: str | None, model: int) -> Iterator[str | None]:
     try:
         yield _dashboard(context.dashboard_url)
     finally:
-        ray.shutdown()
+        # It may wait for a head that is gone.
+        end = threading.Thread(target=ray.shutdown, daemon=True)
+        end.start()
+        end.join(2 * _WAIT)
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -94,8 +102,8 @@ def nodes() -> list[dict[str, Any]]:
 def watched(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
     """Each row of a dataset, and the number of machines that have been lost since the first.
 
-    Raises ``InputError`` if the dataset fails, and if the head of the cluster or Ray's processes on
-    this machine are gone. The rows are read by another thread, as Ray may wait for ever.
+    Raises ``InputError`` if the dataset fails, and ``LostClusterError``. The rows are read by
+    another thread, as Ray may wait for ever.
     """
     answers: queue.SimpleQueue[tuple[dict[str, Any], int] | Exception | None] = queue.SimpleQueue()
     ended = threading.Event()
@@ -143,16 +151,18 @@ class _Watch:
         self._looked = self._answered = time.monotonic()
 
     def look(self) -> None:
-        """Raise ``InputError`` if one of them is gone."""
+        """Raise ``LostClusterError`` if one of them is gone."""
         if time.monotonic() < self._looked + _WAIT:
             return
         again = "start the cluster again, and repeat the same call to go on"
         if _refusal(self._here):
-            raise InputError(f"Ray has ended on this machine; {again}")
+            raise LostClusterError(f"Ray has ended on this machine; {again}")
         if not _refusal(self._head):
             self._answered = time.monotonic()
         elif time.monotonic() > self._answered + PATIENCE:
-            raise InputError(f"the head of the cluster, {self._head}, does not answer; {again}")
+            raise LostClusterError(
+                f"the head of the cluster, {self._head}, does not answer; {again}"
+            )
         self._looked = time.monotonic()
 
 
