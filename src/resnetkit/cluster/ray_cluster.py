@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -99,7 +99,9 @@ def nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def watched(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
+def watched(
+    rows: Callable[[], Iterable[dict[str, Any]]],
+) -> Generator[tuple[dict[str, Any], int]]:
     """Each row of a dataset, and the number of machines that have been lost since the first.
 
     Raises ``InputError`` if the dataset fails, and ``LostClusterError``. The rows are read by
@@ -111,7 +113,7 @@ def watched(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], in
     def read() -> None:
         try:
             first, asked, lost = len(nodes()), time.monotonic(), 0
-            for row in rows:
+            for row in rows():
                 if time.monotonic() > asked + 1:
                     asked, lost = time.monotonic(), max(0, first - len(nodes()))
                 answers.put((row, lost))
@@ -122,7 +124,8 @@ def watched(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], in
             answers.put(error)
 
     watch = _Watch()
-    threading.Thread(target=read, name="resnetkit-ray", daemon=True).start()
+    reader = threading.Thread(target=read, name="resnetkit-ray", daemon=True)
+    reader.start()
     try:
         while True:
             watch.look()
@@ -135,8 +138,13 @@ def watched(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], in
             if isinstance(answer, Exception):
                 raise _of_ray(answer)
             yield answer
-    finally:
+    except LostClusterError:
+        raise
+    except BaseException:
+        # Ray must end the dataset before the connection ends.
         ended.set()
+        reader.join(_WAIT)
+        raise
 
 
 class _Watch:

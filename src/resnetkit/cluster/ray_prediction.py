@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -244,7 +245,8 @@ def _results(
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
     )
     results.set_name("resnetkit_predict")
-    for row, lost in watched(results.iter_rows()):
-        if row["error"]:
-            raise InputError(str(row["error"]))
-        yield Counts(images=int(row["images"]), unreadable=int(row["unreadable"])), lost
+    with closing(watched(results.iter_rows)) as rows:
+        for row, lost in rows:
+            if row["error"]:
+                raise InputError(str(row["error"]))
+            yield Counts(images=int(row["images"]), unreadable=int(row["unreadable"])), lost
