@@ -168,6 +168,18 @@ def test_a_folder_keeps_whole_files_of_its_own_plan(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_a_plan_without_predictions_is_replaced(tmp_path: Path) -> None:
+    """A command that failed before the first file leaves nothing that another one must repeat."""
+    first, second = {"model": "a"}, {"model": "b"}
+    folder = PartitionFolder(str(tmp_path / "out"))
+    assert folder.claim(first) == folder.claim(second) == {}
+    assert folder.is_claimed_by(second)
+    assert not folder.is_claimed_by(first)
+    folder.write(0, rows_of(1), Parquet("logits", 0))
+    with pytest.raises(InputError, match=r"another run \(another model\)"):
+        folder.claim(first)
+
+
 def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="is a file; give a folder"):

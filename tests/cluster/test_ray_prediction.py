@@ -11,9 +11,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -26,6 +28,7 @@ from cluster_pictures import BROKEN, COUNT
 from hosts import Host, network, wait_until
 from object_storage import SETTINGS, make_bucket, s3_serving
 from resnetkit.cli.main import main
+from resnetkit.cluster.ray_cluster import PATIENCE
 
 BIN = Path(sys.executable).parent
 QUIET = {
@@ -114,6 +117,7 @@ def test_the_rows_of_the_local_command(
     [
         (["--address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1: Connection refused; give"),
         (["--address", "ray://127.0.0.1:10001"], "run the command on a machine of the cluster"),
+        (["--address", "node:0"], "no Ray cluster at node:0: "),
         (["--address", "127.0.0.1"], "--address is 127.0.0.1; give HOST:PORT"),
         (["--workers", "0"], "--workers is 0"),
         (["--core-price=-1"], "--core-price is -1"),
@@ -138,6 +142,36 @@ def test_one_line_and_nothing_written(
     assert not list(tmp_path.glob("out/part-*"))
 
 
+def test_an_address_of_something_else(
+    bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the dashboard's: Ray itself would end the process after a minute without a word."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_port}"
+    _, *arguments = command(bundle, pictures, tmp_path / "out", "--address", address)
+    assert main([str(one) for one in arguments]) == 2
+    server.shutdown()
+    server.server_close()
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"resnetkit: no Ray cluster at {address}: something else answers there, such as the "
+        "dashboard; give HOST:PORT of its head, whose port is 6379 by default"
+    )
+
+
+def test_an_address_of_the_environment_is_checked_too(
+    bundle: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
+    _, *arguments = command(bundle, pictures, tmp_path / "out")
+    assert main([str(one) for one in arguments]) == 2
+    assert "run the command on a machine of the cluster" in capsys.readouterr().err
+
+
 def test_options_of_a_cluster_without_one(
     bundle: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,19 +188,23 @@ def cluster(count: int, *further: str, **environment: str) -> Iterator[list[Host
     """A head without processors, on which the command runs, and ``count`` hosts with one each,
     ``further`` options and variables."""
     with network(count + 1) as hosts:
-        head, *others = hosts
-        ray = [BIN / "ray", "start", "--disable-usage-stats"]
-        here = ["--head", "--port", "6379", "--num-cpus", "0", "--include-dashboard", "false"]
-        at = ["--node-ip-address", head.address]
-        done = head.run([*ray, *here, *at], environment=QUIET)
-        assert done.returncode == 0, done.stderr
-        for host in others:
-            at = ["--address", f"{head.address}:6379", "--node-ip-address", host.address]
-            joined = host.run(
-                [*ray, *at, "--num-cpus", "1", *further], environment={**QUIET, **environment}
-            )
-            assert joined.returncode == 0, joined.stderr
+        start_ray(hosts, *further, **environment)
         yield hosts
+
+
+def start_ray(hosts: list[Host], *further: str, **environment: str) -> None:
+    head, *others = hosts
+    ray = [BIN / "ray", "start", "--disable-usage-stats"]
+    here = ["--head", "--port", "6379", "--num-cpus", "0", "--include-dashboard", "false"]
+    at = ["--node-ip-address", head.address]
+    done = head.run([*ray, *here, *at], environment=QUIET)
+    assert done.returncode == 0, done.stderr
+    for host in others:
+        at = ["--address", f"{head.address}:6379", "--node-ip-address", host.address]
+        joined = host.run(
+            [*ray, *at, "--num-cpus", "1", *further], environment={**QUIET, **environment}
+        )
+        assert joined.returncode == 0, joined.stderr
 
 
 def parts(out: Path) -> int:
@@ -236,6 +274,98 @@ def test_the_command_is_killed_and_goes_on(
         assert done.returncode == 1, done.stderr
         assert "of them were there before" in done.stdout
     assert_same(out, local)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("loss", ["its processes", "its machine", "its link"])
+def test_the_head_is_lost_and_another_cluster_goes_on(
+    bundle: Path, pictures: Path, local: pyarrow.Table, tmp_path: Path, loss: str
+) -> None:
+    """The command, on the head itself or on another machine, ends in time with one line."""
+    # By itself Ray takes all of these hosts for one machine, and connects to the head's.
+    there = (
+        "import ray, sys\n"
+        "ray.init(sys.argv[1], _node_ip_address=sys.argv[2], logging_level=50, "
+        "log_to_driver=False)\n"
+        "from resnetkit.cli.main import main\n"
+        "sys.exit(main(sys.argv[3:]))\n"
+    )
+    out = tmp_path / "out"
+    with cluster(2) as hosts:
+        head, first, _ = hosts
+        address = f"{head.address}:6379"
+        arguments = command(bundle, pictures, out, "--address", address)
+        here, program = head, [*arguments, "--batch-size", "1"]
+        if loss != "its processes":
+            here = first
+            program[:1] = [sys.executable, "-c", there, address, first.address]
+        process = here.start(
+            program, environment=QUIET, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        wait_until(lambda: parts(out) >= 2, "two files", 120)
+        if loss == "its processes":
+            ours = [pid for pid in head.processes() if b"/ray/core/src/ray/" in _title(pid)]
+            assert len(ours) == 2
+            for pid in ours:
+                os.kill(pid, signal.SIGKILL)
+            assert head.processes()
+            line = "Ray has ended on this machine"
+        else:
+            line = f"the head of the cluster, {address}, does not answer"
+            if loss == "its machine":
+                head.kill()
+            else:
+                head.unplug()
+        assert parts(out) < COUNT // 16
+        text, problems = process.communicate(timeout=PATIENCE + 25)
+        assert process.returncode == 2, problems
+        again = "start the cluster again, and repeat the same call to go on"
+        assert problems.splitlines()[-1] == f"resnetkit: {line}; {again}"
+        assert here is first or len(problems.splitlines()) == 1
+        assert text == ""
+        before = parts(out)
+        assert 2 <= before < COUNT // 16 + 1
+        for host in hosts:
+            host.kill()
+        head.plug()
+        start_ray(hosts)
+        done = head.run(arguments, environment=QUIET)
+        assert done.returncode == 1, done.stderr
+        assert re.search(r"19 files, \d+ of them were there before", done.stdout)
+    assert_same(out, local)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_what_the_dashboard_shows(bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    """The job's page has the prediction by its name, with the numbers of files."""
+    with network(1) as (head,):
+        started = head.run(
+            [BIN / "ray", "start", "--head", "--port", "6379", "--num-cpus", "1",
+             "--include-dashboard", "true", "--node-ip-address", head.address],
+            environment=QUIET,
+        )  # fmt: skip
+        assert started.returncode == 0, started.stderr
+        address = f"{head.address}:6379"
+        done = head.run(
+            command(bundle, pictures, tmp_path / "out", "--address", address), environment=QUIET
+        )
+        assert done.returncode == 1, done.stderr
+        first = done.stderr.splitlines()[0]
+        page = r"resnetkit: Ray's dashboard: (http://127\.0\.0\.1:8265)/#/jobs/(\w+)"
+        found = re.fullmatch(page, first)
+        assert found, done.stderr
+        read = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+        asked = head.run(
+            [sys.executable, "-c", read, f"{found[1]}/api/data/datasets/{found[2]}"],
+            environment=QUIET,
+        )
+        (dataset,) = json.loads(asked.stdout)["datasets"]
+    assert dataset["dataset"].startswith("resnetkit_predict_")
+    assert dataset["state"] == "FINISHED"
+    assert (dataset["progress"], dataset["total"]) == (COUNT // 16 + 1, COUNT // 16 + 1)
+    assert dataset["operators"][-1]["name"] == "MapBatches(PredictionWorker)"
 
 
 @pytest.mark.slow

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+import pyarrow
 import pytest
 import skimage.data
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 import resnetkit
 from resnetkit.cli.main import main
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 from resnetkit.inspect import Duplicates, duplicates, embeddings, find_duplicates
 
 Array = npt.NDArray[np.float32]
@@ -118,6 +120,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "folder").mkdir()
     (root / "folder" / "part-000000.parquet").write_bytes((root / "found.parquet").read_bytes())
     (root / "folder" / "_plan.json").write_text("{}")
+    (root / "folder" / "_SUCCESS").touch()
     return root
 
 
@@ -129,8 +132,7 @@ def test_copies_of_photographs(
     assert main([*arguments, "--format", "json"]) == 0
     printed = capsys.readouterr()
     assert printed.err == (
-        "resnetkit: 1 rows have no embedding, as their images could not be read; they were passed "
-        "over\n"
+        "resnetkit: passed over without an embedding: 1 images that could not be read\n"
     )
     document = json.loads(printed.out)
     assert (document["images"], document["unreadable"], document["duplicates"]) == (9, 1, 4)
@@ -154,16 +156,52 @@ def test_copies_of_photographs(
     assert all(0.999 <= float(row["similarity"]) <= 1 for row in rows)
 
 
+def write_embeddings(path: Path, size: int) -> None:
+    """Three images with embeddings of ``size`` numbers."""
+    vectors = pyarrow.array([[1.0] * size] * 3, pyarrow.list_(pyarrow.float32(), size))
+    names = [f"{number}.png" for number in range(3)]
+    parquet.write_table(pyarrow.table({"image": names, "embedding": vectors}), path)
+
+
+def test_a_folder_that_is_not_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a cluster leaves it when it is killed."""
+    write_embeddings(tmp_path / "part-000000.parquet", 4)
+    (tmp_path / "_plan.json").write_text("{}")
+    assert main(["duplicates", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "2 near-duplicates of 1 among 3 images" in printed.out
+    message = "is not complete: only what is there is read; the same call of predict finishes it"
+    assert printed.err == f"resnetkit: {tmp_path} {message}\n"
+    with pytest.warns(AssumptionWarning, match="is not complete"):
+        find_duplicates(tmp_path)
+    (tmp_path / "_SUCCESS").touch()
+    assert main(["duplicates", str(tmp_path)]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_what_is_no_file_of_embeddings(
     written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "no.txt").write_text("a.png")
     (tmp_path / "no.parquet").write_bytes(b"PAR1")
+    for name, columns in (
+        ("classes", {"image": ["a"], "classes": [["x"]]}),
+        ("lists", {"image": ["a"], "embedding": [[1.0, 2.0]]}),
+    ):
+        parquet.write_table(pyarrow.table(columns), tmp_path / f"{name}.parquet")
+    (tmp_path / "two").mkdir()
+    for size in (2, 3):
+        write_embeddings(tmp_path / "two" / f"{size}.parquet", size)
     for name, message in (
-        ("no.csv", "is not a .npy or .parquet file"),
+        ("no", "does not exist; give a file or folder of embeddings"),
+        ("classes.parquet", "has no column embedding, but image, classes; write it by"),
+        ("lists.parquet", "is list<element: double>; it must be fixed_size_list"),
+        ("two", "3.parquet has embeddings of 3 numbers, and "),
+        ("no.txt", "is not a .npy or .parquet file"),
         ("none.npy", "does not exist"),
         ("no.parquet", "has no embeddings that can be read"),
-        ("empty", "has no embeddings that can be read"),
+        ("empty", "has no .parquet files; give the folder that predict wrote"),
     ):
         assert main(["duplicates", str(tmp_path / name)]) == 2
         printed = capsys.readouterr().err

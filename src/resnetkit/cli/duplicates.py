@@ -8,10 +8,12 @@ Look at pairs near the threshold: which one fits depends on the network and on t
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from pathlib import Path
 
 from resnetkit.cli.output_format import format_of, write
-from resnetkit.errors import InputError
+from resnetkit.errors import AssumptionWarning, InputError
 
 _ENDINGS = {".txt": ("table",), ".csv": ("csv",), ".json": ("json",)}
 
@@ -39,7 +41,12 @@ def run(args: argparse.Namespace) -> int:
     if args.groups < 1:
         raise InputError(f"groups is {args.groups}; it must be >= 1", field="groups")
     kind = format_of(args.format, args.out, _ENDINGS)
-    with counted(open_embeddings(args.embeddings).count) as done:
+    with warnings.catch_warnings(record=True) as assumed:
+        warnings.simplefilter("always", AssumptionWarning)
+        table = open_embeddings(args.embeddings)
+    for each in assumed:
+        print(f"resnetkit: {each.message}", file=sys.stderr)
+    with counted(table.count) as done:
         found = find_duplicates(args.embeddings, args.threshold, exact=args.exact, on_images=done)
     if kind == "table":
         page = duplicates.table(found, args.groups)

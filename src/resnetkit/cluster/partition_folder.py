@@ -53,21 +53,21 @@ class PartitionFolder:
     def claim(self, plan: Mapping[str, Any]) -> dict[int, Counts]:
         """Write the plan, or check that it is that of the folder.
 
-        Returns the partitions that are already there. Raises ``InputError`` for a folder with
-        another plan or with other files, and if it cannot be written.
+        Returns the partitions that are already there. Raises ``InputError`` for a folder with the
+        predictions of another plan or with other files, and if it cannot be written.
         """
         document = {"version": VERSION, **plan}
         there = self._listed()
-        if PLAN in there:
+        numbers = {int(m[1]): name for name in there if (m := _PART.fullmatch(name))}
+        if PLAN in there and numbers:
             self._compare(self._plan(), document)
-        elif any(not name.startswith(".") for name in there):
+        elif PLAN not in there and any(not name.startswith(".") for name in there):
             raise InputError(
                 f"{self.name} is not empty and has no {PLAN}; give another folder", field="out"
             )
         else:
             self._put(PLAN, json.dumps(document, indent=1).encode())
         self._remove_leftovers(there)
-        numbers = {int(m[1]): name for name in there if (m := _PART.fullmatch(name))}
         with ThreadPoolExecutor(_READERS) as pool:
             return dict(zip(numbers, pool.map(self._counts, numbers.values()), strict=True))
 

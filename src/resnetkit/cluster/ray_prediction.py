@@ -7,39 +7,29 @@ had not written is done again by another one; what is written is never done twic
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
 from resnetkit.cluster.partition_folder import Counts, PartitionFolder
 from resnetkit.cluster.partitions import IMAGES, Partition, identity, partitions
-from resnetkit.cluster.worker import Task, Worker
+from resnetkit.cluster.ray_cluster import connected, nodes, watched
+from resnetkit.cluster.worker import PredictionWorker, Task
 from resnetkit.data.listing import STANDARD_INPUT, expanded
 from resnetkit.data.storage import is_address
-from resnetkit.errors import InputError, check_installed, require
-from resnetkit.inference.engines.engine import available
+from resnetkit.errors import InputError, check_installed
 from resnetkit.inference.engines.exported_model import Exported
 from resnetkit.inference.engines.selection import PACKAGES, chosen, on_gpu
 from resnetkit.inference.predictor import FEW, PredictOptions
 from resnetkit.version import __version__
 
-#: Seconds to wait for the head of a cluster.
-_WAIT = 5.0
 #: Blocks of Ray Data; more partitions than that share blocks.
 _BLOCKS = 10_000
-#: Bytes of the object store of a cluster on this machine, besides three copies of the model.
-_STORE = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +63,8 @@ class Progress:
     """How far a prediction is: ``images`` done, of which ``kept`` were there before.
 
     ``total`` images are known only where there are no shards; ``partitions`` of ``of`` are done.
-    ``cpus`` are those of the workers, ``lost`` machines do not answer any more.
+    ``cpus`` are those of the workers, ``lost`` machines do not answer any more. ``dashboard`` is
+    the address of the job in Ray's dashboard, for a cluster that has one.
     """
 
     images: int
@@ -84,6 +75,7 @@ class Progress:
     of: int
     cpus: int
     lost: int = 0
+    dashboard: str | None = None
 
 
 def predict_on_ray(
@@ -102,8 +94,8 @@ def predict_on_ray(
     ``predict_to_file``, in the same order: by the files' names, and then within them. The engine
     that ``auto`` selects here is used everywhere. The same call finishes an interrupted one.
 
-    Raises ``ValueError`` for an unusable model, image path, folder or cluster, and for a worker
-    that lacks a package or does not see the images.
+    Raises ``ValueError`` for an unusable model, image path, folder or cluster, for a worker that
+    lacks a package or does not see the images, and if the head of the cluster is lost.
     """
     check_installed("ray", "predicting on a cluster")
     opened = as_model(model)
@@ -140,7 +132,7 @@ def predict_on_ray(
     remaining = [one for one in planned if one.number not in there]
     if remaining:
         name, files = _files(opened)
-        with _cluster(ray_options.address, sum(map(len, files.values()))):
+        with connected(ray_options.address, sum(map(len, files.values()))) as page:
             gpus = int(device is not None and device.startswith("cuda"))
             workers, cpus = _sizes(ray_options, len(remaining), gpus)
             task = Task(
@@ -152,7 +144,7 @@ def predict_on_ray(
                 options=replace(options, threads=cpus),
                 few=few,
             )
-            done = replace(done, cpus=workers * cpus)
+            done = replace(done, cpus=workers * cpus, dashboard=page)
             on_progress(done)
             for counts, lost in _results(remaining, task, files, workers, (cpus, gpus)):
                 done = replace(
@@ -210,7 +202,7 @@ def _sizes(options: RayOptions, partitions: int, gpus: int) -> tuple[int, int]:
     """The number of workers, and the processors of each; ``gpus`` are those of a worker."""
     have = [
         (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
-        for node in _nodes()
+        for node in nodes()
     ]
     if gpus:
         have = [(cpus, count) for cpus, count in have if count]
@@ -230,12 +222,6 @@ def _sizes(options: RayOptions, partitions: int, gpus: int) -> tuple[int, int]:
     return min(options.workers or fit, partitions), cpus
 
 
-def _nodes() -> list[dict[str, Any]]:
-    """The machines of the cluster that answer."""
-    ray = require("ray", "predicting on Ray")
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
 def _results(
     remaining: Sequence[Partition],
     task: Task,
@@ -247,112 +233,20 @@ def _results(
     processors and GPUs of a worker are ``each``."""
     import ray
     import ray.data
-    import ray.exceptions
 
     items = [{"number": one.number, "partition": one.to_json()} for one in remaining]
     data = ray.data.from_items(items, override_num_blocks=min(len(items), _BLOCKS))
     results = data.map_batches(
-        Worker,
+        PredictionWorker,
         fn_constructor_args=(task, ray.put(dict(files))),
         batch_size=1,
         num_cpus=each[0],
         num_gpus=each[1],
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
     )
-    nodes = len(_nodes())
-    asked, lost = time.monotonic(), 0
-    try:
-        for row in results.iter_rows():
+    results.set_name("resnetkit_predict")
+    with closing(watched(results.iter_rows)) as rows:
+        for row, lost in rows:
             if row["error"]:
                 raise InputError(str(row["error"]))
-            if time.monotonic() > asked + 1:
-                asked, lost = time.monotonic(), max(0, nodes - len(_nodes()))
             yield Counts(images=int(row["images"]), unreadable=int(row["unreadable"])), lost
-    except ray.exceptions.RayError as error:
-        raise _of_ray(error) from error
-
-
-@contextmanager
-def _cluster(address: str | None, model: int) -> Iterator[None]:
-    """Connect to the cluster, or start one on this machine; a connection of the caller is used."""
-    there = sys.modules.get("ray")
-    if there is not None and there.is_initialized():
-        yield
-        return
-    if address is not None and "://" in address:
-        raise InputError(
-            f"address is {address}; give HOST:PORT of the head, and run the command on a machine "
-            "of the cluster",
-            field="address",
-        )
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    _check_reachable(address)
-    # Read when it is imported: no reports to its makers, and only fatal messages of its processes.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray
-    import ray.data
-
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-    try:
-        if address is None:
-            options |= {"num_cpus": available(), "object_store_memory": _STORE + 3 * model}
-        with _quiet():
-            ray.init(address or "local", **options)
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = str(error.__cause__ or error)
-        if "Authentication" in reason:
-            hint = "it asks for a token: set RAY_AUTH_MODE=token, with the token in ~/.ray"
-        else:
-            hint = " ".join(reason.split())[:200]
-        raise InputError(f"no Ray cluster at {address or 'this machine'}: {hint}") from None
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what Ray's native code writes to stderr as it starts; failures are exceptions."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _check_reachable(address: str | None) -> None:
-    host, colon, port = (address or "").rpartition(":")
-    if not colon:
-        if address not in (None, "auto"):
-            raise InputError(
-                f"address is {address}; give HOST:PORT of the head of the cluster, or auto",
-                field="address",
-            )
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=_WAIT).close()
-    except (OSError, ValueError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"no Ray cluster at {address}: {reason}; give HOST:PORT of its head", field="address"
-        ) from None
-
-
-def _of_ray(error: Exception) -> InputError:
-    """An error of Ray in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
-    if "No module named 'resnetkit'" in str(error):
-        return InputError(
-            f"a machine of the cluster has no resnetkit; install {__version__} on all of them"
-        )
-    return InputError(f"the cluster failed: {last[:300]}")

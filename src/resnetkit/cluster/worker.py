@@ -40,7 +40,7 @@ class Task:
     few: bool
 
 
-class Worker:
+class PredictionWorker:
     """An actor of Ray Data's ``map_batches``: takes partitions, writes them, returns counts.
 
     ``files`` is Ray's reference to the model's files, by their names. An ``InputError`` is returned
@@ -77,10 +77,13 @@ class Worker:
                     f"{path} does not exist there; put the images on a disk that all machines "
                     "share, or into object storage"
                 )
-        if not self._folder.is_claimed_by(task.plan):
+        self._check_claim()
+
+    def _check_claim(self) -> None:
+        if not self._folder.is_claimed_by(self._task.plan):
             raise InputError(
-                f"{self._folder.name} is another folder there; give one on a disk that all "
-                "machines share, or in object storage"
+                f"{self._folder.name} is another folder there, or another command took it; give "
+                "one on a disk that all machines share, or in object storage"
             )
 
     def _open(self, files: Mapping[str, bytes]) -> None:
@@ -104,6 +107,7 @@ class Worker:
             if counts is None:
                 images = Partition.from_json(text).images()
                 rows = list(self._predictor.predict_part(images, few=self._task.few))
+                self._check_claim()
                 counts = self._folder.write(number, rows, self._layout)
         except InputError as error:
             return {**row, "error": f"on {_node()}: {error}"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from resnetkit.data import storage
 from resnetkit.data.storage_access import shown_address
-from resnetkit.errors import InputError, require
+from resnetkit.errors import AssumptionWarning, InputError, require
 
 Array = npt.NDArray[Any]
 #: Names and their vectors ``(images, features)``.
@@ -51,13 +52,13 @@ def open_embeddings(embeddings: Embeddings) -> EmbeddingTable:
         return _of_parquet(_stored(str(embeddings)))
     path = Path(embeddings)
     if path.is_dir():
-        return _of_parquet([str(one) for one in sorted(path.glob("[!_.]*.parquet"))] or [str(path)])
+        return _of_parquet(_in_folder(path))
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a file or folder of embeddings")
     if path.suffix.lower() not in (".npy", ".parquet"):
         raise InputError(
             f"{path} is not a .npy or .parquet file; write one by predict with embeddings",
         )
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give a file or folder")
     return _of_npy(path) if path.suffix.lower() == ".npy" else _of_parquet([str(path)])
 
 
@@ -103,34 +104,57 @@ def _of_npy(path: Path) -> EmbeddingTable:
     return EmbeddingTable(count, vectors.shape[1], read)
 
 
+def _in_folder(folder: Path) -> list[str]:
+    names = {one.name for one in folder.iterdir()}
+    files = [str(folder / name) for name in sorted(names) if _is_part(name)]
+    _check_folder(str(folder), files, names)
+    return files
+
+
 def _stored(address: str) -> list[str]:
-    found = [one.address for one in storage.files(address) if one.name.endswith(".parquet")]
-    if not found:
-        raise InputError(
-            f"{shown_address(address)} has no .parquet files; give the folder that predict wrote",
+    there = list(storage.files(address))
+    files = [one.address for one in there if _is_part(one.name)]
+    _check_folder(shown_address(address), files, {one.name for one in there})
+    return files
+
+
+def _is_part(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith(("_", "."))
+
+
+def _check_folder(shown: str, files: Sequence[str], names: Container[str]) -> None:
+    if not files:
+        raise InputError(f"{shown} has no .parquet files; give the folder that predict wrote")
+    if "_plan.json" in names and "_SUCCESS" not in names:
+        warnings.warn(
+            f"{shown} is not complete: only what is there is read; the same call of predict "
+            "finishes it",
+            AssumptionWarning,
+            stacklevel=5,
         )
-    return found
 
 
 def _of_parquet(files: Sequence[str]) -> EmbeddingTable:
     parquet = require("pyarrow.parquet", "Parquet")
     arrow = require("pyarrow", "Parquet")
-    shown = files[0] if not storage.is_address(files[0]) else shown_address(files[0])
 
     def opened(name: str) -> AbstractContextManager[str | BinaryIO]:
         return storage.open_file(name) if storage.is_address(name) else nullcontext(name)
 
     count, size = 0, None
-    try:
-        for name in files:
+    for name in files:
+        try:
             with opened(name) as file, parquet.ParquetFile(file) as found:
-                kind = found.schema_arrow.field("embedding").type
-                found.schema_arrow.field("image")
-                if size not in (None, kind.list_size):
-                    raise ValueError(f"{Path(name).name} has rows of another length")
-                count, size = count + found.metadata.num_rows, kind.list_size
-    except (OSError, ValueError, KeyError, AttributeError, arrow.ArrowException) as error:
-        raise _unreadable(shown, error) from None
+                length = _length(found.schema_arrow, _shown(name))
+                count += found.metadata.num_rows
+        except (OSError, arrow.ArrowException) as error:
+            raise _unreadable(_shown(name), error) from None
+        if size not in (None, length):
+            raise InputError(
+                f"{_shown(name)} has embeddings of {length} numbers, and {_shown(files[0])} of "
+                f"{size}; give those of one network"
+            )
+        size = length
 
     def read() -> Iterator[Vectors]:
         for name in files:
@@ -140,9 +164,30 @@ def _of_parquet(files: Sequence[str]) -> EmbeddingTable:
                     for batch in batches:
                         yield batch.column("image").to_pylist(), _rows(batch.column("embedding"))
                 except (OSError, ValueError, arrow.ArrowException) as error:
-                    raise _unreadable(shown, error) from None
+                    raise _unreadable(_shown(name), error) from None
 
     return EmbeddingTable(count, size or 0, read)
+
+
+def _shown(name: str) -> str:
+    return shown_address(name) if storage.is_address(name) else name
+
+
+def _length(schema: Any, name: str) -> int:
+    """The length of the embeddings of a file with this Arrow schema."""
+    for column in ("image", "embedding"):
+        if column not in schema.names:
+            raise InputError(
+                f"{name} has no column {column}, but {', '.join(schema.names)}; write it by "
+                "predict with embeddings"
+            )
+    kind = schema.field("embedding").type
+    if not hasattr(kind, "list_size"):
+        raise InputError(
+            f"the column embedding of {name} is {kind}; it must be fixed_size_list, as predict "
+            "writes it"
+        )
+    return int(kind.list_size)
 
 
 def _rows(column: Any) -> Array:

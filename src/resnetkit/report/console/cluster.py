@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from resnetkit.cluster import Progress as Done
 from resnetkit.cluster import RayOptions, predict_on_ray
+from resnetkit.cluster.ray_cluster import LostClusterError
 from resnetkit.errors import InputError
 from resnetkit.inference.predictor import PredictOptions
 from resnetkit.report.console.lines import say
@@ -52,14 +54,18 @@ def show_on_ray(
     """
     if core_price is not None and core_price < 0:
         raise InputError(f"core_price is {core_price:g}; it must be >= 0", field="core_price")
-    with _Watch(core_price, metrics_port) as watch:
-        try:
+    try:
+        with _Watch(core_price, metrics_port) as watch:
             done = predict_on_ray(
                 model, paths, out, options=options, ray_options=ray_options, on_progress=watch.show
             )
-        except KeyboardInterrupt:
-            print("resnetkit: run the same command to continue", file=sys.stderr)
-            raise
+    except KeyboardInterrupt:
+        print("resnetkit: run the same command to continue", file=sys.stderr)
+        raise
+    except LostClusterError as error:
+        print(f"resnetkit: {error}", file=sys.stderr, flush=True)
+        # Ray would wait for the head at the end of Python.
+        os._exit(2)
     kept = f", {done.kept:,} of them were there before" if done.kept else ""
     say(f"{done.images:,} images in {done.of:,} files{kept}: {out}")
     if done.images > done.kept:
@@ -90,7 +96,7 @@ class _Watch:
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", line="")
+        self._task = self._bar.add_task("", line="starting", total=None)
         self._stack = ExitStack()
         self._began = self._last = 0.0
 
@@ -109,6 +115,8 @@ class _Watch:
         now = time.perf_counter()
         if not self._began:
             self._began = self._last = now
+            if done.dashboard:
+                print(f"resnetkit: Ray's dashboard: {done.dashboard}", file=sys.stderr)
         line = self._line(done, now - self._began)
         self._bar.update(
             self._task,

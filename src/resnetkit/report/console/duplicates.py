@@ -51,7 +51,7 @@ def tell_unreadable(found: Duplicates) -> None:
     """Say on stderr how many rows had no embedding."""
     if found.unreadable:
         print(
-            f"resnetkit: {found.unreadable:,} rows have no embedding, as their images could not be "
-            "read; they were passed over",
+            f"resnetkit: passed over without an embedding: {found.unreadable:,} images that could "
+            "not be read",
             file=sys.stderr,
         )
