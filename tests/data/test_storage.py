@@ -20,7 +20,6 @@ from object_storage import (
 )
 from resnetkit.data import storage
 from resnetkit.data.storage_access import NoSuchFileError, StorageError, shown_address
-from resnetkit.errors import AssumptionWarning
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -189,7 +188,7 @@ def test_any_names(bucket: str) -> None:
         assert shown_address(one.address) == one.address
     assert [one.name for one in storage.files(f"{where}/x?y.*")] == ["x#y.jpg", "x?y.jpg"]
     put_object(bucket, "a folder #1//hidden.jpg", b"1")
-    with pytest.warns(AssumptionWarning, match="#1// is passed over"):
+    with pytest.warns(UserWarning, match="#1// is passed over"):
         assert [one.name for one in storage.files(where)] == names
 
 

@@ -147,7 +147,7 @@ def test_a_run_with_a_cache_for_all_shards_is_resumed_with_one(
         run_recipe(recipe(remote), tmp_path / "run", Interrupted(4))
     small_cache(local, monkeypatch, 6.5)
     with pytest.raises(
-        InputError, match="of which its training images need at most half"
+        InputError, match="twice as large as those of its training images"
     ) as caught:
         resume(tmp_path / "run")
     assert str(cache_limit() // 2 * 2 / 1e9) in str(caught.value)

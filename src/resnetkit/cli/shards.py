@@ -1,8 +1,9 @@
 """Write labelled images into tar shards, which are read faster than many small files.
 
-DATA is as in `train`, or class folders in object storage, s3://bucket/pictures. OUT, a folder or an address such as s3://bucket/name, gets train-000000.tar,
-... and classes.txt, in WebDataset format, and index.json with counts and checksums; `resnetkit
-train OUT` trains on them. The same command resumes an interrupted one.
+DATA is as in `train`, or the address of class folders, s3://bucket/pictures. OUT, a folder or an
+address such as s3://bucket/name, gets train-000000.tar, ... and classes.txt, in WebDataset format,
+and index.json with counts and checksums; `resnetkit train OUT` trains on them. The same command
+resumes an interrupted one.
 """
 
 from __future__ import annotations

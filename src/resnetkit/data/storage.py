@@ -41,7 +41,7 @@ from resnetkit.data.storage_access import (
     shown_address,
     system_of,
 )
-from resnetkit.errors import AssumptionWarning, InputError
+from resnetkit.errors import InputError
 
 #: Bytes of one request.
 BLOCK = 8 << 20
@@ -215,7 +215,7 @@ def _inside(folder: str, below: str) -> tuple[list[str], list[Stored]]:
                 warnings.warn(
                     f"{shown_address(address)}// is passed over: two slashes in a name are not "
                     "listed",
-                    AssumptionWarning,
+                    UserWarning,  # shown by the commands too
                     stacklevel=2,
                 )
         elif not name and full == path.rstrip("/"):  # the address is a file, or marks a folder

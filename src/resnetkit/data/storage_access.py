@@ -100,7 +100,8 @@ def system_of(address: str) -> tuple[Any, str]:
     fsspec = require("fsspec", shown_address(address))
     protocol, separator, rest = address.partition("://")
     if not separator or (protocol in OBJECTS and not rest.partition("/")[0]):
-        raise StorageError(f"{address} names no bucket; give an address such as s3://bucket/folder")
+        shown = shown_address(address)
+        raise StorageError(f"{shown} names no bucket; give an address such as s3://bucket/folder")
     key = (os.getpid(), *_place(address))
     with _systems_lock:
         if key not in _systems:

@@ -153,14 +153,13 @@ def reload_splits(
             "restore them, or start a new run"
         )
     if record.window != order.window:
-        limit = f"of {2 * record.window / 1e9!r} GB"
-        needed = "that"
+        limit, needed = f"a cache of {2 * record.window / 1e9!r} GB for shards", "that"
         if not record.window:
-            limit = "of which its training images need at most half"
+            limit = "a cache for shards twice as large as those of its training images"
             needed = f"more than {2 * order.window / 1e9!r}"
         raise InputError(
-            f"{folder} was started with a cache {limit} for shards, which the order of its images "
-            f"depends on; set RESNETKIT_SHARD_CACHE to {needed}"
+            f"{folder} was started with {limit}, which the order of its images depends on; set "
+            f"RESNETKIT_SHARD_CACHE to {needed}"
         )
     return replace(splits, record=record)
 

@@ -104,7 +104,7 @@ def _remote(address: str, least: int, *, loose: bool) -> Dataset:
         if not stored and loose:
             return image_folder.folder(listed_folder(folder), least=least)
         if not stored:
-            next(files(folder))  # says so if there is nothing
+            next(files(folder), None)  # says so if there is nothing
             raise InputError(
                 f"{shown_address(address)} has no {INDEX} and no .tar shards; give a folder of "
                 "shards, or shards such as train-{000..009}.tar; class folders in a storage are "
