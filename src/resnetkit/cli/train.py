@@ -32,6 +32,7 @@ from resnetkit.errors import InputError, check_installed, printable
 
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle
+    from resnetkit.report.cost import Prices
     from resnetkit.training.callbacks import Callback, RunOptions
     from resnetkit.training.distributed import Processes
     from resnetkit.training.recipe.recipe import Recipe
@@ -60,6 +61,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "with --resume the same run")  # fmt: skip
     add("--metrics-port", type=int, metavar="PORT", help="serve metrics for Prometheus while "
         "training, by rank 0")  # fmt: skip
+    add("--core-price", type=float, metavar="X", help="price of a core for an hour, to show the "
+        "cost")  # fmt: skip
+    add("--gpu-price", type=float, metavar="X", help="the same of a GPU, with --device cuda")
     add("--skip-nan", action="store_true", help="skip a batch whose loss is not finite, "
         "instead of stopping")  # fmt: skip
     add("--recipe", metavar="NAME|FILE", help="quick (default), paper, tv-v2, a1, a2, a3, ffcv, or "
@@ -92,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.report.callbacks.live_report import watched
     from resnetkit.report.callbacks.prometheus import PrometheusCallback
     from resnetkit.report.console.training import Printed, show_result
+    from resnetkit.report.cost import Prices
     from resnetkit.training.process_group import joined
     from resnetkit.training.run_folder import RECIPE
     from resnetkit.training.signals import Terminated
@@ -106,8 +111,13 @@ def run(args: argparse.Namespace) -> int:
     if args.format:
         raise InputError("--format requires --find-lr; a run writes log.jsonl")
     folder = args.resume or args.out or default_folder(args)
-    metrics = None if args.metrics_port is None else PrometheusCallback(args.metrics_port)
-    with Printed() as printed:
+    prices = Prices(core_price=args.core_price, gpu_price=args.gpu_price)
+    metrics = None
+    if args.metrics_port is not None:
+        metrics = PrometheusCallback(
+            args.metrics_port, core_price=args.core_price, gpu_price=args.gpu_price
+        )
+    with Printed(prices) as printed:
         callback = watched(
             printed,
             folder,
@@ -123,9 +133,9 @@ def run(args: argparse.Namespace) -> int:
                     # Before anything is written.
                     processes.shared(metrics.listen)
                 if args.resume:
-                    result = _resumed(args, callback, processes)
+                    result = _resumed(args, callback, processes, prices)
                 else:
-                    result = _started(args, folder, callback, processes)
+                    result = _started(args, folder, callback, processes, prices)
         except KeyboardInterrupt as signal:
             if (folder / RECIPE).exists():
                 callback.warn(f"{folder} can be continued: resnetkit train --resume {folder}")
@@ -139,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
     title = f"{result.recipe.network.name} on the {result.part} images"
     plots.save_confusion(result.evaluation, result.folder / "confusion.png", title)
     show_result(result)
+    printed.show_cost()
     return 0
 
 
@@ -155,11 +166,16 @@ def default_folder(args: argparse.Namespace) -> Path:
 
 
 def _started(
-    args: argparse.Namespace, folder: Path, callback: Callback, processes: Processes
+    args: argparse.Namespace,
+    folder: Path,
+    callback: Callback,
+    processes: Processes,
+    prices: Prices,
 ) -> Result:
     from resnetkit.training.run import run_recipe
 
     recipe, pretrained = processes.shared(lambda: _planned(args))
+    prices.check(recipe.runtime.device)
     return run_recipe(
         recipe,
         folder,
@@ -238,8 +254,11 @@ def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
     return start
 
 
-def _resumed(args: argparse.Namespace, callback: Callback, processes: Processes) -> Result:
+def _resumed(
+    args: argparse.Namespace, callback: Callback, processes: Processes, prices: Prices
+) -> Result:
     from resnetkit.training.run import resume
+    from resnetkit.training.run_folder import read_recipe
 
     given = [
         name
@@ -256,4 +275,5 @@ def _resumed(args: argparse.Namespace, callback: Callback, processes: Processes)
         flag = given[0].replace("_", "-")
         flag = {"data": "DATA", "start": "--from"}.get(flag, f"--{flag}")
         raise InputError(f"a resumed run keeps its recipe; leave {flag} out")
+    prices.check(processes.shared(lambda: read_recipe(args.resume)).runtime.device)
     return resume(args.resume, callback, run_options=_conduct(args), processes=processes)
