@@ -14,12 +14,14 @@ and the last bundle, curves.png, confusion.png and report.html, which is rewritt
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.registry import network
+from resnetkit.cli.messages import is_rank_0, told_once, under_torchrun
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import (
     add_fetching,
@@ -101,23 +103,26 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.training.run_folder import RECIPE
     from resnetkit.training.signals import Terminated
 
-    if args.label_pattern is not None:
-        args.data = joined_pattern(args.data, args.label_pattern)
-    if args.show_recipe and not args.resume:
-        print(_planned(args)[0].to_toml(), end="")
-        return 0
-    if args.find_lr and not args.resume:
-        return _find_rate(args)
-    if args.format:
-        raise InputError("--format requires --find-lr; a run writes log.jsonl")
-    folder = args.resume or args.out or default_folder(args)
-    prices = Prices(core_price=args.core_price, gpu_price=args.gpu_price)
-    metrics = None
-    if args.metrics_port is not None:
-        metrics = PrometheusCallback(
-            args.metrics_port, core_price=args.core_price, gpu_price=args.gpu_price
-        )
-    with Printed(prices) as printed:
+    with told_once():
+        if args.label_pattern is not None:
+            args.data = joined_pattern(args.data, args.label_pattern)
+        if args.show_recipe and not args.resume:
+            recipe = _planned(args)[0]
+            if is_rank_0():
+                print(recipe.to_toml(), end="")
+            return 0
+        if args.find_lr and not args.resume:
+            return _find_rate(args)
+        if args.format:
+            raise InputError("--format requires --find-lr; a run writes log.jsonl")
+        folder = args.resume or args.out or default_folder(args)
+        prices = Prices(core_price=args.core_price, gpu_price=args.gpu_price)
+        metrics = None
+        if args.metrics_port is not None:
+            metrics = PrometheusCallback(
+                args.metrics_port, core_price=args.core_price, gpu_price=args.gpu_price
+            )
+        printed = Printed(prices)
         callback = watched(
             printed,
             folder,
@@ -127,8 +132,10 @@ def run(args: argparse.Namespace) -> int:
             prometheus=metrics,
             resumed=args.resume is not None,
         )
+        timeout = _conduct(args).network_timeout
+    with printed:
         try:
-            with joined(_conduct(args).network_timeout) as processes:
+            with joined(timeout) as processes:
                 if metrics is not None:
                     # Before anything is written.
                     processes.shared(metrics.listen)
@@ -138,7 +145,8 @@ def run(args: argparse.Namespace) -> int:
                     result = _started(args, folder, callback, processes, prices)
         except KeyboardInterrupt as signal:
             if (folder / RECIPE).exists():
-                callback.warn(f"{folder} can be continued: resnetkit train --resume {folder}")
+                command = "torchrun ... -m resnetkit" if under_torchrun() else "resnetkit"
+                callback.warn(f"{folder} can be continued: {command} train --resume {folder}")
             if isinstance(signal, Terminated):
                 callback.warn("terminated")
                 return 143
@@ -196,6 +204,8 @@ def _find_rate(args: argparse.Namespace) -> int:
     from resnetkit.report.console.training import Printed
     from resnetkit.training.lr_finder import STEPS, find_lr
 
+    if under_torchrun() and os.environ["WORLD_SIZE"] != "1":
+        raise InputError("--find-lr has a single process; start it without torchrun")
     if args.out is not None:
         plots.check_picture(args.out)
     recipe, pretrained = _planned(args)
