@@ -18,6 +18,7 @@ from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import remove_states
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_log import EpochLog, is_finished, read_log
+from resnetkit.training.fsdp import check_version
 from resnetkit.training.precision import settled
 from resnetkit.training.process_group import unconnected_tasks
 from resnetkit.training.recipe.recipe import Recipe
@@ -121,6 +122,7 @@ def _check_fsdp(
 ) -> None:
     if not run_options.fsdp:
         return
+    check_version()
     if recipe.runtime.compile:
         raise InputError(
             "a network that is divided by fsdp cannot be compiled; leave fsdp or compile out",
