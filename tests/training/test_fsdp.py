@@ -166,9 +166,9 @@ def test_a_single_process_keeps_all(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("version", ["2.6.0+cu124", "2.7.1"])
+@pytest.mark.parametrize("version", ["2.6.0+cu124", "2.8.0"])
 def test_an_old_torch_is_refused(version: str) -> None:
-    """2.6 fails between CPUs, and 2.7 trains to other weights."""
+    """2.6 fails between CPUs, and 2.7 and 2.8 train to other weights."""
     check_version(f"{OLDEST}.0+cpu")
     check_version("2.14.1")
     with pytest.raises(
