@@ -54,7 +54,7 @@ def joined(network_timeout: float = NETWORK_TIMEOUT) -> Iterator[Processes]:
     started several.
     """
     if not dist.is_torchelastic_launched():
-        if (world := os.environ.get("WORLD_SIZE", "1")) != "1":
+        if (world := os.environ.get("WORLD_SIZE") or "1") != "1":
             raise InputError(
                 f"WORLD_SIZE is {world}, and torchrun has not started this process; use torchrun, "
                 "or unset WORLD_SIZE to train with one process"
@@ -107,7 +107,7 @@ def unconnected_tasks() -> str | None:
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
         return None
     for launcher, name in _LAUNCHERS.items():
-        if (count := os.environ.get(name, "1")) != "1":
+        if (count := os.environ.get(name) or "1") != "1":
             return (
                 f"{launcher} has started {count} tasks, and this run has only one of them; to "
                 "train together they need torchrun, see docs/cluster.md"

@@ -135,12 +135,13 @@ def _checked(
 
 
 def _compare(examples: Sequence[Sample], recipe: Recipe, checked: Checked) -> None:
-    """Read a few images, which other machines have read: a folder with the same names may be of
-    other images."""
-    step = -(-len(examples) // _COMPARED)
-    for name, digest in check(
-        examples, recipe.preprocess, lambda all_: all_[::step]
-    ).digests.items():
+    """Read a few images that other machines have read, as their contents may differ.
+
+    Raises ``ValueError`` if they do.
+    """
+    step = max(1, len(examples) // _COMPARED)
+    here = check(examples, recipe.preprocess, lambda images: images[::step])
+    for name, digest in here.digests.items():
         if checked.digests.get(name) != digest:
             raise InputError(
                 f"{name} of {recipe.data} differs between machines; each must have the same images"
