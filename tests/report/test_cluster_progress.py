@@ -12,6 +12,7 @@ import pytest
 from resnetkit.cluster import Progress
 from resnetkit.errors import InputError
 from resnetkit.report.console import cluster
+from resnetkit.report.cost import Prices
 
 STATES = [
     Progress(images=100, unreadable=1, kept=100, total=1000, partitions=1, of=10, cpus=4),
@@ -27,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
 def test_a_plain_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Ready at 10 s, then 500 images in 50 s."""
     clock(monkeypatch, [10, 60, 60])
-    with cluster._Watch(0.9, None) as watch:
+    with cluster._Watch(Prices(core_price=0.9), None) as watch:
         watch.show(STATES[0])
         watch.show(STATES[1])
         assert watch.summary(STATES[1]) == (
@@ -44,12 +45,12 @@ def test_shards_have_no_total(
 ) -> None:
     unknown = Progress(images=0, unreadable=0, kept=0, total=None, partitions=0, of=10, cpus=1)
     clock(monkeypatch, [10, 20])
-    with cluster._Watch(None, None) as watch:
+    with cluster._Watch(Prices(), None) as watch:
         watch.show(unknown)
         watch.show(unknown)
     assert capsys.readouterr().err == ""
     clock(monkeypatch, [10, 40])
-    with cluster._Watch(None, None) as watch:
+    with cluster._Watch(Prices(), None) as watch:
         watch.show(unknown)
         watch.show(unknown)
     text = capsys.readouterr().err
@@ -61,10 +62,10 @@ def test_metrics() -> None:
         one.bind(("127.0.0.1", 0))
         one.listen()
         port = one.getsockname()[1]
-        taken = cluster._Watch(None, port)
+        taken = cluster._Watch(Prices(), port)
         with pytest.raises(InputError, match=f"metrics_port is {port}, which cannot be opened"):
             taken.__enter__()
-    with cluster._Watch(None, port) as watch:
+    with cluster._Watch(Prices(), port) as watch:
         for state in STATES:
             watch.show(state)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import urllib.request
 from pathlib import Path
@@ -56,6 +57,7 @@ def test_a_run_that_is_scraped(port: int, tmp_path: Path, monkeypatch: pytest.Mo
     data = write_classes(tmp_path / "data", 12, classes=("brick", "coffee"))
     (data / "brick" / "03.jpg").write_bytes(b"no image")
     scraper = Scraper(port)
+    metrics = resnetkit.PrometheusCallback(port, host="127.0.0.1", core_price=0.9)
     resnetkit.train(
         data,
         TINY,
@@ -67,7 +69,7 @@ def test_a_run_that_is_scraped(port: int, tmp_path: Path, monkeypatch: pytest.Mo
         validation=0.25,
         test=0.0,
         run_options=RunOptions(max_bad=0.2),
-        callbacks=[SilentCallback(), resnetkit.PrometheusCallback(port, host="127.0.0.1"), scraper],
+        callbacks=[SilentCallback(), metrics, scraper],
     )
     total = len(scraper.steps) // 2
     first, last = scraper.steps[0], scraper.steps[-1]
@@ -76,13 +78,16 @@ def test_a_run_that_is_scraped(port: int, tmp_path: Path, monkeypatch: pytest.Mo
     assert (last["processes"], last["restarts"]) == (1, 2)
     assert last["images_total"] == 2 * scraper.steps[total - 1]["images_total"]
     assert last["images_per_second"] > 0
-    for metrics, row in zip(scraper.epochs, scraper.rows, strict=True):
-        assert metrics["loss"] == row.loss
-        assert metrics["accuracy"] == row.accuracy
-        assert metrics["data_wait_ratio"] == row.waited
-        assert metrics["validation_loss"] == row.validation_loss
-        assert metrics["validation_accuracy"] == row.validation_accuracy
-    assert [metrics["epoch"] for metrics in scraper.epochs] == [2, 2]
+    assert 0 < first["core_hours"] < last["core_hours"] < 1
+    assert last["cost"] == pytest.approx(0.9 * last["core_hours"])
+    assert math.isnan(last["gpu_hours"])
+    for values, row in zip(scraper.epochs, scraper.rows, strict=True):
+        assert values["loss"] == row.loss
+        assert values["accuracy"] == row.accuracy
+        assert values["data_wait_ratio"] == row.waited
+        assert values["validation_loss"] == row.validation_loss
+        assert values["validation_accuracy"] == row.validation_accuracy
+    assert [values["epoch"] for values in scraper.epochs] == [2, 2]
     with pytest.raises(OSError, match="refused"):
         scraped(port)
 

@@ -94,6 +94,38 @@ def test_two_machines_that_know_their_own_name_as_local(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ("other", "of .*pictures differs between machines; each must have the same images"),
+        ("fewer", "the images of .*pictures differ between machines; each must have all"),
+        ("none", "pictures has no class folders"),
+    ],
+)
+def test_a_machine_with_other_images(there: str, message: str, place: Path) -> None:
+    classes = ("brick", "coffee", "rocket")
+    write_classes(place / "other", COUNT, classes=classes, seed=1)
+    write_classes(place / "fewer", COUNT - 1, classes=classes)
+    (place / "none").mkdir()
+    command = shortened(commands()[2]).replace("--max-restarts 3 ", "")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with network(2) as hosts:
+        started = [
+            host.start(["bash", "-c", script], environment=HERE, cwd=place, **pipes)
+            for host, script in zip(
+                hosts, (command, f"mount --bind {there} pictures && {command}"), strict=True
+            )
+        ]
+        ends = [one.communicate(timeout=300) for one in started]
+    errors = "".join(err for _, err in ends)
+    (line,) = [one for one in errors.splitlines() if one.startswith("resnetkit: ")]
+    assert re.search(message, line), errors
+    if there == "none":
+        assert re.match(r"resnetkit: (process 1 on node2: )?/", line), line
+    assert not (place / "run").exists()
+
+
+@pytest.mark.slow
 def test_slurm(place: Path) -> None:
     """A job on two nodes is requeued in the middle, and goes on there."""
     script, epochs = place / "job.sh", 20
@@ -124,3 +156,24 @@ def test_slurm(place: Path) -> None:
     # srun may no longer print the one that ends after the signal.
     assert len(shown) >= epochs - 1
     check(place, epochs)
+
+
+@pytest.mark.slow
+def test_srun_without_torchrun_is_said(place: Path) -> None:
+    """Two runs, the second of which finds the first one's folder; the script itself is one task."""
+    script, train = place / "job.sh", f"{sys.executable} -m resnetkit train pictures {SMALL} 1"
+    script.write_text(
+        "#!/bin/bash\n#SBATCH --nodes=2 --ntasks=2\n"
+        f"srun --kill-on-bad-exit=0 {train} --out run\n{train} --out other\n"
+    )
+    with network(2) as hosts, cluster(hosts, place / "slurm", **HERE) as slurm:
+        number = slurm.run("sbatch", "--parsable", script, cwd=place).strip()
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL")
+        wait_until(lambda: slurm.job(number)["JobState"] in ends, "the end of the job", 240)
+    text = (place / f"slurm-{number}.out").read_text()
+    said = "srun has started 2 tasks, and this run has only one of them"
+    assert text.count(said) == 2, text
+    assert "give another --out" in text
+    assert text.count("epoch 1/1") == 2
+    assert (place / "run" / "best.safetensors").exists()
+    assert (place / "other" / "best.safetensors").exists()

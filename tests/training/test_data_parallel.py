@@ -482,7 +482,7 @@ def test_a_signal_to_torchrun_ends_all_after_a_checkpoint(
     assert started.returncode != 0
     said = [line for line in errors.splitlines() if line.startswith("resnetkit: ")]
     assert said == [
-        f"resnetkit: {folder} can be continued: resnetkit train --resume {folder}",
+        f"resnetkit: {folder} can be continued: torchrun ... -m resnetkit train --resume {folder}",
         f"resnetkit: {'interrupted' if number == signal.SIGINT else 'terminated'}",
     ]
     state = load_state(folder, Callback().warn)

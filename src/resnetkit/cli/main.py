@@ -14,7 +14,7 @@ import sys
 import warnings
 from typing import NoReturn
 
-from resnetkit.cli.messages import in_flags
+from resnetkit.cli.messages import in_flags, told_once
 from resnetkit.errors import AssumptionWarning, InputError, missing, printable
 
 #: Every command with its line in the overview.
@@ -44,10 +44,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
-            # All torchrun processes have the same arguments; one prints the error.
-            raise SystemExit(2)
-        raise InputError(f"{message}; see `{self.prog} --help`")
+        with told_once():
+            raise InputError(f"{message}; see `{self.prog} --help`")
 
 
 def overview() -> str:
@@ -81,6 +79,11 @@ def _run(argv: list[str]) -> int:
         print(f"resnetkit {__version__}")
         return 0
     name, *rest = argv
+    if name.startswith(("--local-rank", "--local_rank")):
+        with told_once():
+            raise InputError(
+                f"{name.partition('=')[0]} is an argument of torch.distributed.launch; use torchrun"
+            )
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""

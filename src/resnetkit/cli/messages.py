@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from resnetkit.errors import InputError
 
@@ -17,6 +20,8 @@ _FLAGS = {
     "max_queue_size": "--waiting",
     "repo_id": "OWNER/NAME",
 }
+#: Seconds in which torchrun ends a process after another one.
+_ENDED = 30.0
 _VALUE = r"(\[[^\]]*\]|'[^']*'|[\w.*/-]+)"
 #: Functions whose command has another name.
 _COMMANDS = {"benchmark": "bench", "list_models": "catalog", "compare_runs": "runs"}
@@ -42,6 +47,32 @@ def in_flags(error: InputError) -> str:
             text = re.sub(rf"(?<![\w./-]){name}(?![\w/=(]|\.\w)", flag_of(field), text)
     text = re.sub(r"resnetkit\.resume\('([^']*)'\)", r"--resume \1", text)
     return re.sub(rf"resnetkit\.({_NAMES})\b", _command, text)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """For errors that all processes of torchrun have, as their arguments are the same.
+
+    Rank 0 raises it, and the others end silently.
+    """
+    try:
+        yield
+    except InputError:
+        if not is_rank_0():
+            # torchrun ends all processes after the first, which would have to be silent.
+            time.sleep(_ENDED)
+            raise SystemExit(2) from None
+        raise
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def is_rank_0() -> bool:
+    """Whether this is rank 0 of torchrun's processes, or not one of them."""
+    return not under_torchrun() or os.environ.get("RANK") == "0"
 
 
 def _assigned(flag: str) -> Callable[[re.Match[str]], str]:

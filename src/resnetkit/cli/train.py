@@ -14,12 +14,14 @@ and the last bundle, curves.png, confusion.png and report.html, which is rewritt
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetkit.architecture.registry import network
+from resnetkit.cli.messages import is_rank_0, told_once, under_torchrun
 from resnetkit.cli.network_options import add_options, given_options
 from resnetkit.cli.reading_options import (
     add_fetching,
@@ -32,6 +34,7 @@ from resnetkit.errors import InputError, check_installed, printable
 
 if TYPE_CHECKING:
     from resnetkit.bundle.bundle import Bundle
+    from resnetkit.report.cost import Prices
     from resnetkit.training.callbacks import Callback, RunOptions
     from resnetkit.training.distributed import Processes
     from resnetkit.training.recipe.recipe import Recipe
@@ -60,6 +63,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "with --resume the same run")  # fmt: skip
     add("--metrics-port", type=int, metavar="PORT", help="serve metrics for Prometheus while "
         "training, by rank 0")  # fmt: skip
+    add("--core-price", type=float, metavar="X", help="price of a core for an hour, to show the "
+        "cost")  # fmt: skip
+    add("--gpu-price", type=float, metavar="X", help="the same of a GPU, with --device cuda")
     add("--skip-nan", action="store_true", help="skip a batch whose loss is not finite, "
         "instead of stopping")  # fmt: skip
     add("--recipe", metavar="NAME|FILE", help="quick (default), paper, tv-v2, a1, a2, a3, ffcv, or "
@@ -92,22 +98,31 @@ def run(args: argparse.Namespace) -> int:
     from resnetkit.report.callbacks.live_report import watched
     from resnetkit.report.callbacks.prometheus import PrometheusCallback
     from resnetkit.report.console.training import Printed, show_result
+    from resnetkit.report.cost import Prices
     from resnetkit.training.process_group import joined
     from resnetkit.training.run_folder import RECIPE
     from resnetkit.training.signals import Terminated
 
-    if args.label_pattern is not None:
-        args.data = joined_pattern(args.data, args.label_pattern)
-    if args.show_recipe and not args.resume:
-        print(_planned(args)[0].to_toml(), end="")
-        return 0
-    if args.find_lr and not args.resume:
-        return _find_rate(args)
-    if args.format:
-        raise InputError("--format requires --find-lr; a run writes log.jsonl")
-    folder = args.resume or args.out or default_folder(args)
-    metrics = None if args.metrics_port is None else PrometheusCallback(args.metrics_port)
-    with Printed() as printed:
+    with told_once():
+        if args.label_pattern is not None:
+            args.data = joined_pattern(args.data, args.label_pattern)
+        if args.show_recipe and not args.resume:
+            recipe = _planned(args)[0]
+            if is_rank_0():
+                print(recipe.to_toml(), end="")
+            return 0
+        if args.find_lr and not args.resume:
+            return _find_rate(args)
+        if args.format:
+            raise InputError("--format requires --find-lr; a run writes log.jsonl")
+        folder = args.resume or args.out or default_folder(args)
+        prices = Prices(core_price=args.core_price, gpu_price=args.gpu_price)
+        metrics = None
+        if args.metrics_port is not None:
+            metrics = PrometheusCallback(
+                args.metrics_port, core_price=args.core_price, gpu_price=args.gpu_price
+            )
+        printed = Printed(prices)
         callback = watched(
             printed,
             folder,
@@ -117,18 +132,21 @@ def run(args: argparse.Namespace) -> int:
             prometheus=metrics,
             resumed=args.resume is not None,
         )
+        timeout = _conduct(args).network_timeout
+    with printed:
         try:
-            with joined(_conduct(args).network_timeout) as processes:
+            with joined(timeout) as processes:
                 if metrics is not None:
                     # Before anything is written.
                     processes.shared(metrics.listen)
                 if args.resume:
-                    result = _resumed(args, callback, processes)
+                    result = _resumed(args, callback, processes, prices)
                 else:
-                    result = _started(args, folder, callback, processes)
+                    result = _started(args, folder, callback, processes, prices)
         except KeyboardInterrupt as signal:
             if (folder / RECIPE).exists():
-                callback.warn(f"{folder} can be continued: resnetkit train --resume {folder}")
+                command = "torchrun ... -m resnetkit" if under_torchrun() else "resnetkit"
+                callback.warn(f"{folder} can be continued: {command} train --resume {folder}")
             if isinstance(signal, Terminated):
                 callback.warn("terminated")
                 return 143
@@ -139,6 +157,7 @@ def run(args: argparse.Namespace) -> int:
     title = f"{result.recipe.network.name} on the {result.part} images"
     plots.save_confusion(result.evaluation, result.folder / "confusion.png", title)
     show_result(result)
+    printed.show_cost()
     return 0
 
 
@@ -155,11 +174,16 @@ def default_folder(args: argparse.Namespace) -> Path:
 
 
 def _started(
-    args: argparse.Namespace, folder: Path, callback: Callback, processes: Processes
+    args: argparse.Namespace,
+    folder: Path,
+    callback: Callback,
+    processes: Processes,
+    prices: Prices,
 ) -> Result:
     from resnetkit.training.run import run_recipe
 
     recipe, pretrained = processes.shared(lambda: _planned(args))
+    prices.check(recipe.runtime.device)
     return run_recipe(
         recipe,
         folder,
@@ -180,6 +204,8 @@ def _find_rate(args: argparse.Namespace) -> int:
     from resnetkit.report.console.training import Printed
     from resnetkit.training.lr_finder import STEPS, find_lr
 
+    if under_torchrun() and os.environ["WORLD_SIZE"] != "1":
+        raise InputError("--find-lr has a single process; start it without torchrun")
     if args.out is not None:
         plots.check_picture(args.out)
     recipe, pretrained = _planned(args)
@@ -238,8 +264,11 @@ def _start(args: argparse.Namespace, options: dict[str, Any]) -> Bundle:
     return start
 
 
-def _resumed(args: argparse.Namespace, callback: Callback, processes: Processes) -> Result:
+def _resumed(
+    args: argparse.Namespace, callback: Callback, processes: Processes, prices: Prices
+) -> Result:
     from resnetkit.training.run import resume
+    from resnetkit.training.run_folder import read_recipe
 
     given = [
         name
@@ -256,4 +285,5 @@ def _resumed(args: argparse.Namespace, callback: Callback, processes: Processes)
         flag = given[0].replace("_", "-")
         flag = {"data": "DATA", "start": "--from"}.get(flag, f"--{flag}")
         raise InputError(f"a resumed run keeps its recipe; leave {flag} out")
+    prices.check(processes.shared(lambda: read_recipe(args.resume)).runtime.device)
     return resume(args.resume, callback, run_options=_conduct(args), processes=processes)

@@ -14,8 +14,23 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.torch_version import TorchVersion
 
+from resnetkit.errors import InputError
 from resnetkit.nn.resnet import ResidualBlock, ResNet, build
+
+#: Between CPUs torch 2.6 fails, and 2.7 and 2.8 train to other weights without an error.
+OLDEST = "2.9"
+
+
+def check_version(version: str = torch.__version__) -> None:
+    """Raise ``ValueError`` for a torch with which the weights are not those of a whole network."""
+    if TorchVersion(version) < OLDEST:
+        raise InputError(
+            f"fsdp requires torch {OLDEST} or later, and this is {version}; leave fsdp out, or "
+            "upgrade torch",
+            field="fsdp",
+        )
 
 
 def shard(module: nn.Module, group: dist.ProcessGroup | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,12 @@ PATIENCE = 600.0
 #: Seconds that the end of a process is told to the others.
 _LAST_WORDS = 10.0
 _ENDED = "ended"
+#: Other launchers, and the variable with the number of tasks that one has started.
+_LAUNCHERS = {
+    "srun": "SLURM_STEP_NUM_TASKS",
+    "mpirun": "OMPI_COMM_WORLD_SIZE",
+    "mpiexec": "PMI_SIZE",
+}
 _LOST = (
     "another process of this run has died, or the network to it has failed; written files are "
     "intact: torchrun continues by itself if it may restart processes, else resume the run in its "
@@ -43,9 +50,15 @@ def joined(network_timeout: float = NETWORK_TIMEOUT) -> Iterator[Processes]:
     They wait for each other up to ``network_timeout`` seconds, before training at least
     ``PATIENCE``. If one fails, it raises its error, and all others end silently, with
     ``SystemExit`` of the same code; after a signal, only rank 0 raises ``KeyboardInterrupt``.
-    Raises ``ValueError`` if another process has died.
+    Raises ``ValueError`` if another process has died, and if another launcher than torchrun has
+    started several.
     """
     if not dist.is_torchelastic_launched():
+        if (world := os.environ.get("WORLD_SIZE") or "1") != "1":
+            raise InputError(
+                f"WORLD_SIZE is {world}, and torchrun has not started this process; use torchrun, "
+                "or unset WORLD_SIZE to train with one process"
+            )
         yield ALONE
         return
     # torchrun owns the store, so it remains for restarted processes; else rank 0 does.
@@ -84,6 +97,22 @@ def joined(network_timeout: float = NETWORK_TIMEOUT) -> Iterator[Processes]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def unconnected_tasks() -> str | None:
+    """A warning if another launcher has started several tasks, and torchrun has not connected them.
+
+    Each is then a run of its own.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return None
+    for launcher, name in _LAUNCHERS.items():
+        if (count := os.environ.get(name) or "1") != "1":
+            return (
+                f"{launcher} has started {count} tasks, and this run has only one of them; to "
+                "train together they need torchrun, see docs/cluster.md"
+            )
+    return None
 
 
 def _connect(store: Store, place: Processes, seconds: float) -> None:
@@ -165,6 +194,9 @@ def _end(error: BaseException, place: Processes, store: Store) -> None:
             raise InputError(_LOST) from None
         if stopped and not place.leads:
             raise SystemExit(code) from None
+        if isinstance(error, InputError) and place.machines > 1 and not place.leads:
+            # It may be about this machine only.
+            raise error.behind(f"process {place.rank} on {socket.gethostname()}: ") from None
         return
     kind, code = known.split()[0], int(known.split()[1])
     if kind == "stop" and place.leads:

@@ -18,7 +18,9 @@ from resnetkit.training.callbacks import Callback, RunOptions, SilentCallback
 from resnetkit.training.checkpoint import remove_states
 from resnetkit.training.distributed import ALONE, Processes
 from resnetkit.training.epoch_log import EpochLog, is_finished, read_log
+from resnetkit.training.fsdp import check_version
 from resnetkit.training.precision import settled
+from resnetkit.training.process_group import unconnected_tasks
 from resnetkit.training.recipe.recipe import Recipe
 from resnetkit.training.result import Result
 from resnetkit.training.run_context import RunContext
@@ -82,6 +84,7 @@ def run_recipe(
         run_options or RunOptions(),
     )
     processes.check(recipe)
+    _warn_of_tasks(callback)
     if processes.shared(lambda: processes.remembers_start(folder, overwrite=overwrite)):
         callback.warn(f"torchrun has restarted the processes; resuming {folder}")
         return resume(folder, callback, run_options=run_options, processes=processes)
@@ -119,6 +122,7 @@ def _check_fsdp(
 ) -> None:
     if not run_options.fsdp:
         return
+    check_version()
     if recipe.runtime.compile:
         raise InputError(
             "a network that is divided by fsdp cannot be compiled; leave fsdp or compile out",
@@ -126,6 +130,11 @@ def _check_fsdp(
         )
     if processes.alone:
         callback.warn("fsdp has no effect on a single process, which keeps all weights")
+
+
+def _warn_of_tasks(callback: Callback) -> None:
+    if text := unconnected_tasks():
+        callback.warn(text)
 
 
 def _callback_for(callback: Callback | None, processes: Processes) -> Callback:
@@ -178,6 +187,7 @@ def resume(
         # A run by a version without this option.
         recipe = recipe.override(precision="fp32")
     processes.check(recipe)
+    _warn_of_tasks(callback)
     _check_fsdp(recipe, callback, run_options, processes)
     stop = Stop(stubborn=not processes.alone)
     context = RunContext(callback=callback, run_options=run_options, stop=stop, processes=processes)

@@ -28,6 +28,8 @@ from resnetkit.training.recipe.recipe import Recipe
 
 #: Maximum number of unreadable images named in warnings.
 _NAMED = 10
+#: Images that each machine compares with those of the others.
+_COMPARED = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,7 +128,24 @@ def _checked(
     for found in processes.gathered(check(examples, recipe.preprocess, processes.share)):
         digests |= found.digests
         problems |= found.problems
-    return Checked(digests=digests, problems=problems)
+    checked = Checked(digests=digests, problems=problems)
+    if processes.machines > 1 and not isinstance(examples, Samples):
+        _compare(examples, recipe, checked)
+    return checked
+
+
+def _compare(examples: Sequence[Sample], recipe: Recipe, checked: Checked) -> None:
+    """Read a few images that other machines have read, as their contents may differ.
+
+    Raises ``ValueError`` if they do.
+    """
+    step = max(1, len(examples) // _COMPARED)
+    here = check(examples, recipe.preprocess, lambda images: images[::step])
+    for name, digest in here.digests.items():
+        if checked.digests.get(name) != digest:
+            raise InputError(
+                f"{name} of {recipe.data} differs between machines; each must have the same images"
+            )
 
 
 def reload_splits(

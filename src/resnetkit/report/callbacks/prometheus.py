@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from resnetkit.data.datasets.dataset import Part
 from resnetkit.errors import require
+from resnetkit.report.cost import Cost, Prices
 from resnetkit.report.metrics_server import MetricsServer
 from resnetkit.training.callbacks import Callback
 from resnetkit.training.epoch_log import EpochLog
@@ -28,6 +30,9 @@ METRICS = {
     "unreadable_images": "Images that cannot be read",
     "processes": "Processes that train together",
     "restarts": "Restarts by torchrun on this machine",
+    "core_hours": "Threads of all processes times hours of this start; NaN on GPUs",
+    "gpu_hours": "GPUs of all processes times hours of this start; NaN on CPUs",
+    "cost": "Price of these hours; NaN if the price of one is not given",
 }
 
 
@@ -36,16 +41,31 @@ class PrometheusCallback(Callback):
 
     ``host`` is an address of this machine, by default all of them. The metrics are
     ``resnetkit_train_`` and ``epoch``, ``step``, ``images_total``, ``images_per_second``,
-    ``data_wait_ratio``, ``loss``, ``accuracy``, ``unreadable_images``, ``processes``, ``restarts``
-    and others, without any name of a file.
+    ``data_wait_ratio``, ``loss``, ``accuracy``, ``unreadable_images``, ``processes``, ``restarts``,
+    ``core_hours``, ``gpu_hours``, ``cost`` and others, without any name of a file. ``core_price``
+    and ``gpu_price`` are those of one core and one GPU for an hour; hours count from when the
+    callback is created.
 
-    Raises ``ValueError`` if prometheus_client is not installed or the port is in use.
+    Raises ``ValueError`` if prometheus_client is not installed or the port is in use, and for a
+    price below 0.
 
     >>> metrics = resnetkit.PrometheusCallback(9109, host="127.0.0.1")
     >>> _ = resnetkit.train("digits", out="served", epochs=1, callbacks=[metrics])
     """
 
-    def __init__(self, port: int, *, host: str = "0.0.0.0") -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        host: str = "0.0.0.0",
+        core_price: float | None = None,
+        gpu_price: float | None = None,
+    ) -> None:
+        self._prices, self._created = (
+            Prices(core_price=core_price, gpu_price=gpu_price),
+            time.perf_counter(),
+        )
+        self._cost: Cost | None = None
         self._server = MetricsServer("resnetkit_train_", METRICS, port, host=host)
         client = require("prometheus_client", "serving metrics")
         self._images = client.Counter(
@@ -66,12 +86,15 @@ class PrometheusCallback(Callback):
         self, recipe: Recipe, images: Mapping[Part, int], rows: list[EpochLog], done: int = 0
     ) -> None:
         self._epochs, self._seen, self._began = recipe.epochs, 0, time.perf_counter()
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        self._cost = self._prices.of_training(recipe, processes)
         self._server.set(
             epochs=recipe.epochs,
             epoch=len(rows) + 1,
-            processes=int(os.environ.get("WORLD_SIZE", "1")),
+            processes=processes,
             restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
         )
+        self._set_cost()
         if rows:
             self._set_validation(rows[-1])
 
@@ -85,6 +108,7 @@ class PrometheusCallback(Callback):
         self._server.set(
             images_per_second=self._seen / max(1e-9, time.perf_counter() - self._began)
         )
+        self._set_cost()
 
     def unreadable(self, count: int) -> None:
         self._server.set(unreadable_images=count)
@@ -92,6 +116,7 @@ class PrometheusCallback(Callback):
     def epoch(self, row: EpochLog) -> None:
         self._server.set(epoch=min(row.epoch + 1, self._epochs), step=0, data_wait_ratio=row.waited)
         self._set_validation(row)
+        self._set_cost()
 
     def close(self) -> None:
         self._server.close()
@@ -101,3 +126,11 @@ class PrometheusCallback(Callback):
             self._server.set(
                 validation_loss=row.validation_loss, validation_accuracy=row.validation_accuracy
             )
+
+    def _set_cost(self) -> None:
+        if self._cost is None:
+            return
+        seconds = time.perf_counter() - self._created
+        hours = dict.fromkeys(("core_hours", "gpu_hours"), math.nan)
+        hours[f"{self._cost.unit.lower()}_hours"] = self._cost.hours(seconds)
+        self._server.set(**hours, cost=self._cost.price_of(seconds))

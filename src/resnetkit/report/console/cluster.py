@@ -15,10 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from resnetkit.cluster import Progress as Done
 from resnetkit.cluster import RayOptions, predict_on_ray
 from resnetkit.cluster.ray_cluster import LostClusterError
-from resnetkit.errors import InputError
 from resnetkit.inference.predictor import PredictOptions
 from resnetkit.report.console.lines import say
 from resnetkit.report.console.progress import INTERVAL, clock
+from resnetkit.report.cost import Cost, Prices
 from resnetkit.report.metrics_server import MetricsServer
 
 #: The metrics, each with ``resnetkit_predict_`` before its name.
@@ -52,10 +52,8 @@ def show_on_ray(
     ``core_price`` is that of a core for an hour, in any currency. The progress is also served as
     metrics for Prometheus on ``metrics_port``.
     """
-    if core_price is not None and core_price < 0:
-        raise InputError(f"core_price is {core_price:g}; it must be >= 0", field="core_price")
     try:
-        with _Watch(core_price, metrics_port) as watch:
+        with _Watch(Prices(core_price=core_price), metrics_port) as watch:
             done = predict_on_ray(
                 model, paths, out, options=options, ray_options=ray_options, on_progress=watch.show
             )
@@ -83,8 +81,8 @@ class _Watch:
     """A bar on a terminal, a line now and then elsewhere. Time counts from the first call, when
     the cluster is ready."""
 
-    def __init__(self, core_price: float | None, metrics_port: int | None) -> None:
-        self._price = core_price
+    def __init__(self, prices: Prices, metrics_port: int | None) -> None:
+        self._price = prices.core_price
         self._metrics = None
         if metrics_port is not None:
             self._metrics = MetricsServer("resnetkit_predict_", METRICS, metrics_port)
@@ -131,7 +129,7 @@ class _Watch:
             print(f"resnetkit: {line}", file=sys.stderr)
 
     def _measured(self, done: Done, seconds: float) -> dict[str, float]:
-        hours = done.cpus * seconds / 3600
+        cost = self._cost(done)
         return {
             "images": done.images,
             "images_kept": done.kept,
@@ -141,8 +139,8 @@ class _Watch:
             "files_expected": done.of,
             "images_per_second": (done.images - done.kept) / max(seconds, 1e-9),
             "cores": done.cpus,
-            "core_hours": hours,
-            "cost": math.nan if self._price is None else hours * self._price,
+            "core_hours": cost.hours(seconds),
+            "cost": cost.price_of(seconds),
             "lost_machines": done.lost,
         }
 
@@ -161,16 +159,14 @@ class _Watch:
             parts.append(f"{done.unreadable:,} unreadable")
         if done.lost:
             parts.append(f"{done.lost} machine{'s' if done.lost > 1 else ''} lost")
-        return ", ".join([*parts, self._cost(done, seconds)])
+        return ", ".join([*parts, self._cost(done).text(seconds)])
 
-    def _cost(self, done: Done, seconds: float) -> str:
-        hours = done.cpus * seconds / 3600
-        text = f"{hours:.3g} core hours"
-        return text if self._price is None else f"{text} for {hours * self._price:.3g}"
+    def _cost(self, done: Done) -> Cost:
+        return Cost(unit="core", count=done.cpus, price=self._price)
 
     def summary(self, done: Done) -> str:
         """``236 s, 85 images/s, 0.13 core hours``, for the images of this call."""
         seconds = time.perf_counter() - self._began
         rate = (done.images - done.kept) / seconds
-        cost = self._cost(done, seconds)
+        cost = self._cost(done).text(seconds)
         return f"{seconds:,.1f} s, {rate:,.0f} images/s on {done.cpus} cores, {cost}"

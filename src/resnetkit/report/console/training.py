@@ -18,6 +18,7 @@ from resnetkit.errors import printable
 from resnetkit.report.console.lines import TRAINED_ON, between, percent, rule, say
 from resnetkit.report.console.notebook_bar import NotebookBar
 from resnetkit.report.console.progress import clock
+from resnetkit.report.cost import Cost, Prices
 from resnetkit.training.callbacks import Callback
 
 if TYPE_CHECKING:  # training imports torch, which evaluation does not need
@@ -33,10 +34,11 @@ class Printed(Callback):
     """Prints a line for each epoch, and shows a bar with rate and remaining time.
 
     The bar is in the notebook or on the terminal; elsewhere, one line a minute replaces it. It and
-    the warnings go to stderr; in a notebook, to stdout.
+    the warnings go to stderr; in a notebook, to stdout. The hours of cores or GPUs are shown for
+    several processes, and where a price is given; they count from when this object is created.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prices: Prices | None = None) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -56,6 +58,9 @@ class Printed(Callback):
         self._score, self._last_line = "", time.perf_counter()
         self._began = 0.0
         self._processes = self._restarts = self._unreadable = 0
+        self._prices, self._created = prices or Prices(), time.perf_counter()
+        self._cost: Cost | None = None
+        self._continues = False
 
     def __enter__(self) -> Printed:
         return self
@@ -85,6 +90,8 @@ class Printed(Callback):
             say(f"continuing in epoch {len(rows) + 1}, after {done} images of it")
         self._processes = int(os.environ.get("WORLD_SIZE", "1"))
         self._restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        self._continues = bool(rows or done or self._restarts)
+        self._cost = self._prices.of_training(recipe, self._processes)
         self._recipe, self._count = recipe, images["train"]
         self._total = (recipe.epochs - len(rows)) * self._count - done
         self._began = self._last_line = time.perf_counter()
@@ -153,13 +160,25 @@ class Printed(Callback):
         return f"{rate:.0f} images/s, {clock((self._total - self._seen) / max(rate, 1e-9))} left"
 
     def _job(self) -> str:
-        """Processes, restarts and unreadable images, where there are several or any."""
+        """Processes, restarts and unreadable images, where there are several or any, and hours."""
         counts = (
             ("processes", self._processes, 2),
             ("restarts", self._restarts, 1),
             ("unreadable", self._unreadable, 1),
         )
-        return "".join(f"  {word} {count}" for word, count, least in counts if count >= least)
+        words = [f"{word} {count}" for word, count, least in counts if count >= least]
+        return "".join(f"  {word}" for word in [*words, *self._hours()])
+
+    def _hours(self) -> list[str]:
+        if self._cost is None or (self._processes == 1 and self._cost.price is None):
+            return []
+        return [self._cost.text(time.perf_counter() - self._created)]
+
+    def show_cost(self) -> None:
+        """Print the hours of this start, if the live line has them."""
+        since, more = ("this", "; earlier ones not counted") if self._continues else ("the", "")
+        for hours in self._hours():
+            say(f"{clock(time.perf_counter() - self._created)} since {since} start, {hours}{more}")
 
 
 def show_result(result: Result) -> None:
