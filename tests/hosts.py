@@ -97,10 +97,13 @@ class Host:
 @contextmanager
 def network(count: int) -> Iterator[list[Host]]:
     """``count`` hosts named node1, node2, ... that reach each other; removed at the end."""
-    tag = f"rk{uuid.uuid4().hex[:6]}"
+    drawn = uuid.uuid4()
+    tag = f"rk{drawn.hex[:6]}"
     switch = f"{tag}s"
+    # Ray looks for its processes on the whole machine by their address.
+    subnet = f"10.77.{drawn.bytes[-1]}"
     hosts = [
-        Host(name=f"node{n}", address=f"10.77.0.{n}", namespace=f"{tag}n{n}")
+        Host(name=f"node{n}", address=f"{subnet}.{n}", namespace=f"{tag}n{n}")
         for n in range(1, count + 1)
     ]
     names = "127.0.0.1 localhost\n" + "".join(f"{one.address} {one.name}\n" for one in hosts)

@@ -501,11 +501,12 @@ def test_a_cluster_that_asks_for_a_token(bundle: Path, pictures: Path, tmp_path:
             environment=home,
         )  # fmt: skip
         assert started.returncode == 0, started.stderr
-        arguments = command(bundle, pictures, tmp_path / "out", "--address", "10.77.0.1:6379")
+        address = f"{head.address}:6379"
+        arguments = command(bundle, pictures, tmp_path / "out", "--address", address)
         refused = head.run(arguments, environment={**home, "RAY_AUTH_MODE": "disabled"})
         assert refused.returncode == 2
         assert refused.stderr.splitlines() == [
-            "resnetkit: no Ray cluster at 10.77.0.1:6379: it asks for a token: set "
+            f"resnetkit: no Ray cluster at {address}: it asks for a token: set "
             "RAY_AUTH_MODE=token, with the token in ~/.ray"
         ]
         assert parts(tmp_path / "out") == 0
