@@ -490,6 +490,27 @@ def test_in_a_program_that_uses_ray(
 
 
 @pytest.mark.slow
+def test_a_busy_cluster_is_waited_for(
+    bundle: Path, pictures: Path, local: pyarrow.Table, tmp_path: Path
+) -> None:
+    program = (
+        "import sys, time, ray\n"
+        "ray.init('local', num_cpus=1, include_dashboard=False)\n"
+        "held = ray.remote(num_cpus=1)(lambda: time.sleep(20)).remote()\n"
+        "while ray.available_resources().get('CPU'):\n"
+        "    time.sleep(0.1)\n"
+        "from resnetkit.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    out = tmp_path / "out"
+    done = run([sys.executable, "-c", program, *command(bundle, pictures, out)[1:]])
+    assert done.returncode == 1, done.stderr
+    line = "0 of the workers' 1 processors are free; workers start as other jobs end"
+    assert f"resnetkit: {line}" in done.stderr.splitlines()
+    assert_same(out, local)
+
+
+@pytest.mark.slow
 def test_a_cluster_that_asks_for_a_token(bundle: Path, pictures: Path, tmp_path: Path) -> None:
     home = {**QUIET, "HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
     with network(1) as (head,):

@@ -99,6 +99,12 @@ def nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
+def free_cpus() -> int:
+    """The processors of the cluster that no job has."""
+    ray = require("ray", "predicting on Ray")
+    return int(ray.available_resources().get("CPU", 0))
+
+
 def watched(
     rows: Callable[[], Iterable[dict[str, Any]]],
 ) -> Generator[tuple[dict[str, Any], int]]:

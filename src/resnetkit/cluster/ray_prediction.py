@@ -18,7 +18,7 @@ from resnetkit.bundle.bundle import Bundle
 from resnetkit.bundle.opening import as_model
 from resnetkit.cluster.partition_folder import Counts, PartitionFolder
 from resnetkit.cluster.partitions import IMAGES, Partition, identity, partitions
-from resnetkit.cluster.ray_cluster import connected, nodes, watched
+from resnetkit.cluster.ray_cluster import connected, free_cpus, nodes, watched
 from resnetkit.cluster.worker import PredictionWorker, Task
 from resnetkit.data.listing import STANDARD_INPUT, expanded
 from resnetkit.data.storage import is_address
@@ -63,8 +63,9 @@ class Progress:
     """How far a prediction is: ``images`` done, of which ``kept`` were there before.
 
     ``total`` images are known only where there are no shards; ``partitions`` of ``of`` are done.
-    ``cpus`` are those of the workers, ``lost`` machines do not answer any more. ``dashboard`` is
-    the address of the job in Ray's dashboard, for a cluster that has one.
+    ``cpus`` are those of the workers, of which ``free_cpus`` were free at the start, as other jobs
+    may have the others; ``lost`` machines do not answer any more. ``dashboard`` is the address of
+    the job in Ray's dashboard, for a cluster that has one.
     """
 
     images: int
@@ -76,6 +77,7 @@ class Progress:
     cpus: int
     lost: int = 0
     dashboard: str | None = None
+    free_cpus: int = 0
 
 
 def predict_on_ray(
@@ -144,7 +146,8 @@ def predict_on_ray(
                 options=replace(options, threads=cpus),
                 few=few,
             )
-            done = replace(done, cpus=workers * cpus, dashboard=page)
+            free = min(free_cpus(), workers * cpus)
+            done = replace(done, cpus=workers * cpus, free_cpus=free, dashboard=page)
             on_progress(done)
             for counts, lost in _results(remaining, task, files, workers, (cpus, gpus)):
                 done = replace(

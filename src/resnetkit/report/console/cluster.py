@@ -115,6 +115,12 @@ class _Watch:
             self._began = self._last = now
             if done.dashboard:
                 print(f"resnetkit: Ray's dashboard: {done.dashboard}", file=sys.stderr)
+            if done.free_cpus < done.cpus:
+                print(
+                    f"resnetkit: {done.free_cpus} of the workers' {done.cpus} processors are free; "
+                    "workers start as other jobs end",
+                    file=sys.stderr,
+                )
         line = self._line(done, now - self._began)
         self._bar.update(
             self._task,
