@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,24 @@ def test_the_cache_is_limited_and_verified(
         monkeypatch.setenv("RESNETKIT_SHARD_CACHE", words)
         with pytest.raises(InputError, match="RESNETKIT_SHARD_CACHE is"):
             open_dataset(f"s3://{bucket}/a")
+
+
+def test_many_fetches_at_once_wait_for_room(local: Path, bucket: str, tmp_path: Path) -> None:
+    shards = []
+    for path in sorted(local.glob("*.tar"))[:6]:
+        storage.put(f"s3://{bucket}/a/{path.name}", path)
+        shards.append(RemoteShard(f"s3://{bucket}/a/{path.name}", path.stat().st_size))
+    assert len(shards) == 6
+    cache = ShardCache(tmp_path / "small", round(2.5 * max(shard.size for shard in shards)))
+    start = threading.Barrier(len(shards))
+
+    def fetch(shard: RemoteShard) -> Path:
+        start.wait()
+        return cache.path(shard)
+
+    with ThreadPoolExecutor(len(shards)) as pool:
+        assert all(pool.map(fetch, shards))
+    assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= cache.limit
 
 
 def test_a_cache_that_is_removed_or_cannot_be_written(

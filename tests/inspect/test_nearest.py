@@ -100,7 +100,7 @@ def test_bad_embeddings(bundle: resnetkit.Bundle, folder: Path, tmp_path: Path) 
         (tmp_path / "broken.npy", "no embeddings that can be read"),
         (tmp_path / "objects.npy", "no embeddings that can be read"),
         (tmp_path / "broken.parquet", "no embeddings that can be read"),
-        (folder / "classes.parquet", "no embeddings that can be read"),
+        (folder / "classes.parquet", "classes.parquet has no column embedding"),
         ((["a"], np.zeros(64)), "1 names and float64 numbers 64; they must be"),
         ((["a"], np.zeros((1, 32))), "have 32 features, and the model's 64"),
         ((["a"], np.array([["x"]])), "must be"),

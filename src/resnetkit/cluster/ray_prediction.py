@@ -77,7 +77,7 @@ class Progress:
     cpus: int
     lost: int = 0
     dashboard: str | None = None
-    free_cpus: int = 0
+    free_cpus: int | None = None
 
 
 def predict_on_ray(

@@ -66,6 +66,7 @@ class ShardCache:
         self._needed: frozenset[str] = frozenset()
         self._coming = 0
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._locks: dict[str, threading.Lock] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: dict[str, Future[Path]] = {}
@@ -132,14 +133,17 @@ class ShardCache:
             return False
 
     def _fetch(self, shard: RemoteShard, path: Path) -> None:
-        with self._lock:
+        with self._room:
+            while self._coming and self._coming + shard.size > self.limit:
+                self._room.wait()
             self._make_room(shard.size)
             self._coming += shard.size
         try:
             storage.fetch(shard.address, path, size=shard.size, sha256=shard.sha256)
         finally:
-            with self._lock:
+            with self._room:
                 self._coming -= shard.size
+                self._room.notify_all()
 
     def _make_room(self, size: int) -> None:
         found: list[tuple[bool, float, int, str]] = []

@@ -115,7 +115,7 @@ class _Watch:
             self._began = self._last = now
             if done.dashboard:
                 print(f"resnetkit: Ray's dashboard: {done.dashboard}", file=sys.stderr)
-            if done.free_cpus < done.cpus:
+            if done.free_cpus is not None and done.free_cpus < done.cpus:
                 print(
                     f"resnetkit: {done.free_cpus} of the workers' {done.cpus} processors are free; "
                     "workers start as other jobs end",
