@@ -9,23 +9,32 @@ STAMP := $(VENV)/installed
 # Node is in the environment too; what web/ needs is installed again when its lock file changes.
 NPM := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm --prefix web
 MODULES := web/node_modules/installed
+CHECKED := src tests benchmarks demo examples docs/*.py docs/figures/*.py hubconf.py
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test coverage slow docs bundle notebooks clean
+.PHONY: demo test types lint web coverage slow docs bundle notebooks clean
 
 demo: $(STAMP)
 	$(VENV)/bin/python demo/demo.py
 
+# Both cores are busy from the first minute: the checks run side by side.
 test: $(STAMP) $(MODULES)
-	$(VENV)/bin/ruff format --check src tests benchmarks demo examples docs/*.py docs/figures/*.py hubconf.py
-	$(VENV)/bin/ruff check src tests benchmarks demo examples docs/*.py docs/figures/*.py hubconf.py
+	+@$(MAKE) --no-print-directory --jobs=2 --output-sync types lint web
+	$(VENV)/bin/pytest $(PARALLEL)
+
+types: $(STAMP)
 	$(VENV)/bin/mypy
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff format --check $(CHECKED)
+	$(VENV)/bin/ruff check $(CHECKED)
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell src tests benchmarks demo docs examples web/src web/test *.md web/*.md
+
+web: $(STAMP) $(MODULES)
 	$(NPM) run --silent typecheck
 	$(NPM) run --silent test
 	$(NPM) run --silent check
-	$(VENV)/bin/pytest $(PARALLEL)
 
 # The tests again, with the share of lines and branches of src that they run; pyproject.toml has the
 # least share.

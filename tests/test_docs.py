@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 #: Their commands take 10 to 35 seconds.
 LONG = (
     *("README.md", "checkpoints.md", "export.md", "hub.md", "ray.md", "report.md"),
-    *("storage.md", "train.md"),
+    *("inspect.md", "predict.md", "storage.md", "train.md"),
 )
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -102,7 +102,7 @@ def answered(bundle: Path, folder: Path, mutated: int, *options: str) -> None:
     assert any(not by_name[name].get("problem") for name in either)
 
 
-@pytest.mark.parametrize("options", [(), ("--exact",)])
+@pytest.mark.parametrize("options", [(), pytest.param(("--exact",), marks=pytest.mark.slow)])
 def test_rubbish(options: tuple[str, ...], bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "rubbish").mkdir()
     answered(bundle, tmp_path / "rubbish", 100, *options)

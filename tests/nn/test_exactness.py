@@ -22,7 +22,7 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 # Above this many parameters a comparison takes seconds and gigabytes: the slow sweep.
 SMALL = 36_000_000
 # Above this many blocks counting takes a second: the slow sweep.
-DEEP = 40
+DEEP = 30
 
 
 def cases() -> list:

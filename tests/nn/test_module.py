@@ -93,7 +93,7 @@ def fitting(trace: Trace, side: int) -> int:
 def test_traced_shapes_are_the_described_ones(name: str, rounding: str) -> None:
     trace = Trace(name, rounding)
 
-    @settings(max_examples=4)
+    @settings(max_examples=2)
     @given(st.integers(33, 512), st.integers(33, 512))
     def at_any_size(height: int, width: int) -> None:
         trace.check(fitting(trace, height), fitting(trace, width))

@@ -174,7 +174,8 @@ def test_evaluate_stays_within_the_terminal(columns: int, words: str, classifier
         assert re.search(r"(?m)^12 Grevillea robusta var\. 11( +\d+){12}$", shown)
 
 
-@pytest.mark.parametrize("columns", [50, pytest.param(80, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [50, 80])
 def test_bench_stays_within_the_terminal(columns: int, classifier: Path) -> None:
     words = "bench b.safetensors --engines torch,openvino-bf16 --batch-sizes 1 --rounds 1"
     shown = on_terminal(columns, *words.split(), "--seconds", "0.01", folder=classifier)

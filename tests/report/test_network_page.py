@@ -83,7 +83,18 @@ def _number(cell: str) -> int:
     return int(cell.replace(",", ""))
 
 
-@pytest.mark.parametrize("name", registry.names())
+def catalogue() -> list:
+    """Every network; those of very many layers take seconds."""
+    return [
+        pytest.param(
+            entry.name,
+            marks=[pytest.mark.slow] if sum(entry.network().options.depths) > 30 else [],
+        )
+        for entry in registry.catalog()
+    ]
+
+
+@pytest.mark.parametrize("name", catalogue())
 def test_every_layer_has_its_row_with_its_formulas(name: str) -> None:
     explanation, _, parsed = _parsed(name)
     rows = explanation.rows("layer")

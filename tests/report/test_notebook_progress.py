@@ -36,6 +36,7 @@ def bars(outputs: list[Any]) -> list[Any]:
     return [one for one in shown if "resnetkit-progress" in one.data.get("text/html", "")]
 
 
+@pytest.mark.slow
 def test_a_kernel_shows_bars_and_lines(tmp_path: Path) -> None:
     setup, train, resumed, silent, evaluate, to_file, iterate = run(
         tmp_path,

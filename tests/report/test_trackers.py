@@ -190,6 +190,7 @@ def test_a_run_of_the_caller_is_used_and_left_open() -> None:
     assert [point["epoch"] for point in points] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_command_logs_to_both(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

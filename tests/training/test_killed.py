@@ -134,7 +134,13 @@ def test_killed_while_a_checkpoint_is_written(
     assert same(folder, whole[0])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        (signal.SIGINT, 130),
+    ],
+)
 def test_a_signal_is_answered_with_a_checkpoint(
     number: int, code: int, forks: Forks, whole: tuple[Path, float], tmp_path: Path
 ) -> None:
