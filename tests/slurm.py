@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ SlurmctldHost={controller}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
+AuthInfo=socket={sockets}/munge,cred_expire=5
 CredType=cred/munge
 MpiDefault=none
 SwitchType=switch/none
@@ -32,7 +33,7 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 SlurmdTimeout=20
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool.%n
+SlurmdSpoolDir={sockets}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -63,10 +64,18 @@ class Cluster:
 
 @contextmanager
 def cluster(hosts: Sequence[Host], folder: Path, **environment: str) -> Iterator[Cluster]:
-    """``hosts`` as nodes, the first also as the controller, with all files in ``folder``.
+    """``hosts`` as nodes, the first also as the controller, with the files in ``folder``.
 
     The daemons end with the hosts.
     """
+    # The path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="slurm", ignore_cleanup_errors=True) as sockets:
+        yield _started(hosts, folder, Path(sockets), environment)
+
+
+def _started(
+    hosts: Sequence[Host], folder: Path, sockets: Path, environment: dict[str, str]
+) -> Cluster:
     controller, nodes = hosts[0], ",".join(host.name for host in hosts)
     folder.mkdir()
     key = folder / "munge.key"
@@ -74,7 +83,9 @@ def cluster(hosts: Sequence[Host], folder: Path, **environment: str) -> Iterator
     key.chmod(0o600)
     configuration = folder / "slurm.conf"
     configuration.write_text(
-        CONFIGURATION.format(controller=controller.name, folder=folder, nodes=nodes)
+        CONFIGURATION.format(
+            controller=controller.name, folder=folder, sockets=sockets, nodes=nodes
+        )
     )
     # Else slurmd expects a mounted /sys/fs/cgroup, though nothing uses it.
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
@@ -89,16 +100,14 @@ def cluster(hosts: Sequence[Host], folder: Path, **environment: str) -> Iterator
 
     # The hosts share the disk, so one munged answers all of them through its socket.
     paths = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
-    daemon(
-        controller, "munged", "--force", "--foreground", f"--socket={folder}/munge.socket", *paths
-    )
-    wait_until((folder / "munge.socket").exists, "munged", 20)
+    daemon(controller, "munged", "--force", "--foreground", f"--socket={sockets}/munge", *paths)
+    wait_until((sockets / "munge").exists, "munged", 20)
     daemon(controller, "slurmctld", "-D", "-c")
     for host in hosts:
         daemon(host, "slurmd", "-D")
     asked = ["sinfo", "--noheader", "--Node", "--states=idle"]
     wait_until(lambda: _count(made, asked) == len(hosts), f"{len(hosts)} idle nodes", 60)
-    yield made
+    return made
 
 
 def _count(made: Cluster, words: Sequence[str]) -> int:

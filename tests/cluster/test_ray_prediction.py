@@ -92,9 +92,9 @@ def test_the_rows_of_the_local_command(
     whole = f"{COUNT} images in {COUNT // 16 + 1} files"
     assert f"{whole}: {out}\n" in first.stdout
     assert re.search(r"[\d.]+ s, \d+ images/s on 1 cores, \S+ core hours for \S+\n", first.stdout)
-    assert first.stderr.splitlines() == [
-        "resnetkit: 2 of them could not be read; the column problem says why"
-    ]
+    # On a slow machine a line of progress comes before it.
+    said = "resnetkit: 2 of them could not be read; the column problem says why"
+    assert first.stderr.splitlines()[-1] == said
     # A restart computes what is not there; nothing that is there.
     gone = [out / f"part-{number:06}.parquet" for number in (0, 7)]
     kept = {p: p.stat().st_mtime_ns for p in out.glob("part-*") if p not in gone}
