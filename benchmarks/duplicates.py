@@ -101,6 +101,7 @@ def main() -> None:
             ("core s", "cpu", ",.0f"), ("MiB at most", "peak", ",.0f"),
         ],
         bars="seconds",
+        groups=("images",),
     )  # fmt: skip
     table.begin()
     for count in map(int, args.counts.split(",")):

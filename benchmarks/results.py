@@ -94,8 +94,10 @@ class Table:
             labels = [", ".join(str(row[key]) for key in names) for row in rows]
             values = [row[self.bars] for row in rows]
             colours = ["#2b6cb0" if "resnetkit" in label else "#a0aec0" for label in labels]
-            bars = axis.barh(labels, values, color=colours)
-            axis.bar_label(bars, fmt="%.3g", padding=3)
+            # By their places, as rows may have the same label.
+            bars = axis.barh(range(len(rows)), values, color=colours)
+            axis.set_yticks(range(len(rows)), labels)
+            axis.bar_label(bars, fmt=_shown, padding=3)
             axis.invert_yaxis()
             axis.spines[["top", "right"]].set_visible(False)
             axis.margins(x=0.1)
@@ -104,6 +106,10 @@ class Table:
             )
             axis.set_title(f"{title}: {head}" if title else head, loc="left")
         figure.savefig(path, metadata={"Date": None})
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def spread(ratios: Iterable[float]) -> dict[str, float]:

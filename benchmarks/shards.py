@@ -125,7 +125,7 @@ def start(args: argparse.Namespace) -> None:
             ("MiB at most", "peak", ".0f"), ("n", "n", "d"),
         ],
         bars="peak",
-        groups=("work",),
+        groups=("work", "images"),
     )  # fmt: skip
     table.begin()
     for work in WORK:
@@ -159,7 +159,7 @@ def shuffled(args: argparse.Namespace) -> None:
         "batch are in one batch again, times as often as in random orders",
         packages=("torch", "numpy"),
         columns=[
-            ("shards", "kind", ""), ("read at random", "window", ""), ("machines", "machines", "d"),
+            ("shards", "kind", ""), ("read at random", "window", ""), ("machines", "machines", ""),
             ("chi-square", "chi", ".3f"), ("move", "move", ".3f"), ("again", "again", ".2f"),
             ("n", "n", "d"),
         ],
@@ -191,7 +191,7 @@ def shuffled(args: argparse.Namespace) -> None:
             row = {
                 "kind": kind,
                 "window": f"{window} of {args.shards} shards",
-                "machines": machines,
+                "machines": "one machine" if machines == 1 else f"{machines} machines",
                 "n": args.epochs,
                 "chi": np.mean([chi_square(labels[order]) for order in orders]),
             }
