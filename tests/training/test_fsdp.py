@@ -177,6 +177,15 @@ def test_an_old_torch_is_refused(version: str) -> None:
         check_version(version)
 
 
+def test_a_run_looks_at_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnetkit.training.fsdp.OLDEST", "99.1")
+    with pytest.raises(InputError, match=r"fsdp requires torch 99\.1"):
+        run_recipe(
+            tiny(batch_size=128), tmp_path / "run", Said(), run_options=RunOptions(fsdp=True)
+        )
+    assert not (tmp_path / "run").exists()
+
+
 #: The share of weights and moments that a process has, of a network with wide layers.
 MEASURED = """
 import os, sys
